@@ -1,0 +1,135 @@
+"""The connectome as plain arrays: what every engine runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectome.errors import ConnectomeError
+from connectome.graph import Connectome, EdgeKey, NeuronParameters
+
+__all__ = ["Dynamics", "FlatNetwork", "flatten", "propagators"]
+
+
+class Dynamics(NamedTuple):
+    """One step of each of the N neurons, (N,) float64 each (``ref_steps`` int32).
+
+    With v in mV above ``e_l`` and synaptic currents in pA: ``v <- p22 v + p21_ex i_ex + p21_in i_in + p20 (i_e + drive)``,
+    then ``i_ex <- p11_ex i_ex + arrivals``; exact for steps of dt (Rotter & Diesmann 1999).
+    ``theta`` is infinite for what never fires by itself (sensors, effectors).
+    """
+
+    p22: NDArray[Any]
+    p21_ex: NDArray[Any]
+    p21_in: NDArray[Any]
+    p20: NDArray[Any]
+    p11_ex: NDArray[Any]
+    p11_in: NDArray[Any]
+    theta: NDArray[Any]
+    v_reset: NDArray[Any]
+    e_l: NDArray[Any]
+    i_e: NDArray[Any]
+    ref_steps: NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class FlatNetwork:
+    """All regions in one numbering, all edge sets in one CSR.
+
+    Neurons are numbered region after region. A row holds the edges of one source neuron, edge set after edge set, by
+    target; ``order[j]`` is the place of the CSR's edge j in the concatenation of the edge sets, which is how weight
+    vectors are laid out outside.
+    """
+
+    dt_ms: float
+    span: Mapping[str, slice]
+    keys: tuple[EdgeKey, ...]
+    set_start: NDArray[np.int64]
+    is_sensor: NDArray[np.bool_]
+    indptr: NDArray[np.int64]
+    target: NDArray[np.int32]
+    delay: NDArray[np.uint16]
+    order: NDArray[np.int64]
+    weight: NDArray[np.float32]
+    dynamics: Dynamics
+
+    @property
+    def n_neurons(self) -> int:
+        """N, sensors and effectors included."""
+        return self.is_sensor.size
+
+    @property
+    def max_delay(self) -> int:
+        """The longest delay in steps; 1 if there is no edge."""
+        return int(self.delay.max()) if self.delay.size else 1
+
+
+def flatten(connectome: Connectome, recruit: Collection[str] | None = None) -> FlatNetwork:
+    """Number the neurons and merge the edge sets of a connectome, or of its regions named in ``recruit`` only.
+
+    Raises :class:`ConnectomeError` for a region that does not exist.
+    """
+    for name in recruit or ():
+        if name not in connectome.regions:
+            raise ConnectomeError("recruit", f"must name regions of {list(connectome.regions)}", repr(name))
+    regions = [r for r in connectome.regions.values() if recruit is None or r.name in recruit]
+    span, start = {}, 0
+    for r in regions:
+        span[r.name] = slice(start, start + r.size)
+        start += r.size
+    if start >= 2**31:
+        raise ConnectomeError("connectome", "must have fewer than 2**31 neurons", start)
+    sets = [e for e in connectome.edges.values() if e.key.source in span and e.key.target in span]
+    indptr = np.zeros(start + 1, np.int64)
+    for e in sets:
+        first = span[e.key.source].start
+        indptr[first + 1 : first + 1 + e.n_source] += np.diff(e.indptr)
+    np.cumsum(indptr, out=indptr)
+    set_start = np.cumsum([0, *(len(e) for e in sets)], dtype=np.int64)
+    n_edges = int(set_start[-1])
+    target, delay = np.empty(n_edges, np.int32), np.empty(n_edges, np.uint16)
+    weight, order = np.empty(n_edges, np.float32), np.empty(n_edges, np.int64)
+    filled = indptr[:-1].copy()
+    for e, offset in zip(sets, set_start, strict=False):
+        rows = span[e.key.source]
+        length = np.diff(e.indptr)
+        place = np.repeat(filled[rows] - e.indptr[:-1], length) + np.arange(len(e))
+        target[place] = e.target + np.int32(span[e.key.target].start)
+        delay[place] = e.delay_steps
+        weight[place] = e.weight
+        order[place] = offset + np.arange(len(e))
+        filled[rows] += length
+    steps = [propagators(r.neuron, connectome.dt_ms, fires=r.role == "neuron") for r in regions]
+    sizes = [r.size for r in regions]
+    columns = {
+        name: np.repeat(np.array([getattr(s, name) for s in steps]), sizes) if regions else np.zeros(0)
+        for name in Dynamics._fields
+    }
+    columns["ref_steps"] = columns["ref_steps"].astype(np.int32)
+    return FlatNetwork(
+        dt_ms=connectome.dt_ms, span=span, keys=tuple(e.key for e in sets), set_start=set_start,
+        is_sensor=np.repeat(np.array([r.role == "sensor" for r in regions], bool), sizes),
+        indptr=indptr, target=target, delay=delay, order=order, weight=weight, dynamics=Dynamics(**columns),
+    )  # fmt: skip
+
+
+def propagators(p: NeuronParameters, dt_ms: float, *, fires: bool = True) -> Dynamics:
+    """The exact propagators of one neuron for steps of ``dt_ms``, as scalars."""
+    p22 = np.exp(-dt_ms / p.tau_m_ms)
+
+    def p21(tau_syn: float) -> float:
+        # (exp(-dt/tau_m) - exp(-dt/tau_syn)) / (1/tau_syn - 1/tau_m) / C, written so that equal constants are no pole
+        x = dt_ms / tau_syn - dt_ms / p.tau_m_ms
+        return float(p22 * dt_ms / p.c_m_pf * (-np.expm1(-x) / x if x else 1.0))
+
+    return Dynamics(
+        p22=p22, p21_ex=p21(p.tau_syn_ex_ms), p21_in=p21(p.tau_syn_in_ms),
+        p20=-np.expm1(-dt_ms / p.tau_m_ms) * p.tau_m_ms / p.c_m_pf,
+        p11_ex=np.exp(-dt_ms / p.tau_syn_ex_ms), p11_in=np.exp(-dt_ms / p.tau_syn_in_ms),
+        theta=p.v_th_mv - p.e_l_mv if fires else np.inf, v_reset=p.v_reset_mv - p.e_l_mv, e_l=p.e_l_mv, i_e=p.i_e_pa,
+        ref_steps=np.int32(np.rint(p.t_ref_ms / dt_ms)),
+    )  # fmt: skip
