@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,8 +19,8 @@ __all__ = ["Dynamics", "FlatNetwork", "flatten", "propagators"]
 class Dynamics(NamedTuple):
     """One step of each of the N neurons, (N,) float64 each (``ref_steps`` int32).
 
-    With v in mV above ``e_l`` and synaptic currents in pA: ``v <- p22 v + p21_ex i_ex + p21_in i_in + p20 (i_e + drive)``,
-    then ``i_ex <- p11_ex i_ex + arrivals``; exact for steps of dt (Rotter & Diesmann 1999).
+    With v in mV above ``e_l`` and currents in pA: ``v <- p22 v + p21_ex i_ex + p21_in i_in + p20 (i_e + drive)``, then
+    ``i_ex <- p11_ex i_ex + arrivals``; exact for steps of dt (Rotter & Diesmann 1999).
     ``theta`` is infinite for what never fires by itself (sensors, effectors).
     """
 
@@ -105,7 +106,7 @@ def flatten(connectome: Connectome, recruit: Collection[str] | None = None) -> F
         filled[rows] += length
     steps = [propagators(r.neuron, connectome.dt_ms, fires=r.role == "neuron") for r in regions]
     sizes = [r.size for r in regions]
-    columns = {
+    columns: dict[str, NDArray[Any]] = {
         name: np.repeat(np.array([getattr(s, name) for s in steps]), sizes) if regions else np.zeros(0)
         for name in Dynamics._fields
     }
@@ -118,18 +119,19 @@ def flatten(connectome: Connectome, recruit: Collection[str] | None = None) -> F
 
 
 def propagators(p: NeuronParameters, dt_ms: float, *, fires: bool = True) -> Dynamics:
-    """The exact propagators of one neuron for steps of ``dt_ms``, as scalars."""
-    p22 = np.exp(-dt_ms / p.tau_m_ms)
+    """The exact propagators of one neuron for steps of ``dt_ms``: arrays of no dimension."""
 
     def p21(tau_syn: float) -> float:
         # (exp(-dt/tau_m) - exp(-dt/tau_syn)) / (1/tau_syn - 1/tau_m) / C, written so that equal constants are no pole
-        x = dt_ms / tau_syn - dt_ms / p.tau_m_ms
-        return float(p22 * dt_ms / p.c_m_pf * (-np.expm1(-x) / x if x else 1.0))
+        # and nothing overflows
+        a, b = sorted((dt_ms / p.tau_m_ms, dt_ms / tau_syn))
+        return math.exp(-a) * dt_ms / p.c_m_pf * (-math.expm1(a - b) / (b - a) if b > a else 1.0)
 
-    return Dynamics(
-        p22=p22, p21_ex=p21(p.tau_syn_ex_ms), p21_in=p21(p.tau_syn_in_ms),
-        p20=-np.expm1(-dt_ms / p.tau_m_ms) * p.tau_m_ms / p.c_m_pf,
-        p11_ex=np.exp(-dt_ms / p.tau_syn_ex_ms), p11_in=np.exp(-dt_ms / p.tau_syn_in_ms),
-        theta=p.v_th_mv - p.e_l_mv if fires else np.inf, v_reset=p.v_reset_mv - p.e_l_mv, e_l=p.e_l_mv, i_e=p.i_e_pa,
+    scalars = dict(
+        p22=math.exp(-dt_ms / p.tau_m_ms), p21_ex=p21(p.tau_syn_ex_ms), p21_in=p21(p.tau_syn_in_ms),
+        p20=-math.expm1(-dt_ms / p.tau_m_ms) * p.tau_m_ms / p.c_m_pf,
+        p11_ex=math.exp(-dt_ms / p.tau_syn_ex_ms), p11_in=math.exp(-dt_ms / p.tau_syn_in_ms),
+        theta=p.v_th_mv - p.e_l_mv if fires else math.inf, v_reset=p.v_reset_mv - p.e_l_mv, e_l=p.e_l_mv, i_e=p.i_e_pa,
         ref_steps=np.int32(np.rint(p.t_ref_ms / dt_ms)),
     )  # fmt: skip
+    return Dynamics(**{name: np.asarray(value) for name, value in scalars.items()})

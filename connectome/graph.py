@@ -43,7 +43,10 @@ ENDS: Final[Mapping[str, tuple[Role, Role]]] = MappingProxyType(
     }
 )
 MAX_DELAY_STEPS: Final = np.iinfo(np.uint16).max
+MAX_SIZE: Final = np.iinfo(np.int32).max
+MAX_STAGE: Final = np.iinfo(np.int16).max
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_NAME_RULE: Final = "letters, digits, '_', '.', '-', not starting with '.' or '-'"
 
 
 class EdgeKey(NamedTuple):
@@ -116,23 +119,23 @@ class Region:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
-            raise ConnectomeError(
-                "region.name", "must be letters, digits, '_', '.', '-', not starting with '.' or '-'", repr(self.name)
-            )
+            raise ConnectomeError("region.name", f"must be {_NAME_RULE}", repr(self.name))
         where = f"regions[{self.name}]"
-        if not isinstance(self.size, (int, np.integer)) or not 0 <= self.size < 2**31:
-            raise ConnectomeError(f"{where}.size", "must be an integer in 0 .. 2**31 - 1", repr(self.size))
+        n = _integer(f"{where}.size", self.size, 0, MAX_SIZE)
         if self.role not in ROLES:
             raise ConnectomeError(f"{where}.role", f"must be one of {', '.join(ROLES)}", repr(self.role))
-        n = int(self.size)
+        if not isinstance(self.neuron, NeuronParameters):
+            raise ConnectomeError(f"{where}.neuron", "must be NeuronParameters", repr(self.neuron))
+        birth = _integer(f"{where}.birth_stage", self.birth_stage, 0, MAX_STAGE)
         position = np.zeros((n, 3)) if self.position_um is None else self.position_um
         position = _freeze(f"{where}.position_um", position, np.float64, (n, 3))
         if not np.isfinite(position).all():
             raise ConnectomeError(f"{where}.position_um", "must be finite", _first(~np.isfinite(position), position))
         sign = _freeze(f"{where}.sign", np.zeros(n, np.int8) if self.sign is None else self.sign, np.int8, (n,))
-        if (np.abs(sign) > 1).any():
-            raise ConnectomeError(f"{where}.sign", "must be -1, 0 or +1", _first(np.abs(sign) > 1, sign))
-        for name, value in (("size", n), ("position_um", position), ("sign", sign)):
+        bad = (sign < -1) | (sign > 1)
+        if bad.any():
+            raise ConnectomeError(f"{where}.sign", "must be -1, 0 or +1", _first(bad, sign))
+        for name, value in (("size", n), ("position_um", position), ("sign", sign), ("birth_stage", birth)):
             object.__setattr__(self, name, value)
 
 
@@ -148,7 +151,7 @@ class ReverseView(NamedTuple):
 class EdgeSet:
     """One typed set of E edges in CSR order: sorted by source, then target. Make one with :meth:`from_arrays`.
 
-    An array that is the same for every edge may be a broadcast view (:func:`numpy.broadcast_to`), which costs no memory.
+    A column that is the same for every edge may be a broadcast view (:func:`numpy.broadcast_to`): it costs no memory.
 
     Parameters
     ----------
@@ -174,16 +177,19 @@ class EdgeSet:
     state: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        where = f"edges[{self.key}]"
+        key = _key(self.key)
+        where = f"edges[{key}]"
+        n_target = _integer(f"{where}.n_target", self.n_target, 0, MAX_SIZE)
+        dt_ms = _dt(f"{where}.dt_ms", self.dt_ms)
         indptr = _freeze(f"{where}.indptr", self.indptr, np.int64, (None,))
         target = _freeze(f"{where}.target", self.target, np.int32, (None,))
         shape = target.shape
         if not indptr.size or indptr[0] != 0 or indptr[-1] != target.size or (np.diff(indptr) < 0).any():
             raise ConnectomeError(f"{where}.indptr", f"must rise from 0 to the number of edges, {target.size}", indptr)
-        if target.size and (target.min() < 0 or target.max() >= self.n_target):
-            bad = (target < 0) | (target >= self.n_target)
+        if target.size and (target.min() < 0 or target.max() >= n_target):
+            bad = (target < 0) | (target >= n_target)
             raise ConnectomeError(
-                f"{where}.target", f"must be in 0 .. {self.n_target - 1}, the target region's size", _first(bad, target)
+                f"{where}.target", f"must be in 0 .. {n_target - 1}, the target region's size", _first(bad, target)
             )
         falls = np.diff(target) < 0
         falls[indptr[(indptr > 0) & (indptr < target.size)] - 1] = False
@@ -197,14 +203,13 @@ class EdgeSet:
         delay = _freeze(f"{where}.delay_steps", self.delay_steps, np.uint16, shape)
         if delay.size and delay.min() < 1:
             raise ConnectomeError(f"{where}.delay_steps", "must be >= 1 step", _first(delay < 1, delay))
-        if not (math.isfinite(self.dt_ms) and self.dt_ms > 0):
-            raise ConnectomeError(f"{where}.dt_ms", "must be finite and > 0", self.dt_ms)
         birth = _freeze(f"{where}.birth_stage", self.birth_stage, np.int16, shape)
-        state = {
-            str(k): _freeze(f"{where}.state[{k}]", v, np.float32, shape) for k, v in sorted(self.state.items())
-        }
+        for k in self.state:
+            if not isinstance(k, str) or not _NAME.fullmatch(k):
+                raise ConnectomeError(f"{where}.state", f"must have names of {_NAME_RULE}", repr(k))
+        state = {k: _freeze(f"{where}.state[{k}]", self.state[k], np.float32, shape) for k in sorted(self.state)}
         for name, value in (
-            ("key", _key(self.key)), ("n_target", int(self.n_target)), ("indptr", indptr), ("target", target),
+            ("key", key), ("n_target", n_target), ("dt_ms", dt_ms), ("indptr", indptr), ("target", target),
             ("weight", weight), ("delay_steps", delay), ("birth_stage", birth), ("state", MappingProxyType(state)),
         ):  # fmt: skip
             object.__setattr__(self, name, value)
@@ -218,51 +223,50 @@ class EdgeSet:
         """Make an edge set from edges in any order; scalars stand for "the same for every edge".
 
         ``source`` and ``target`` are (E,) integers, ``weight`` pA, ``delay_ms`` a multiple of ``dt_ms`` up to rounding
-        (default: one step). Several edges may join the same pair. Raises :class:`ConnectomeError`.
+        (default: one step). Several edges may join the same pair: they keep their order. Raises
+        :class:`ConnectomeError`.
         """
         edge_key = _key(key)
         where = f"edges[{edge_key}]"
-        ends = {}
+        n_source = _integer(f"{where}.n_source", n_source, 0, MAX_SIZE)
+        n_target = _integer(f"{where}.n_target", n_target, 0, MAX_SIZE)
+        dt_ms = _dt(f"{where}.dt_ms", dt_ms)
+        ends = []
         for name, given, n in (("source", source, n_source), ("target", target, n_target)):
-            array = np.asarray(given)
-            if array.size == 0:
-                array = array.astype(np.int32)
-            if array.ndim != 1 or array.dtype.kind not in "iu":
+            array = _numbers(f"{where}.{name}", given)
+            if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
                 raise ConnectomeError(f"{where}.{name}", "must be one-dimensional integers", _describe(array))
             if array.size and (array.min() < 0 or array.max() >= n):
                 raise ConnectomeError(
                     f"{where}.{name}", f"must be in 0 .. {n - 1}, the {name} region's size",
                     _first((array < 0) | (array >= n), array),
                 )  # fmt: skip
-            ends[name] = array
-        src, tgt = ends["source"], ends["target"]
+            ends.append(array.astype(np.int32, copy=False))
+        src, tgt = ends
         if src.size != tgt.size:
             raise ConnectomeError(f"{where}.target", f"must be as long as source, {src.size}", tgt.size)
-        pair = src.astype(np.int64) * max(n_target, 1) + tgt
-        order = None if (np.diff(pair) >= 0).all() else np.argsort(pair, kind="stable")
-        indptr = np.zeros(n_source + 1, np.int64)
-        np.cumsum(np.bincount(src, minlength=n_source), out=indptr[1:])
+        pair = src.astype(np.int64) * n_target + tgt
+        order = None if (np.diff(pair) >= 0).all() else _stable_argsort(pair, n_source * n_target)
+        del pair
 
-        def column(name: str, given: ArrayLike, dtype: type) -> NDArray[Any]:
-            array = np.asarray(given)
+        def column(name: str, given: ArrayLike) -> NDArray[Any]:
+            array = _numbers(f"{where}.{name}", given)
             if array.ndim == 0:
-                return np.broadcast_to(array.astype(dtype), src.shape)
+                return np.broadcast_to(array, src.shape)
             if array.shape != src.shape:
                 raise ConnectomeError(f"{where}.{name}", f"must have shape {src.shape}", array.shape)
-            return array.astype(dtype, copy=False) if order is None else array[order].astype(dtype, copy=False)
+            return array if order is None or _is_constant(array) else _lock(array[order])
 
         return cls(
             key=edge_key,
             n_target=n_target,
-            indptr=indptr,
-            target=column("target", tgt, np.int32),
-            weight=column("weight", weight, np.float32),
-            delay_steps=column(
-                "delay_ms", np.uint16(1) if delay_ms is None else delay_to_steps(delay_ms, dt_ms, where), np.uint16
-            ),
+            indptr=_row_starts(src, n_source),
+            target=column("target", tgt),
+            weight=column("weight", weight),
+            delay_steps=column("delay_ms", 1 if delay_ms is None else delay_to_steps(delay_ms, dt_ms, where)),
             dt_ms=dt_ms,
-            birth_stage=column("birth_stage", birth_stage, np.int16),
-            state={k: column(f"state[{k}]", v, np.float32) for k, v in (state or {}).items()},
+            birth_stage=column("birth_stage", birth_stage),
+            state={k: column(f"state[{k}]", v) for k, v in (state or {}).items()},
         )
 
     def __len__(self) -> int:
@@ -284,6 +288,8 @@ class EdgeSet:
     @property
     def delay(self) -> NDArray[np.float64]:
         """(E,) float64, ms."""
+        if _is_constant(self.delay_steps):
+            return np.broadcast_to(np.float64(self.delay_steps[0]) * self.dt_ms, len(self))
         return self.delay_steps * self.dt_ms
 
     @property
@@ -295,13 +301,12 @@ class EdgeSet:
     @cached_property
     def reverse(self) -> ReverseView:
         """The same edges by target; made at the first call and kept."""
-        edge = np.argsort(self.target, kind="stable")
-        indptr = np.zeros(self.n_target + 1, np.int64)
-        np.cumsum(np.bincount(self.target, minlength=self.n_target), out=indptr[1:])
-        return ReverseView(_lock(indptr), _lock(self.source[edge]), _lock(edge))
+        edge = _stable_argsort(self.target, self.n_target)
+        return ReverseView(_row_starts(self.target, self.n_target), _lock(self.source[edge]), _lock(edge))
 
     def take(self, edge: NDArray[np.bool_]) -> EdgeSet:
-        """Only the edges where the (E,) mask is true."""
+        """Only the edges where the (E,) mask is true. Raises :class:`ConnectomeError` if it is not such a mask."""
+        edge = _mask(f"edges[{self.key}].take", edge, len(self))
         indptr = np.concatenate([[0], np.cumsum(edge, dtype=np.int64)])[self.indptr]
         kept = {k: _take(v, edge) for k, v in self.state.items()}
         return replace(
@@ -310,20 +315,32 @@ class EdgeSet:
         )  # fmt: skip
 
     def join(self, other: EdgeSet) -> EdgeSet:
-        """These edges and those of ``other``, which has the same key and sizes. State that one lacks is 0 there."""
-        if (other.key, other.n_source, other.n_target) != (self.key, self.n_source, self.n_target):
-            raise ConnectomeError(f"edges[{self.key}]", "can only be joined with the same key and sizes", repr(other))
-        both = (self, other)
-        names = sorted({*self.state, *other.state})
-        zero = np.float32(0)
+        """These edges and those of ``other``, of the same key, sizes and ``dt_ms``. Where both join a pair, these come
+        first. State that one lacks is 0 there.
+        """
+        mine, theirs = ((e.key, e.n_source, e.n_target, e.dt_ms) for e in (self, other))
+        if mine != theirs:
+            raise ConnectomeError(
+                f"edges[{self.key}]", f"can only be joined with the same key, sizes and dt_ms, {mine}", theirs
+            )
+
+        def column(name: str) -> NDArray[Any]:
+            a: NDArray[Any] = getattr(self, name)
+            b: NDArray[Any] = getattr(other, name)
+            if not a.size or not b.size:
+                return b if b.size else a
+            if _is_constant(a) and _is_constant(b) and a[0] == b[0]:
+                return np.broadcast_to(a[0], a.size + b.size)
+            return np.concatenate([a, b])
+
+        def state(name: str) -> NDArray[Any]:
+            zero = np.float32(0)
+            return np.concatenate([e.state.get(name, np.broadcast_to(zero, len(e))) for e in (self, other)])
+
         return EdgeSet.from_arrays(
-            self.key, np.concatenate([e.source for e in both]), np.concatenate([e.target for e in both]),
-            np.concatenate([e.weight for e in both]), n_source=self.n_source, n_target=self.n_target,
-            dt_ms=self.dt_ms, delay_ms=np.concatenate([e.delay for e in both]),
-            birth_stage=np.concatenate([e.birth_stage for e in both]),
-            state={
-                n: np.concatenate([e.state.get(n, np.broadcast_to(zero, len(e))) for e in both]) for n in names
-            },
+            self.key, column("source"), column("target"), column("weight"), n_source=self.n_source,
+            n_target=self.n_target, dt_ms=self.dt_ms, delay_ms=column("delay"), birth_stage=column("birth_stage"),
+            state={name: state(name) for name in {*self.state, *other.state}},
         )  # fmt: skip
 
 
@@ -408,10 +425,15 @@ class Connectome:
         return cls(by_name, by_key, dt_ms, provenance or Provenance())
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.dt_ms, (int, float)) and math.isfinite(self.dt_ms) and self.dt_ms > 0):
-            raise ConnectomeError("dt_ms", "must be finite and > 0", repr(self.dt_ms))
+        object.__setattr__(self, "dt_ms", _dt("dt_ms", self.dt_ms))
+        for name, region in self.regions.items():
+            if name != region.name:
+                raise ConnectomeError(f"regions[{name}]", "must be under its own name", repr(region.name))
         for key, edge_set in self.edges.items():
-            where = f"edges[{key}]"
+            where = f"edges[{edge_set.key}]"
+            if key != edge_set.key:
+                raise ConnectomeError(where, "must be under its own key", repr(key), "Use Connectome.of.")
+            key = edge_set.key
             for end, name, n in (("source", key.source, edge_set.n_source), ("target", key.target, edge_set.n_target)):
                 if name not in self.regions:
                     raise ConnectomeError(f"{where}.{end}", f"must name a region of {list(self.regions)}", repr(name))
@@ -429,7 +451,9 @@ class Connectome:
                 raise ConnectomeError(f"{where}.dt_ms", f"must be the connectome's, {self.dt_ms}", edge_set.dt_ms)
             self._check_dale(where, edge_set)
         object.__setattr__(self, "regions", MappingProxyType(dict(self.regions)))
-        object.__setattr__(self, "edges", MappingProxyType(dict(sorted(self.edges.items()))))
+        object.__setattr__(
+            self, "edges", MappingProxyType({e.key: e for e in sorted(self.edges.values(), key=lambda e: e.key)})
+        )
 
     def _check_dale(self, where: str, edge_set: EdgeSet) -> None:
         sign = self.regions[edge_set.key.source].sign
@@ -480,12 +504,7 @@ class Connectome:
         for key, state in delta.state.items():
             edges[key] = replace(edges[key], state={**edges[key].state, **state})
         for key, mask in delta.remove.items():
-            gone = np.asarray(mask)
-            if gone.dtype != bool or gone.shape != (len(edges[key]),):
-                raise ConnectomeError(
-                    f"delta.remove[{key}]", f"must be booleans of shape ({len(edges[key])},)", _describe(gone)
-                )
-            edges[key] = edges[key].take(~gone)
+            edges[key] = edges[key].take(~_mask(f"delta.remove[{key}]", mask, len(edges[key])))
         for new in delta.add:
             edges[new.key] = edges[new.key].join(new) if new.key in edges else new
         provenance = replace(self.provenance, rule_log=self.provenance.rule_log + tuple(delta.records))
@@ -498,9 +517,8 @@ class Connectome:
             sha.update(repr((r.name, r.size, r.role, r.neuron, r.birth_stage)).encode())
             sha.update(r.position_um.tobytes() + r.sign.tobytes())
         for e in self.edges.values():
-            sha.update(repr((tuple(e.key), e.n_source, e.n_target, sorted(e.state))).encode())
-            columns = (e.indptr, e.target, e.weight, e.delay_steps, e.birth_stage, *(e.state[k] for k in sorted(e.state)))
-            for array in columns:
+            sha.update(repr((tuple(e.key), e.n_source, e.n_target, list(e.state))).encode())
+            for array in (e.indptr, e.target, e.weight, e.delay_steps, e.birth_stage, *e.state.values()):
                 sha.update(np.ascontiguousarray(array).data)
         return sha.hexdigest()
 
@@ -539,8 +557,11 @@ class Connectome:
 
 def delay_to_steps(delay_ms: ArrayLike, dt_ms: float, where: str = "delay_ms") -> NDArray[np.uint16]:
     """Whole steps of ``dt_ms``, rounded. Raises :class:`ConnectomeError` outside 1 .. 65535 steps."""
-    given = np.asarray(delay_ms, np.float64)
-    steps = np.rint(given / dt_ms)
+    given = _numbers(where if where.endswith("delay_ms") else f"{where}.delay_ms", delay_ms)
+    if _is_constant(given):
+        return np.broadcast_to(delay_to_steps(given[0], dt_ms, where), given.shape)
+    with np.errstate(over="ignore"):  # what is infinite is refused on the next line
+        steps = np.rint(given / dt_ms)
     bad = ~((steps >= 1) & (steps <= MAX_DELAY_STEPS))  # also true for nan
     if bad.any():
         raise ConnectomeError(
@@ -552,27 +573,87 @@ def delay_to_steps(delay_ms: ArrayLike, dt_ms: float, where: str = "delay_ms") -
 
 
 def _key(key: EdgeKey | tuple[str, str, str]) -> EdgeKey:
+    if not isinstance(key, tuple) or len(key) != 3:
+        raise ConnectomeError("edge key", "must be (source, kind, target)", repr(key))
     edge_key = EdgeKey(*key)  # type: ignore[arg-type]  # the kind is checked on the next line
     if edge_key.kind not in KINDS:
         raise ConnectomeError("edge kind", f"must be one of {', '.join(KINDS)}", repr(edge_key.kind))
     return edge_key
 
 
+def _integer(name: str, value: object, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
+        raise ConnectomeError(name, f"must be an integer in {low} .. {high}", repr(value))
+    return int(value)
+
+
+def _dt(name: str, value: object) -> float:
+    if not isinstance(value, (int, float, np.floating, np.integer)) or not (math.isfinite(value) and value > 0):
+        raise ConnectomeError(name, "must be finite and > 0", repr(value))
+    return float(value)
+
+
+def _mask(name: str, mask: ArrayLike, n: int) -> NDArray[np.bool_]:
+    array = np.asarray(mask)
+    if array.dtype != bool or array.shape != (n,):
+        raise ConnectomeError(name, f"must be booleans of shape ({n},)", _describe(array))
+    return array
+
+
+def _numbers(name: str, given: ArrayLike) -> NDArray[Any]:
+    try:
+        array = np.asarray(given)
+    except ValueError:  # lists of unequal lengths
+        raise ConnectomeError(name, "must be numbers in a regular array", repr(given)) from None
+    if array.dtype.kind not in "biuf":
+        raise ConnectomeError(name, "must be numbers", _describe(array))
+    return array
+
+
 def _freeze(name: str, array: ArrayLike, dtype: type, shape: tuple[int | None, ...]) -> NDArray[Any]:
     """A read-only array of this type and shape. It copies what its caller could still write to."""
-    given = np.asarray(array)
+    given = _numbers(name, array)
     if given.ndim != len(shape) or any(want not in (None, n) for want, n in zip(shape, given.shape, strict=True)):
         raise ConnectomeError(name, f"must have shape {shape}", given.shape)
-    if given.dtype.kind not in "biuf":
-        raise ConnectomeError(name, "must be numbers", _describe(given))
+    if _is_constant(given):  # one value for all: keep it so
+        return np.broadcast_to(_freeze(name, given[:1].copy(), dtype, (1,))[0], given.shape)
     if np.dtype(dtype).kind in "iu" and given.dtype != dtype and given.size:
         info = np.iinfo(dtype)
-        low, high = given.min(), given.max()
-        if not (low >= info.min and high <= info.max) or (given.dtype.kind == "f" and (given % 1 != 0).any()):
-            raise ConnectomeError(name, f"must be integers in {info.min} .. {info.max}", f"{low} .. {high}")
+        bad = ~((given >= info.min) & (given <= info.max))  # also true for nan
+        if given.dtype.kind == "f":
+            bad |= given != np.rint(given)
+        if bad.any():
+            raise ConnectomeError(name, f"must be integers in {info.min} .. {info.max}", _first(bad, given))
     with np.errstate(over="ignore", invalid="ignore"):  # what does not fit becomes inf or nan and is refused by name
-        frozen = given.astype(dtype, copy=given.flags.writeable)
-    return _lock(frozen)
+        return _lock(given.astype(dtype, order="C", copy=_is_writable(given)))
+
+
+def _is_constant(array: NDArray[Any]) -> bool:
+    """Whether this column is a broadcast view of one value."""
+    return array.ndim == 1 and array.strides == (0,) and array.size > 0
+
+
+def _is_writable(array: NDArray[Any]) -> bool:
+    """Whether anybody could still write to it: a read-only view says nothing about the array that it views."""
+    view: object = array
+    while isinstance(view, np.ndarray):
+        if view.flags.writeable:
+            return True
+        view = view.base
+    return False
+
+
+def _stable_argsort(key: NDArray[np.integer[Any]], bound: int) -> NDArray[np.int64]:
+    """The stable order of integers in 0 .. bound - 1."""
+    n = key.size
+    if bound * n < 2**63:  # key and position fit in one integer, and sorting those is several times faster
+        return np.sort(key.astype(np.int64) * n + np.arange(n)) % max(n, 1)
+    return np.argsort(key, kind="stable")
+
+
+def _row_starts(row: NDArray[np.int32], n: int) -> NDArray[np.int64]:
+    """(n + 1,) where each row begins once its members are sorted."""
+    return _lock(np.concatenate([[0], np.cumsum(np.bincount(row, minlength=n))], dtype=np.int64))
 
 
 def _lock(array: NDArray[Any]) -> NDArray[Any]:
@@ -581,8 +662,8 @@ def _lock(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _take(array: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:
-    if array.strides == (0,):
-        return np.broadcast_to(array[:1].reshape(()) if array.size else array.dtype.type(0), int(mask.sum()))
+    if _is_constant(array):
+        return np.broadcast_to(array[0], int(mask.sum()))
     return _lock(array[mask])
 
 
