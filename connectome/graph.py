@@ -135,7 +135,9 @@ class Region:
         bad = (sign < -1) | (sign > 1)
         if bad.any():
             raise ConnectomeError(f"{where}.sign", "must be -1, 0 or +1", _first(bad, sign))
-        for name, value in (("size", n), ("position_um", position), ("sign", sign), ("birth_stage", birth)):
+        for name, value in (
+            ("name", str(self.name)), ("size", n), ("position_um", position), ("sign", sign), ("birth_stage", birth),
+        ):  # fmt: skip
             object.__setattr__(self, name, value)
 
 
@@ -288,9 +290,9 @@ class EdgeSet:
     @property
     def delay(self) -> NDArray[np.float64]:
         """(E,) float64, ms."""
-        if _is_constant(self.delay_steps):
-            return np.broadcast_to(np.float64(self.delay_steps[0]) * self.dt_ms, len(self))
-        return self.delay_steps * self.dt_ms
+        steps = self.delay_steps[:1] if _is_constant(self.delay_steps) else self.delay_steps
+        delay = steps.astype(np.float64) * self.dt_ms
+        return delay if delay.size == len(self) else np.broadcast_to(delay, len(self))
 
     @property
     def density(self) -> float:
@@ -573,9 +575,9 @@ def delay_to_steps(delay_ms: ArrayLike, dt_ms: float, where: str = "delay_ms") -
 
 
 def _key(key: EdgeKey | tuple[str, str, str]) -> EdgeKey:
-    if not isinstance(key, tuple) or len(key) != 3:
+    if not isinstance(key, (tuple, list)) or len(key) != 3:
         raise ConnectomeError("edge key", "must be (source, kind, target)", repr(key))
-    edge_key = EdgeKey(*key)  # type: ignore[arg-type]  # the kind is checked on the next line
+    edge_key = EdgeKey(*map(str, key))  # type: ignore[arg-type]  # the kind is checked on the next line
     if edge_key.kind not in KINDS:
         raise ConnectomeError("edge kind", f"must be one of {', '.join(KINDS)}", repr(edge_key.kind))
     return edge_key

@@ -1,0 +1,146 @@
+"""Hypothesis strategies for the data model: small, quick, and fond of the corners.
+
+Empty regions, empty edge sets, autapses, several edges between one pair, constant and per-edge columns, every kind of
+edge. Weights and state are float32 values that survive a round trip through text.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+
+from connectome import Connectome, EdgeDelta, EdgeKey, EdgeSet, NeuronParameters, Provenance, Region, RuleRecord
+
+__all__ = ["connectomes", "edge_deltas", "edge_sets", "neuron_parameters", "provenances", "regions"]
+
+DT_MS = st.sampled_from([0.1, 0.25, 1.0])
+STATE_NAMES = ("survival", "inhibition", "trace")
+_times = st.sampled_from([0.5, 2.0, 5.0, 10.0, 20.0])
+_float32 = st.floats(-1e3, 1e3, width=32)
+
+
+def neuron_parameters() -> st.SearchStrategy[NeuronParameters]:
+    """Any that are valid, time constants that are equal among them."""
+    return st.builds(
+        NeuronParameters, tau_m_ms=_times, c_m_pf=st.sampled_from([1.0, 250.0]), t_ref_ms=st.sampled_from([0.0, 2.0]),
+        v_th_mv=st.floats(-60, -40), v_reset_mv=st.floats(-80, -61), e_l_mv=st.floats(-80, -61), tau_syn_ex_ms=_times,
+        tau_syn_in_ms=_times, i_e_pa=st.floats(-100, 500),
+    )  # fmt: skip
+
+
+@st.composite
+def regions(draw: st.DrawFn, name: str = "a", role: Any = "neuron", max_size: int = 6) -> Region:
+    """One region, perhaps empty."""
+    size = draw(st.sampled_from([*range(1, max_size + 1), 0]))
+    return Region(
+        name, size, role, draw(neuron_parameters()),
+        position_um=draw(hnp.arrays(np.float64, (size, 3), elements=st.floats(-1e4, 1e4))),
+        sign=draw(hnp.arrays(np.int8, size, elements=st.integers(-1, 1), fill=st.sampled_from([0, 1]))),
+        birth_stage=draw(st.integers(0, 3)),
+    )  # fmt: skip
+
+
+@st.composite
+def edge_sets(
+    draw: st.DrawFn, key: EdgeKey | tuple[str, str, str] = ("a", "local", "a"), n_source: int | None = None,
+    n_target: int | None = None, dt_ms: float = 0.1, sign: NDArray[np.int8] | None = None, max_edges: int = 24,
+) -> EdgeSet:  # fmt: skip
+    """One edge set. ``sign``, one for each source neuron, is what Dale's rule asks of the weights."""
+    rows = draw(st.integers(0, 6)) if n_source is None else n_source
+    columns = (rows if key[0] == key[2] else draw(st.integers(0, 6))) if n_target is None else n_target
+    n = draw(st.sampled_from([*range(max_edges + 1)])) if rows and columns else 0
+    source = draw(hnp.arrays(np.int32, n, elements=st.integers(0, max(rows - 1, 0))))
+    target = draw(hnp.arrays(np.int32, n, elements=st.integers(0, max(columns - 1, 0))))
+    weight = draw(hnp.arrays(np.float32, n, elements=_float32))
+    if sign is not None:
+        weight = np.where(sign[source] == 0, weight, sign[source] * np.abs(weight)).astype(np.float32)
+    return EdgeSet.from_arrays(
+        key, source, target, weight, n_source=rows, n_target=columns, dt_ms=dt_ms,
+        delay_ms=draw(_column(n, st.integers(1, 40), np.int64)) * dt_ms,
+        birth_stage=draw(_column(n, st.integers(0, 3), np.int16)),
+        state={name: draw(_column(n, _float32, np.float32)) for name in draw(st.sets(st.sampled_from(STATE_NAMES)))},
+    )  # fmt: skip
+
+
+@st.composite
+def connectomes(draw: st.DrawFn, max_regions: int = 3, borders: bool = True, max_size: int = 6) -> Connectome:
+    """Neuron regions, with a sensor and an effector if ``borders``, and any of the edge sets that may join them."""
+    dt_ms = draw(DT_MS)
+    # sampled_from is uniform where integers would nearly always be small
+    n_regions = draw(st.sampled_from([*range(1, max_regions + 1), 0]))
+    inner = [draw(regions(name, max_size=max_size)) for name in ("a", "b", "c")[:n_regions]]
+    outer = [draw(regions("eye", "sensor", max_size)), draw(regions("hand", "effector", max_size))] if borders else []
+    nodes = draw(st.permutations([*inner, *(r for r in outer if draw(st.booleans()))]))
+    sets = []
+    for s in nodes:
+        for t in nodes:
+            kind = _kind(s, t)
+            if kind and draw(st.sampled_from([True, True, False])):
+                key = (s.name, kind, t.name)
+                sets.append(draw(edge_sets(key, s.size, t.size, dt_ms, s.sign)))
+    return Connectome.of(nodes, sets, dt_ms=dt_ms, provenance=draw(provenances()))
+
+
+@st.composite
+def edge_deltas(draw: st.DrawFn, connectome: Connectome) -> EdgeDelta:
+    """An edit that fits: any mixture of new weights, new state, edges removed and edges added."""
+    reweight, state, remove, add = {}, {}, {}, []
+    for key, edges in connectome.edges.items():
+        sign = connectome.regions[key.source].sign
+        if draw(st.booleans()):
+            weight = draw(hnp.arrays(np.float32, len(edges), elements=_float32))
+            own = sign[edges.source]
+            reweight[key] = np.where(own == 0, weight, own * np.abs(weight)).astype(np.float32)
+        if draw(st.booleans()):
+            name = draw(st.sampled_from(STATE_NAMES))
+            state[key] = {name: draw(hnp.arrays(np.float32, len(edges), elements=_float32))}
+        if draw(st.booleans()):
+            remove[key] = draw(hnp.arrays(np.bool_, len(edges)))
+    for s in connectome.regions.values():
+        for t in connectome.regions.values():
+            kind = _kind(s, t)
+            if kind and draw(st.booleans()):
+                key = EdgeKey(s.name, kind, t.name)
+                add.append(draw(edge_sets(key, s.size, t.size, connectome.dt_ms, s.sign, max_edges=8)))
+    return EdgeDelta(reweight, state, remove, tuple(add), draw(_records))
+
+
+def provenances() -> st.SearchStrategy[Provenance]:
+    """Any, names beyond ASCII among them."""
+    return st.builds(
+        Provenance, seed=st.none() | st.integers(0, 2**63 - 1), stage=st.integers(0, 3),
+        stage_name=st.sampled_from(["", "perception", "étape 2"]), parents=st.lists(_digests, max_size=2).map(tuple),
+        versions=st.dictionaries(st.sampled_from(["connectome", "numpy"]), st.just("1.0")), rule_log=_records,
+    )  # fmt: skip
+
+
+def _kind(source: Region, target: Region) -> Any:
+    """The kind of edge that may join two regions, or None."""
+    match source.role, target.role:
+        case "neuron", "neuron":
+            return "local" if source.name == target.name else "long_range"
+        case "sensor", "neuron":
+            return "afferent"
+        case "neuron", "effector":
+            return "efferent"
+    return None
+
+
+def _column(n: int, elements: st.SearchStrategy[Any], dtype: type) -> st.SearchStrategy[Any]:
+    """A value for each edge, or one for all."""
+    return hnp.arrays(dtype, n, elements=elements) | elements.map(dtype)
+
+
+_digests = st.text("0123456789abcdef", min_size=64, max_size=64)
+_records: st.SearchStrategy[tuple[RuleRecord, ...]] = st.lists(
+    st.builds(
+        RuleRecord, stage=st.integers(0, 3), step=st.integers(0, 100), rule=st.sampled_from(["prune", "grow"]),
+        source=st.just("a"), kind=st.just("local"), target=st.just("a"), added=st.integers(0, 9),
+        removed=st.integers(0, 9),
+    ),
+    max_size=2,
+).map(tuple)  # fmt: skip
