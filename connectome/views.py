@@ -1,0 +1,477 @@
+"""The connectome in the shapes that other libraries know, and back.
+
+``from_x(*to_x(c))`` gives the same graph, digest for digest, for networkx, PyG and pandas; provenance travels along.
+A scipy matrix holds weights only, and an xarray summary holds no single edge. What a user made elsewhere comes in by
+the same doors: whatever such a graph or table does not say has the default that the function's docstring gives.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from connectome.errors import ConnectomeError
+from connectome.flat import flatten
+from connectome.graph import ENDS, KINDS, ROLES, Connectome, EdgeSet, NeuronParameters, Provenance, Region
+from connectome.tables import (
+    DEFAULT_DT_MS,
+    DEFAULT_REGION,
+    DEFAULT_WEIGHT_PA,
+    STATE,
+    Header,
+    connect,
+    header_of,
+    kind_between,
+    make_regions,
+    numbers,
+    read_header,
+    roles_of_kinds,
+)
+
+if TYPE_CHECKING:
+    import networkx
+    import pandas
+    import scipy.sparse
+    import xarray
+    from torch_geometric.data import HeteroData
+
+__all__ = [
+    "edge_set_to_scipy",
+    "from_networkx",
+    "from_pandas",
+    "from_pyg",
+    "from_scipy",
+    "to_networkx",
+    "to_pandas",
+    "to_pyg",
+    "to_scipy",
+    "to_xarray",
+]
+
+
+# networkx
+
+
+def to_networkx(connectome: Connectome) -> networkx.MultiDiGraph:
+    """A directed multigraph of plain Python values, so that networkx's own writers (GraphML, GEXF, JSON) take it.
+
+    A node is ``(region, index)`` with the attributes region, index, role, sign, x, y, z (micrometres) and birth_stage.
+    An edge has kind, weight (pA), delay (ms), birth_stage and ``state_<name>`` for each state of its set. The graph has
+    ``dt_ms``, and ``regions``, ``edge_sets`` and ``provenance`` as JSON text, because GraphML takes only scalars there.
+    """
+    import networkx
+
+    header = header_of(connectome)
+    graph = networkx.MultiDiGraph(dt_ms=header.pop("dt_ms"), **{k: json.dumps(v) for k, v in header.items()})
+    node = {}
+    for r in connectome.regions.values():
+        node[r.name] = [(r.name, i) for i in range(r.size)]
+        constant = {"role": r.role, "birth_stage": r.birth_stage}
+        rows = zip(node[r.name], r.sign.tolist(), *r.position_um.T.tolist(), strict=True)
+        graph.add_nodes_from(
+            (n, {"region": n[0], "index": n[1], **constant, "sign": sign, "x": x, "y": y, "z": z})
+            for n, sign, x, y, z in rows
+        )
+    for key, e in connectome.edges.items():
+        names = ("weight", "delay", "birth_stage", *(STATE + name for name in e.state))
+        columns: list[NDArray[Any]] = [e.weight, e.delay, e.birth_stage, *e.state.values()]
+        source, target = node[key.source], node[key.target]
+        graph.add_edges_from(
+            (source[i], target[j], {"kind": key.kind, **dict(zip(names, row, strict=True))})
+            for i, j, *row in zip(e.source.tolist(), e.target.tolist(), *(c.tolist() for c in columns), strict=True)
+        )
+    return graph
+
+
+def from_networkx(graph: networkx.Graph, *, weight: str = "weight", dt_ms: float | None = None) -> Connectome:
+    """A connectome from :func:`to_networkx`, from a file that networkx wrote and read, or from any networkx graph.
+
+    Parameters
+    ----------
+    graph : an undirected edge becomes one edge each way
+    weight : the edge attribute that holds the weight, pA
+    dt_ms : the resolution of delays; default the graph's own ``dt_ms``, else 0.1 ms
+
+    Defaults for a graph that does not say: all nodes are in one region ``"all"``, numbered in the graph's order; role
+    neuron, sign 0, position 0; weight 1 pA; delay one step. A node attribute ``region`` makes regions in order of
+    first appearance. Raises :class:`ConnectomeError`.
+    """
+    if not hasattr(graph, "nodes") or not hasattr(graph, "is_directed"):
+        raise ConnectomeError("graph", "must be a networkx graph", type(graph).__name__)
+    header = read_header(graph.graph, "graph", dt_ms)
+    labels, data = list(graph.nodes), [d for _, d in graph.nodes(data=True)]
+    nodes: dict[str, list[Any]] = {k: [d.get(k, 0) for d in data] for k in ("x", "y", "z", "sign")}
+    for name in ("region", "index", "role", "birth_stage"):
+        lack = [label for label, d in zip(labels, data, strict=True) if name not in d]
+        if not lack:
+            nodes[name] = [d[name] for d in data]
+        elif len(lack) < len(labels):
+            raise ConnectomeError(f"graph.nodes[{name}]", "must be given for all or none", f"none at {lack[0]!r}")
+    regions, code, index = make_regions("graph.nodes", len(labels), nodes, header)
+    place = {label: i for i, label in enumerate(labels)}
+    triples = list(graph.edges(data=True))
+    source = np.array([place[u] for u, _, _ in triples], np.int64)
+    target = np.array([place[v] for _, v, _ in triples], np.int64)
+    data = [d for _, _, d in triples]
+    if not graph.is_directed():
+        back = np.flatnonzero(source != target)
+        source, target = np.concatenate([source, target[back]]), np.concatenate([target, source[back]])
+        data += [data[i] for i in back]
+    columns = {
+        "weight": [d.get(weight, DEFAULT_WEIGHT_PA) for d in data],
+        "delay": [d.get("delay", header.dt_ms) for d in data],
+        "birth_stage": [d.get("birth_stage", 0) for d in data],
+    }
+    for name in {k for d in data for k in d if isinstance(k, str) and k.startswith(STATE)}:
+        columns[name] = [d.get(name, math.nan) for d in data]
+    ends = [(code[end], index[end]) for end in (source, target)]
+    return connect("graph.edges", regions, ends[0], ends[1], columns, header)
+
+
+# PyTorch Geometric
+
+
+def to_pyg(connectome: Connectome) -> HeteroData:
+    """PyG's heterogeneous graph: a node type for each region, an edge type for each edge set.
+
+    Node stores: num_nodes, pos (N, 3) float64 micrometres, sign (N,) int8; role, birth_stage and neuron (the parameters
+    as a dict) for the whole region. Edge stores: edge_index (2, E) int64, weight (E,) float32 pA, delay_ms (E,) float64,
+    birth_stage (E,) int16, ``state_<name>`` (E,) float32. The data have dt_ms and provenance.
+    """
+    import torch
+    from torch_geometric.data import HeteroData
+
+    def tensor(array: NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(np.array(array))  # a copy: torch cannot keep an array read-only
+
+    data = HeteroData()
+    data.dt_ms, data.provenance = connectome.dt_ms, connectome.provenance
+    for r in connectome.regions.values():
+        store = data[r.name]
+        store.num_nodes, store.pos, store.sign = r.size, tensor(r.position_um), tensor(r.sign)
+        store.role, store.birth_stage, store.neuron = r.role, r.birth_stage, asdict(r.neuron)
+    for key, e in connectome.edges.items():
+        store = data[tuple(key)]
+        index = np.empty((2, len(e)), np.int64)
+        index[0], index[1] = e.source, e.target
+        store.edge_index = torch.from_numpy(index)
+        store.weight, store.delay_ms, store.birth_stage = tensor(e.weight), tensor(e.delay), tensor(e.birth_stage)
+        for name, value in e.state.items():
+            store[STATE + name] = tensor(value)
+    return data
+
+
+def from_pyg(data: HeteroData, *, dt_ms: float | None = None) -> Connectome:
+    """A connectome from :func:`to_pyg`, or from any HeteroData whose edge types are ``(region, kind, region)``.
+
+    Needed: num_nodes (or pos) and edge_index. Defaults: role as the kinds of edges ask for, sign 0, position 0; weight
+    1 pA; delay one step; dt 0.1 ms. Raises :class:`ConnectomeError`.
+    """
+    from torch_geometric.data import HeteroData
+
+    if not isinstance(data, HeteroData):
+        raise ConnectomeError(
+            "data",
+            "must be a torch_geometric HeteroData",
+            type(data).__name__,
+            "For a Data, call its to_heterogeneous().",
+        )
+
+    def array(value: Any) -> NDArray[Any]:
+        return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+
+    header = read_header({k: getattr(data, k) for k in ("dt_ms",) if hasattr(data, k)}, "data", dt_ms)
+    roles = roles_of_kinds(data.edge_types)
+    regions = {}
+    for name in data.node_types:
+        store: dict[str, Any] = {k: array(v) if hasattr(v, "detach") else v for k, v in data[name].items()}
+        size = data[name].num_nodes
+        if size is None:
+            raise ConnectomeError(f"data[{name}].num_nodes", "must be given", None)
+        try:
+            neuron = NeuronParameters(**store.get("neuron", {}))
+        except TypeError as error:
+            raise ConnectomeError(f"data[{name}].neuron", "must hold NeuronParameters", error) from None
+        names = {"role": "role", "pos": "position_um", "sign": "sign", "birth_stage": "birth_stage"}
+        about = {"role": roles.get(name, "neuron"), **{names[k]: v for k, v in store.items() if k in names}}
+        regions[name] = Region(name, size, neuron=neuron, **about)
+    edge_sets = []
+    for key in data.edge_types:
+        store, where = data[key], f"data[{key}]"
+        if key[0] not in regions or key[2] not in regions:
+            raise ConnectomeError(where, f"must join node types of {list(regions)}", key)
+        index = array(store.get("edge_index", ()))
+        if index.ndim != 2 or index.shape[0] != 2:
+            raise ConnectomeError(f"{where}.edge_index", "must have shape (2, E)", index.shape)
+        edge_sets.append(
+            EdgeSet.from_arrays(
+                key, index[0], index[1], array(store.get("weight", DEFAULT_WEIGHT_PA)), n_source=regions[key[0]].size,
+                n_target=regions[key[2]].size, dt_ms=header.dt_ms, delay_ms=array(store.get("delay_ms", header.dt_ms)),
+                birth_stage=array(store.get("birth_stage", 0)),
+                state={k.removeprefix(STATE): array(v) for k, v in store.items() if k.startswith(STATE)},
+            )
+        )  # fmt: skip
+    provenance = getattr(data, "provenance", None)
+    if not isinstance(provenance, Provenance):
+        provenance = None
+    return Connectome.of(regions.values(), edge_sets, dt_ms=header.dt_ms, provenance=provenance)
+
+
+# scipy
+
+
+def to_scipy(connectome: Connectome) -> scipy.sparse.csr_array:
+    """(N, N) float32 weights in pA over all neurons, region after region; row = source.
+
+    Each edge is one stored entry: several edges of one pair stay several (scipy adds them up when it converts to dense,
+    or at ``sum_duplicates()``), and an edge of weight 0 stays stored. Columns are not sorted within a row.
+    """
+    import scipy.sparse
+
+    flat = flatten(connectome)
+    return scipy.sparse.csr_array((flat.weight, flat.target, flat.indptr), shape=(flat.n_neurons,) * 2)
+
+
+def edge_set_to_scipy(edge_set: EdgeSet) -> scipy.sparse.csr_array:
+    """(n_source, n_target) float32 weights in pA of one edge set; row = source, one stored entry for each edge."""
+    import scipy.sparse
+
+    shape = (edge_set.n_source, edge_set.n_target)
+    return scipy.sparse.csr_array((np.array(edge_set.weight), edge_set.target, edge_set.indptr), shape=shape)
+
+
+def from_scipy(
+    matrix: ArrayLike | scipy.sparse.sparray | scipy.sparse.spmatrix,
+    regions: Sequence[Region] | None = None,
+    *,
+    delay_ms: float | ArrayLike | scipy.sparse.sparray | scipy.sparse.spmatrix | None = None,
+    dt_ms: float = DEFAULT_DT_MS,
+) -> Connectome:
+    """A connectome from one (N, N) matrix of weights in pA, dense or sparse; row = source.
+
+    Every stored entry of a sparse matrix and every non-zero of a dense one is an edge.
+
+    Parameters
+    ----------
+    regions : whose sizes add up to N, in the order of the rows; default one region ``"all"``
+    delay_ms : one number or an (N, N) dense matrix, or a sparse one that stores the same places; default one step
+
+    Raises :class:`ConnectomeError`. For region labels, positions and tract lengths see
+    :func:`connectome.wiring.from_matrix`.
+    """
+    import scipy.sparse
+
+    def coordinates(name: str, given: Any) -> scipy.sparse.coo_array:
+        if not scipy.sparse.issparse(given):
+            given = np.asarray(given)
+            if given.dtype.kind not in "biuf":
+                raise ConnectomeError(name, "must be numbers", f"{given.dtype} of shape {given.shape}")
+            given = given.astype(np.float64) if given.dtype.kind == "b" else given
+        if given.ndim != 2 or given.shape[0] != given.shape[1]:
+            raise ConnectomeError(name, "must be a square matrix", given.shape, "Row = source, column = target.")
+        return scipy.sparse.coo_array(given)
+
+    weights = coordinates("matrix", matrix)
+    n = weights.shape[0]
+    regions = [Region(DEFAULT_REGION, n)] if regions is None else list(regions)
+    sizes = [r.size for r in regions]
+    if sum(sizes) != n:
+        raise ConnectomeError("regions", f"must have sizes that add up to the matrix's {n}", sum(sizes))
+    row, column = weights.coords
+    columns: dict[str, Any] = {"weight": weights.data}
+    if delay_ms is not None and (scipy.sparse.issparse(delay_ms) or np.ndim(delay_ms)):
+        if scipy.sparse.issparse(delay_ms):
+            delays = coordinates("delay_ms", delay_ms)
+            same = delays.shape == weights.shape and np.array_equal(delays.coords, weights.coords)
+            if not same:
+                raise ConnectomeError("delay_ms", "must store the same places in the same order as matrix", delays.nnz)
+            columns["delay"] = delays.data
+        else:
+            dense = np.asarray(delay_ms)
+            if dense.shape != weights.shape:
+                raise ConnectomeError("delay_ms", f"must have the matrix's shape {weights.shape}", dense.shape)
+            columns["delay"] = dense[row, column]
+    elif delay_ms is not None:
+        columns["delay"] = np.broadcast_to(np.asarray(delay_ms), row.shape)
+    first = np.cumsum([0, *sizes[:-1]]) if sizes else np.zeros(0, np.int64)
+    code = np.repeat(np.arange(len(regions)), sizes)
+    index = np.arange(n) - np.repeat(first, sizes)
+    ends = [(code[end], index[end]) for end in (row, column)]
+    return connect("matrix", regions, ends[0], ends[1], columns, Header(dt_ms))
+
+
+# pandas
+
+
+def to_pandas(connectome: Connectome) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+    """A table of nodes and a table of edges.
+
+    Nodes: region and role (categorical), index int32, birth_stage int64, sign int8, x, y, z float64 (micrometres).
+    Edges: source_region, kind, target_region (categorical), source and target int32 (counted in their regions),
+    weight_pa float32, delay_ms float64, birth_stage int16, ``state_<name>`` float32 (nan for sets without that state).
+    What has no row (dt_ms, region parameters, empty sets, provenance) is in ``nodes.attrs``, as values that JSON knows:
+    parquet keeps them, CSV does not.
+    """
+    import pandas
+
+    names = list(connectome.regions)
+    regions, sets = list(connectome.regions.values()), list(connectome.edges.values())
+    sizes, lengths = [r.size for r in regions], [len(e) for e in sets]
+
+    def repeated(values: Sequence[str], among: Sequence[str], times: Sequence[int]) -> pandas.Categorical[str]:
+        codes = np.repeat(np.array([among.index(v) for v in values], np.int64), times)
+        return pandas.Categorical.from_codes(codes, categories=pandas.Index(list(among)))
+
+    def joined(dtype: type, arrays: Iterable[NDArray[Any]]) -> NDArray[Any]:
+        return np.concatenate([np.zeros(0, dtype), *arrays], dtype=dtype)
+
+    def of_sets(dtype: type, column: Callable[[EdgeSet], NDArray[Any]]) -> NDArray[Any]:
+        return joined(dtype, (column(e) for e in sets))
+
+    position = np.concatenate([np.zeros((0, 3)), *(r.position_um for r in regions)])
+    nodes = pandas.DataFrame(
+        {
+            "region": repeated(names, names, sizes),
+            "index": joined(np.int32, (np.arange(n, dtype=np.int32) for n in sizes)),
+            "role": repeated([r.role for r in regions], ROLES, sizes),
+            "birth_stage": np.repeat(np.array([r.birth_stage for r in regions], np.int64), sizes),
+            "sign": joined(np.int8, (r.sign for r in regions)),
+            **dict(zip("xyz", position.T, strict=True)),
+        }
+    )
+    nodes.attrs.update(header_of(connectome))
+    edges = pandas.DataFrame(
+        {
+            "source_region": repeated([e.key.source for e in sets], names, lengths),
+            "source": of_sets(np.int32, lambda e: e.source),
+            "kind": repeated([e.key.kind for e in sets], KINDS, lengths),
+            "target_region": repeated([e.key.target for e in sets], names, lengths),
+            "target": of_sets(np.int32, lambda e: e.target),
+            "weight_pa": of_sets(np.float32, lambda e: e.weight),
+            "delay_ms": of_sets(np.float64, lambda e: e.delay),
+            "birth_stage": of_sets(np.int16, lambda e: e.birth_stage),
+        }
+    )
+    for name in sorted({name for e in sets for name in e.state}):
+        values = (e.state.get(name, np.full(len(e), math.nan, np.float32)) for e in sets)
+        edges[STATE + name] = joined(np.float32, values)
+    return nodes, edges
+
+
+def from_pandas(nodes: pandas.DataFrame | None, edges: pandas.DataFrame, *, dt_ms: float | None = None) -> Connectome:
+    """A connectome from :func:`to_pandas`, from tables read from a file, or from a user's own edge table.
+
+    ``edges`` needs the integer columns source and target, counted from 0 in each region; all else may lack. Defaults:
+    one region ``"all"``; kind and roles as they follow from each other; weight 1 pA; delay one step; birth_stage 0; no
+    state. Without ``nodes`` a region ends at the last neuron that has an edge, and regions come in order of first
+    appearance. ``nodes`` needs region; index (else rows are numbered in order), role, sign, x, y, z, birth_stage may
+    lack. ``dt_ms`` defaults to that of ``nodes.attrs``, else 0.1 ms. Raises :class:`ConnectomeError`.
+    """
+    import pandas
+
+    for name, table, needed in (("nodes", nodes, {"region"}), ("edges", edges, {"source", "target"})):
+        if table is None and name == "nodes":
+            continue
+        if not isinstance(table, pandas.DataFrame):
+            raise ConnectomeError(name, "must be a pandas DataFrame", type(table).__name__)
+        if not needed.issubset(table.columns):
+            raise ConnectomeError(name, f"must have the columns {sorted(needed)}", list(table.columns))
+    header = read_header({} if nodes is None else nodes.attrs, "nodes.attrs", dt_ms)
+
+    def names_in(column: str) -> tuple[NDArray[np.int64], list[Any]]:
+        if column not in edges:
+            return np.zeros(len(edges), np.int64), [DEFAULT_REGION]
+        code, names = pandas.factorize(edges[column], use_na_sentinel=False)
+        return code, names.tolist()
+
+    index = {end: numbers(f"edges[{end}]", edges[end].to_numpy(), np.int64) for end in ("source", "target")}
+    region = {end: names_in(f"{end}_region") for end in index}
+    if nodes is not None:
+        regions, _, _ = make_regions("nodes", len(nodes), {str(k): nodes[k].tolist() for k in nodes.columns}, header)
+    else:
+        size: dict[Any, int] = {}
+        for end, (code, names) in region.items():
+            last = np.full(len(names), -1)
+            np.maximum.at(last, code, index[end])
+            for name, n in zip(names, last.tolist(), strict=True):
+                size[name] = max(size.get(name, 0), n + 1)
+        keys = [k for k in ("source_region", "kind", "target_region") if k in edges]
+        roles = roles_of_kinds(edges[keys].drop_duplicates().itertuples(index=False)) if len(keys) == 3 else {}
+        regions = [Region(name, n, roles.get(name, "neuron")) for name, n in size.items()]  # type: ignore[arg-type]
+    place = {r.name: i for i, r in enumerate(regions)}
+    ends = []
+    for end, (code, names) in region.items():
+        for name in names:
+            if name not in place:
+                raise ConnectomeError(f"edges[{end}_region]", f"must name regions of {list(place)}", repr(name))
+        ends.append((np.array([place[name] for name in names], np.int64)[code], index[end]))
+    as_here = {"weight_pa": "weight", "delay_ms": "delay", "birth_stage": "birth_stage", "kind": "kind"}
+    columns = {
+        as_here.get(k, k): edges[k].to_numpy(object if k == "kind" else None)
+        for k in map(str, edges.columns)
+        if k in as_here or k.startswith(STATE)
+    }
+    return connect("edges", regions, ends[0], ends[1], columns, header)
+
+
+# xarray
+
+
+def to_xarray(connectome: Connectome) -> xarray.Dataset:
+    """Region-level connectivity, dims (source, kind, target), with the stage as a scalar coordinate.
+
+    ``n_edges``; ``density`` (edges over pairs of neurons; nan where this kind cannot join these regions);
+    ``mean_abs_weight_pa`` and ``mean_delay_ms`` (nan where there is no edge); ``total_weight_pa``.
+
+    Stages join along the stage. Regions that a stage has not yet are filled:
+
+    >>> from connectome.graph import Connectome, Provenance, Region
+    >>> import xarray
+    >>> birth = Connectome.of([Region("a", 3)])
+    >>> later = Connectome.of([Region("a", 3), Region("b", 2)], provenance=Provenance(stage=1))
+    >>> stages = [c.to_xarray() for c in (birth, later)]
+    >>> both = xarray.concat(stages, "stage", join="outer", fill_value={"n_edges": 0, "total_weight_pa": 0.0})
+    >>> dict(both.n_edges.sizes)
+    {'stage': 2, 'source': 2, 'kind': 4, 'target': 2}
+    """
+    import xarray
+
+    regions = list(connectome.regions.values())
+    place = {r.name: i for i, r in enumerate(regions)}
+    shape = (len(regions), len(KINDS), len(regions))
+    n_edges = np.zeros(shape, np.int64)
+    total, density = np.zeros(shape), np.full(shape, np.nan)
+    mean_abs, mean_delay = np.full(shape, np.nan), np.full(shape, np.nan)
+    for s in regions:
+        for t in regions:
+            if (s.role, t.role) in ENDS.values() and s.size * t.size:
+                density[place[s.name], KINDS.index(kind_between(s, t)), place[t.name]] = 0.0
+    for key, e in connectome.edges.items():
+        at = (place[key.source], KINDS.index(key.kind), place[key.target])
+        n_edges[at], density[at] = len(e), e.density
+        if len(e):
+            total[at] = e.weight.sum(dtype=np.float64)
+            mean_abs[at] = np.abs(e.weight).mean(dtype=np.float64)
+            mean_delay[at] = e.delay_steps.mean(dtype=np.float64) * connectome.dt_ms
+    dims = ("source", "kind", "target")
+    return xarray.Dataset(
+        {
+            "n_edges": (dims, n_edges, {"long_name": "number of edges", "units": "1"}),
+            "density": (dims, density, {"long_name": "edges / pairs of neurons", "units": "1"}),
+            "mean_abs_weight_pa": (dims, mean_abs, {"long_name": "mean of |weight| over edges", "units": "pA"}),
+            "total_weight_pa": (dims, total, {"long_name": "sum of the weights", "units": "pA"}),
+            "mean_delay_ms": (dims, mean_delay, {"long_name": "mean delay over edges", "units": "ms"}),
+        },
+        coords={
+            "source": np.array(list(place), dtype=str),
+            "kind": np.array(KINDS),
+            "target": np.array(list(place), dtype=str),
+            "stage": connectome.provenance.stage,
+        },
+    )
