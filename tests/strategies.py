@@ -1,7 +1,8 @@
 """Hypothesis strategies for the data model: small, quick, and fond of the corners.
 
 Empty regions, empty edge sets, autapses, several edges between one pair, constant and per-edge columns, every kind of
-edge. Weights and state are float32 values that survive a round trip through text.
+edge. Hypothesis chooses the structure; what fills the arrays comes from a generator whose seed it chooses, so that
+examples stay cheap and large ones are not rare.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from connectome import Connectome, EdgeDelta, EdgeKey, EdgeSet, NeuronParameters, Provenance, Region, RuleRecord
@@ -20,7 +20,7 @@ __all__ = ["connectomes", "edge_deltas", "edge_sets", "neuron_parameters", "prov
 DT_MS = st.sampled_from([0.1, 0.25, 1.0])
 STATE_NAMES = ("survival", "inhibition", "trace")
 _times = st.sampled_from([0.5, 2.0, 5.0, 10.0, 20.0])
-_float32 = st.floats(-1e3, 1e3, width=32)
+_seeds = st.integers(0, 2**32 - 1)
 
 
 def neuron_parameters() -> st.SearchStrategy[NeuronParameters]:
@@ -35,11 +35,12 @@ def neuron_parameters() -> st.SearchStrategy[NeuronParameters]:
 @st.composite
 def regions(draw: st.DrawFn, name: str = "a", role: Any = "neuron", max_size: int = 6) -> Region:
     """One region, perhaps empty."""
-    size = draw(st.sampled_from([*range(1, max_size + 1), 0]))
+    size = draw(st.sampled_from([*range(1, max_size + 1), 0]))  # uniform, where integers would mostly be small
+    rng = np.random.default_rng(draw(_seeds))
     return Region(
         name, size, role, draw(neuron_parameters()),
-        position_um=draw(hnp.arrays(np.float64, (size, 3), elements=st.floats(-1e4, 1e4))),
-        sign=draw(hnp.arrays(np.int8, size, elements=st.integers(-1, 1), fill=st.sampled_from([0, 1]))),
+        position_um=rng.normal(scale=100, size=(size, 3)),
+        sign=rng.choice(draw(st.sampled_from([[0], [1], [-1, 1], [-1, 0, 1]])), size).astype(np.int8),
         birth_stage=draw(st.integers(0, 3)),
     )  # fmt: skip
 
@@ -53,16 +54,14 @@ def edge_sets(
     rows = draw(st.integers(0, 6)) if n_source is None else n_source
     columns = (rows if key[0] == key[2] else draw(st.integers(0, 6))) if n_target is None else n_target
     n = draw(st.sampled_from([*range(max_edges + 1)])) if rows and columns else 0
-    source = draw(hnp.arrays(np.int32, n, elements=st.integers(0, max(rows - 1, 0))))
-    target = draw(hnp.arrays(np.int32, n, elements=st.integers(0, max(columns - 1, 0))))
-    weight = draw(hnp.arrays(np.float32, n, elements=_float32))
-    if sign is not None:
-        weight = np.where(sign[source] == 0, weight, sign[source] * np.abs(weight)).astype(np.float32)
+    rng = np.random.default_rng(draw(_seeds))
+    source, target = rng.integers(0, max(rows, 1), n), rng.integers(0, max(columns, 1), n)
+    weight = _values(rng, n) if sign is None else _signed(_values(rng, n), sign[source])
     return EdgeSet.from_arrays(
         key, source, target, weight, n_source=rows, n_target=columns, dt_ms=dt_ms,
-        delay_ms=draw(_column(n, st.integers(1, 40), np.int64)) * dt_ms,
-        birth_stage=draw(_column(n, st.integers(0, 3), np.int16)),
-        state={name: draw(_column(n, _float32, np.float32)) for name in draw(st.sets(st.sampled_from(STATE_NAMES)))},
+        delay_ms=rng.integers(1, 40, draw(_rows(n))) * dt_ms,
+        birth_stage=rng.integers(0, 4, draw(_rows(n))),
+        state={name: _values(rng, draw(_rows(n))) for name in draw(st.sets(st.sampled_from(STATE_NAMES)))},
     )  # fmt: skip
 
 
@@ -70,8 +69,7 @@ def edge_sets(
 def connectomes(draw: st.DrawFn, max_regions: int = 3, borders: bool = True, max_size: int = 6) -> Connectome:
     """Neuron regions, with a sensor and an effector if ``borders``, and any of the edge sets that may join them."""
     dt_ms = draw(DT_MS)
-    # sampled_from is uniform where integers would nearly always be small
-    n_regions = draw(st.sampled_from([*range(1, max_regions + 1), 0]))
+    n_regions = draw(st.sampled_from([*range(1, max_regions + 1)] * 2 + [0]))
     inner = [draw(regions(name, max_size=max_size)) for name in ("a", "b", "c")[:n_regions]]
     outer = [draw(regions("eye", "sensor", max_size)), draw(regions("hand", "effector", max_size))] if borders else []
     nodes = draw(st.permutations([*inner, *(r for r in outer if draw(st.booleans()))]))
@@ -91,15 +89,13 @@ def edge_deltas(draw: st.DrawFn, connectome: Connectome) -> EdgeDelta:
     reweight, state, remove, add = {}, {}, {}, []
     for key, edges in connectome.edges.items():
         sign = connectome.regions[key.source].sign
+        rng = np.random.default_rng(draw(_seeds))
         if draw(st.booleans()):
-            weight = draw(hnp.arrays(np.float32, len(edges), elements=_float32))
-            own = sign[edges.source]
-            reweight[key] = np.where(own == 0, weight, own * np.abs(weight)).astype(np.float32)
+            reweight[key] = _signed(_values(rng, len(edges)), sign[edges.source])
         if draw(st.booleans()):
-            name = draw(st.sampled_from(STATE_NAMES))
-            state[key] = {name: draw(hnp.arrays(np.float32, len(edges), elements=_float32))}
+            state[key] = {draw(st.sampled_from(STATE_NAMES)): _values(rng, len(edges))}
         if draw(st.booleans()):
-            remove[key] = draw(hnp.arrays(np.bool_, len(edges)))
+            remove[key] = rng.random(len(edges)) < draw(st.sampled_from([0.0, 0.3, 1.0]))
     for s in connectome.regions.values():
         for t in connectome.regions.values():
             kind = _kind(s, t)
@@ -130,9 +126,19 @@ def _kind(source: Region, target: Region) -> Any:
     return None
 
 
-def _column(n: int, elements: st.SearchStrategy[Any], dtype: type) -> st.SearchStrategy[Any]:
-    """A value for each edge, or one for all."""
-    return hnp.arrays(dtype, n, elements=elements) | elements.map(dtype)
+def _rows(n: int) -> st.SearchStrategy[int | None]:
+    """The size of a column: a value for each edge, or one for all."""
+    return st.sampled_from([n, None])
+
+
+def _values(rng: np.random.Generator, size: int | None) -> NDArray[np.float32]:
+    """Numbers of both signs, some of them 0."""
+    return np.asarray(rng.normal(scale=100, size=size) * (rng.random(size) < 0.9), np.float32)
+
+
+def _signed(weight: NDArray[np.float32], sign: NDArray[np.int8]) -> NDArray[np.float32]:
+    """What Dale's rule makes of the weights."""
+    return np.where(sign == 0, weight, sign * np.abs(weight)).astype(np.float32)
 
 
 _digests = st.text("0123456789abcdef", min_size=64, max_size=64)
