@@ -14,7 +14,17 @@ from numpy.typing import NDArray
 from connectome.errors import ConnectomeError
 from connectome.graph import ENDS, Connectome, EdgeKey, EdgeSet, Kind, NeuronParameters, Provenance, Region, RuleRecord
 
-__all__ = ["Header", "connect", "count_within", "header_of", "kind_between", "make_regions", "read_header"]
+__all__ = [
+    "Header",
+    "connect",
+    "entries",
+    "header_of",
+    "kind_between",
+    "make_regions",
+    "numbers",
+    "read_header",
+    "roles_of_kinds",
+]
 
 #: The region that takes every node of a graph without regions.
 DEFAULT_REGION: Final = "all"
@@ -122,6 +132,19 @@ def numbers(where: str, values: Any, dtype: type = np.float64) -> NDArray[Any]:
         if bad.any():
             raise ConnectomeError(where, "must be integers", array[bad].flat[0])
     return array.astype(dtype, copy=False)
+
+
+def entries(name: str, matrix: Any) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], int]:
+    """Rows, columns and values of the entries of a square matrix, sparse or dense, and its size."""
+    import scipy.sparse
+
+    given = matrix if scipy.sparse.issparse(matrix) else np.asarray(matrix)
+    if given.ndim != 2 or given.shape[0] != given.shape[1]:
+        raise ConnectomeError(name, "must be a square matrix", f"shape {given.shape}", "Row = source, column = target.")
+    if given.dtype.kind not in "biuf":
+        raise ConnectomeError(name, "must be numbers", given.dtype)
+    found = scipy.sparse.coo_array(given)
+    return *found.coords, found.data, given.shape[0]
 
 
 def count_within(code: NDArray[np.int64]) -> NDArray[np.int64]:

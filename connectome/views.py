@@ -14,7 +14,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from connectome.errors import ConnectomeError
 from connectome.flat import flatten
@@ -26,6 +26,7 @@ from connectome.tables import (
     STATE,
     Header,
     connect,
+    entries,
     header_of,
     kind_between,
     make_regions,
@@ -112,7 +113,7 @@ def from_networkx(graph: networkx.Graph, *, weight: str = "weight", dt_ms: float
         if not lack:
             nodes[name] = [d[name] for d in data]
         elif len(lack) < len(labels):
-            raise ConnectomeError(f"graph.nodes[{name}]", "must be given for all or none", f"none at {lack[0]!r}")
+            raise ConnectomeError(f"graph.nodes[{name}]", "must be given for all or none", f"none: {lack[0]!r}")
     regions, code, index = make_regions("graph.nodes", len(labels), nodes, header)
     place = {label: i for i, label in enumerate(labels)}
     triples = list(graph.edges(data=True))
@@ -141,8 +142,8 @@ def to_pyg(connectome: Connectome) -> HeteroData:
     """PyG's heterogeneous graph: a node type for each region, an edge type for each edge set.
 
     Node stores: num_nodes, pos (N, 3) float64 micrometres, sign (N,) int8; role, birth_stage and neuron (the parameters
-    as a dict) for the whole region. Edge stores: edge_index (2, E) int64, weight (E,) float32 pA, delay_ms (E,) float64,
-    birth_stage (E,) int16, ``state_<name>`` (E,) float32. The data have dt_ms and provenance.
+    as a dict) for the whole region. Edge stores: edge_index (2, E) int64, weight (E,) float32 pA, delay_ms (E,)
+    float64, birth_stage (E,) int16, ``state_<name>`` (E,) float32. The data have dt_ms and provenance.
     """
     import torch
     from torch_geometric.data import HeteroData
@@ -246,64 +247,22 @@ def edge_set_to_scipy(edge_set: EdgeSet) -> scipy.sparse.csr_array:
     return scipy.sparse.csr_array((np.array(edge_set.weight), edge_set.target, edge_set.indptr), shape=shape)
 
 
-def from_scipy(
-    matrix: ArrayLike | scipy.sparse.sparray | scipy.sparse.spmatrix,
-    regions: Sequence[Region] | None = None,
-    *,
-    delay_ms: float | ArrayLike | scipy.sparse.sparray | scipy.sparse.spmatrix | None = None,
-    dt_ms: float = DEFAULT_DT_MS,
-) -> Connectome:
-    """A connectome from one (N, N) matrix of weights in pA, dense or sparse; row = source.
+def from_scipy(matrix: Any, regions: Sequence[Region] | None = None, *, dt_ms: float = DEFAULT_DT_MS) -> Connectome:
+    """A connectome from one (N, N) matrix of weights in pA, sparse or dense; row = source. Delays are one step.
 
-    Every stored entry of a sparse matrix and every non-zero of a dense one is an edge.
-
-    Parameters
-    ----------
-    regions : whose sizes add up to N, in the order of the rows; default one region ``"all"``
-    delay_ms : one number or an (N, N) dense matrix, or a sparse one that stores the same places; default one step
-
-    Raises :class:`ConnectomeError`. For region labels, positions and tract lengths see
-    :func:`connectome.wiring.from_matrix`.
+    ``regions`` have sizes that add up to N, in the order of the rows; default one region ``"all"``. With the regions of
+    the connectome that :func:`to_scipy` was given, this gives its edges and weights back. For region labels, positions
+    and tract lengths see :func:`connectome.wiring.from_matrix`. Raises :class:`ConnectomeError`.
     """
-    import scipy.sparse
-
-    def coordinates(name: str, given: Any) -> scipy.sparse.coo_array:
-        if not scipy.sparse.issparse(given):
-            given = np.asarray(given)
-            if given.dtype.kind not in "biuf":
-                raise ConnectomeError(name, "must be numbers", f"{given.dtype} of shape {given.shape}")
-            given = given.astype(np.float64) if given.dtype.kind == "b" else given
-        if given.ndim != 2 or given.shape[0] != given.shape[1]:
-            raise ConnectomeError(name, "must be a square matrix", given.shape, "Row = source, column = target.")
-        return scipy.sparse.coo_array(given)
-
-    weights = coordinates("matrix", matrix)
-    n = weights.shape[0]
+    row, column, weight, n = entries("matrix", matrix)
     regions = [Region(DEFAULT_REGION, n)] if regions is None else list(regions)
     sizes = [r.size for r in regions]
     if sum(sizes) != n:
         raise ConnectomeError("regions", f"must have sizes that add up to the matrix's {n}", sum(sizes))
-    row, column = weights.coords
-    columns: dict[str, Any] = {"weight": weights.data}
-    if delay_ms is not None and (scipy.sparse.issparse(delay_ms) or np.ndim(delay_ms)):
-        if scipy.sparse.issparse(delay_ms):
-            delays = coordinates("delay_ms", delay_ms)
-            same = delays.shape == weights.shape and np.array_equal(delays.coords, weights.coords)
-            if not same:
-                raise ConnectomeError("delay_ms", "must store the same places in the same order as matrix", delays.nnz)
-            columns["delay"] = delays.data
-        else:
-            dense = np.asarray(delay_ms)
-            if dense.shape != weights.shape:
-                raise ConnectomeError("delay_ms", f"must have the matrix's shape {weights.shape}", dense.shape)
-            columns["delay"] = dense[row, column]
-    elif delay_ms is not None:
-        columns["delay"] = np.broadcast_to(np.asarray(delay_ms), row.shape)
-    first = np.cumsum([0, *sizes[:-1]]) if sizes else np.zeros(0, np.int64)
     code = np.repeat(np.arange(len(regions)), sizes)
-    index = np.arange(n) - np.repeat(first, sizes)
+    index = np.arange(n) - np.repeat(np.cumsum(sizes, dtype=np.int64) - sizes, sizes)
     ends = [(code[end], index[end]) for end in (row, column)]
-    return connect("matrix", regions, ends[0], ends[1], columns, Header(dt_ms))
+    return connect("matrix", regions, ends[0], ends[1], {"weight": weight}, Header(dt_ms))
 
 
 # pandas

@@ -1,0 +1,420 @@
+"""Which neurons are joined at birth: the connection rules that :func:`connectome.wiring.wire` takes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectome.errors import ConnectomeError
+from connectome.graph import Region
+
+__all__ = [
+    "AllToAll",
+    "Bernoulli",
+    "ByDistance",
+    "ConnectionRule",
+    "FixedInDegree",
+    "FixedOutDegree",
+    "FixedTotalNumber",
+    "OneToOne",
+    "SmallWorld",
+]
+
+Pairs = tuple[NDArray[np.int32], NDArray[np.int32]]
+#: Candidates that a rule holds in memory at once, about.
+_BLOCK = 2**21
+#: Pairs that the mean of a distance profile is taken over, at most.
+_MEAN_PAIRS = 10**8
+
+
+class ConnectionRule(Protocol):
+    """Which neurons are joined. A user's own rule needs these two methods."""
+
+    def pairs(self, source: Region, target: Region, rng: np.random.Generator) -> Pairs:
+        """The (E,) sources and (E,) targets of the edges. Raises :class:`ConnectomeError` for what cannot be."""
+
+    def over_produced(self, factor: float) -> Self:
+        """The same rule with ``factor`` times the edges. Raises :class:`ConnectomeError` if that cannot be."""
+
+
+@dataclass(frozen=True)
+class _Fixed:
+    """A rule that has no density to multiply."""
+
+    def over_produced(self, factor: float) -> Self:
+        """Itself, for a factor of 1."""
+        if factor != 1:
+            raise ConnectomeError("over_production", f"must be 1 for {type(self).__name__}", factor)
+        return self
+
+
+@dataclass(frozen=True)
+class AllToAll(_Fixed):
+    """Every pair."""
+
+    allow_autapses: bool = False
+
+    def pairs(self, source: Region, target: Region, rng: np.random.Generator) -> Pairs:
+        """See :class:`ConnectionRule`."""
+        width, skip = _width(source, target, self.allow_autapses)
+        return _unflatten(np.arange(source.size * width), width, skip)
+
+
+@dataclass(frozen=True)
+class OneToOne(_Fixed):
+    """Neuron i to neuron i, of regions of one size (inside one region these are autapses)."""
+
+    def pairs(self, source: Region, target: Region, rng: np.random.Generator) -> Pairs:
+        """See :class:`ConnectionRule`."""
+        if source.size != target.size:
+            raise ConnectomeError("OneToOne", f"must join regions of one size, {source.size}", target.size)
+        return np.arange(source.size, dtype=np.int32), np.arange(source.size, dtype=np.int32)
+
+
+@dataclass(frozen=True)
+class Bernoulli:
+    """Every pair with probability p, independently (NEST's pairwise_bernoulli; p is the expected density)."""
+
+    p: float
+    allow_autapses: bool = False
+
+    def __post_init__(self) -> None:
+        check("Bernoulli.p", self.p, 0, 1)
+
+    def over_produced(self, factor: float) -> Self:
+        """See :class:`ConnectionRule`."""
+        return replace(self, p=_at_most_1("p", self.p * factor))
+
+    def pairs(self, source: Region, target: Region, rng: np.random.Generator) -> Pairs:
+        """See :class:`ConnectionRule`."""
+        width, skip = _width(source, target, self.allow_autapses)
+        _, slot = _bernoulli(np.array([source.size * width]), np.array([self.p]), rng)
+        return _unflatten(slot, width, skip)
+
+
+@dataclass(frozen=True)
+class ByDistance:
+    """Every pair with a probability that falls with its distance d, independently.
+
+    ``p0 * exp(-d / length_um)`` (exponential) or ``p0 * exp(-d^2 / (2 length_um^2))`` (gaussian). Give ``p0``, or the
+    expected ``density``: the mean probability over the pairs allowed (exact up to 1e8 pairs; beyond, from evenly spread
+    sources, good to some 0.3 %). Work and memory follow the number of edges, not of pairs.
+    """
+
+    length_um: float
+    p0: float | None = None
+    density: float | None = None
+    profile: Literal["exponential", "gaussian"] = "exponential"
+    allow_autapses: bool = False
+
+    def __post_init__(self) -> None:
+        check("ByDistance.length_um", self.length_um, 5e-324)
+        if (self.p0 is None) == (self.density is None):
+            raise ConnectomeError("ByDistance", "must have either p0 or density", f"{self.p0} and {self.density}")
+        check("ByDistance.p0", self.p0 or 0, 0, 1)
+        check("ByDistance.density", self.density or 0, 0, 1)
+        if self.profile not in ("exponential", "gaussian"):
+            raise ConnectomeError("ByDistance.profile", "must be 'exponential' or 'gaussian'", repr(self.profile))
+
+    def over_produced(self, factor: float) -> Self:
+        """See :class:`ConnectionRule`."""
+        if self.p0 is not None:
+            return replace(self, p0=_at_most_1("p0", self.p0 * factor))
+        return replace(self, density=_at_most_1("density", (self.density or 0) * factor))
+
+    def pairs(self, source: Region, target: Region, rng: np.random.Generator) -> Pairs:
+        """See :class:`ConnectionRule`."""
+        width, skip = _width(source, target, self.allow_autapses)
+        if not source.size * width:
+            return _unflatten(np.zeros(0, np.int64), 1, skip)
+        a, b = _Cells(source.position_um, self.length_um), _Cells(target.position_um, self.length_um)
+        p0 = self._p0(source, target, a.order, width, skip)
+        n_target = np.diff(b.start)
+        chosen = []
+        # Cell by cell: draw candidates at the cell pair's highest probability, then thin them to their own.
+        for i in range(len(a.low)):
+            gap = np.maximum(0, np.maximum(b.low - a.high[i], a.low[i] - b.high))
+            bound = p0 * self._profile(np.sqrt((gap**2).sum(axis=1)))
+            rows = a.order[a.start[i] : a.start[i + 1]]
+            step = max(1, int(_BLOCK / max((n_target * bound).sum(), 1)))
+            for first in range(0, rows.size, step):
+                part = rows[first : first + step]
+                block, slot = _bernoulli(part.size * n_target, bound, rng)
+                s, t = part[slot // n_target[block]], b.order[b.start[block] + slot % n_target[block]]
+                p = p0 * self._profile(distance_um(source, target, s, t))
+                keep = rng.random(p.size) * bound[block] < p
+                if skip:
+                    keep &= s != t
+                chosen.append(s[keep] * target.size + t[keep])
+        flat = np.concatenate(chosen)
+        flat.sort()
+        return _unflatten(flat, target.size, False)
+
+    def _profile(self, distance_um: NDArray[np.float64]) -> NDArray[np.float64]:
+        scaled = distance_um / self.length_um
+        return np.exp(-scaled if self.profile == "exponential" else scaled * scaled / -2)
+
+    def _p0(self, source: Region, target: Region, order: NDArray[np.int64], width: int, skip: bool) -> float:
+        if self.p0 is not None:
+            return self.p0
+        from scipy.spatial.distance import cdist
+
+        rows = order[np.linspace(0, source.size - 1, min(source.size, max(1, _MEAN_PAIRS // target.size))).astype(int)]
+        step = max(1, _BLOCK // target.size)
+        total = sum(
+            float(self._profile(cdist(source.position_um[rows[i : i + step]], target.position_um)).sum())
+            for i in range(0, rows.size, step)
+        )
+        mean = (total - rows.size * skip) / (rows.size * width)
+        p0 = self.density / mean if self.density else 0.0
+        if p0 > 1:
+            raise ConnectomeError(
+                "ByDistance.density", f"must be <= {mean:.4g}: there even neighbours are joined for sure", self.density,
+                "Lower the density or raise length_um.",
+            )  # fmt: skip
+        return p0
+
+
+@dataclass(frozen=True)
+class FixedInDegree:
+    """Every target neuron has exactly ``in_degree`` edges, from random sources."""
+
+    in_degree: int
+    allow_autapses: bool = False
+    allow_multapses: bool = False
+
+    def __post_init__(self) -> None:
+        check("FixedInDegree.in_degree", self.in_degree, 0, whole=True)
+
+    def over_produced(self, factor: float) -> Self:
+        """See :class:`ConnectionRule`."""
+        return replace(self, in_degree=round(self.in_degree * factor))
+
+    def pairs(self, source: Region, target: Region, rng: np.random.Generator) -> Pairs:
+        """See :class:`ConnectionRule`."""
+        width, skip = _width(target, source, self.allow_autapses)
+        flat = _choose("FixedInDegree.in_degree", target.size, width, self.in_degree, self.allow_multapses, rng)
+        t, s = _unflatten(flat, width, skip)
+        flat = s.astype(np.int64) * target.size + t
+        flat.sort()
+        return _unflatten(flat, target.size, False)
+
+
+@dataclass(frozen=True)
+class FixedOutDegree:
+    """Every source neuron has exactly ``out_degree`` edges, to random targets."""
+
+    out_degree: int
+    allow_autapses: bool = False
+    allow_multapses: bool = False
+
+    def __post_init__(self) -> None:
+        check("FixedOutDegree.out_degree", self.out_degree, 0, whole=True)
+
+    def over_produced(self, factor: float) -> Self:
+        """See :class:`ConnectionRule`."""
+        return replace(self, out_degree=round(self.out_degree * factor))
+
+    def pairs(self, source: Region, target: Region, rng: np.random.Generator) -> Pairs:
+        """See :class:`ConnectionRule`."""
+        width, skip = _width(source, target, self.allow_autapses)
+        flat = _choose("FixedOutDegree.out_degree", source.size, width, self.out_degree, self.allow_multapses, rng)
+        return _unflatten(flat, width, skip)
+
+
+@dataclass(frozen=True)
+class FixedTotalNumber:
+    """Exactly ``n_edges`` edges between random pairs (with multapses: as in Potjans & Diesmann 2014)."""
+
+    n_edges: int
+    allow_autapses: bool = False
+    allow_multapses: bool = False
+
+    def __post_init__(self) -> None:
+        check("FixedTotalNumber.n_edges", self.n_edges, 0, whole=True)
+
+    def over_produced(self, factor: float) -> Self:
+        """See :class:`ConnectionRule`."""
+        return replace(self, n_edges=round(self.n_edges * factor))
+
+    def pairs(self, source: Region, target: Region, rng: np.random.Generator) -> Pairs:
+        """See :class:`ConnectionRule`."""
+        width, skip = _width(source, target, self.allow_autapses)
+        pairs = source.size * width
+        flat = _choose("FixedTotalNumber.n_edges", 1, pairs, self.n_edges, self.allow_multapses, rng)
+        return _unflatten(flat, width, skip)
+
+
+@dataclass(frozen=True)
+class SmallWorld:
+    """Watts & Strogatz (1998), directed: each neuron of a ring is joined to its k nearest, k/2 on either side; each
+    edge is rewired with probability ``p_rewire`` to a random target, neither the neuron itself nor joined already.
+
+    Every out-degree stays k. ``p_rewire`` = 0 is the ring lattice, 1 is :class:`FixedOutDegree`.
+    """
+
+    k: int
+    p_rewire: float
+
+    def __post_init__(self) -> None:
+        check("SmallWorld.k", self.k, 0, whole=True)
+        check("SmallWorld.p_rewire", self.p_rewire, 0, 1)
+        if self.k % 2:
+            raise ConnectomeError("SmallWorld.k", "must be even", self.k)
+
+    def over_produced(self, factor: float) -> Self:
+        """See :class:`ConnectionRule`; k stays even."""
+        return replace(self, k=2 * round(self.k * factor / 2))
+
+    def pairs(self, source: Region, target: Region, rng: np.random.Generator) -> Pairs:
+        """See :class:`ConnectionRule`."""
+        n = source.size
+        if source.name != target.name:
+            raise ConnectomeError("SmallWorld", "must be inside one region", f"{source.name} -> {target.name}")
+        if self.k and self.k >= n:
+            raise ConnectomeError("SmallWorld.k", f"must be < {n}, the size of {source.name!r}", self.k)
+        half = np.arange(1, self.k // 2 + 1)
+        row, column = np.nonzero(rng.random((n, self.k)) >= self.p_rewire)  # the edges that stay
+        t = (row + np.concatenate([half, n - half])[column]) % n
+        kept = row * (n - 1) + t - (t > row)
+        kept.sort()
+        return _unflatten(_choose("SmallWorld.k", n, max(n - 1, 0), self.k, False, rng, kept), n - 1, True)
+
+
+# What the rules share: pairs are numbered source * width + target, so that sorted numbers are sorted edges
+
+
+def _width(source: Region, target: Region, allow_autapses: bool) -> tuple[int, bool]:
+    """How many targets each source may have, and whether it itself is left out of them."""
+    skip = source.name == target.name and not allow_autapses
+    return max(target.size - skip, 0), skip
+
+
+def _unflatten(flat: NDArray[np.int64], width: int, skip: bool) -> Pairs:
+    s = flat // max(width, 1)
+    t = flat - s * width
+    if skip:
+        t += t >= s
+    return s.astype(np.int32), t.astype(np.int32)
+
+
+def _at_most_1(name: str, value: float) -> float:
+    if value > 1:
+        raise ConnectomeError(f"over_production x {name}", "must be <= 1", f"{value:g}", "Over-produce less.")
+    return value
+
+
+def _bernoulli(
+    slots: NDArray[np.int64], p: NDArray[np.float64], rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """From block b with ``slots[b]`` slots, each slot with probability ``p[b]``: the (block, slot) chosen, in order.
+
+    Instead of one number for each slot: points of a Poisson process along the slots, each as long as -log(1 - p), so
+    that a slot has at least one point with probability p. Where p is near 1 every slot is tried.
+    """
+    dense = p > 0.9
+    length = -np.log1p(-np.where(dense, 0, p))
+    end = np.cumsum(slots * length)
+    total = float(end[-1])
+    # Given their number, sorted uniform points are partial sums of exponential gaps.
+    at = np.cumsum(rng.standard_exponential(rng.poisson(total) + 1))
+    at *= total / at[-1]
+    at = np.minimum(at[:-1], np.nextafter(total, 0))
+    block = np.searchsorted(end, at, "right") if slots.size > 1 else np.zeros(at.size, np.int64)
+    at -= (end - slots * length)[block]
+    at /= length[block]
+    slot = np.minimum(at.astype(np.int64), slots[block] - 1)
+    first = np.ones(slot.size, bool)
+    first[1:] = (slot[1:] != slot[:-1]) | (block[1:] != block[:-1])
+    block, slot = block[first], slot[first]
+    if dense.any():
+        every = np.repeat(np.flatnonzero(dense), slots[dense])
+        start = np.cumsum(slots[dense]) - slots[dense]
+        each = np.arange(every.size) - np.repeat(start, slots[dense])
+        keep = rng.random(every.size) < p[every]
+        block, slot = np.concatenate([block, every[keep]]), np.concatenate([slot, each[keep]])
+    return block, slot
+
+
+def _choose(
+    where: str, n_rows: int, width: int, k: int, multapses: bool, rng: np.random.Generator,
+    kept: NDArray[np.int64] | None = None,
+) -> NDArray[np.int64]:  # fmt: skip
+    """k of ``width`` columns for each row, uniformly: row * width + column, sorted. ``kept`` are chosen already."""
+    if (k > width and not multapses) or (k and not width):
+        raise ConnectomeError(where, f"must be <= {width}, the number of possible partners", k)
+    if multapses:
+        flat = np.repeat(np.arange(n_rows) * width, k)
+        flat += rng.integers(0, max(width, 1), flat.size)
+        flat.sort()
+        return flat
+    have = np.zeros(0, np.int64) if kept is None else kept
+    if 2 * k > width:  # the k smallest of random keys
+        done = []
+        step = max(1, _BLOCK // max(width, 1))
+        for first in range(0, n_rows, step):
+            keys = rng.random((min(step, n_rows - first), width))
+            here = slice(*np.searchsorted(have, (first * width, (first + step) * width)))
+            keys.reshape(-1)[have[here] - first * width] = -1
+            smallest = np.sort(np.argpartition(keys, k - 1, axis=1)[:, :k], axis=1)
+            done.append((smallest + width * np.arange(first, first + len(keys))[:, None]).ravel())
+        return np.concatenate([np.zeros(0, np.int64), *done])
+    # Draw what each row lacks, again and again until no row lacks any: every set of k is as likely as any other.
+    done = []
+    lacking = k - np.bincount(have // max(width, 1), minlength=n_rows)
+    while True:
+        complete = lacking[have // max(width, 1)] == 0
+        done.append(have[complete])
+        rows = np.flatnonzero(lacking)
+        if not rows.size:
+            break
+        drawn = np.repeat(rows * width, lacking[rows])
+        drawn += rng.integers(0, width, drawn.size)
+        have = np.concatenate([have[~complete], drawn])
+        have.sort()
+        new = np.ones(have.size, bool)
+        new[1:] = have[1:] != have[:-1]
+        have = have[new]
+        lacking[rows] = k - np.bincount(have // width, minlength=n_rows)[rows]
+    flat = np.concatenate(done)
+    if len(done) > 2:
+        flat.sort()
+    return flat
+
+
+class _Cells:
+    """Neurons sorted into cubes: ``order[start[c]:start[c + 1]]`` are in cube c, between its low and high (C, 3)."""
+
+    def __init__(self, position: NDArray[np.float64], length_um: float) -> None:
+        extent = np.ptp(position, axis=0)
+        side = length_um / 2
+        while np.prod(np.floor(extent / side) + 1) > min(4096, 1 + len(position) / 8):
+            side *= 1.05
+        count = np.floor(extent / side).astype(np.int64) + 1
+        site = np.minimum(((position - position.min(axis=0)) / side).astype(np.int64), count - 1)
+        cell = np.ravel_multi_index(tuple(site.T), tuple(count))
+        self.order = np.argsort(cell, kind="stable")
+        first = np.flatnonzero(np.diff(cell[self.order], prepend=-1))
+        self.start = np.append(first, len(position))
+        self.low = np.minimum.reduceat(position[self.order], first)
+        self.high = np.maximum.reduceat(position[self.order], first)
+
+
+def distance_um(source: Region, target: Region, s: NDArray[Any], t: NDArray[Any]) -> NDArray[np.float64]:
+    distance = np.empty(s.size)
+    for i in range(0, s.size, _BLOCK):
+        here = slice(i, i + _BLOCK)
+        step = target.position_um[t[here]] - source.position_um[s[here]]
+        distance[here] = np.sqrt(np.einsum("ij,ij->i", step, step))
+    return distance
+
+
+def check(where: str, value: float, low: float, high: float = math.inf, *, whole: bool = False) -> None:
+    kinds = (int, np.integer) if whole else (int, float, np.integer, np.floating)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high or math.isinf(value):
+        rule = f"must be {'an integer' if whole else 'a number'} in {low:g} .. {high:g}"
+        raise ConnectomeError(where, rule, repr(value))
