@@ -1,0 +1,295 @@
+"""HDF5 as this project uses it: files that appear whole or not at all, and are read without being believed.
+
+Written: chunked columns with a checksum (fletcher32), a column of one value as HDF5's fill value (it takes no room),
+tables of named columns, short texts. Nothing holds a time, so equal content makes equal bytes.
+
+Read: only a plain dataset inside the file, of exactly the type and shape that is asked for, not compressed, and backed
+by as many bytes as it claims. Soft and external links, external storage and virtual datasets are refused before they
+are opened. So memory stays within a few times the size of the file, whatever the file says.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import FileIO
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import h5py
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from connectome.errors import ConnectomeError
+
+__all__ = ["Reader", "atomic", "create", "reading", "write_column", "write_constant", "write_table", "write_text"]
+
+CHUNK_ROWS: Final = 1 << 18
+MAX_CHUNK_BYTES: Final = 1 << 26
+#: From this format on, HDF5's own headers and indices carry checksums; HDF5 1.10 (2016) and newer read it.
+LIBVER: Final = ("v110", "v110")
+T = TypeVar("T")
+
+
+class Sink(FileIO):
+    """A file for HDF5 to write to. After a failure it only pretends, and :func:`atomic` raises the failure when HDF5
+    has closed: with a full disk HDF5 (1.14, 2.0) otherwise ends the process with a segmentation fault."""
+
+    failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """All of ``data``."""
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        try:
+            while rest and self.failure is None:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self.failure = error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        """As a file's."""
+        try:
+            if self.failure is None:
+                super().truncate(size)
+        except OSError as error:
+            self.failure = error
+        return size or 0
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Sink]:
+    """A new file that takes the place of ``path`` when the block ends, on disk before it does. If the block fails, or
+    the disk does, ``path`` is as it was and nothing is left behind. Raises :class:`OSError`."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        with Sink(descriptor, "r+") as sink:
+            yield sink
+            if sink.failure is not None:
+                raise sink.failure
+            os.fsync(descriptor)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)  # the new name is on disk when its folder is
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def create(sink: Sink) -> Iterator[Any]:
+    """An :class:`h5py.File` to write in the block. Raises :class:`OSError` after it if not all was written."""
+    with h5py.File(sink, "w", libver=LIBVER) as file:
+        yield file
+    if sink.failure is not None:
+        raise sink.failure
+
+
+def write_column(group: Any, name: str, array: NDArray[Any], *, shrink: bool = True) -> Any:
+    """Write an array, its rows chunked and checked. With ``shrink``, one value for all rows takes no room. Nothing is
+    compressed: a decompressor has no bound on its memory, and libsonata's HDF5 has none."""
+    if shrink and array.ndim == 1 and array.size and _is_one_value(array):
+        return write_constant(group, name, array.size, array[0], array.dtype)
+    if not array.size:
+        return group.create_dataset(name, data=array)
+    chunks = (min(array.shape[0], CHUNK_ROWS), *array.shape[1:])
+    return group.create_dataset(name, data=array, chunks=chunks, fletcher32=True)
+
+
+def write_constant(group: Any, name: str, size: int, value: Any, dtype: DTypeLike) -> Any:
+    """Write ``size`` times the same value: a fill value and no chunk."""
+    if not size:
+        return group.create_dataset(name, shape=(0,), dtype=dtype)
+    checked = h5py.check_string_dtype(np.dtype(dtype)) is None  # HDF5 checks no strings of any length
+    return group.create_dataset(
+        name, shape=(size,), dtype=dtype, chunks=(min(size, CHUNK_ROWS),), fillvalue=value, fletcher32=checked
+    )
+
+
+def write_table(group: Any, name: str, columns: Mapping[str, tuple[type, Sequence[Any]]]) -> None:
+    """Write named columns of ``str``, ``int`` or ``float`` as one compound dataset."""
+    fields: list[Any] = []
+    encoded: list[Sequence[Any]] = []
+    for column, (kind, values) in columns.items():
+        if kind is str:
+            values = [_encode(f"{name}.{column}", v) for v in values]
+            fields.append((column, h5py.string_dtype("utf-8", max([1, *map(len, values)]))))
+        else:
+            fields.append((column, np.dtype(kind)))
+        encoded.append(values)
+    try:
+        table = np.array(list(zip(*encoded, strict=True)), dtype=fields)
+    except (OverflowError, TypeError, ValueError) as error:
+        raise ConnectomeError(name, "must hold integers of 64 bits, floats and text", error) from None
+    write_column(group, name, table)
+
+
+def write_text(group: Any, name: str, text: str) -> None:
+    """Write one text, checked as a column is."""
+    data = _encode(name, text)
+    write_column(group, name, np.array([data], h5py.string_dtype("utf-8", max(1, len(data)))), shrink=False)
+
+
+def _is_one_value(array: NDArray[Any]) -> bool:
+    """Bit for bit, so that -0.0 is not 0.0 and nan is nan."""
+    if array.dtype.kind not in "biuf":
+        return False
+    bits = array.view(f"u{array.dtype.itemsize}")
+    return bool(bits[0] == bits[-1]) and (array.strides == (0,) or bool((bits == bits[0]).all()))
+
+
+def _encode(where: str, text: str) -> bytes:
+    try:
+        data = text.encode()
+    except UnicodeEncodeError as error:
+        raise ConnectomeError(where, "must be text that UTF-8 can hold", error) from None
+    if b"\0" in data:
+        raise ConnectomeError(where, "must be text without the character NUL", repr(text))
+    return data
+
+
+@contextmanager
+def reading(path: str | os.PathLike[str]) -> Iterator[Reader]:
+    """Open an HDF5 file to read; whatever goes wrong with it inside the block is a :class:`ConnectomeError` that names
+    the file."""
+    name = os.fspath(path)
+    try:
+        status = os.stat(name)
+        if not stat.S_ISREG(status.st_mode):
+            raise ConnectomeError(name, "must be a file", "a folder" if stat.S_ISDIR(status.st_mode) else "a device")
+        with open(name, "rb") as raw:
+            start = raw.read(8)
+    except OSError as error:
+        raise ConnectomeError(name, "must be a file that can be read", error.strerror) from None
+    if start != b"\x89HDF\r\n\x1a\n":
+        raise ConnectomeError(name, "must be an HDF5 file", f"one that begins with {start!r}")
+    try:
+        with h5py.File(name, "r", locking=False) as file:
+            yield Reader(file, status.st_size)
+    except ConnectomeError as error:
+        raise ConnectomeError(f"{name}: {error.field}", error.rule, error.found, error.hint) from None
+    except MemoryError:
+        raise ConnectomeError(name, "must fit in memory", f"{status.st_size} bytes on disk") from None
+    except (OSError, RuntimeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
+        # What h5py raises for a damaged file: the type says little and the first line is all that a reader can use.
+        reason = (str(error).splitlines() or [""])[0]
+        raise ConnectomeError(
+            name, "must be a whole, undamaged HDF5 file", f"{type(error).__name__}: {reason}",
+            "It was cut short or changed since it was written. Take another copy.",
+        ) from None  # fmt: skip
+
+
+class Reader:
+    """An open HDF5 file of ``size`` bytes. What is read from it may not add up to more than that."""
+
+    def __init__(self, file: Any, size: int) -> None:
+        self._file, self._size, self._left = file, size, size
+
+    def backs(self, size: int) -> None:
+        """Refuse a claim of more bytes than the file has."""
+        if size > self._size:
+            raise ConnectomeError("/", f"must have the {size} bytes that its tables claim", f"a file of {self._size}")
+
+    def members(self, *place: str) -> list[str]:
+        """Names in a group."""
+        return list(self._open(place, h5py.Group))
+
+    def has(self, *place: str) -> bool:
+        """Whether there is such a group or dataset."""
+        group = self._open(place[:-1], h5py.Group)
+        return bool(group.id.links.exists(place[-1].encode()))  # unlike `in`, this follows no link
+
+    def attribute(self, group: str, name: str, kind: type[T]) -> T:
+        """A scalar attribute of a group: ``int``, ``float`` or ``str``."""
+        attributes, where = self._open([group], h5py.Group).attrs, f"/{group}@{name}"
+        if name not in attributes:
+            raise ConnectomeError(where, "must be there", "no such attribute")
+        identity = attributes.get_id(name)
+        value = attributes[name] if identity.shape == () else None
+        value = value.item() if isinstance(value, np.generic) else value
+        if type(value) is not kind:
+            raise ConnectomeError(where, f"must be one {kind.__name__}", f"{identity.dtype} of shape {identity.shape}")
+        return value
+
+    def column(self, *place: str, dtype: DTypeLike, shape: tuple[int, ...], shrunk: bool = True) -> NDArray[Any]:
+        """Read a dataset of this type and shape, read-only. One value for all rows stays one value (a broadcast
+        view), and is refused if not ``shrunk``: so the size of such a column is backed by bytes."""
+        dataset, where = self._open(place, h5py.Dataset), "/".join(("", *place))
+        found = f"{dataset.dtype} of shape {dataset.shape}"
+        if dataset.dtype != np.dtype(dtype) or dataset.shape != shape:
+            raise ConnectomeError(where, f"must be {np.dtype(dtype)} of shape {shape}", found)
+        return self._read(dataset, where, shrunk)
+
+    def table(self, *place: str, kinds: Mapping[str, type]) -> dict[str, list[Any]]:
+        """Read a table with exactly these columns of ``str``, ``int`` or ``float``."""
+        dataset, where = self._open(place, h5py.Dataset), "/".join(("", *place))
+        found = dataset.dtype
+        if dataset.ndim != 1 or found.names != tuple(kinds):
+            raise ConnectomeError(where, f"must be a table of {', '.join(kinds)}", f"{found} of shape {dataset.shape}")
+        for name, kind in kinds.items():
+            if (found[name].kind != "S") if kind is str else (found[name] != np.dtype(kind)):
+                raise ConnectomeError(f"{where}.{name}", f"must be {kind.__name__}", found[name])
+        rows = self._read(dataset, where, shrunk=False)
+        return {
+            name: [text.decode() for text in rows[name].tolist()] if kind is str else rows[name].tolist()
+            for name, kind in kinds.items()
+        }
+
+    def text(self, *place: str) -> str:
+        """Read one text."""
+        dataset, where = self._open(place, h5py.Dataset), "/".join(("", *place))
+        if dataset.dtype.kind != "S" or dataset.shape != (1,):
+            raise ConnectomeError(where, "must be one text", f"{dataset.dtype} of shape {dataset.shape}")
+        return str(self._read(dataset, where, shrunk=False)[0].decode())
+
+    def _open(self, place: Sequence[str], kind: type) -> Any:
+        here = self._file
+        for depth, part in enumerate(place):
+            where = "/".join(("", *place[: depth + 1]))
+            is_name = "/" not in part and part not in ("", ".")
+            if not (isinstance(here, h5py.Group) and is_name and here.id.links.exists(part.encode())):
+                raise ConnectomeError(where, "must be there", "nothing of that name")
+            link = here.get(part, getlink=True)
+            if not isinstance(link, h5py.HardLink):
+                raise ConnectomeError(
+                    where, "must be part of the file itself", f"a {type(link).__name__}, not followed"
+                )
+            here = here[part]
+        if not isinstance(here, kind):
+            raise ConnectomeError(where, f"must be a {kind.__name__.lower()}", type(here).__name__.lower())
+        return here
+
+    def _read(self, dataset: Any, where: str, shrunk: bool) -> NDArray[Any]:
+        if dataset.is_virtual or dataset.external:
+            raise ConnectomeError(where, "must be part of the file itself", "data in another file, not read")
+        if not dataset.size:
+            return np.empty(dataset.shape, dataset.dtype)
+        properties = dataset.id.get_create_plist()
+        filters = {properties.get_filter(i)[0] for i in range(properties.get_nfilters())}
+        if dataset.chunks is None or filters - {h5py.h5z.FILTER_FLETCHER32}:
+            raise ConnectomeError(where, "must be chunked and not compressed", f"filters {sorted(filters)}")
+        row_bytes = dataset.dtype.itemsize
+        if int(np.prod(dataset.chunks, dtype=object)) * row_bytes > max(MAX_CHUNK_BYTES, self._size):
+            raise ConnectomeError(where, f"must have chunks of at most {MAX_CHUNK_BYTES} bytes", dataset.chunks)
+        chunks, stored = dataset.id.get_num_chunks(), dataset.id.get_storage_size()
+        if shrunk and not chunks and dataset.ndim == 1:
+            return np.broadcast_to(np.array(dataset.fillvalue, dataset.dtype), dataset.shape)
+        claimed = dataset.size * row_bytes
+        wanted = int(np.prod([-(-n // c) for n, c in zip(dataset.shape, dataset.chunks, strict=True)], dtype=object))
+        self._left -= stored
+        if chunks != wanted or stored < claimed or self._left < 0:
+            raise ConnectomeError(
+                where, f"must have the {claimed} bytes that it claims",
+                f"{stored} bytes in {chunks} of {wanted} chunks, in a file of {self._size}",
+            )  # fmt: skip
+        array: NDArray[Any] = dataset[...]
+        array.flags.writeable = False
+        return array

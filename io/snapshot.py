@@ -1,0 +1,359 @@
+"""Snapshots: a connectome in one HDF5 file, to the SONATA circuit format, with our own state in ``/development``.
+
+``01_perception.h5`` holds everything. The folder ``01_perception.sonata`` beside it holds what SONATA wants besides
+(``circuit_config.json``, ``node_types.csv``, ``edge_types.csv``); nothing is ever read from there.
+
+``/development`` has attributes ``format_version``, ``version``, ``digest``, ``dt_ms``; texts ``provenance`` (JSON) and
+``config``; tables ``regions``, ``edge_sets`` (with each set's summary) and ``rule_log``; ``nodes/<region>/sign``;
+``edges/<source:kind:target>/birth_stage`` and ``.../state/<name>``. Targets, weights, delays, the index by source and
+positions are read from the SONATA groups.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+import connectome as package
+from connectome.errors import ConnectomeError
+from connectome.graph import (
+    KINDS,
+    ROLES,
+    Connectome,
+    EdgeKey,
+    EdgeSet,
+    NeuronParameters,
+    Provenance,
+    Region,
+    RuleRecord,
+    delay_to_steps,
+)
+from connectome.io import hdf5, sonata
+
+if TYPE_CHECKING:
+    import xarray
+
+__all__ = ["FORMAT_VERSION", "Snapshot", "list_stages", "load", "open_snapshot", "save"]
+
+#: The format that this version writes. Raise it when a file of the new format could not be read by the old code, keep
+#: reading the old ones, and archive a file of each in tests/archives.
+FORMAT_VERSION: Final = 1
+SUFFIX: Final = ".h5"
+_NEURON: Final = [f.name for f in fields(NeuronParameters)]
+_REGION_KINDS: Final[Mapping[str, type]] = {
+    "name": str, "role": str, "size": int, "birth_stage": int, **dict.fromkeys(_NEURON, float)
+}  # fmt: skip
+#: What :meth:`Connectome.to_xarray` says of an edge set.
+_SUMMARY: Final[Mapping[str, type]] = {
+    "n_edges": int, "density": float, "mean_abs_weight_pa": float, "total_weight_pa": float, "mean_delay_ms": float,
+}  # fmt: skip
+_EDGE_KINDS: Final[Mapping[str, type]] = {"source": str, "kind": str, "target": str, **_SUMMARY}
+_RULE_KINDS: Final[Mapping[str, type]] = {
+    name: str if name in ("rule", "source", "kind", "target") else int for name in RuleRecord._fields
+}
+
+
+def save(connectome: Connectome, path: str | os.PathLike[str], *, config: str = "", overwrite: bool = False) -> None:
+    """Write a snapshot: whole, or not at all. The same connectome and ``config`` make the same bytes.
+
+    ``path`` ends in ``.h5``; ``config`` is the configuration of the run that made it, any text (TOML, JSON). Raises
+    :class:`ConnectomeError` for a file that exists unless ``overwrite``, and for one that cannot be written; the file
+    that was there is then as it was.
+    """
+    file, folder = Path(path), Path(path).with_suffix(".sonata")
+    if file.suffix != SUFFIX:
+        raise ConnectomeError(str(file), f"must end in {SUFFIX}", repr(file.suffix))
+    if not file.parent.is_dir():
+        raise ConnectomeError(str(file), "must be in a folder that exists", str(file.parent), "Make the folder first.")
+    if not overwrite and os.path.lexists(file):
+        raise ConnectomeError(str(file), "must not exist", "a file", "Choose another name or ask to overwrite it.")
+    if file.is_dir() or folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise ConnectomeError(
+            str(file), "must be a file and have a real folder beside it", str(folder), "Move it away."
+        )
+    is_new = not folder.exists()
+    try:
+        with hdf5.atomic(file) as sink:
+            with hdf5.create(sink) as h5:
+                _write(h5, connectome, config)
+            folder.mkdir(exist_ok=True)
+            for name, text in sonata.sidecars(connectome, file.name).items():
+                with hdf5.atomic(folder / name) as sidecar:
+                    sidecar.write(text.encode())
+    except BaseException as error:
+        if is_new:
+            shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise ConnectomeError(
+                str(file), "must be writable", error.strerror or error,
+                "Free some space or choose another folder. An earlier file of this name is as it was.",
+            ) from None  # fmt: skip
+        raise
+
+
+def load(path: str | os.PathLike[str]) -> Connectome:
+    """Read a whole snapshot and check it against its digest. Raises :class:`ConnectomeError` naming the file."""
+    with hdf5.reading(path) as reader:
+        snapshot = _header(reader, path)
+        connectome = Connectome.of(
+            [_region(reader, snapshot, name) for name in snapshot.regions],
+            [_edge_set(reader, snapshot, key) for key in snapshot.edges],
+            dt_ms=snapshot.dt_ms, provenance=snapshot.provenance,
+        )  # fmt: skip
+        if connectome.digest() != snapshot.digest:
+            raise ConnectomeError(
+                "/development@digest", "must be the digest of the content", snapshot.digest,
+                "The file was changed after it was written. Take another copy.",
+            )  # fmt: skip
+    return connectome
+
+
+def open_snapshot(path: str | os.PathLike[str]) -> Snapshot:
+    """Read what a snapshot says of itself, and no edge. Raises :class:`ConnectomeError` naming the file."""
+    with hdf5.reading(path) as reader:
+        return _header(reader, path)
+
+
+def list_stages(folder: str | os.PathLike[str]) -> list[Snapshot]:
+    """Every ``.h5`` file of a run's folder, by stage and then by name. Raises :class:`ConnectomeError` if the folder
+    does not exist or one of them is not a snapshot."""
+    place = Path(folder)
+    if not place.is_dir():
+        raise ConnectomeError(str(place), "must be a folder", "a file" if place.exists() else "no such folder")
+    found = [open_snapshot(file) for file in sorted(place.glob(f"*{SUFFIX}"))]
+    return sorted(found, key=lambda snapshot: snapshot.provenance.stage)
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """What a snapshot says of itself. It holds no file open; each method opens the file and reads only what it gives.
+
+    Parameters
+    ----------
+    path : the file
+    format_version, version : of the file's format, and of the program that wrote it
+    digest : :meth:`Connectome.digest` of the content
+    dt_ms : resolution of the delays
+    provenance : seed, stage, stage_name, parents, versions, rule log
+    config : the configuration of the run, as it was given to :func:`save`
+    regions : name -> size, in order
+    edges : key -> number of edges, in order
+    """
+
+    path: Path
+    format_version: int
+    version: str
+    digest: str
+    dt_ms: float
+    provenance: Provenance
+    config: str
+    regions: Mapping[str, int]
+    edges: Mapping[EdgeKey, int]
+    _regions: Mapping[str, Mapping[str, Any]]
+    _summary: Mapping[EdgeKey, Mapping[str, Any]]
+
+    def __repr__(self) -> str:
+        stage = f"stage {self.provenance.stage} {self.provenance.stage_name}".rstrip()
+        return f"Snapshot({self.path.name}, {stage}; {len(self.edges)} edge sets, {self.n_edges} edges)"
+
+    @property
+    def n_edges(self) -> int:
+        """All edges."""
+        return sum(self.edges.values())
+
+    def region(self, name: str) -> Region:
+        """Read one region. Raises :class:`ConnectomeError`."""
+        if name not in self.regions:
+            raise ConnectomeError("region", f"must be one of {list(self.regions)}", repr(name))
+        with self._reading() as reader:
+            return _region(reader, self, name)
+
+    def edge_set(self, key: EdgeKey | tuple[str, str, str]) -> EdgeSet:
+        """Read one edge set and nothing of the others. Raises :class:`ConnectomeError`."""
+        found = next((known for known in self.edges if known == tuple(key)), None)
+        if found is None:
+            raise ConnectomeError("edge set", f"must be one of {[tuple(k) for k in self.edges]}", repr(tuple(key)))
+        with self._reading() as reader:
+            return _edge_set(reader, self, found)
+
+    def region_connectivity(self) -> xarray.Dataset:
+        """What :meth:`Connectome.to_xarray` gives, from the summary that was stored: reads no edge."""
+        frame = Connectome.of(
+            [Region(name, row["size"], row["role"]) for name, row in self._regions.items()],
+            dt_ms=self.dt_ms, provenance=self.provenance,
+        ).to_xarray()  # fmt: skip
+        for key, row in self._summary.items():
+            for name, value in row.items():
+                frame[name].loc[{"source": key.source, "kind": key.kind, "target": key.target}] = value
+        return frame
+
+    @contextmanager
+    def _reading(self) -> Iterator[hdf5.Reader]:
+        with hdf5.reading(self.path) as reader:
+            digest = reader.attribute("development", "digest", str)
+            if digest != self.digest:
+                raise ConnectomeError("/development@digest", f"must still be {self.digest}", digest, "Open it again.")
+            yield reader
+
+
+def _write(h5: Any, connectome: Connectome, config: str) -> None:
+    sonata.write_root(h5)
+    ours = h5.create_group("development")
+    ours.attrs["format_version"] = FORMAT_VERSION
+    ours.attrs["version"] = f"connectome {package.__version__}"
+    ours.attrs["digest"] = connectome.digest()
+    ours.attrs["dt_ms"] = connectome.dt_ms
+    p = connectome.provenance
+    origin = {
+        "seed": None if p.seed is None else int(p.seed), "stage": int(p.stage), "stage_name": p.stage_name,
+        "parents": list(p.parents), "versions": dict(p.versions),
+    }  # fmt: skip
+    hdf5.write_text(ours, "provenance", json.dumps(origin, sort_keys=True))
+    hdf5.write_text(ours, "config", config)
+    log = {name: (kind, [getattr(record, name) for record in p.rule_log]) for name, kind in _RULE_KINDS.items()}
+    hdf5.write_table(ours, "rule_log", log)
+    regions = list(connectome.regions.values())
+    table = {
+        name: (kind, [getattr(r.neuron if name in _NEURON else r, name) for r in regions])
+        for name, kind in _REGION_KINDS.items()
+    }
+    hdf5.write_table(ours, "regions", table)
+    summary = connectome.to_xarray()
+    rows = [summary.loc[{"source": k.source, "kind": k.kind, "target": k.target}] for k in connectome.edges]
+    keys = {name: (str, [getattr(k, name) for k in connectome.edges]) for name in EdgeKey._fields}
+    hdf5.write_table(
+        ours, "edge_sets", keys | {name: (kind, [row[name].item() for row in rows]) for name, kind in _SUMMARY.items()}
+    )
+    for number, region in enumerate(regions):
+        sonata.write_nodes(h5, region, number)
+        hdf5.write_column(ours.create_group(f"nodes/{region.name}"), "sign", region.sign)
+    for number, edges in enumerate(connectome.edges.values()):
+        sonata.write_edges(h5, edges, number)
+        group = ours.create_group(f"edges/{sonata.population(edges.key)}")
+        hdf5.write_column(group, "birth_stage", edges.birth_stage)
+        state = group.create_group("state")
+        for name, values in edges.state.items():
+            hdf5.write_column(state, name, values)
+
+
+def _header(reader: hdf5.Reader, path: str | os.PathLike[str]) -> Snapshot:
+    if not (reader.has("nodes") and reader.has("edges")):
+        raise ConnectomeError("file", "must be to the SONATA format, with groups /nodes and /edges", "none")
+    if not reader.has("development"):
+        raise ConnectomeError(
+            "file", "must have a group /development", "a SONATA file without one", "Another program wrote it."
+        )
+    number = reader.attribute("development", "format_version", int)
+    version = reader.attribute("development", "version", str)
+    if not 1 <= number <= FORMAT_VERSION:
+        raise ConnectomeError(
+            "format", f"must be 1 .. {FORMAT_VERSION}, which connectome {package.__version__} reads",
+            f"{number}, made by {version}", "Upgrade connectome." if number > FORMAT_VERSION else "",
+        )  # fmt: skip
+    regions = _rows(reader.table("development", "regions", kinds=_REGION_KINDS), ["name"])
+    edges = _rows(reader.table("development", "edge_sets", kinds=_EDGE_KINDS), list(EdgeKey._fields))
+    reader.backs(sum(24 * row["size"] for row in regions.values()) + sum(4 * row["n_edges"] for row in edges.values()))
+    for name, row in regions.items():
+        if row["role"] not in ROLES:
+            raise ConnectomeError(f"regions[{name[0]}].role", f"must be one of {', '.join(ROLES)}", repr(row["role"]))
+    dt_ms = reader.attribute("development", "dt_ms", float)
+    if not 0 < dt_ms < np.inf:
+        raise ConnectomeError("/development@dt_ms", "must be finite and > 0", dt_ms)
+    summary: dict[EdgeKey, dict[str, Any]] = {}
+    for (source, kind, target), row in edges.items():
+        where = f"edges[{source} -{kind}-> {target}]"
+        if kind not in KINDS:
+            raise ConnectomeError(f"{where}.kind", f"must be one of {', '.join(KINDS)}", repr(kind))
+        for end in (source, target):
+            if (end,) not in regions:
+                raise ConnectomeError(where, f"must join regions of {[name for (name,) in regions]}", repr(end))
+        summary[EdgeKey(source, kind, target)] = row
+    return Snapshot(
+        path=Path(path), format_version=number, version=version,
+        digest=reader.attribute("development", "digest", str), dt_ms=dt_ms, provenance=_provenance(reader),
+        config=reader.text("development", "config"),
+        regions=MappingProxyType({name: row["size"] for (name,), row in regions.items()}),
+        edges=MappingProxyType({key: row["n_edges"] for key, row in summary.items()}),
+        _regions=MappingProxyType({name: row for (name,), row in regions.items()}), _summary=MappingProxyType(summary),
+    )  # fmt: skip
+
+
+def _rows(table: Mapping[str, list[Any]], key: list[str]) -> dict[tuple[str, ...], dict[str, Any]]:
+    """A table's rows by their key, in order."""
+    rows: dict[tuple[str, ...], dict[str, Any]] = {}
+    for values in zip(*table.values(), strict=True):
+        row = dict(zip(table, values, strict=True))
+        name = tuple(row.pop(k) for k in key)
+        if name in rows:
+            raise ConnectomeError("/development", "must name each region and edge set once", f"{name} twice")
+        for count in {"size", "n_edges"} & row.keys():
+            if row[count] < 0:
+                raise ConnectomeError("/development", f"must have {count} >= 0", row[count])
+        rows[name] = row
+    return rows
+
+
+def _provenance(reader: hdf5.Reader) -> Provenance:
+    where = "/development/provenance"
+    origin = json.loads(reader.text("development", "provenance"))
+    kinds: dict[str, tuple[type, ...]] = {
+        "seed": (int, type(None)), "stage": (int,), "stage_name": (str,), "parents": (list,), "versions": (dict,),
+    }  # fmt: skip
+    if not isinstance(origin, dict) or origin.keys() != kinds.keys():
+        raise ConnectomeError(where, f"must have {', '.join(kinds)}", origin)
+    for name, allowed in kinds.items():
+        if type(origin[name]) not in allowed:
+            raise ConnectomeError(f"{where}.{name}", f"must be {allowed[0].__name__}", repr(origin[name]))
+    for text in [*origin["parents"], *origin["versions"].values()]:
+        if not isinstance(text, str):
+            raise ConnectomeError(where, "must have parents and versions that are text", repr(text))
+    log = reader.table("development", "rule_log", kinds=_RULE_KINDS)
+    records = tuple(RuleRecord(*row) for row in zip(*log.values(), strict=True))
+    return Provenance(**{**origin, "parents": tuple(origin["parents"])}, rule_log=records)
+
+
+def _region(reader: hdf5.Reader, snapshot: Snapshot, name: str) -> Region:
+    row = snapshot._regions[name]
+    n = row["size"]
+    place = ("nodes", name, "0")
+    axes = [reader.column(*place, axis, dtype=np.float64, shape=(n,), shrunk=False) for axis in "xyz"]
+    return Region(
+        name, n, row["role"], NeuronParameters(**{k: row[k] for k in _NEURON}), position_um=np.stack(axes, axis=1),
+        sign=reader.column("development", "nodes", name, "sign", dtype=np.int8, shape=(n,)),
+        birth_stage=row["birth_stage"],
+    )  # fmt: skip
+
+
+def _edge_set(reader: hdf5.Reader, snapshot: Snapshot, key: EdgeKey) -> EdgeSet:
+    n, name = snapshot.edges[key], sonata.population(key)
+    theirs, ours = ("edges", name), ("development", "edges", name)
+    target = reader.column(*theirs, "target_node_id", dtype=np.uint32, shape=(n,), shrunk=False)
+    index = reader.column(
+        *theirs, "indices", "source_to_target", "range_to_edge_id", dtype=np.int64,
+        shape=(snapshot.regions[key.source], 2), shrunk=False,
+    )  # fmt: skip
+    indptr = np.concatenate([np.zeros(1, np.int64), index[:, 1]])
+    if (index[:, 0] != indptr[:-1]).any():
+        raise ConnectomeError(f"edges[{key}].indices", "must give each source the edges after the last one's", index)
+
+    def column(*place: str, dtype: type) -> NDArray[Any]:
+        return reader.column(*place, dtype=dtype, shape=(n,))
+
+    delay_ms = column(*theirs, "0", "delay", dtype=np.float64)
+    return EdgeSet(
+        key, snapshot.regions[key.target], indptr, target,
+        weight=column(*theirs, "0", "syn_weight", dtype=np.float32),
+        delay_steps=delay_to_steps(delay_ms, snapshot.dt_ms, f"edges[{key}]"), dt_ms=snapshot.dt_ms,
+        birth_stage=column(*ours, "birth_stage", dtype=np.int16),
+        state={name: column(*ours, "state", name, dtype=np.float32) for name in reader.members(*ours, "state")},
+    )  # fmt: skip

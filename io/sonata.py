@@ -1,0 +1,139 @@
+"""The SONATA circuit format: regions as node populations, edge sets as edge populations.
+
+Layout after the SONATA developer guide (Dai et al. 2020, https://doi.org/10.1371/journal.pcbi.1007696): every dataset
+that libsonata 0.2 or bmtk 1.2 asks for, and both indices, so that an afferent and an efferent query are one look-up.
+A sensor is a population of virtual nodes. An effector is a population of point neurons that never fire: their ``V_th``
+is infinite.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from connectome.graph import Connectome, EdgeKey, EdgeSet, NeuronParameters, Region
+from connectome.io.hdf5 import write_column, write_constant
+
+__all__ = ["NEST_NAMES", "population", "sidecars", "write_edges", "write_nodes", "write_root"]
+
+MAGIC: Final = 0x0A7A
+#: NEST's names of the parameters of ``iaf_psc_exp``, which is what a SONATA point neuron's ``dynamics_params`` are.
+NEST_NAMES: Final[Mapping[str, str]] = {
+    "tau_m_ms": "tau_m", "c_m_pf": "C_m", "t_ref_ms": "t_ref", "v_th_mv": "V_th", "v_reset_mv": "V_reset",
+    "e_l_mv": "E_L", "tau_syn_ex_ms": "tau_syn_ex", "tau_syn_in_ms": "tau_syn_in", "i_e_pa": "I_e",
+}  # fmt: skip
+NODE_MODEL: Final = "nest:iaf_psc_exp"
+FIRST_TYPE_ID: Final = 100
+
+
+def population(key: EdgeKey) -> str:
+    """The name of an edge set's population; no region's name has a colon, so no two are the same."""
+    return ":".join(key)
+
+
+def write_root(file: Any) -> None:
+    """What marks a file as SONATA 0.1."""
+    file.attrs["magic"] = np.uint32(MAGIC)
+    file.attrs["version"] = np.array([0, 1], np.uint32)
+    file.create_group("nodes")
+    file.create_group("edges")
+
+
+def write_nodes(file: Any, region: Region, number: int) -> None:
+    """Write the ``number``-th region as a node population."""
+    n = region.size
+    group = file.create_group(f"nodes/{region.name}")
+    rows = np.arange(n, dtype=np.uint32)
+    write_column(group, "node_id", rows)
+    write_constant(group, "node_type_id", n, FIRST_TYPE_ID + number, np.uint32)
+    write_constant(group, "node_group_id", n, 0, np.uint32)
+    write_column(group, "node_group_index", rows)
+    properties = group.create_group("0")
+    for axis, name in enumerate("xyz"):
+        write_column(properties, name, np.ascontiguousarray(region.position_um[:, axis]), shrink=False)
+    write_constant(properties, "model_type", n, _model_type(region), h5py.string_dtype())
+    write_constant(properties, "model_template", n, _model_template(region), h5py.string_dtype())
+    dynamics = properties.create_group("dynamics_params")
+    if region.role != "sensor":
+        for name, nest_name in NEST_NAMES.items():
+            never = region.role == "effector" and name == "v_th_mv"
+            value = np.inf if never else getattr(region.neuron, name)
+            write_constant(dynamics, nest_name, n, value, np.float64)
+
+
+def write_edges(file: Any, edges: EdgeSet, number: int) -> None:
+    """Write the ``number``-th edge set as an edge population, with its index by source and by target."""
+    n = len(edges)
+    group = file.create_group(f"edges/{population(edges.key)}")
+    source = write_column(group, "source_node_id", edges.source.astype(np.uint32))
+    source.attrs["node_population"] = edges.key.source
+    target = write_column(group, "target_node_id", edges.target.astype(np.uint32), shrink=False)
+    target.attrs["node_population"] = edges.key.target
+    write_constant(group, "edge_type_id", n, FIRST_TYPE_ID + number, np.uint32)
+    write_constant(group, "edge_group_id", n, 0, np.uint32)
+    write_column(group, "edge_group_index", np.arange(n, dtype=np.uint32))
+    properties = group.create_group("0")
+    write_column(properties, "syn_weight", edges.weight)
+    write_column(properties, "delay", edges.delay)
+    # Edges are in the order of their source: one range of edges for each source, one range of one edge for each edge
+    # of a target.
+    rows = np.arange(edges.n_source + 1)
+    _write_index(group, "source_to_target", rows, edges.indptr[:-1], edges.indptr[1:])
+    reverse = edges.reverse
+    edge = reverse.edge.astype(np.uint32) if n < 2**32 else reverse.edge
+    _write_index(group, "target_to_source", reverse.indptr, edge, edge + edge.dtype.type(1))
+
+
+def _write_index(edge_group: Any, name: str, ranges: NDArray[Any], first: NDArray[Any], last: NDArray[Any]) -> None:
+    index = edge_group.create_group(f"indices/{name}")
+    write_column(index, "node_id_to_ranges", np.stack([ranges[:-1], ranges[1:]], axis=1))
+    index["node_id_to_range"] = index["node_id_to_ranges"]  # the name that bmtk asks for
+    write_column(index, "range_to_edge_id", np.stack([first, last], axis=1))
+
+
+def sidecars(connectome: Connectome, h5_name: str) -> dict[str, str]:
+    """File name -> text of what SONATA wants beside the HDF5 file, for a folder next to it."""
+    regions, keys = list(connectome.regions.values()), list(connectome.edges)
+    node_types = ["node_type_id pop_name model_type model_template"]
+    for number, r in enumerate(regions, FIRST_TYPE_ID):
+        node_types.append(f"{number} {r.name} {_model_type(r)} {_model_template(r)}")
+    edge_types = ["edge_type_id pop_name model_template"]
+    edge_types += [f"{number} {population(key)} static_synapse" for number, key in enumerate(keys, FIRST_TYPE_ID)]
+    networks = {
+        "nodes": [
+            {
+                "nodes_file": f"$BASE_DIR/../{h5_name}",
+                "node_types_file": "$BASE_DIR/node_types.csv",
+                "populations": {r.name: {"type": _model_type(r)} for r in regions},
+            }
+        ],
+        "edges": [
+            {
+                "edges_file": f"$BASE_DIR/../{h5_name}",
+                "edge_types_file": "$BASE_DIR/edge_types.csv",
+                "populations": {population(key): {"type": "chemical"} for key in keys},
+            }
+        ],
+    }
+    config = {"version": 2.3, "manifest": {"$BASE_DIR": "."}, "networks": networks}
+    return {
+        "node_types.csv": "\n".join(node_types) + "\n",
+        "edge_types.csv": "\n".join(edge_types) + "\n",
+        "circuit_config.json": json.dumps(config, indent=2) + "\n",
+    }
+
+
+def _model_type(region: Region) -> str:
+    return "virtual" if region.role == "sensor" else "point_neuron"
+
+
+def _model_template(region: Region) -> str:
+    return "NULL" if region.role == "sensor" else NODE_MODEL
+
+
+assert set(NEST_NAMES) == set(NeuronParameters.__dataclass_fields__)
