@@ -123,7 +123,8 @@ def propagate(
     column = {k: torch.as_tensor(c, device=device)[:, None] for k, c in flat.dynamics._asdict().items()}
     d = {k: c if k == "ref_steps" else c.to(dtype) for k, c in column.items()}
     is_sensor = torch.as_tensor(flat.is_sensor, device=device)[:, None]
-    p20 = d["p20"].masked_fill(is_sensor, 0.0)  # a sensor has no membrane
+    for k in ("p21_ex", "p21_in", "p20"):
+        d[k] = d[k].masked_fill(is_sensor, 0.0)  # a sensor has no membrane
     # One graph for all delays: its sources are the neurons at each of the K delays that occur.
     delays, which = np.unique(flat.delay, return_inverse=True)
     source = np.repeat(np.arange(n), np.diff(flat.indptr)) + which * n
@@ -138,7 +139,7 @@ def propagate(
     v, i_ex, i_in, refractory, past = at_rest(flat, weight, batch) if state is None else state
     all_u, all_spikes = [], []
     for t in range(n_steps):
-        u = d["p22"] * v + d["p21_ex"] * i_ex + d["p21_in"] * i_in + p20 * (d["i_e"] + current[t])
+        u = d["p22"] * v + d["p21_ex"] * i_ex + d["p21_in"] * i_in + d["p20"] * (d["i_e"] + current[t])
         u = torch.where(refractory > 0, d["v_reset"], u)
         i_ex, i_in = d["p11_ex"] * i_ex, d["p11_in"] * i_in
         if delays.size:
