@@ -17,10 +17,17 @@ from connectome.io.snapshot import FORMAT_VERSION, load, open_snapshot, save
 from tests.test_snapshot import LOCAL, A, assert_same, example
 
 
-@pytest.fixture
-def saved(tmp_path: Path) -> Path:
-    path = tmp_path / "01_perception.h5"
+@pytest.fixture(scope="module")
+def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("content") / "x.h5"
     save(example(), path)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def saved(tmp_path: Path, content: bytes) -> Path:
+    path = tmp_path / "01_perception.h5"
+    path.write_bytes(content)
     return path
 
 
