@@ -345,7 +345,7 @@ def _choose(
     kept: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:  # fmt: skip
     """k of ``width`` columns for each row, uniformly: row * width + column, sorted. ``kept`` are chosen already."""
-    if (k > width and not multapses) or (k and not width):
+    if n_rows and ((k > width and not multapses) or (k and not width)):
         raise ConnectomeError(where, f"must be <= {width}, the number of possible partners", k)
     if multapses:
         flat = np.repeat(np.arange(n_rows) * width, k)

@@ -201,8 +201,8 @@ def connect(
     """A connectome from these regions and one table of edges.
 
     ``source`` and ``target`` are, for each edge, the region (its place) and the index in it. Columns: weight (pA),
-    delay (ms), birth_stage, ``state_<name>``, kind; each may lack. nan in all edges of a set that the header does not
-    name says that the set has no such state.
+    delay (ms), birth_stage, ``state_<name>``, kind; each may lack or, except kind, be one number for all. nan in all
+    edges of a set that the header does not name says that the set has no such state.
     """
     n_regions = max(len(regions), 1)
     pair = source[0] * n_regions + target[0]
@@ -211,6 +211,9 @@ def connect(
     order = np.argsort(pair, kind="stable")
     found, start = np.unique(pair[order], return_index=True)
     table = {k: np.asarray(v, object) if k == "kind" else numbers(f"{where}[{k}]", v) for k, v in columns.items()}
+    for name, values in table.items():
+        if values.ndim and values.shape != pair.shape:
+            raise ConnectomeError(f"{where}[{name}]", f"must have shape {pair.shape}, one for each edge", values.shape)
     edges_of: dict[EdgeKey, NDArray[np.int64]] = {key: np.zeros(0, np.int64) for key in header.edge_sets}
     for code, edge in zip(found.tolist(), np.split(order, start[1:]), strict=False):
         s, t = regions[code // n_regions], regions[code % n_regions]
@@ -227,7 +230,7 @@ def connect(
     for key, edge in edges_of.items():
         if key.source not in size or key.target not in size:
             raise ConnectomeError(where, f"must join regions of {list(size)}", str(key))
-        here = {k: v[edge] for k, v in table.items()}
+        here = {k: v[edge] if v.ndim else v for k, v in table.items()}
         known = [k for k, v in here.items() if k.startswith(STATE) and not np.isnan(v).all()]
         states = header.edge_sets.get(key, [k.removeprefix(STATE) for k in known])
         nothing = np.full(edge.size, math.nan)

@@ -244,7 +244,8 @@ def edge_set_to_scipy(edge_set: EdgeSet) -> scipy.sparse.csr_array:
     import scipy.sparse
 
     shape = (edge_set.n_source, edge_set.n_target)
-    return scipy.sparse.csr_array((np.array(edge_set.weight), edge_set.target, edge_set.indptr), shape=shape)
+    columns = (edge_set.weight, edge_set.target, edge_set.indptr)
+    return scipy.sparse.csr_array(columns, shape=shape, copy=True)  # scipy's own methods write to its arrays
 
 
 def from_scipy(matrix: Any, regions: Sequence[Region] | None = None, *, dt_ms: float = DEFAULT_DT_MS) -> Connectome:

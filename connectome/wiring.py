@@ -294,7 +294,7 @@ def from_matrix(
     elif tract_length_mm is not None:
         raise ConnectomeError("tract_length_mm", "needs delay_ms=Conduction(velocity_mm_per_ms)", repr(delay_ms))
     elif delay_ms is not None:
-        columns["delay"] = np.broadcast_to(delay_ms, row.shape)
+        columns["delay"] = delay_ms
     header = Header(dt_ms)
     regions, code, index = make_regions("matrix", n, nodes, header)
     return connect("matrix", regions, (code[row], index[row]), (code[column], index[column]), columns, header)
@@ -316,19 +316,18 @@ def from_edge_list(
             raise ConnectomeError(
                 name, f"must be {ends[0].size} names or integers", f"{end.dtype} of shape {end.shape}"
             )
-    try:
-        labels, node = np.unique(np.concatenate(ends), return_inverse=True)
-    except TypeError as error:
-        raise ConnectomeError("source and target", "must be labels of one type", str(error)) from None
+    if ends[0].size and (ends[0].dtype.kind in "iu") != (ends[1].dtype.kind in "iu"):
+        raise ConnectomeError("target", f"must be labels of source's type, {ends[0].dtype}", ends[1].dtype)
+    labels, node = np.unique(np.concatenate(ends), return_inverse=True)
     nodes = {}
     if region_of is not None:
         lost = [label for label in labels.tolist() if label not in region_of]
         if lost:
             raise ConnectomeError("region_of", "must name a region for every label", f"none for {lost[0]!r}")
         nodes["region"] = [region_of[label] for label in labels.tolist()]
-    columns: dict[str, Any] = {"weight": np.broadcast_to(weight_pa, ends[0].shape)}
+    columns: dict[str, Any] = {"weight": weight_pa}
     if delay_ms is not None:
-        columns["delay"] = np.broadcast_to(delay_ms, ends[0].shape)
+        columns["delay"] = delay_ms
     header = Header(dt_ms)
     regions, code, index = make_regions("edges", labels.size, nodes, header)
     s, t = node[: ends[0].size], node[ends[0].size :]
