@@ -207,17 +207,17 @@ def _run_numba(net: _Prepared) -> Iterator[_Block]:
     room = n + _SPIKE_BUFFER
     out = kernels.Spikes(np.empty(room, np.uint32), np.empty(room, np.int32), np.empty(_BLOCK_STEPS, np.int64))
     most = max(1, min(_BLOCK_STEPS, _BLOCK_VALUES // max(n, 1))) if net.varying else _BLOCK_STEPS
+    v = np.empty((net.n_steps, net.record.size), dtype)
     first = 0
     while first < net.n_steps:
         steps = min(most, net.n_steps - first)
-        v = np.empty((steps, net.record.size), dtype)
         done = kernels.advance(
             first, steps, neurons, edges, net.spikes(first, first + steps), net.drive, i_e + net.current(first, steps),
-            state, scratch, out, net.record, v,
+            state, scratch, out, net.record, v[first : first + steps],
         )  # fmt: skip
         end = out.end[:done]
         step = np.repeat(np.arange(first, first + done, dtype=np.int32), np.diff(end, prepend=0))
-        yield _Block(step, out.id[: end[-1]].copy(), out.number[: end[-1]].copy(), v[:done])
+        yield _Block(step, out.id[: end[-1]].copy(), out.number[: end[-1]].copy(), v[first : first + done])
         first += done
 
 
@@ -238,9 +238,8 @@ def _run_torch(net: _Prepared) -> Iterator[_Block]:
     bits, counts = np.zeros(2 * places, np.uint64), np.zeros(2 * places, np.int64)
     pa = np.zeros(n, net.dtype)
     pa[net.drive.id] = net.drive.weight  # 0 for a sensor
-    most = 2 * max(
-        1, min(_BLOCK_STEPS, _BLOCK_VALUES // max(n, 1)) // 2
-    )  # even: Poisson numbers come in pairs of steps
+    pairs = min(_BLOCK_STEPS, _BLOCK_VALUES // max(n, 1)) // 2  # of steps: so Poisson numbers come
+    most = 2 * max(1, pairs)
     for first in range(0, net.n_steps, most):
         steps = min(most, net.n_steps - first)
         drawn = np.zeros((steps + 1, n), np.int64)
