@@ -120,14 +120,14 @@ def test_ends_may_be_any_integers(dtype: Any) -> None:
 
 
 def test_sizes_too_large_for_the_fast_sort() -> None:
-    n = 2**31 - 1
-    source, target = np.array([n - 1, 0, n - 1, 5]), np.array([n - 1, n - 1, 0, 5])
+    n_source, n_target, e = 2_000_000, 2**31 - 1, 5000  # pair and position together do not fit in 63 bits
+    rng = np.random.default_rng(0)
+    source, target = rng.choice([0, 5, n_source - 1], e), rng.choice([0, 7, n_target - 1], e)
     edges = EdgeSet.from_arrays(
-        ("a", "afferent", "b"), source % 7, target, [1, 2, 3, 4], n_source=7, n_target=n, dt_ms=1.0
+        ("a", "afferent", "b"), source, target, np.arange(e), n_source=n_source, n_target=n_target, dt_ms=1.0
     )
-    assert [row[:3] for row in rows(edges)] == by_pair(
-        list(zip((source % 7).tolist(), target.tolist(), [1, 2, 3, 4], strict=True))
-    )
+    expected = by_pair(list(zip(source.tolist(), target.tolist(), range(e), strict=True)))
+    assert [row[:3] for row in rows(edges)] == expected
 
 
 def test_a_million_random_edges() -> None:
