@@ -295,7 +295,7 @@ def graph_of(region: Region, rule: ConnectionRule, seed: int = 1) -> nx.DiGraph:
     return graph
 
 
-@pytest.mark.parametrize(("n", "k"), [(20, 4), (21, 6), (9, 8), (5, 2)])
+@pytest.mark.parametrize(("n", "k"), [(20, 4), (21, 6), (10, 6), (9, 8), (5, 2)])
 def test_small_world_without_rewiring_is_the_ring(n: int, k: int) -> None:
     graph = graph_of(Region("a", n), SmallWorld(k, 0.0))
     assert {*graph.edges} == {*nx.watts_strogatz_graph(n, k, 0).to_directed().edges}
