@@ -96,8 +96,9 @@ def test_public_modules_say_what_is_public() -> None:
     missing = []
     for path in modules("connectome", *LINKED, "sims"):
         body = ast.parse(path.read_text("utf-8")).body
-        assigned = [t for n in body if isinstance(n, ast.Assign) for t in n.targets]
-        if not path.stem.startswith("_") and not any(isinstance(t, ast.Name) and t.id == "__all__" for t in assigned):
+        targets = [t for n in body if isinstance(n, ast.Assign) for t in n.targets]
+        targets += [n.target for n in body if isinstance(n, ast.AnnAssign)]
+        if not path.stem.startswith("_") and not any(isinstance(t, ast.Name) and t.id == "__all__" for t in targets):
             missing.append(name_of(path))
     assert not missing
 
