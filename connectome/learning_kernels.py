@@ -1,0 +1,201 @@
+"""Spike propagation of a batch and its exact surrogate-gradient backpropagation through time, over active neurons only.
+
+A tile is ``LANES`` samples side by side, innermost in memory, so that the neuron update is one vector pass and a spike
+that several samples share streams its row once. Spikes of a tile are one bit mask per step and neuron. Tiles do not
+touch each other: they run on any number of threads with the same result.
+
+Buffers of one tile: membrane potentials (T, N, LANES), arrivals and adjoints of currents (C, D + 1, N, LANES) with D
+the longest delay in steps and C = 1 synaptic channel, or 2 where excitatory and inhibitory time constants differ.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectome.jit import kernel
+from connectome.lanes_kernels import LANES, add_scaled, add_where, sum_where
+
+__all__ = ["HELD", "LANES", "TileNetwork", "backward_tile", "forward_tile"]
+
+#: What stands for the potential of a refractory neuron: below any threshold's support, so that its gradient is 0.
+HELD = -1e30
+
+Array = NDArray[Any]
+_U0 = np.uint64(0)
+_U1 = np.uint64(1)
+_W = np.uint64(LANES)
+
+
+class TileNetwork(NamedTuple):
+    """A flat network in one floating type; see :class:`connectome.flat.Dynamics`. p21, p11: (C, N)."""
+
+    indptr: Array  # (N + 1,) uint64
+    target: Array  # (E,) uint32
+    delay: Array  # (E,) uint16
+    channel: Array  # (E,) uint8, 0 excitatory, 1 inhibitory; (0,) if C = 1
+    is_sensor: Array  # (N,) bool
+    p22: Array
+    p21: Array
+    p11: Array
+    bias: Array  # (N,) p20 * i_e, mV
+    theta: Array
+    v_reset: Array
+    ref_steps: Array  # (N,) int32
+    width: Array  # (N,) half-width of the surrogate's support, mV
+    readout: Array  # (N,) int64, the row of a neuron's potential among those read out, or -1
+
+
+@kernel
+def forward_tile(net: TileNetwork, weight: Array, v: Array, valid: np.uint32, mask: Array, u: Array) -> None:
+    """Run T steps of one tile from rest.
+
+    weight (E,); v (N, LANES) initial potential, overwritten; valid: the lanes that hold a sample; mask (T, N) uint32:
+    sensors' spikes are read, the others' are written; u (T, N, LANES) mV above rest before reset: written (not for sensors).
+    """
+    steps, n = np.uint64(u.shape[0]), np.uint64(u.shape[1])
+    channels = np.uint64(net.p21.shape[0])
+    slots = _slots(net.delay)
+    current = np.zeros((channels, n, LANES), u.dtype)
+    arrival = np.zeros(channels * slots * n * _W, u.dtype)
+    hold = np.zeros((n, LANES), np.int32)
+    held = u.dtype.type(HELD)
+    for t in range(steps):
+        slot = t % slots
+        for i in range(n):
+            if net.is_sensor[i]:
+                continue
+            out = u[t, i]
+            vi = v[i]
+            p22 = net.p22[i]
+            bias = net.bias[i]
+            for k in range(LANES):
+                out[k] = p22 * vi[k] + bias
+            for c in range(channels):
+                now = current[c, i]
+                first = ((c * slots + slot) * n + i) * _W
+                new = arrival[first : first + _W]
+                p21 = net.p21[c, i]
+                p11 = net.p11[c, i]
+                for k in range(LANES):
+                    out[k] += p21 * now[k]
+                    now[k] = p11 * now[k] + new[k]
+                    new[k] = 0
+            theta = net.theta[i]
+            reset = net.v_reset[i]
+            refractory = net.ref_steps[i]
+            wait = hold[i]
+            bits = np.uint32(0)
+            for k in range(LANES):
+                free = wait[k] <= 0
+                fires = free & (out[k] >= theta)
+                vi[k] = out[k] if free & (not fires) else reset
+                out[k] = out[k] if free else held
+                wait[k] = refractory if fires else wait[k] - np.int32(1)
+                bits |= np.uint32(fires) << np.uint32(k)
+            mask[t, i] = bits & valid
+        for i in range(n):
+            bits = mask[t, i]
+            if bits == 0:
+                continue
+            for j in range(net.indptr[i], net.indptr[i + _U1]):
+                c = np.uint64(net.channel[j]) if channels > _U1 else _U0
+                when = _wrap(slot + np.uint64(net.delay[j]), slots)
+                add_where(arrival, ((c * slots + when) * n + np.uint64(net.target[j])) * _W, weight[j], bits)
+
+
+@kernel
+def backward_tile(
+    net: TileNetwork, weight: Array, mask: Array, u: Array, grad_u: Array, grad_spike: Array, grad_weight: Array
+) -> None:
+    """Adjoint of :func:`forward_tile`; the reset and the refractory hold are constants of it.
+
+    grad_u (T, N_read, LANES), grad_spike (T, N, LANES) or empty: what the loss sends back; grad_weight (E,): added to. The surrogate is ``ds/du = max(0, 1 - |u - theta| / width) / width``.
+    """
+    steps, n = np.uint64(u.shape[0]), np.uint64(u.shape[1])
+    channels = np.uint64(net.p21.shape[0])
+    slots = _slots(net.delay)
+    adjoint = np.zeros(channels * slots * n * _W, u.dtype)  # of the currents, for the last `slots` steps
+    g = np.zeros((n, LANES), u.dtype)  # of u, one step later
+    slope = np.empty(LANES, u.dtype)
+    back = np.empty(LANES, u.dtype)
+    one = u.dtype.type(1)
+    zero = u.dtype.type(0)
+    for step in range(steps):
+        t = steps - _U1 - step
+        slot = t % slots
+        later = _wrap(slot + _U1, slots)
+        for c in range(channels):
+            for i in range(n):
+                if net.is_sensor[i]:
+                    continue
+                a = ((c * slots + slot) * n + i) * _W
+                b = ((c * slots + later) * n + i) * _W
+                now = adjoint[a : a + _W]
+                then = adjoint[b : b + _W]
+                gi = g[i]
+                p11 = net.p11[c, i]
+                p21 = net.p21[c, i]
+                for k in range(LANES):
+                    now[k] = p11 * then[k] + p21 * gi[k]
+        for i in range(n):
+            bits = mask[t, i]
+            ui = u[t, i]
+            near = False
+            if net.theta[i] < np.inf:
+                theta = net.theta[i]
+                inverse = one / net.width[i]
+                top = zero
+                for k in range(LANES):
+                    x = max(zero, one - abs(ui[k] - theta) * inverse) * inverse
+                    slope[k] = x
+                    top = max(top, x)
+                near = top > zero
+            if near:
+                for k in range(LANES):
+                    back[k] = grad_spike[t, i, k] if grad_spike.size else zero
+                for j in range(net.indptr[i], net.indptr[i + _U1]):
+                    d = np.uint64(net.delay[j])
+                    if t + d < steps:
+                        c = np.uint64(net.channel[j]) if channels > _U1 else _U0
+                        at = ((c * slots + _wrap(slot + d, slots)) * n + np.uint64(net.target[j])) * _W
+                        add_scaled(back, _U0, weight[j], adjoint, at)
+            if bits != 0:
+                for j in range(net.indptr[i], net.indptr[i + _U1]):
+                    d = np.uint64(net.delay[j])
+                    if t + d < steps:
+                        c = np.uint64(net.channel[j]) if channels > _U1 else _U0
+                        at = ((c * slots + _wrap(slot + d, slots)) * n + np.uint64(net.target[j])) * _W
+                        grad_weight[j] += sum_where(adjoint, at, bits)
+            if net.is_sensor[i]:
+                continue
+            gi = g[i]
+            p22 = net.p22[i]
+            held = u.dtype.type(HELD)
+            for k in range(LANES):
+                stays = ((bits >> np.uint32(k)) & np.uint32(1)) == 0 and ui[k] != held
+                gi[k] = p22 * gi[k] if stays else zero
+            if near:
+                for k in range(LANES):
+                    gi[k] += back[k] * slope[k]
+            if net.readout[i] >= 0:
+                read = grad_u[t, net.readout[i]]
+                for k in range(LANES):
+                    gi[k] += read[k]
+
+
+@kernel
+def _slots(delay: Array) -> np.uint64:
+    """Steps that a ring buffer must hold: the longest delay and one more."""
+    longest = np.uint64(1)
+    for j in range(np.uint64(delay.size)):
+        longest = max(longest, np.uint64(delay[j]))
+    return longest + np.uint64(1)
+
+
+@kernel
+def _wrap(slot: np.uint64, slots: np.uint64) -> np.uint64:
+    """A slot of the ring buffer, for less than two rounds: no division."""
+    return slot - slots if slot >= slots else slot

@@ -1,0 +1,71 @@
+"""Parameters that check themselves, and read from tables: one way for Python and for TOML."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping
+from typing import Any, TypeVar, get_type_hints
+
+from connectome.errors import ConnectomeError
+
+__all__ = ["Parameters", "bounded", "from_table", "to_table"]
+
+T = TypeVar("T")
+
+
+def bounded(default: Any, low: float, high: float = math.inf) -> Any:
+    """A dataclass field with a default and the range, ends included, that it must lie in."""
+    return dataclasses.field(default=default, metadata={"low": low, "high": high})
+
+
+class Parameters:
+    """Base of frozen dataclasses whose fields are numbers, texts or truth values. Raises :class:`ConnectomeError`."""
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
+            value, kind = getattr(self, field.name), hints[field.name]
+            name = f"{type(self).__name__}.{field.name}"
+            if kind is float and isinstance(value, int) and not isinstance(value, bool):
+                object.__setattr__(self, field.name, float(value))
+            elif kind in (int, float, bool, str) and (type(value) is not kind):
+                raise ConnectomeError(name, f"must be of type {kind.__name__}", f"{value!r}, a {type(value).__name__}")
+            low, high = field.metadata.get("low"), field.metadata.get("high")
+            if low is not None and not (low <= value <= high):
+                span = f"in {low:g} .. {high:g}" if high < math.inf else f"at least {low:g}"
+                raise ConnectomeError(name, f"must be {span}", value)
+            if kind is float and not math.isfinite(value):
+                raise ConnectomeError(name, "must be finite", value)
+
+
+def from_table(cls: type[T], table: object, where: str) -> T:
+    """A dataclass from a table of its fields, with nested tables for nested dataclasses; absent fields keep their defaults.
+
+    Raises :class:`ConnectomeError` for what is not a table, for unknown keys, and for what the dataclass refuses.
+    """
+    if not isinstance(table, Mapping):
+        raise ConnectomeError(where, "must be a table", f"{table!r}, a {type(table).__name__}")
+    known = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]  # callers pass dataclasses
+    hints = get_type_hints(cls)
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, 1)
+            raise ConnectomeError(
+                where, f"must have no keys but {', '.join(known)}", repr(key), f"Did you mean {near[0]!r}?" if near else ""
+            )
+        nested = hints[key]
+        inside = f"{where}.{key}" if where else str(key)
+        values[key] = from_table(nested, value, inside) if dataclasses.is_dataclass(nested) else value
+    try:
+        return cls(**values)
+    except ConnectomeError as error:
+        field = error.field.rpartition(".")[2]
+        raise ConnectomeError(f"{where}.{field}" if where else field, error.rule, error.found, error.hint) from None
+
+
+def to_table(parameters: Any) -> dict[str, Any]:
+    """The inverse of :func:`from_table`, every field written out."""
+    return dataclasses.asdict(parameters)

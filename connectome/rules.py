@@ -1,0 +1,320 @@
+"""Developmental rules: pure functions from a connectome and what was seen of it to an edit.
+
+A rule is any callable ``rule(connectome, evidence, rng) -> EdgeDelta``; those here are frozen dataclasses whose fields
+are their parameters. A package adds its own through the entry point group ``connectome.rules``. The survival law and the
+evolving link probabilities follow METHOD's public sources (Han et al., arXiv 2504.05621, and the same group's DPAP;
+Zheng et al. 2019, MdeNAS); how they are put together here is our own instantiation, not the paper's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectome.graph import Connectome, EdgeDelta, EdgeKey, EdgeSet, Region, RuleRecord
+from connectome.parameters import Parameters, bounded
+
+__all__ = [
+    "IMPORTANCE", "Evidence", "FeedbackPruning", "Homeostasis", "Link", "LinkEvolution", "LongRangeGrowth", "Rule",
+    "Sample", "Strengthening", "evolve_probabilities", "normalise",
+]  # fmt: skip
+
+Array = NDArray[Any]
+
+
+class Sample(NamedTuple):
+    """One update's view of an edge set, (E,) each: the weight (pA), the loss's gradient for it, and the spikes per step of
+    the source and the target neuron, with the target's running mean."""
+
+    weight: Array
+    gradient: Array
+    pre: Array
+    post: Array
+    post_mean: Array
+
+
+#: How much an edge matters, from one update; the development averages it over an epoch.
+#: ``feedback`` is what the region that learns sends back to the edge, ``|weight x gradient|``; unlike ``taylor``, which is
+#: the same measure of the current epoch alone, it is kept over an edge's whole life (see ``FeedbackPruning.memory``).
+IMPORTANCE: Final[Mapping[str, Callable[[Sample], Array]]] = MappingProxyType(
+    {
+        "feedback": lambda s: np.abs(s.weight * s.gradient),
+        "taylor": lambda s: np.abs(s.weight * s.gradient),
+        "gradient": lambda s: np.abs(s.gradient),
+        "magnitude": lambda s: np.abs(s.weight),
+        "activity": lambda s: s.pre * s.post,
+        "bcm": lambda s: np.maximum(s.post * (s.post - s.post_mean) * s.pre, 0.0),
+    }
+)
+
+
+class Link(NamedTuple):
+    """A directed pair of regions that long-range edges may join, with the fate of those already grown.
+
+    probability : of being chosen for the next edges; sampled : edges grown so far; outcome : mean importance of its edges
+    in the last epoch.
+    """
+
+    source: str
+    target: str
+    probability: float
+    sampled: int = 0
+    outcome: float = 0.0
+
+    @property
+    def key(self) -> EdgeKey:
+        """The edge set that it grows."""
+        return EdgeKey(self.source, "long_range", self.target)
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What was seen since the rules last ran.
+
+    Parameters
+    ----------
+    stage, step, epoch : where development stands; epochs count the calls of the rules in this stage
+    region : the region that matures in this stage
+    judged : regions whose local edges are up for pruning
+    rate : region -> (N,) spikes per step of each neuron, recruited regions only
+    born : local edge set -> edges at its region's birth
+    links : the long-range links of the new region
+
+    The mean importance of each edge over the epoch is the state ``"evidence"`` of its edge set, so that it stays with its
+    edge whatever earlier rules add or remove; edge sets that the task did not recruit lack it.
+    """
+
+    stage: int
+    step: int
+    epoch: int
+    region: str
+    judged: tuple[str, ...] = ()
+    rate: Mapping[str, Array] = field(default_factory=dict)
+    born: Mapping[EdgeKey, int] = field(default_factory=dict)
+    links: tuple[Link, ...] = ()
+
+    def record(self, rule: str, key: EdgeKey, **counts: int) -> RuleRecord:
+        """A line of the rule log."""
+        return RuleRecord(self.stage, self.step, rule, *key, **counts)
+
+
+class Rule(Protocol):
+    """Anything that turns evidence into an edit."""
+
+    def __call__(self, connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta: ...
+
+
+def normalise(importance: Array) -> Array:
+    """The minimum to 0, the 75th percentile to 1, clipped; all 0 if nothing stands out (METHOD, survival law)."""
+    if not importance.size:
+        return np.zeros(0, np.float32)
+    low, high = importance.min(), np.quantile(importance, 0.75)
+    return np.clip((importance - low) / (high - low), 0.0, 1.0) if high > low else np.zeros_like(importance)
+
+
+def evolve_probabilities(probability: Array, sampled: Array, outcome: Array, gamma: float) -> Array:
+    """``p <- softmax(p + gamma (dp_plus - dp_minus))`` over K candidates, (K,) each (METHOD section 1; MdeNAS).
+
+    ``dp_plus`` counts the other candidates that were sampled more and did worse, ``dp_minus`` those that were sampled
+    less and did better.
+    """
+    more = sampled[:, None] - sampled[None]
+    better = outcome[:, None] - outcome[None]
+    step = ((more < 0) & (better > 0)).sum(1) - ((more > 0) & (better < 0)).sum(1)
+    score = np.exp(probability + gamma * step - (probability + gamma * step).max())
+    return np.asarray(score / score.sum())
+
+
+@dataclass(frozen=True)
+class LinkEvolution(Parameters):
+    """How the probabilities of the new region's links follow from what was sampled and how well it did."""
+
+    gamma: float = bounded(0.1, 0)
+
+    def __call__(self, connectome: Connectome, links: tuple[Link, ...]) -> tuple[Link, ...]:
+        """The links after an epoch; links of which nothing was seen keep their outcome."""
+        if not links:
+            return ()
+        sets = [connectome.edges.get(link.key) for link in links]
+        outcome = [
+            float(e.state["evidence"].mean()) if e is not None and len(e) and "evidence" in e.state else link.outcome
+            for link, e in zip(links, sets, strict=True)
+        ]
+        p = evolve_probabilities(
+            np.array([link.probability for link in links]), np.array([link.sampled for link in links]),
+            np.array(outcome), self.gamma
+        )
+        return tuple(
+            link._replace(probability=float(q), outcome=float(o)) for link, q, o in zip(links, p, outcome, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class LongRangeGrowth(Parameters):
+    """New long-range edges of the maturing region: links are drawn by probability, then free pairs at random.
+
+    Parameters
+    ----------
+    edges : how many to grow in one epoch
+    last_epoch : growth ends after this epoch
+    amplitude_pa : mean magnitude of a new weight; it has its source neuron's sign, or a random one where both are allowed
+    delay_ms : of the new edges
+    """
+
+    edges: int = bounded(1500, 0)
+    last_epoch: int = bounded(15, 0)
+    amplitude_pa: float = bounded(100.0, 0)
+    delay_ms: float = bounded(1.0, 0)
+
+    def __call__(self, connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
+        if not evidence.links or self.edges == 0 or evidence.epoch > self.last_epoch:
+            return EdgeDelta()
+        share = rng.multinomial(self.edges, [link.probability for link in evidence.links])
+        grown = [
+            new_edges(connectome, link.key, int(n), self.amplitude_pa, self.delay_ms, evidence.stage, rng)
+            for link, n in zip(evidence.links, share, strict=True)
+        ]
+        grown = [e for e in grown if len(e)]
+        return EdgeDelta(
+            add=tuple(grown), records=tuple(evidence.record("growth", e.key, added=len(e)) for e in grown)
+        )
+
+
+def new_edges(
+    connectome: Connectome, key: EdgeKey, count: int, amplitude_pa: float, delay_ms: float, stage: int,
+    rng: np.random.Generator,
+) -> EdgeSet:  # fmt: skip
+    """``count`` edges, or as many as there are free pairs, between pairs that no edge of the set joins yet."""
+    source, target = connectome.regions[key.source], connectome.regions[key.target]
+    here = connectome.edges.get(key)
+    taken = here.source.astype(np.int64) * target.size + here.target if here else np.zeros(0, np.int64)
+    pairs = source.size * target.size
+    chosen = np.zeros(0, np.int64)
+    want = min(count, pairs - np.unique(taken).size)
+    while chosen.size < want:
+        # Twice what is missing, less what is taken: few rounds until the set is nearly full.
+        drawn = rng.integers(0, pairs, 2 * (want - chosen.size) + 16)
+        chosen = np.concatenate([chosen, drawn[~np.isin(drawn, taken)]])
+        chosen = chosen[np.sort(np.unique(chosen, return_index=True)[1])]
+    src, tgt = np.divmod(chosen[:want], max(target.size, 1))
+    return EdgeSet.from_arrays(
+        key, src, tgt, signed(source, src, rng.exponential(amplitude_pa, want), rng), n_source=source.size,
+        n_target=target.size, dt_ms=connectome.dt_ms, delay_ms=delay_ms, birth_stage=stage,
+    )  # fmt: skip
+
+
+def signed(source: Region, neuron: Array, magnitude: Array, rng: np.random.Generator) -> Array:
+    """Magnitudes with their source neurons' signs, random ones where both are allowed."""
+    sign = source.sign[neuron]
+    return magnitude * np.where(sign == 0, rng.choice((-1, 1), neuron.size), sign)
+
+
+@dataclass(frozen=True)
+class Strengthening(Parameters):
+    """Long-range edges that matter get stronger: ``w <- w (1 + rate norm(importance))``, up to ``limit_pa``."""
+
+    rate: float = bounded(0.002, 0, 1)
+    limit_pa: float = bounded(5000.0, 0)
+
+    def __call__(self, connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
+        weights, records = {}, []
+        for key, edges in connectome.edges.items():
+            if key.kind != "long_range" or "evidence" not in edges.state or not self.rate:
+                continue
+            old = edges.weight
+            factor = 1 + self.rate * normalise(edges.state["evidence"])
+            weights[key] = np.where(np.abs(old) * factor <= self.limit_pa, old * factor, old).astype(np.float32)
+            records.append(evidence.record("strengthening", key, strengthened=int((weights[key] != old).sum())))
+        return EdgeDelta(reweight=weights, records=tuple(records))
+
+
+@dataclass(frozen=True)
+class FeedbackPruning(Parameters):
+    """Inhibit, and then prune, local edges by the survival law.
+
+    Each edge keeps a survival value R, ``initial`` at birth. An epoch adds ``delta = 2 norm(importance) - rho``
+    (``+ bonus`` where positive): ``R <- 0.999 R + delta exp(-floor((epoch - start) / tau))`` from epoch ``start`` on. An edge
+    with ``delta < 0`` is inhibited: its weight loses the fraction ``inhibition`` of what is left of it; one with
+    ``delta >= 0`` is restored to its full weight. An edge with R < 0 that was already inhibited is pruned, the lowest R
+    first, while its region keeps at least the fraction ``keep`` of the local edges that it was born with.
+
+    State of an edge: ``survival`` R; ``inhibition``, the fraction of its weight that is held back; ``importance``, the running
+    sum ``memory x importance + new``. A region that the task does not recruit sends and gets nothing new: it is judged by
+    what it remembers.
+    """
+
+    initial: float = bounded(5.0, 0)
+    rho: float = bounded(1.0, 0, 2)
+    bonus: float = bounded(0.0, 0)
+    start: int = bounded(1, 1)
+    tau: float = bounded(12.0, 1)
+    keep: float = bounded(0.35, 0, 1)
+    inhibition: float = bounded(0.2, 0.001, 0.9)
+    memory: float = bounded(0.9, 0, 1)
+
+    def __call__(self, connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
+        state: dict[EdgeKey, dict[str, Array]] = {}
+        weights: dict[EdgeKey, Array] = {}
+        remove: dict[EdgeKey, Array] = {}
+        records = []
+        for key, edges in connectome.edges.items():
+            if key.kind != "local":
+                continue
+            none = np.zeros(len(edges), np.float32)
+            remembered = edges.state.get("importance", none)
+            if "evidence" in edges.state:
+                remembered = self.memory * remembered + edges.state["evidence"]
+            survival = edges.state.get("survival", np.full(len(edges), self.initial, np.float32))
+            held = edges.state.get("inhibition", none)
+            state[key] = {"importance": remembered, "survival": survival, "inhibition": held}
+            if key.source not in evidence.judged or evidence.epoch < self.start or not len(edges):
+                continue
+            delta = 2 * normalise(remembered) - self.rho
+            delta = np.where(delta > 0, delta + self.bonus, delta)
+            survival = 0.999 * survival + delta * np.exp(-np.floor((evidence.epoch - self.start) / self.tau))
+            can_go = len(edges) - int(np.ceil(self.keep * evidence.born[key]))
+            falls = (delta < 0) & (can_go > 0)
+            gone = (survival < 0) & (held > 0)
+            if gone.sum() > can_go:
+                lowest = np.argsort(np.where(gone, survival, np.inf), kind="stable")[: max(can_go, 0)]
+                gone = np.zeros(len(edges), bool)
+                gone[lowest] = True
+            now_held = np.where(falls, 1 - (1 - held) * (1 - self.inhibition), 0.0)
+            now_held = np.where(gone, held, now_held)
+            weights[key] = (edges.weight * (1 - now_held) / (1 - held)).astype(np.float32)
+            state[key] |= {"survival": survival.astype(np.float32), "inhibition": now_held.astype(np.float32)}
+            remove[key] = gone
+            records.append(
+                evidence.record(
+                    "feedback_pruning", key, inhibited=int((falls & (held == 0) & ~gone).sum()),
+                    restored=int(((held > 0) & (now_held == 0)).sum()), removed=int(gone.sum()),
+                )
+            )  # fmt: skip
+        return EdgeDelta(reweight=weights, state=state, remove=remove, records=tuple(records))
+
+
+@dataclass(frozen=True)
+class Homeostasis(Parameters):
+    """Matured neurons that fire above ``target`` spikes per step lose excitation: their incoming positive weights shrink by
+    ``rate`` times the relative excess, ``rate`` at most (after synaptic scaling, Turrigiano 2008, in one direction)."""
+
+    target: float = bounded(0.06, 1e-6)
+    rate: float = bounded(0.03, 0, 0.5)
+
+    def __call__(self, connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
+        weights, records = {}, []
+        for key, edges in connectome.edges.items():
+            if key.target == evidence.region or key.target not in evidence.rate or not self.rate:
+                continue
+            if key.source not in evidence.rate:
+                continue
+            excess = np.clip(evidence.rate[key.target] / self.target - 1, 0, 1)
+            factor = (1 - self.rate * excess).astype(np.float32)[edges.target]
+            weights[key] = np.where(edges.weight > 0, edges.weight * factor, edges.weight)
+            records.append(evidence.record("homeostasis", key, inhibited=int((weights[key] != edges.weight).sum())))
+        return EdgeDelta(reweight=weights, records=tuple(records))

@@ -1,0 +1,226 @@
+"""Learning on the propagator: spikes as the simulator's, gradients as dense autograd's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from connectome import Connectome, ConnectomeError, EdgeSet, NeuronParameters, Region
+from connectome.flat import flatten
+from connectome.learning import Engine, SpikingNetwork
+from connectome.simulate import Stimulus, run
+from tests.reference import dense_autograd
+
+STEPS = 16
+
+
+@pytest.fixture(params=["numba", "torch"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """Both engines."""
+    value: Engine = request.param
+    return value
+
+
+def network(seed: int, tau_in: float = 2.0, max_delay: int = 4, size: int = 12) -> Connectome:
+    """A random sparse connectome that is driven hard enough to fire, with a sensor, two regions and an effector."""
+    rng = np.random.default_rng(seed)
+    neuron = NeuronParameters(tau_m_ms=8.0, t_ref_ms=2.0, tau_syn_in_ms=tau_in, i_e_pa=200.0)
+    regions = [
+        Region("in", 6, "sensor"), Region("a", size, neuron=neuron), Region("b", size, neuron=neuron),
+        Region("out", 3, "effector", neuron),
+    ]  # fmt: skip
+    by_name = {r.name: r for r in regions}
+    edges = []
+    for key, density, scale in (
+        (("in", "afferent", "a"), 0.5, 3000.0), (("a", "local", "a"), 0.3, 1500.0), (("a", "long_range", "b"), 0.4, 2500.0),
+        (("b", "long_range", "a"), 0.2, 1500.0), (("b", "efferent", "out"), 0.6, 500.0),
+    ):  # fmt: skip
+        source, target = by_name[key[0]], by_name[key[2]]
+        src, tgt = np.nonzero(rng.random((source.size, target.size)) < density)
+        edges.append(
+            EdgeSet.from_arrays(
+                key, src, tgt, rng.normal(0.3 * scale, scale, src.size), n_source=source.size, n_target=target.size,
+                dt_ms=1.0, delay_ms=rng.integers(1, max_delay + 1, src.size).astype(float),
+            )
+        )  # fmt: skip
+    return Connectome.of(regions, edges, dt_ms=1.0)
+
+
+def spikes(seed: int, batch: int, n: int = 6) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).random((batch, STEPS, n)) < 0.3)
+
+
+def a_loss(potential: Tensor, recorded: Tensor) -> Tensor:
+    """Uses every step of the effector, and the recorded spikes."""
+    ramp = torch.linspace(0.5, 1.5, STEPS, dtype=potential.dtype)[None, :, None]
+    return ((potential * ramp).mean(1) ** 2).sum() / 100 + (recorded * ramp).sum(1).pow(2).mean()
+
+
+def gradients(net: SpikingNetwork, given: Tensor) -> Tensor:
+    net.zero_grad()
+    activity = net({"in": given}, record=("a", "b"))
+    a_loss(activity.potential["out"], torch.cat([activity.spikes["a"], activity.spikes["b"]], -1)).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    return torch.cat([torch.zeros(0, dtype=net.dtype)] + [p.grad for p in net.parameters() if p.grad is not None])
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**6), batch=st.sampled_from([1, 5, 33]), tau_in=st.sampled_from([2.0, 5.0]))
+def test_gradients_equal_dense_autograd(seed: int, batch: int, tau_in: float) -> None:
+    """Relative error <= 1e-5 over random sparse networks; float64 so that no spike flips."""
+    c = network(seed, tau_in)
+    net = SpikingNetwork(c, surrogate_width_mv=12.0, dtype=torch.float64)
+    given_spikes = spikes(seed, batch)
+    found = gradients(net, given_spikes)
+    flat = flatten(c)
+    weight = torch.tensor(flat.weight, dtype=torch.float64, requires_grad=True)
+    u, s = dense_autograd(flat, weight, given_spikes.permute(1, 2, 0).double(), 12.0)
+    span = flat.span
+    recorded = torch.cat([s[:, span["a"]], s[:, span["b"]]], 1).permute(2, 0, 1)
+    a_loss(u[:, span["out"]].permute(2, 0, 1), recorded).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    assert weight.grad is not None
+    expected = torch.empty_like(weight)
+    expected[torch.from_numpy(flat.order)] = weight.grad
+    assert float(expected.norm()) > 0
+    assert float((found - expected).norm() / expected.norm()) <= 1e-5
+    assert float((found - expected).abs().max() / expected.abs().max()) <= 1e-5
+
+
+@pytest.mark.parametrize("tau_in", [2.0, 5.0])
+def test_engines_agree(tau_in: float) -> None:
+    """Potentials, spikes, counts, operations and gradients of the two engines."""
+    c = network(3, tau_in)
+    nets = [SpikingNetwork(c, engine=e, dtype=torch.float64) for e in ("numba", "torch")]
+    given_spikes = spikes(4, 40)
+    a, b = (net({"in": given_spikes}, record=("b",)) for net in nets)
+    torch.testing.assert_close(a.potential["out"], b.potential["out"], rtol=0, atol=1e-9)
+    assert torch.equal(a.spikes["b"], b.spikes["b"])
+    assert a.spikes["b"].sum() > 0
+    assert a.operations == b.operations
+    assert all((a.counts[name] == b.counts[name]).all() for name in ("in", "a", "b"))
+    one, two = (gradients(net, given_spikes) for net in nets)
+    torch.testing.assert_close(one, two, rtol=1e-9, atol=1e-12)
+
+
+def test_spikes_are_the_simulators(engine: Engine) -> None:
+    """A sample of a batch does what run() does with the same sensor spikes."""
+    c = network(11)
+    given_spikes = spikes(12, 35)
+    activity = SpikingNetwork(c, engine=engine, dtype=torch.float64)({"in": given_spikes}, record=("a", "b"))
+    for sample in (0, 31, 32, 34):
+        step, neuron = np.nonzero(given_spikes[sample].numpy())
+        result = run(c, float(STEPS), Stimulus(spikes={"in": ((step + 1.0), neuron)}), dtype="float64")
+        for name in ("a", "b"):
+            expected = np.zeros((STEPS, c.regions[name].size))
+            mine = result.region.values[result.spike_region.values] == name
+            steps = np.rint(result.spike_time_ms.values[mine]).astype(int) - 1
+            expected[steps, result.spike_neuron.values[mine]] = 1
+            assert (activity.spikes[name][sample].detach().numpy() == expected).all()
+
+
+def test_operations_and_counts(engine: Engine) -> None:
+    """Operations are spikes times out-degree, padded lanes not counted."""
+    c = network(5)
+    activity = SpikingNetwork(c, engine=engine)({"in": spikes(6, 7)})
+    degree = {n: np.zeros(r.size, int) for n, r in c.regions.items()}
+    for e in c.edges.values():
+        degree[e.key.source] += np.diff(e.indptr)
+    assert activity.operations == sum(int(n @ degree[name]) for name, n in activity.counts.items())
+    assert activity.counts["in"].sum() == int(spikes(6, 7).sum())
+
+
+def test_threads_and_repeats_change_nothing() -> None:
+    c = network(7, size=40)
+    given_spikes = spikes(8, 130)
+    runs = [gradients(SpikingNetwork(c, threads=threads), given_spikes) for threads in (1, 2, 3, 1)]
+    assert all(torch.equal(runs[0], other) for other in runs[1:])
+
+
+def test_a_sample_does_not_depend_on_its_batch() -> None:
+    c = network(9)
+    net = SpikingNetwork(c)
+    given_spikes = spikes(10, 70)
+    whole = net({"in": given_spikes}).potential["out"]
+    assert torch.equal(whole[40:45], net({"in": given_spikes[40:45]}).potential["out"])
+
+
+def test_recruits_only_what_is_named(engine: Engine) -> None:
+    c = network(13)
+    net = SpikingNetwork(c, recruit=("in", "a"), engine=engine)
+    assert {k.target for k in net.weight} == {"a"}
+    assert set(net({"in": spikes(1, 3)}).counts) == {"in", "a"}
+
+
+def test_learns_with_any_optimiser(engine: Engine) -> None:
+    """Plain SGD and Adam both lower a loss; the result goes back into a connectome."""
+    c = network(17)
+    given_spikes, goal = spikes(18, 32), torch.randn(32, 3, generator=torch.Generator().manual_seed(0))
+    for make in (lambda p: torch.optim.SGD(p, lr=2e4), lambda p: torch.optim.Adam(p, lr=100.0)):
+        net = SpikingNetwork(c, engine=engine)
+        optimiser = make(net.parameters())
+        losses = []
+        for _ in range(25):
+            loss = torch.nn.functional.mse_loss(net({"in": given_spikes}).potential["out"].mean(1), goal)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            losses.append(loss.item())
+        assert losses[-1] < 0.8 * losses[0]
+        learnt = net.to_connectome()
+        assert all((learnt.edges[k].weight == w.detach().numpy()).all() for k, w in net.weight.items())
+        assert learnt.digest() != c.digest()
+
+
+def test_weight_that_changes_sign_changes_channel() -> None:
+    """With two synaptic time constants, what counts is the sign that a weight has now."""
+    c = network(19, tau_in=6.0)
+    flipped = Connectome.of(
+        c.regions.values(), [replace(e, weight=-e.weight) for e in c.edges.values()], dt_ms=c.dt_ms
+    )
+    net = SpikingNetwork(c, dtype=torch.float64)
+    with torch.no_grad():
+        for weight in net.weight.values():
+            weight.neg_()
+    expected = SpikingNetwork(flipped, dtype=torch.float64)({"in": spikes(2, 4)})
+    assert torch.equal(net({"in": spikes(2, 4)}).potential["out"], expected.potential["out"])
+
+
+def test_no_edges_and_no_effectors(engine: Engine) -> None:
+    c = Connectome.of([Region("in", 2, "sensor"), Region("a", 3), Region("none", 0)], dt_ms=1.0)
+    activity = SpikingNetwork(c, engine=engine)({"in": torch.ones(2, 5, 2)}, record=("a",))
+    assert activity.potential == {}
+    assert activity.spikes["a"].shape == (2, 5, 3)
+    assert activity.operations == 0
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"nowhere": torch.ones(1, 2, 6)}, "sensor_spikes must name sensors of \\['in'\\]; found 'nowhere'"),
+        ({"in": torch.ones(1, 2, 5)}, "must have shape \\(batch, steps, 6\\); found \\(1, 2, 5\\)"),
+        ({"in": torch.ones(0, 2, 6)}, "must share one non-empty"),
+        ({}, "must share one non-empty"),
+    ],
+)
+def test_bad_input_is_named(bad: dict[str, Tensor], message: str) -> None:
+    with pytest.raises(ConnectomeError, match=message):
+        SpikingNetwork(network(1))(bad)
+
+
+def test_bad_options_are_named() -> None:
+    c = network(1)
+    with pytest.raises(ConnectomeError, match="engine must be 'numba' or 'torch'; found 'jax'"):
+        SpikingNetwork(c, engine="jax")  # type: ignore[arg-type]  # the point of the test
+    with pytest.raises(ConnectomeError, match="surrogate_width_mv"):
+        SpikingNetwork(c, surrogate_width_mv=0.0)
+    with pytest.raises(ConnectomeError, match="dtype"):
+        SpikingNetwork(c, dtype=torch.float16)
+    with pytest.raises(ConnectomeError, match="recruit"):
+        SpikingNetwork(c, recruit=("nowhere",))
+    with pytest.raises(ConnectomeError, match="record"):
+        SpikingNetwork(c)({"in": spikes(1, 1)}, record=("out",))
