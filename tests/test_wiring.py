@@ -206,13 +206,16 @@ def test_distance_gives_the_density_asked_for(same: bool, n: int) -> None:
     assert not unlikely(source.size, n * (n - 1 if same else n), 0.1)  # independent pairs vary less than this binomial
 
 
-def test_distance_density_from_a_sample_of_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("same", [True, False])
+def test_distance_density_from_a_sample(same: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     from connectome import connection_rules
 
     a = ball("a", 3000)
-    exact = ByDistance(50.0, density=0.1).pairs(a, a, rng())[0].size
-    monkeypatch.setattr(connection_rules, "_MEAN_PAIRS", 3000 * 300)
-    assert ByDistance(50.0, density=0.1).pairs(a, a, rng())[0].size == pytest.approx(exact, rel=0.01)
+    b = a if same else ball("b", 2000, seed=3)
+    monkeypatch.setattr(connection_rules, "_SUMMED_PAIRS", 0)
+    monkeypatch.setattr(connection_rules, "_SAMPLE", 10**6)
+    found = [ByDistance(50.0, density=0.01).pairs(a, b, rng(seed))[0].size for seed in range(5)]
+    assert np.mean(found) == pytest.approx(0.01 * 3000 * (2999 if same else 2000), rel=0.01)
 
 
 def test_distance_all_at_one_place_is_bernoulli() -> None:
