@@ -103,8 +103,8 @@ class ByDistance:
     """Every pair with a probability that falls with its distance d, independently.
 
     ``p0 * exp(-d / length_um)`` (exponential) or ``p0 * exp(-d^2 / (2 length_um^2))`` (gaussian). Give ``p0``, or the
-    expected ``density``: the mean probability over the pairs allowed (exact up to 1e7 pairs; beyond, from a sample, good to
-    some 0.1 %). Work and memory follow the number of edges, not of pairs.
+    expected ``density``: the mean probability over the pairs allowed (exact up to 1e7 pairs; beyond, from a sample,
+    good to some 0.1 %). Work and memory follow the number of edges, not of pairs.
     """
 
     length_um: float

@@ -8,7 +8,7 @@ the names of NEST's and PyNN's, and like NEST's a rule refuses what it cannot do
 >>> local = wire(region, region, ByDistance(40.0, density=0.1), weight_pa=LogNormal(20.0, 5.0), g=4.0,
 ...              delay_ms=Conduction(0.3), over_production=2.0, rng=rng)
 >>> Connectome.of([region], [local])
-Connectome(a[100]; 1 edge sets, 2016 edges)
+Connectome(a[100]; 1 edge sets, 1981 edges)
 """
 
 from __future__ import annotations
