@@ -1,7 +1,8 @@
-"""Vector operations on the LANES samples of a tile, as LLVM vectors: Numba's own loops over 32 lanes cost several times more.
+"""The LANES samples of a tile as one LLVM vector: Numba's own loops over lanes cost several times more.
 
-Each works on ``x[at : at + LANES]`` of a flat float32 or float64 array, whatever vector width the machine has. Every
-lane is rounded by itself, and the sum over lanes has one fixed tree, so results do not depend on the machine.
+A value of :class:`LanesType` lives in registers inside a kernel. It is loaded from and stored to
+``x[at : at + LANES]`` of a flat float32 or float64 array, whatever vector width the machine has. Every lane is rounded
+by itself, and a sum over lanes has one fixed tree, so results do not depend on the machine.
 """
 
 from __future__ import annotations
@@ -10,79 +11,114 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import types
-from numba.extending import intrinsic
+from numba.core.datamodel import models
+from numba.extending import intrinsic, register_model
 
-__all__ = ["LANES", "add_scaled", "add_where", "sum_where"]
+__all__ = ["LANES", "LanesType", "add_scaled", "lanes_total", "load_lanes", "mask_lanes", "no_lanes", "store_lanes"]
 
 #: Samples in a tile: one bit each in a uint32 mask.
 LANES = 32
 
 
-def _vector(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -> tuple[Any, Any, Any]:
-    """The pointer to LANES elements, their vector type and the alignment of one."""
-    element = context.get_value_type(array_type.dtype)
-    vector = ir.VectorType(element, LANES)
+class LanesType(types.Type):
+    """A vector of LANES numbers, inside kernels only."""
+
+    def __init__(self, dtype: Any) -> None:
+        self.dtype = dtype
+        super().__init__(name=f"Lanes({dtype})")
+
+
+def _vector(dtype: Any) -> Any:
+    return ir.VectorType(ir.FloatType() if dtype.bitwidth == 32 else ir.DoubleType(), LANES)
+
+
+@register_model(LanesType)
+class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]  # numba has no annotations
+    def __init__(self, manager: Any, lanes: LanesType) -> None:
+        super().__init__(manager, lanes, _vector(lanes.dtype))
+
+
+def _pointer(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -> Any:
     data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [at]), vector.as_pointer()), vector, array_type.dtype.bitwidth // 8
+    return builder.bitcast(builder.gep(data, [at]), _vector(array_type.dtype).as_pointer())
 
 
 def _spread(builder: Any, scalar: Any, vector: Any) -> Any:
-    one = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
-    index = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-    return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), index)
-
-
-def _chosen(builder: Any, bits: Any) -> Any:
-    return builder.bitcast(bits, ir.VectorType(ir.IntType(1), LANES))
+    undefined = ir.Constant(vector, ir.Undefined)
+    one = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
 
 
 @intrinsic
-def add_scaled(typingctx: Any, y: Any, y_at: Any, factor: Any, x: Any, x_at: Any) -> Any:
-    """``y[y_at:][:LANES] += factor * x[x_at:][:LANES]``."""
+def load_lanes(typingctx: Any, x: Any, at: Any) -> Any:
+    """``x[at:][:LANES]``."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        y_type, _, _, x_type, _ = signature.args
-        into, vector, align = _vector(context, builder, y_type, args[0], args[1])
-        source, _, _ = _vector(context, builder, x_type, args[3], args[4])
-        product = builder.fmul(_spread(builder, args[2], vector), builder.load(source, align=align))
-        builder.store(builder.fadd(builder.load(into, align=align), product), into, align=align)
+        array = signature.args[0]
+        return builder.load(_pointer(context, builder, array, *args), align=array.dtype.bitwidth // 8)
+
+    return LanesType(x.dtype)(x, types.uint64), generate
+
+
+@intrinsic
+def store_lanes(typingctx: Any, x: Any, at: Any, value: Any) -> Any:
+    """``x[at:][:LANES] = value``."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = signature.args[0]
+        pointer = _pointer(context, builder, array, *args[:2])
+        builder.store(args[2], pointer, align=array.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
-    return types.void(y, types.uint64, y.dtype, x, types.uint64), generate
+    return types.void(x, types.uint64, LanesType(x.dtype)), generate
 
 
 @intrinsic
-def add_where(typingctx: Any, y: Any, y_at: Any, value: Any, bits: Any) -> Any:
-    """``y[y_at:][:LANES] += value`` in the lanes whose bit of the uint32 ``bits`` is set."""
+def no_lanes(typingctx: Any, x: Any) -> Any:
+    """Zeros of the type of the array ``x``."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        into, vector, align = _vector(context, builder, signature.args[0], args[0], args[1])
-        zero = ir.Constant(vector, [0.0] * LANES)
-        value = builder.select(_chosen(builder, args[3]), _spread(builder, args[2], vector), zero)
-        builder.store(builder.fadd(builder.load(into, align=align), value), into, align=align)
-        return context.get_dummy_value()
+        return ir.Constant(_vector(signature.args[0].dtype), [0.0] * LANES)
 
-    return types.void(y, types.uint64, y.dtype, types.uint32), generate
+    return LanesType(x.dtype)(x), generate
 
 
 @intrinsic
-def sum_where(typingctx: Any, x: Any, x_at: Any, bits: Any) -> Any:
-    """The sum of ``x[x_at:][:LANES]`` over the lanes whose bit is set, halves added to halves."""
+def mask_lanes(typingctx: Any, x: Any, bits: Any) -> Any:
+    """1 in the lanes whose bit of the uint32 ``bits`` is set, 0 in the others, of the type of the array ``x``."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        source, vector, align = _vector(context, builder, signature.args[0], args[0], args[1])
-        zero = ir.Constant(vector, [0.0] * LANES)
-        value = builder.select(_chosen(builder, args[2]), builder.load(source, align=align), zero)
-        width = LANES
+        vector = _vector(signature.args[0].dtype)
+        chosen = builder.bitcast(args[1], ir.VectorType(ir.IntType(1), LANES))
+        return builder.select(chosen, ir.Constant(vector, [1.0] * LANES), ir.Constant(vector, [0.0] * LANES))
+
+    return LanesType(x.dtype)(x, types.uint32), generate
+
+
+@intrinsic
+def add_scaled(typingctx: Any, total: Any, factor: Any, lanes: Any) -> Any:
+    """``total + factor * lanes``; ``factor`` is a number or lanes."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        total_value, factor_value, lanes_value = args
+        if signature.args[1] != signature.args[0]:
+            factor_value = _spread(builder, factor_value, _vector(signature.args[0].dtype))
+        return builder.fadd(total_value, builder.fmul(factor_value, lanes_value))
+
+    return total(total, factor if isinstance(factor, LanesType) else total.dtype, lanes), generate
+
+
+@intrinsic
+def lanes_total(typingctx: Any, lanes: Any) -> Any:
+    """The sum over lanes, halves added to halves."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        value, width = args[0], LANES
         while width > 1:
             width //= 2
-            halves = [
-                builder.shuffle_vector(
-                    value, value, ir.Constant(ir.VectorType(ir.IntType(32), width), list(range(first, first + width)))
-                )
-                for first in (0, width)
-            ]
-            value = builder.fadd(*halves)
+            index = ir.VectorType(ir.IntType(32), width)
+            low, high = (ir.Constant(index, list(range(first, first + width))) for first in (0, width))
+            value = builder.fadd(builder.shuffle_vector(value, value, low), builder.shuffle_vector(value, value, high))
         return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
 
-    return x.dtype(x, types.uint64, types.uint32), generate
+    return lanes.dtype(lanes), generate

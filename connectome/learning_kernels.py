@@ -4,8 +4,9 @@ A tile is ``LANES`` samples side by side, innermost in memory, so that the neuro
 that several samples share streams its row once. Spikes of a tile are one bit mask per step and neuron. Tiles do not
 touch each other: they run on any number of threads with the same result.
 
-Buffers of one tile: membrane potentials (T, N, LANES), arrivals and adjoints of currents (C, D + 1, N, LANES) with D
-the longest delay in steps and C = 1 synaptic channel, or 2 where excitatory and inhibitory time constants differ.
+Buffers of one tile: membrane potentials (T, N, LANES), arrivals (C, D + 1, N, LANES) and adjoints of currents
+(C, N, T + D + 1, LANES), with D the longest delay in steps and C = 1 synaptic channel, or 2 where excitatory and inhibitory
+time constants differ.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.jit import kernel
-from connectome.lanes_kernels import LANES, add_scaled, add_where, sum_where
+from connectome.lanes_kernels import (
+    LANES, add_scaled, lanes_total, load_lanes, mask_lanes, no_lanes, store_lanes,
+)  # fmt: skip
 
 __all__ = ["HELD", "LANES", "TileNetwork", "backward_tile", "forward_tile"]
 
@@ -100,10 +103,12 @@ def forward_tile(net: TileNetwork, weight: Array, v: Array, valid: np.uint32, ma
             bits = mask[t, i]
             if bits == 0:
                 continue
+            on = mask_lanes(arrival, bits)
             for j in range(net.indptr[i], net.indptr[i + _U1]):
                 c = np.uint64(net.channel[j]) if channels > _U1 else _U0
                 when = _wrap(slot + np.uint64(net.delay[j]), slots)
-                add_where(arrival, ((c * slots + when) * n + np.uint64(net.target[j])) * _W, weight[j], bits)
+                at = ((c * slots + when) * n + np.uint64(net.target[j])) * _W
+                store_lanes(arrival, at, add_scaled(load_lanes(arrival, at), weight[j], on))
 
 
 @kernel
@@ -116,34 +121,40 @@ def backward_tile(
     """
     steps, n = np.uint64(u.shape[0]), np.uint64(u.shape[1])
     channels = np.uint64(net.p21.shape[0])
-    slots = _slots(net.delay)
-    adjoint = np.zeros(channels * slots * n * _W, u.dtype)  # of the currents, for the last `slots` steps
+    # Adjoints of the currents at every step, and zeros for what arrives after the last. An odd number of lines per neuron
+    # spreads one step of all neurons over the cache's sets.
+    line = (steps + _slots(net.delay)) | _U1
+    adjoint = np.zeros(channels * n * line * _W, u.dtype)
     g = np.zeros((n, LANES), u.dtype)  # of u, one step later
     slope = np.empty(LANES, u.dtype)
     back = np.empty(LANES, u.dtype)
     one = u.dtype.type(1)
     zero = u.dtype.type(0)
+    held = u.dtype.type(HELD)
     for step in range(steps):
         t = steps - _U1 - step
-        slot = t % slots
-        later = _wrap(slot + _U1, slots)
         for c in range(channels):
             for i in range(n):
                 if net.is_sensor[i]:
                     continue
-                a = ((c * slots + slot) * n + i) * _W
-                b = ((c * slots + later) * n + i) * _W
+                a = ((c * n + i) * line + t) * _W
                 now = adjoint[a : a + _W]
-                then = adjoint[b : b + _W]
+                then = adjoint[a + _W : a + _W + _W]
                 gi = g[i]
                 p11 = net.p11[c, i]
                 p21 = net.p21[c, i]
                 for k in range(LANES):
                     now[k] = p11 * then[k] + p21 * gi[k]
         for i in range(n):
+            if net.is_sensor[i]:
+                continue
             bits = mask[t, i]
             ui = u[t, i]
-            near = False
+            gi = g[i]
+            p22 = net.p22[i]
+            for k in range(LANES):
+                stays = ((bits >> np.uint32(k)) & np.uint32(1)) == 0 and ui[k] != held
+                gi[k] = p22 * gi[k] if stays else zero
             if net.theta[i] < np.inf:
                 theta = net.theta[i]
                 inverse = one / net.width[i]
@@ -152,38 +163,49 @@ def backward_tile(
                     x = max(zero, one - abs(ui[k] - theta) * inverse) * inverse
                     slope[k] = x
                     top = max(top, x)
-                near = top > zero
-            if near:
-                for k in range(LANES):
-                    back[k] = grad_spike[t, i, k] if grad_spike.size else zero
-                for j in range(net.indptr[i], net.indptr[i + _U1]):
-                    d = np.uint64(net.delay[j])
-                    if t + d < steps:
+                if top > zero:
+                    total = no_lanes(adjoint)
+                    for j in range(net.indptr[i], net.indptr[i + _U1]):
                         c = np.uint64(net.channel[j]) if channels > _U1 else _U0
-                        at = ((c * slots + _wrap(slot + d, slots)) * n + np.uint64(net.target[j])) * _W
-                        add_scaled(back, _U0, weight[j], adjoint, at)
-            if bits != 0:
-                for j in range(net.indptr[i], net.indptr[i + _U1]):
-                    d = np.uint64(net.delay[j])
-                    if t + d < steps:
-                        c = np.uint64(net.channel[j]) if channels > _U1 else _U0
-                        at = ((c * slots + _wrap(slot + d, slots)) * n + np.uint64(net.target[j])) * _W
-                        grad_weight[j] += sum_where(adjoint, at, bits)
-            if net.is_sensor[i]:
-                continue
-            gi = g[i]
-            p22 = net.p22[i]
-            held = u.dtype.type(HELD)
-            for k in range(LANES):
-                stays = ((bits >> np.uint32(k)) & np.uint32(1)) == 0 and ui[k] != held
-                gi[k] = p22 * gi[k] if stays else zero
-            if near:
-                for k in range(LANES):
-                    gi[k] += back[k] * slope[k]
+                        at = ((c * n + np.uint64(net.target[j])) * line + t + np.uint64(net.delay[j])) * _W
+                        total = add_scaled(total, weight[j], load_lanes(adjoint, at))
+                    store_lanes(back, _U0, total)
+                    if grad_spike.size:
+                        for k in range(LANES):
+                            back[k] += grad_spike[t, i, k]
+                    for k in range(LANES):
+                        gi[k] += back[k] * slope[k]
             if net.readout[i] >= 0:
                 read = grad_u[t, net.readout[i]]
                 for k in range(LANES):
                     gi[k] += read[k]
+    _weight_gradient(net, mask, adjoint, line, grad_weight)
+
+
+@kernel
+def _weight_gradient(net: TileNetwork, mask: Array, adjoint: Array, line: np.uint64, grad_weight: Array) -> None:
+    """Each edge: the adjoint of its target's current when its source's spikes arrived, over the steps with a spike."""
+    steps, n = np.uint64(mask.shape[0]), np.uint64(mask.shape[1])
+    channels = np.uint64(net.p21.shape[0])
+    active = np.empty(steps, np.uint64)
+    spikes = np.empty(steps * _W, adjoint.dtype)
+    for i in range(n):
+        count = _U0
+        for t in range(steps):
+            if mask[t, i] != 0:
+                active[count] = t
+                store_lanes(spikes, count * _W, mask_lanes(adjoint, mask[t, i]))
+                count += _U1
+        if count == 0:
+            continue
+        for j in range(net.indptr[i], net.indptr[i + _U1]):
+            c = np.uint64(net.channel[j]) if channels > _U1 else _U0
+            first = (c * n + np.uint64(net.target[j])) * line + np.uint64(net.delay[j])
+            total = no_lanes(adjoint)
+            for a in range(count):
+                arrived = load_lanes(adjoint, (first + active[a]) * _W)
+                total = add_scaled(total, load_lanes(spikes, a * _W), arrived)
+            grad_weight[j] += lanes_total(total)
 
 
 @kernel

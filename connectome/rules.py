@@ -106,7 +106,9 @@ class Evidence:
 class Rule(Protocol):
     """Anything that turns evidence into an edit."""
 
-    def __call__(self, connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta: ...
+    def __call__(self, connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
+        """The edit."""
+        ...
 
 
 def normalise(importance: Array) -> Array:
@@ -192,7 +194,7 @@ def new_edges(
     """``count`` edges, or as many as there are free pairs, between pairs that no edge of the set joins yet."""
     source, target = connectome.regions[key.source], connectome.regions[key.target]
     here = connectome.edges.get(key)
-    taken = here.source.astype(np.int64) * target.size + here.target if here else np.zeros(0, np.int64)
+    taken = here.source.astype(np.int64) * target.size + here.target if here is not None else np.zeros(0, np.int64)
     pairs = source.size * target.size
     chosen = np.zeros(0, np.int64)
     want = min(count, pairs - np.unique(taken).size)
@@ -239,8 +241,8 @@ class FeedbackPruning(Parameters):
 
     Each edge keeps a survival value R, ``initial`` at birth. An epoch adds ``delta = 2 norm(importance) - rho``
     (``+ bonus`` where positive): ``R <- 0.999 R + delta exp(-floor((epoch - start) / tau))`` from epoch ``start`` on. An edge
-    with ``delta < 0`` is inhibited: its weight loses the fraction ``inhibition`` of what is left of it; one with
-    ``delta >= 0`` is restored to its full weight. An edge with R < 0 that was already inhibited is pruned, the lowest R
+    with ``delta < 0`` is inhibited: its weight loses the fraction ``inhibition`` of what is left of it, down to ``floor`` of
+    the whole; one with ``delta >= 0`` gets as much back, until it is whole. An edge with R < 0 that was already inhibited is pruned, the lowest R
     first, while its region keeps at least the fraction ``keep`` of the local edges that it was born with.
 
     State of an edge: ``survival`` R; ``inhibition``, the fraction of its weight that is held back; ``importance``, the running
@@ -255,6 +257,7 @@ class FeedbackPruning(Parameters):
     tau: float = bounded(12.0, 1)
     keep: float = bounded(0.35, 0, 1)
     inhibition: float = bounded(0.2, 0.001, 0.9)
+    floor: float = bounded(0.3, 0.01, 1)
     memory: float = bounded(0.9, 0, 1)
 
     def __call__(self, connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
@@ -284,14 +287,17 @@ class FeedbackPruning(Parameters):
                 lowest = np.argsort(np.where(gone, survival, np.inf), kind="stable")[: max(can_go, 0)]
                 gone = np.zeros(len(edges), bool)
                 gone[lowest] = True
-            now_held = np.where(falls, 1 - (1 - held) * (1 - self.inhibition), 0.0)
-            now_held = np.where(gone, held, now_held)
-            weights[key] = (edges.weight * (1 - now_held) / (1 - held)).astype(np.float32)
+            left = 1 - held
+            left = np.where(falls, left * (1 - self.inhibition), left)
+            left = np.where(delta >= 0, np.minimum(left / (1 - self.inhibition), 1.0), left)
+            left = np.where(left > 1 - 1e-6, 1.0, np.maximum(left, self.floor))
+            now_held = 1 - left
+            weights[key] = (edges.weight * left / (1 - held)).astype(np.float32)
             state[key] |= {"survival": survival.astype(np.float32), "inhibition": now_held.astype(np.float32)}
             remove[key] = gone
             records.append(
                 evidence.record(
-                    "feedback_pruning", key, inhibited=int((falls & (held == 0) & ~gone).sum()),
+                    "feedback_pruning", key, inhibited=int((falls & (held == 0)).sum()),
                     restored=int(((held > 0) & (now_held == 0)).sum()), removed=int(gone.sum()),
                 )
             )  # fmt: skip

@@ -159,10 +159,10 @@ class Interaction(_Reaching):
         )
 
 
-def known_tasks() -> dict[str, Callable[[Images], Task]]:
+def known_tasks() -> dict[str, Callable[[Images, float], Task]]:
     """Every task there is, by name: ours and those that installed packages offer as ``connectome.tasks``."""
-    ours: dict[str, Callable[[Images], Task]] = {
-        "perception": Perception, "motor": lambda images: Motor(), "interaction": Interaction,
+    ours: dict[str, Callable[[Images, float], Task]] = {
+        "perception": Perception, "motor": lambda images, jitter: Motor(), "interaction": Interaction,
     }  # fmt: skip
     offered = {e.name: e.load() for e in importlib.metadata.entry_points(group="connectome.tasks")}
     return {**offered, **ours}

@@ -1,0 +1,148 @@
+"""The configuration of a development: every number that can be set, checked once, from Python or from TOML."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, cast
+
+from connectome.birth import Anatomy
+from connectome.development import Plasticity, Stage, Task
+from connectome.errors import ConnectomeError
+from connectome.parameters import Parameters, bounded, from_table, to_table
+from connectome.rules import (
+    IMPORTANCE, FeedbackPruning, Homeostasis, LinkEvolution, LongRangeGrowth, Rule, Strengthening,
+)  # fmt: skip
+
+__all__ = ["Configuration", "Data", "Training", "known_rules", "plan_stages", "read_configuration"]
+
+
+@dataclass(frozen=True)
+class Data(Parameters):
+    """Where images come from.
+
+    Parameters
+    ----------
+    idx_folder : a folder with MNIST's four IDX files; empty: the digits that come with scikit-learn
+    jitter_pixels : training images are shifted at random by up to this much
+    test_trials : at most this many test trials for each task
+    """
+
+    idx_folder: str = ""
+    jitter_pixels: float = bounded(0.5, 0, 8)
+    test_trials: int = bounded(400, 1)
+
+
+@dataclass(frozen=True)
+class Training(Parameters):
+    """How long each region trains, in updates of ``batch`` samples; rules act once in ``epoch_updates`` updates.
+
+    ``importance`` is what the pruning rule goes by, one of :data:`connectome.rules.IMPORTANCE`.
+    """
+
+    perception: int = bounded(500, 1)
+    motor: int = bounded(1000, 1)
+    interaction: int = bounded(1000, 1)
+    other: int = bounded(1000, 1)
+    batch: int = bounded(64, 1, 2**16)
+    epoch_updates: int = bounded(20, 1)
+    importance: str = "feedback"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.importance not in IMPORTANCE:
+            raise ConnectomeError("Training.importance", f"must be one of {', '.join(IMPORTANCE)}", repr(self.importance))
+
+    def updates(self, region: str) -> int:
+        """How long this region trains."""
+        return cast(int, getattr(self, region)) if region in ("perception", "motor", "interaction") else self.other
+
+
+def known_rules() -> dict[str, Callable[..., Rule]]:
+    """Every rule there is, by name, in the order in which they act: ours, then those that installed packages offer."""
+    ours: dict[str, Callable[..., Rule]] = {
+        "growth": LongRangeGrowth, "strengthening": Strengthening, "pruning": FeedbackPruning, "homeostasis": Homeostasis,
+    }  # fmt: skip
+    return ours | {e.name: e.load() for e in importlib.metadata.entry_points(group="connectome.rules")}
+
+
+def _default_rules() -> Mapping[str, Rule]:
+    ours = ("growth", "strengthening", "pruning", "homeostasis")
+    return MappingProxyType({name: known_rules()[name]() for name in ours})
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Everything that a development depends on, besides its regions, its seed and its engine."""
+
+    anatomy: Anatomy = Anatomy()
+    training: Training = Training()
+    plasticity: Plasticity = Plasticity()
+    links: LinkEvolution = LinkEvolution()
+    data: Data = Data()
+    rules: Mapping[str, Rule] = field(default_factory=_default_rules)
+
+    def table(self) -> dict[str, Any]:
+        """All of it as nested tables: what :func:`read_configuration` reads."""
+        parts = {f.name: to_table(getattr(self, f.name)) for f in fields(self) if f.name != "rules"}
+        return parts | {"rules": {name: to_table(rule) for name, rule in self.rules.items()}}
+
+
+#: The tables of a configuration file other than [rules].
+_TABLES: Final = {"anatomy": Anatomy, "training": Training, "plasticity": Plasticity, "links": LinkEvolution, "data": Data}
+
+
+def read_configuration(path: str | Path) -> Configuration:
+    """A configuration from a TOML file; what it leaves out keeps its default.
+
+    Tables: ``[anatomy] [training] [plasticity] [links] [data] [rules.NAME]``. Raises :class:`ConnectomeError` for a file that
+    cannot be read, for unknown tables and keys, and for values out of range.
+    """
+    try:
+        table = tomllib.loads(Path(path).read_bytes().decode())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConnectomeError(f"configuration {path}", "must be a readable TOML file", str(error)) from error
+    known = {*_TABLES, "rules"}
+    for name in table:
+        if name not in known:
+            raise ConnectomeError(f"configuration {path}", f"must have no tables but {', '.join(sorted(known))}", repr(name))
+    parts = {name: from_table(_TABLES[name], table[name], name) for name in table if name != "rules"}
+    rules = dict(_default_rules())
+    given = table.get("rules", {})
+    if not isinstance(given, Mapping):
+        raise ConnectomeError("rules", "must be tables, one for each rule", repr(given))
+    for name, values in given.items():
+        make = known_rules().get(name)
+        if make is None:
+            raise ConnectomeError("rules", f"must be among {', '.join(known_rules())}", repr(name))
+        rules[name] = from_table(cast(type[Rule], make), values, f"rules.{name}")
+    return Configuration(**parts, rules=MappingProxyType(rules))
+
+
+def plan_stages(regions: list[str], tasks: Mapping[str, Task], configuration: Configuration) -> list[Stage]:
+    """The stages for these regions in this order. Raises :class:`ConnectomeError` for an order that cannot be."""
+    there_is = f"Known regions: {', '.join(tasks)}."
+    if not regions or not all(regions):
+        raise ConnectomeError("regions", "must name at least one region, separated by commas", repr(",".join(regions)), there_is)
+    for number, name in enumerate(regions):
+        if name not in tasks:
+            raise ConnectomeError("regions", "must be known", repr(name), there_is)
+        if name in regions[:number]:
+            raise ConnectomeError("regions", "must not repeat", repr(name), there_is)
+        missing = [need for need in tasks[name].requires if need not in regions[:number]]
+        if missing:
+            raise ConnectomeError(
+                "regions", f"must have {' and '.join(missing)} before {name}, which builds on it", repr(",".join(regions)), there_is
+            )
+    c = configuration
+    return [
+        Stage(
+            tasks[name], c.training.updates(name), c.training.batch, c.training.epoch_updates, c.plasticity,
+            tuple(c.rules.values()), c.links, c.training.importance,
+        )
+        for name in regions
+    ]  # fmt: skip
