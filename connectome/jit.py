@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Callable
-from typing import TypeVar, cast
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import numba
 
@@ -15,4 +18,26 @@ F = TypeVar("F", bound=Callable[..., object])
 def kernel(function: F) -> F:
     """Compile with Numba: cached on disk, releasing the GIL, exact floating point (no fastmath: results must not
     depend on the machine), and NumPy's rules for division."""
-    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    dispatcher = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    _make_cache_safe(dispatcher)
+    return cast(F, dispatcher)
+
+
+def _make_cache_safe(dispatcher: Any) -> None:
+    """Mend two faults of Numba's cache (0.68).
+
+    Two processes that compile different types of one function at once give both the same file name, and a later one
+    runs float64 code on float32 arrays: here each process has names of its own. And a kernel is not compiled anew when
+    a kernel that it calls changes in another file: here it depends on all files of kernels.
+    """
+    file = dispatcher._cache._cache_file
+    file._data_name_pattern = file._data_name_pattern.replace("{number:d}", "{number:d}-" + _PROCESS)
+    file._source_stamp = (file._source_stamp, _stamp())
+
+
+_PROCESS = secrets.token_hex(4)
+
+
+def _stamp() -> tuple[tuple[str, int, int], ...]:
+    files = sorted(Path(__file__).parent.glob("*_kernels.py"))
+    return tuple((f.name, status.st_mtime_ns, status.st_size) for f in files for status in [os.stat(f)])

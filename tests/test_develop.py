@@ -1,0 +1,234 @@
+"""The main program, small: what it writes, that the same seed gives the same bytes, and every message for a mistake."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from connectome.io.results import load_results
+from connectome.io.snapshot import list_stages, load, open_snapshot
+from sims.develop import main
+
+SMALL = """
+[anatomy]
+neurons = 40
+[training]
+perception = 24
+motor = 24
+interaction = 24
+batch = 16
+epoch_updates = 4
+[data]
+test_trials = 20
+[rules.growth]
+edges = 20
+[rules.pruning]
+initial = 1.0
+"""
+FILES = ["00_birth.h5", "01_perception.h5", "02_motor.h5", "03_interaction.h5", "configuration.toml", "development.png",
+         "results.nc"]  # fmt: skip
+
+
+def run(folder: Path, *arguments: str, config: str = SMALL) -> tuple[int, Path]:
+    (folder / "small.toml").write_text(config)
+    out = folder / "out"
+    return main(["--out", str(out), "--config", str(folder / "small.toml"), *arguments]), out
+
+
+def digests(out: Path) -> dict[str, str]:
+    """SHA-256 of every dataset of every snapshot."""
+    found: dict[str, str] = {}
+    for path in sorted(out.glob("*.h5")):
+        with h5py.File(path) as file:
+
+            def visit(name: str, item: object, path: Path = path) -> None:
+                if isinstance(item, h5py.Dataset):
+                    value = np.asarray(item[()])
+                    content = repr(value.tolist()).encode() if value.dtype.hasobject else value.tobytes()
+                    found[f"{path.name}:{name}"] = hashlib.sha256(content).hexdigest()
+
+            file.visititems(visit)
+    return found
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of three stages."""
+    code, out = run(tmp_path_factory.mktemp("run"), "--quiet")
+    assert code == 0
+    return out
+
+
+def test_writes_a_snapshot_a_stage_and_the_results(finished: Path) -> None:
+    assert sorted(p.name for p in finished.iterdir() if p.is_file()) == FILES
+    stages = list_stages(finished)
+    assert [s.provenance.stage_name for s in stages] == ["birth", "perception", "motor", "interaction"]
+    assert [s.provenance.stage for s in stages] == [0, 1, 2, 3]
+    assert all(s.config == (finished / "configuration.toml").read_text() for s in stages)
+
+
+def test_a_region_is_added_when_its_stage_begins(finished: Path) -> None:
+    regions = [set(s.regions) for s in list_stages(finished)]
+    assert regions[0] == regions[1] == {"image", "perception", "digit"}
+    assert regions[2] - regions[1] == {"joints", "goal", "motor", "muscles"}
+    assert regions[3] - regions[2] == {"interaction"}
+    last = load(finished / "03_interaction.h5")
+    assert {k.kind for k in last.edges if "interaction" in (k.source, k.target)} == {"local", "long_range"}
+
+
+def test_stages_are_linked_by_their_parents(finished: Path) -> None:
+    snapshots = [load(finished / name) for name in FILES[1:4]]
+    for parent, child in zip(snapshots, snapshots[1:], strict=False):
+        assert child.provenance.parents == (parent.digest(),)
+
+
+def test_the_rule_log_accounts_for_every_edge(finished: Path) -> None:
+    """Edges at birth, plus what was grown, less what was removed, are the edges that there are."""
+    newborn, last = load(finished / "00_birth.h5"), load(finished / "03_interaction.h5")
+    log = last.provenance.rule_log
+    assert {r.rule for r in log} == {"growth", "strengthening", "feedback_pruning", "homeostasis"}
+    key = next(k for k in newborn.edges if k.kind == "local")
+    mine = [r for r in log if (r.source, r.kind, r.target) == key]
+    assert len(newborn.edges[key]) + sum(r.added - r.removed for r in mine) == len(last.edges[key])
+    assert sum(r.removed for r in mine) > 0
+
+
+def test_results_agree_with_the_snapshots(finished: Path) -> None:
+    results = load_results(finished / "results.nc")
+    assert list(results.stage.values) == list(results.task.values) == ["perception", "motor", "interaction"]
+    score = results.score.values
+    assert np.isnan(score[np.triu_indices(3, 1)]).all()
+    assert ((score[np.tril_indices(3)] >= 0) & (score[np.tril_indices(3)] <= 1)).all()
+    for stage, name in zip(results.stage.values, FILES[1:4], strict=True):
+        snapshot = open_snapshot(finished / name)
+        edges = results.edges.sel(stage=stage)
+        assert {str(k): n for k, n in snapshot.edges.items()} == {
+            str(k): int(n) for k, n in zip(edges.edge_set.values, edges.values, strict=True) if n
+        }
+    log = load(finished / "03_interaction.h5").provenance.rule_log
+    assert int(results.rule_count.sel(change="removed").sum()) == sum(r.removed for r in log)
+    assert results.attrs["seed"] == 0
+
+
+def test_the_same_seed_gives_the_same_bytes(finished: Path, tmp_path: Path) -> None:
+    _, out = run(tmp_path, "--quiet")
+    assert digests(out) == digests(finished)
+    assert load_results(out / "results.nc").equals(load_results(finished / "results.nc"))
+    _, other = run(tmp_path, "--quiet", "--seed", "1", "--overwrite")
+    assert digests(other) != digests(finished)
+
+
+def test_a_folder_with_a_run_is_refused_and_kept(
+    finished: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    before = {p.name: p.read_bytes() for p in finished.iterdir() if p.is_file()}
+    assert main(["--out", str(finished)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert {p.name: p.read_bytes() for p in finished.iterdir() if p.is_file()} == before
+
+
+def test_one_region_and_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out = run(tmp_path, "--regions", "motor")
+    shown = capsys.readouterr().out
+    assert code == 0
+    assert "Test score on each task after each stage" in shown
+    assert "01_motor.h5" in shown
+    assert sorted(p.name for p in out.glob("*.h5")) == ["00_birth.h5", "01_motor.h5"]
+
+
+def test_quiet_is_quiet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(tmp_path, "--regions", "perception", "--quiet")
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
+
+
+def test_the_torch_engine_runs_the_same_program(tmp_path: Path) -> None:
+    tiny = SMALL.replace("= 24", "= 4").replace("neurons = 40", "neurons = 16")
+    code, out = run(tmp_path, "--regions", "perception", "--engine", "torch", "--quiet", config=tiny)
+    assert code == 0
+    assert load_results(out / "results.nc").attrs["engine"] == "torch"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--regions", ""], "regions must name at least one region"),
+        (["--regions", "perception,,motor"], "regions must name at least one region"),
+        (["--regions", "vision"], "regions must be known; found 'vision'. Known regions: perception, motor, interaction."),
+        (["--regions", "motor,motor"], "regions must not repeat; found 'motor'"),
+        (["--regions", "interaction"], "regions must have perception and motor before interaction"),
+        (["--regions", "perception,interaction,motor"], "regions must have motor before interaction"),
+        (["--seed", "-1"], "--seed must be 0 or more; found -1"),
+        (["--config", "nowhere.toml"], "configuration nowhere.toml must be a readable TOML file"),
+    ],
+)
+def test_a_mistake_gets_one_line(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--out", str(tmp_path / "out"), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("[anatomy]\nneurons = 0", "anatomy.neurons must be in 1 .. "),
+        ("[anatomy]\nneurons = 1.5", "anatomy.neurons must be of type int; found 1.5, a float"),
+        ("[anatomy]\nneuron = 5", "anatomy must have no keys but"),
+        ("[brain]", "must have no tables but"),
+        ("[rules.magic]", "rules must be among growth, strengthening, pruning, homeostasis; found 'magic'"),
+        ("[rules.pruning]\nkeep = 2", "rules.pruning.keep must be in 0 .. 1; found 2"),
+        ("[training]\nimportance = 'luck'", "training.importance must be one of"),
+        ("not toml", "must be a readable TOML file"),
+        ("[data]\nidx_folder = 'nowhere'", "nowhere must hold train-images-idx3-ubyte"),
+    ],
+)
+def test_a_wrong_configuration_gets_one_line(
+    config: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out = run(tmp_path, config=config)
+    error = capsys.readouterr().err
+    assert code == 2
+    assert message in error
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+def test_an_out_that_cannot_be_made_gets_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out").write_text("a file")
+    assert main(["--out", str(tmp_path / "out")]) == 2
+    assert "--out must be a folder that can be written" in capsys.readouterr().err
+
+
+def test_ctrl_c_keeps_finished_stages(tmp_path: Path) -> None:
+    """SIGINT in the second stage: exit code 130, a message, whole snapshots of what was finished, no temporary file."""
+    (tmp_path / "small.toml").write_text(SMALL.replace("motor = 24", "motor = 100000"))
+    program = subprocess.Popen(
+        [sys.executable, "-m", "sims.develop", "--out", str(tmp_path / "out"), "--config", str(tmp_path / "small.toml")],
+        cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "out" / "results.nc").exists():
+        assert program.poll() is None, program.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(0.5)
+    program.send_signal(signal.SIGINT)
+    _, error = program.communicate(timeout=60)
+    assert program.returncode == 130
+    assert "interrupted" in error
+    assert "Traceback" not in error
+    assert [s.provenance.stage_name for s in list_stages(tmp_path / "out")] == ["birth", "perception"]
+    assert not list((tmp_path / "out").glob(".*"))
+    load(tmp_path / "out" / "01_perception.h5")
