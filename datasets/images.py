@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import math
 import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -46,26 +48,33 @@ def load_digits() -> Images:
 
 
 def load_idx(folder: str | Path) -> Images:
-    """MNIST-like IDX files (gzip-compressed or not) from a folder: ``{train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz]``.
+    """MNIST's IDX files, or others like them, from a folder: ``{train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz]``.
 
     The last tenth of the training images validates. Raises :class:`ConnectomeError` for a missing or damaged file.
     """
     image, label = {}, {}
     for split, prefix in (("train", "train"), ("test", "t10k")):
-        image[split] = _read_idx(Path(folder), f"{prefix}-images-idx3-ubyte", 3).astype(np.float32) / 255
-        label[split] = _read_idx(Path(folder), f"{prefix}-labels-idx1-ubyte", 1).astype(np.int64)
-        if len(image[split]) != len(label[split]) or not len(label[split]):
+        pixels = _read_idx(Path(folder), f"{prefix}-images-idx3-ubyte", 3)
+        digits = _read_idx(Path(folder), f"{prefix}-labels-idx1-ubyte", 1)
+        least = 2 if split == "train" else 1  # one to train, one to validate
+        if len(pixels) != len(digits) or len(digits) < least:
             raise ConnectomeError(
-                f"{folder}: {prefix}", "must have as many images as labels, and some",
-                f"{len(image[split])} images and {len(label[split])} labels",
+                f"{folder}: {prefix}", f"must have as many images as labels, at least {least}",
+                f"{len(pixels)} images and {len(digits)} labels",
             )  # fmt: skip
-        if label[split].max() > 9:
-            raise ConnectomeError(f"{folder}: {prefix} labels", "must be digits, 0 .. 9", int(label[split].max()))
+        if not pixels.size:
+            raise ConnectomeError(
+                f"{folder}: {prefix}", "must have images of at least one pixel", f"sizes {pixels.shape}"
+            )
+        if digits.max() > 9:
+            raise ConnectomeError(f"{folder}: {prefix} labels", "must be digits, 0 .. 9", int(digits.max()))
+        image[split] = np.divide(pixels, 255, dtype=np.float32)
+        label[split] = digits.astype(np.int64)
     if image["train"].shape[1:] != image["test"].shape[1:]:
         raise ConnectomeError(f"{folder}", "must have images of one size", [i.shape[1:] for i in image.values()])
     cut = len(label["train"]) - max(len(label["train"]) // 10, 1)
-    for part in (image, label):
-        part["train"], part["validation"] = part["train"][:cut], part["train"][cut:]  # type: ignore[index]
+    image["train"], image["validation"] = image["train"][:cut], image["train"][cut:]
+    label["train"], label["validation"] = label["train"][:cut], label["train"][cut:]
     return Images(image, label)
 
 
@@ -73,19 +82,25 @@ def _read_idx(folder: Path, name: str, n_dims: int) -> NDArray[np.uint8]:
     """One IDX file of unsigned bytes: a magic number, big-endian sizes, then the values."""
     path = next((p for p in (folder / f"{name}.gz", folder / name) if p.is_file()), None)
     if path is None:
-        raise ConnectomeError(str(folder), f"must hold {name}.gz or {name}", "neither", "Download MNIST's four IDX files.")
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        try:
+        raise ConnectomeError(
+            f"{folder}", f"must hold {name}.gz or {name}", "neither", "Download MNIST's four IDX files."
+        )
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             header = file.read(4 + 4 * n_dims)
-            if len(header) != 4 + 4 * n_dims or header[:4] != bytes([0, 0, 8, n_dims]):
-                raise ConnectomeError(str(path), f"must start with IDX magic 0008{n_dims:02d}", header[:4].hex())
+            if header[:4] != bytes([0, 0, 8, n_dims]):
+                raise ConnectomeError(
+                    str(path), f"must start with IDX magic 0008{n_dims:02d}", header[:4].hex() or "nothing"
+                )
+            if len(header) != 4 + 4 * n_dims:
+                raise ConnectomeError(str(path), f"must have a header of {4 + 4 * n_dims} bytes", len(header))
             shape = struct.unpack(f">{n_dims}I", header[4:])
-            claimed = int(np.prod([int(n) for n in shape], dtype=object))
+            claimed = math.prod(shape)
             if claimed > 2**31:
                 raise ConnectomeError(str(path), "must hold at most 2 GiB", f"sizes {shape}")
             data = file.read(claimed + 1)
-        except (OSError, EOFError) as error:
-            raise ConnectomeError(str(path), "must be a readable IDX file", str(error)) from error
+    except (OSError, EOFError, MemoryError, zlib.error) as error:  # zlib's own is no OSError
+        raise ConnectomeError(str(path), "must be a readable IDX file", str(error)) from error
     if len(data) != claimed:
         found = f"{len(data)} bytes" if len(data) < claimed else "more"
         raise ConnectomeError(str(path), f"must hold {claimed} bytes for sizes {shape}", found)

@@ -1,0 +1,648 @@
+"""Tasks and what they are made of: images and their split, the arm and its teacher, codes, scores."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import importlib.metadata
+import re
+import struct
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor
+
+from connectome.datasets import tasks
+from connectome.datasets.arm import (
+    LIMITS,
+    MAX_MOVE,
+    MOVES,
+    TOLERANCE,
+    ReachArm,
+    forward_kinematics,
+    inverse_kinematics,
+    random_posture,
+    teacher,
+)
+from connectome.datasets.encoding import population_code, rate_code
+from connectome.datasets.images import Images, load_digits, load_idx
+from connectome.datasets.tasks import PLACES, Interaction, Motor, Perception, known_tasks, shifted
+from connectome.development import Score
+from connectome.errors import ConnectomeError
+from connectome.learning import Activity
+
+SPLITS = ("train", "validation", "test")
+SIZES = {"train": 40, "validation": 20, "test": 30}
+seeds = st.integers(0, 2**32 - 1)
+
+
+# Images
+
+
+def test_digits_are_split_once_and_whole() -> None:
+    from sklearn.datasets import load_digits as load
+
+    images = load_digits()
+    parts = [images.image[s] for s in SPLITS]
+    assert [len(p) for p in parts] == [len(images.label[s]) for s in SPLITS] == [1100, 300, 397]
+    assert images.shape == (8, 8)
+    assert all(p.dtype == np.float32 and p.min() == 0.0 and p.max() == 1.0 for p in parts)
+    rows = [(p.tobytes(), int(n)) for s in SPLITS for p, n in zip(images.image[s], images.label[s], strict=True)]
+    assert len(set(rows)) == len(rows), "an image is in two splits, or twice in one"
+    source: Any = load()
+    expected = {
+        ((p / 16).astype(np.float32).tobytes(), int(n)) for p, n in zip(source.images, source.target, strict=True)
+    }
+    assert set(rows) == expected
+    assert all(set(images.label[s]) == set(range(10)) for s in SPLITS)
+
+
+def test_digits_are_the_same_every_time() -> None:
+    one, two = load_digits(), load_digits()
+    assert all((one.image[s] == two.image[s]).all() and (one.label[s] == two.label[s]).all() for s in SPLITS)
+    # The split is part of what "never seen" means: to change it is to spoil every score published before.
+    assert hashlib.sha256(one.label["test"].tobytes()).hexdigest().startswith("3dfc35830ffe7d26")
+
+
+def idx(array: NDArray[np.uint8], *, magic: bytes | None = None, shape: tuple[int, ...] | None = None) -> bytes:
+    sizes = array.shape if shape is None else shape
+    return (magic or bytes([0, 0, 8, array.ndim])) + struct.pack(f">{len(sizes)}I", *sizes) + array.tobytes()
+
+
+def pictures(n: int, side: int = 3) -> NDArray[np.uint8]:
+    return np.random.default_rng(n).integers(0, 256, (n, side, side + 1)).astype(np.uint8)
+
+
+def labels(n: int) -> NDArray[np.uint8]:
+    return (np.arange(n) % 10).astype(np.uint8)
+
+
+def mnist(folder: Path, **other: bytes) -> Path:
+    """The four files, some of them replaced: ``train_images=...``."""
+    contents = {
+        "train_images": idx(pictures(30)), "train_labels": idx(labels(30)),
+        "t10k_images": idx(pictures(11)), "t10k_labels": idx(labels(11)),
+    }  # fmt: skip
+    for name, data in {**contents, **other}.items():
+        split, what = name.split("_")
+        (folder / f"{split}-{what}-{'idx3' if what == 'images' else 'idx1'}-ubyte").write_bytes(data)
+    return folder
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_idx_files_are_read(tmp_path: Path, packed: bool) -> None:
+    mnist(tmp_path)
+    if packed:
+        for path in list(tmp_path.iterdir()):
+            path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
+            path.unlink()
+    images = load_idx(tmp_path)
+    whole = np.concatenate([images.image["train"], images.image["validation"]])
+    assert [len(images.label[s]) for s in SPLITS] == [27, 3, 11]
+    assert images.shape == (3, 4)
+    np.testing.assert_array_equal(whole, pictures(30).astype(np.float32) / 255)
+    np.testing.assert_array_equal(images.image["test"], pictures(11).astype(np.float32) / 255)
+    np.testing.assert_array_equal(np.concatenate([images.label["train"], images.label["validation"]]), labels(30))
+    assert images.image["validation"].dtype == np.float32
+    assert images.label["validation"].dtype == np.int64
+
+
+def many(n: int) -> bytes:
+    return idx(pictures(30), shape=(n, n, n))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("train_images", idx(labels(30)), r"train-images-idx3-ubyte must start with IDX magic 000803; found 00000801"),
+        ("train_labels", idx(labels(30), magic=b"\x00\x00\x0d\x01"), r"magic 000801; found 00000d01"),
+        ("t10k_labels", b"", r"t10k-labels-idx1-ubyte must start with IDX magic 000801; found nothing"),
+        ("t10k_images", idx(pictures(11))[:9], r"t10k-images-idx3-ubyte must have a header of 16 bytes; found 9"),
+        ("train_images", idx(pictures(30))[:-1], r"must hold 360 bytes for sizes \(30, 3, 4\); found 359 bytes"),
+        ("train_images", idx(pictures(30)) + b"\0", r"must hold 360 bytes for sizes \(30, 3, 4\); found more"),
+        ("train_images", many(2**32 - 1), r"must hold at most 2 GiB; found sizes \(4294967295, "),
+        ("train_images", many(2**10), r"must hold 1073741824 bytes for sizes .*; found 360 bytes"),
+        ("train_images", idx(pictures(30), shape=(30, 0, 4)), r"must hold 0 bytes for sizes .*; found more"),
+        ("train_images", idx(pictures(29)), r"train must have as many images as labels.* 29 images and 30 labels"),
+        ("t10k_labels", idx(labels(12)), r"t10k must have as many images as labels.*; found 11 images and 12 labels"),
+        ("t10k_labels", idx(labels(11) + np.uint8(1)), r"t10k labels must be digits, 0 .. 9; found 10"),
+        ("t10k_images", idx(pictures(11, 5)), r"must have images of one size; found \[\(3, 4\), \(5, 6\)\]"),
+    ],
+)  # fmt: skip
+def test_damaged_idx_files_get_one_clear_error(tmp_path: Path, name: str, data: bytes, message: str) -> None:
+    with pytest.raises(ConnectomeError, match=message) as caught:
+        load_idx(mnist(tmp_path, **{name: data}))
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_too_few_images_to_split(tmp_path: Path, n: int) -> None:
+    with pytest.raises(ConnectomeError, match=f"found {n} images and {n} labels"):
+        load_idx(mnist(tmp_path, train_images=idx(pictures(n)), train_labels=idx(labels(n))))
+
+
+def test_images_without_pixels_are_refused(tmp_path: Path) -> None:
+    empty = np.zeros((30, 0, 4), np.uint8)
+    with pytest.raises(ConnectomeError, match=r"must have images of at least one pixel; found sizes \(30, 0, 4\)"):
+        load_idx(mnist(tmp_path, train_images=idx(empty)))
+
+
+@pytest.mark.parametrize("cut", [0, 5, 40, -9, -1])
+def test_a_gzip_file_cut_short(tmp_path: Path, cut: int) -> None:
+    path = mnist(tmp_path) / "train-images-idx3-ubyte"
+    path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes())[:cut])
+    with pytest.raises(ConnectomeError, match=r"ubyte\.gz must"):
+        load_idx(tmp_path)
+
+
+@given(at=st.integers(0, 10**6), bit=st.integers(0, 7))
+def test_a_flipped_bit_in_a_gzip_file(tmp_path_factory: pytest.TempPathFactory, at: int, bit: int) -> None:
+    """Refused by name, or harmless (the header's time stamp)."""
+    folder = mnist(tmp_path_factory.mktemp("idx"))
+    path = folder / "train-images-idx3-ubyte"
+    data = bytearray(gzip.compress(path.read_bytes()))
+    data[at % len(data)] ^= 1 << bit
+    path.with_name(path.name + ".gz").write_bytes(data)
+    with contextlib.suppress(ConnectomeError):
+        images = load_idx(folder)
+        assert (images.image["train"] == pictures(30)[:27].astype(np.float32) / 255).all()
+
+
+@pytest.mark.parametrize("gone", ["train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"])
+def test_missing_idx_files(tmp_path: Path, gone: str) -> None:
+    (mnist(tmp_path) / gone).unlink()
+    with pytest.raises(
+        ConnectomeError, match=rf"{re.escape(str(tmp_path))} must hold {gone}\.gz or {gone}; found neither"
+    ):
+        load_idx(tmp_path)
+    with pytest.raises(ConnectomeError, match=r"none must hold train-images"):
+        load_idx(tmp_path / "none")
+
+
+def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, mode: str) -> Any:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    mnist(tmp_path)
+    monkeypatch.setattr(Path, "open", refuse)  # the user who runs this may be allowed everything
+    with pytest.raises(ConnectomeError, match=r"ubyte must be a readable IDX file; found .*Permission denied"):
+        load_idx(tmp_path)
+
+
+# Arm
+
+
+def test_the_arm_is_a_gymnasium_environment() -> None:
+    check_env(ReachArm(), skip_render_check=True)
+    check_env(ReachArm(np.array([1.0, 0.5])), skip_render_check=True)
+
+
+@given(seeds)
+def test_kinematics_are_inverses_within_the_limits(seed: int) -> None:
+    corners = np.stack(np.meshgrid(*LIMITS), -1).reshape(-1, 2)
+    joint = np.concatenate([random_posture(np.random.default_rng(seed), 100), corners])
+    assert (joint >= LIMITS[:, 0]).all()
+    assert (joint <= LIMITS[:, 1]).all()
+    np.testing.assert_allclose(inverse_kinematics(forward_kinematics(joint)), joint, rtol=0, atol=1e-12)
+
+
+def test_forward_kinematics_by_hand() -> None:
+    joint = np.array([[0.0, np.pi / 2], [np.pi / 2, 0.0], [np.pi / 2, np.pi]])
+    np.testing.assert_allclose(forward_kinematics(joint), [[1, 1], [0, 2], [0, 0]], rtol=0, atol=1e-15)
+    assert inverse_kinematics(np.array([9.0, 0.0])).tolist() == [0.0, 0.0], "out of reach: stretched towards it"
+
+
+def test_the_teacher_reaches_every_goal() -> None:
+    """It is what the networks imitate, so its success is the most that they can have."""
+    rng = np.random.default_rng(1)
+    joint, goal = random_posture(rng, 2000), forward_kinematics(random_posture(rng, 2000))
+    for _ in range(MOVES):
+        move = teacher(joint, goal)
+        assert np.abs(move).max() <= MAX_MOVE * (1 + 1e-12)
+        joint = np.clip(joint + move, LIMITS[:, 0], LIMITS[:, 1])
+    assert np.linalg.norm(forward_kinematics(joint) - goal, axis=1).max() <= TOLERANCE
+
+
+def test_the_teacher_goes_straight_and_stays() -> None:
+    joint, goal = (
+        random_posture(np.random.default_rng(2), 50),
+        forward_kinematics(random_posture(np.random.default_rng(3), 50)),
+    )
+    move, way = teacher(joint, goal), inverse_kinematics(goal) - joint
+    np.testing.assert_allclose(move[:, 0] * way[:, 1], move[:, 1] * way[:, 0], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(teacher(inverse_kinematics(goal), goal), 0, rtol=0, atol=1e-12)
+
+
+def test_a_trial_of_the_arm() -> None:
+    arm = ReachArm()
+    for seed in range(20):
+        (seen, info), done = arm.reset(seed=seed), False
+        for move in range(1, MOVES + 1):
+            assert not done
+            before = seen
+            seen, reward, terminated, done, info = arm.step(teacher(seen[:2], seen[2:]))
+            assert not terminated
+            assert done == (move == MOVES)
+            assert (seen[2:] == before[2:]).all(), "the goal moved"
+            distance = float(np.linalg.norm(forward_kinematics(seen[:2]) - seen[2:]))
+            assert -reward == info["distance"] == pytest.approx(distance, abs=1e-12)
+            assert info["is_success"] == (distance <= TOLERANCE)
+        assert info["is_success"]
+
+
+def test_moves_and_joints_are_bounded() -> None:
+    arm = ReachArm()
+    seen, _ = arm.reset(seed=0)
+    for action in ([9.0, -9.0], [np.inf, 9.0], [-9.0, -9.0], [9.0, 9.0]):
+        for _ in range(20):
+            before, (seen, *_) = seen, arm.step(np.array(action))
+            assert (np.abs(seen[:2] - before[:2]) <= MAX_MOVE + 1e-12).all()
+            assert arm.observation_space.contains(seen)
+        expected = np.where(np.array(action) > 0, LIMITS[:, 1], LIMITS[:, 0])
+        np.testing.assert_array_equal(seen[:2], expected)
+
+
+def test_a_given_goal_is_every_trials_goal() -> None:
+    arm = ReachArm(np.array([1.0, 0.5]))
+    starts = [arm.reset(seed=seed)[0] for seed in range(5)]
+    assert all(seen[2:].tolist() == [1.0, 0.5] for seen in starts)
+    assert len({seen[:2].tobytes() for seen in starts}) == 5
+
+
+def test_every_digit_has_a_place_within_reach() -> None:
+    joint = inverse_kinematics(PLACES)
+    assert PLACES.shape == (10, 2)
+    assert ((joint > LIMITS[:, 0]) & (joint < LIMITS[:, 1])).all()
+    apart = np.linalg.norm(PLACES[:, None] - PLACES[None], axis=2)[~np.eye(10, dtype=bool)]
+    assert apart.min() > 2 * TOLERANCE, "a hand between two places would have reached both"
+
+
+# Codes
+
+
+@given(seed=seeds, steps=st.integers(1, 60), peak=st.floats(0.05, 1.0), units=st.integers(1, 30))
+def test_rate_code_counts(seed: int, steps: int, peak: float, units: int) -> None:
+    rng = np.random.default_rng(seed)
+    activity = rng.choice([0.0, 1.0, 0.5, *rng.random(5)], (7, units))
+    spikes = rate_code(activity, steps, peak)
+    assert spikes.shape == (7, steps, units)
+    assert spikes.dtype == torch.bool, "at most one spike a step"
+    count = spikes.sum(1).numpy()
+    assert (np.abs(count - np.round(activity * peak * steps)) <= 1).all()
+    assert (count[activity == 0] == 0).all()
+
+
+def test_rate_code_is_even_and_clips() -> None:
+    spikes = rate_code(np.full((1, 50), 0.5), 40, peak=0.5)[0].numpy()
+    for unit in spikes.T:
+        assert (np.diff(np.flatnonzero(unit)) == 4).all()
+    assert len({unit.tobytes() for unit in spikes.T}) == 4, "units of one rate fire together"
+    assert torch.equal(rate_code(np.array([[7.0, -3.0]]), 10), rate_code(np.array([[1.0, 0.0]]), 10))
+
+
+@given(seed=seeds, units=st.integers(2, 40))
+def test_population_code_peaks_at_its_unit(seed: int, units: int) -> None:
+    low, high = -2.0, 3.0
+    centre = np.linspace(low, high, units)
+    np.testing.assert_array_equal(population_code(centre, low, high, units).argmax(1), np.arange(units))
+    np.testing.assert_array_equal(np.diag(population_code(centre, low, high, units)), 1.0)
+    value = np.random.default_rng(seed).uniform(low, high, 20)
+    code = population_code(value, low, high, units)
+    width = (high - low) / (units - 1)
+    expected = [[np.exp(-(((v - c) / width) ** 2) / 2) for c in centre] for v in value]
+    np.testing.assert_allclose(code, expected, rtol=1e-9)
+    assert (np.abs(centre[code.argmax(1)] - value) <= width / 2 + 1e-12).all()
+
+
+# Shifts of an image
+
+
+class Given:
+    """Stands in for a generator: every draw is the same."""
+
+    def __init__(self, down: float, right: float) -> None:
+        self.shift = np.array([[down], [right]])
+
+    def uniform(self, low: float, high: float, size: tuple[int, ...]) -> NDArray[np.float64]:
+        assert (self.shift >= low).all()
+        assert (self.shift <= high).all()
+        return np.broadcast_to(self.shift, size)
+
+
+def image_of(seed: int, height: int, width: int, border: int = 0) -> NDArray[np.float32]:
+    inside = np.random.default_rng(seed).random((3, height, width)).astype(np.float32)
+    return np.pad(inside, ((0, 0), (border, border), (border, border)))
+
+
+@given(seed=seeds, height=st.integers(1, 9), width=st.integers(1, 9))
+def test_no_reach_is_no_shift(seed: int, height: int, width: int) -> None:
+    image = image_of(seed, height, width)
+    found = shifted(image, 0.0, np.random.default_rng(seed))
+    np.testing.assert_array_equal(found, image)
+    assert found.dtype == image.dtype
+
+
+@given(seed=seeds, down=st.integers(-4, 4), right=st.integers(-4, 4), height=st.integers(1, 7), width=st.integers(1, 7))
+def test_shifts_by_whole_pixels_are_exact(seed: int, down: int, right: int, height: int, width: int) -> None:
+    """Up to the corners of what may be drawn; black comes in at the border."""
+    image = image_of(seed, height, width)
+    rng: Any = Given(down, right)
+    found = shifted(image, 4.0, rng)
+    for y in range(height):
+        for x in range(width):
+            inside = 0 <= y + down < height and 0 <= x + right < width
+            expected = image[:, y + down, x + right] if inside else np.zeros(3)
+            np.testing.assert_array_equal(found[:, y, x], expected)
+
+
+@given(seed=seeds, reach=st.floats(0.0, 3.0))
+def test_shifts_keep_what_stays_inside(seed: int, reach: float) -> None:
+    image = image_of(seed, 4, 5, border=4)
+    before = image.copy()
+    found = shifted(image, reach, np.random.default_rng(seed))
+    np.testing.assert_allclose(found.sum((1, 2)), image.sum((1, 2)), rtol=1e-5)
+    assert found.min() >= 0.0
+    assert found.max() <= 1.0 + 1e-6
+    np.testing.assert_array_equal(image, before)
+    axis = np.arange(image.shape[1])
+    centre, moved = ((i.sum(2) * axis).sum(1) / i.sum((1, 2)) for i in (image, found))
+    assert (np.abs(moved - centre) <= reach + 1e-4).all()
+
+
+# Tasks
+
+
+class Watched(dict[str, Any]):
+    """Remembers which splits were looked at."""
+
+    def __init__(self, parts: Mapping[str, Any]) -> None:
+        super().__init__(parts)
+        self.seen: set[str] = set()
+
+    def __getitem__(self, key: str) -> Any:
+        self.seen.add(key)
+        return super().__getitem__(key)
+
+    def get(self, *_: Any) -> Any:
+        raise AssertionError("reads past the watch")
+
+    values = items = get
+
+
+class Watch:
+    """Images of 4 x 4 whose first ten pixels say the label and whose next one says which image it is."""
+
+    def __init__(self) -> None:
+        image, label = {}, {}
+        rng = np.random.default_rng(5)
+        self.split_of: dict[int, str] = {}
+        for split, size in SIZES.items():
+            label[split] = rng.permutation(np.arange(size) % 10)
+            pixels = np.zeros((size, 16), np.float32)
+            for row in range(size):
+                number = len(self.split_of)
+                self.split_of[number] = split
+                pixels[row, label[split][row]] = 1.0
+                pixels[row, 10] = number / 128
+            image[split] = pixels.reshape(-1, 4, 4)
+        self.image, self.label = Watched(image), Watched(label)
+        self.images = Images(self.image, self.label)
+        _ = self.images.shape
+        self.image.seen.clear()
+
+    def seen(self) -> set[str]:
+        """The splits looked at, images and labels alike."""
+        assert self.image.seen == self.label.seen
+        return self.image.seen
+
+    def splits(self, image: NDArray[Any]) -> set[str]:
+        """The splits that images come from."""
+        return {self.split_of[round(float(n) * 128)] for n in image.reshape(len(image), 16)[:, 10]}
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()
+
+
+def every_task(images: Images) -> dict[str, Any]:
+    return {name: make(images, 0.5) for name, make in known_tasks().items()}
+
+
+def test_known_tasks_are_ours_and_those_installed(monkeypatch: pytest.MonkeyPatch, watch: Watch) -> None:
+    assert {"perception", "motor", "interaction"} <= set(known_tasks())
+    made: dict[str, Any] = {name: make(watch.images, 0.25) for name, make in known_tasks().items()}
+    assert all(task.name == name for name, task in made.items())
+    assert made["perception"].jitter == made["interaction"].jitter == 0.25
+
+    class Entry:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def load(self) -> Callable[..., str]:
+            return lambda images, jitter: f"{self.name}!"
+
+    def offered(group: str) -> list[Entry]:
+        return [Entry("smell"), Entry("motor")] if group == "connectome.tasks" else []
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", offered)
+    make: Any = known_tasks()
+    assert make["smell"](watch.images, 0.5) == "smell!"
+    assert make["motor"](watch.images, 0.5).name == "motor", "a package may add tasks, not replace ours in silence"
+
+
+def test_tasks_recruit_what_they_are_wired_to(watch: Watch) -> None:
+    """Sensors and effectors come with the task itself or with one that it requires."""
+    known = every_task(watch.images)
+    for name in ("perception", "motor", "interaction"):
+        task = known[name]
+        before = [known[need] for need in task.requires]
+        body = {part for t in (task, *before) for part in (*t.sensors, *t.effectors)}
+        regions = {name, *task.requires}
+        assert regions <= set(task.recruits) <= regions | body
+        assert {*task.sensors, *task.effectors} <= set(task.recruits)
+        assert len(set(task.recruits)) == len(task.recruits)
+    assert not known["interaction"].effectors, "interaction acts through motor's"
+
+
+@pytest.mark.parametrize("name", ["perception", "motor", "interaction"])
+def test_batches_have_the_declared_shape(watch: Watch, name: str) -> None:
+    known = every_task(watch.images)
+    task = known[name]
+    sizes = {s: n for t in known.values() for s, n in t.sensors.items()}
+    spikes, target = task.batch(np.random.default_rng(0), 9)
+    assert set(spikes) == set(task.recruits) & set(sizes)
+    assert {s: tuple(x.shape)[::2] for s, x in spikes.items()} == {s: (9, sizes[s]) for s in spikes}
+    assert len({x.shape[1] for x in spikes.values()}) == 1
+    assert all(x.dtype == torch.bool and x.any() for x in spikes.values())
+    assert len(target) == 9
+    again, same = task.batch(np.random.default_rng(0), 9)
+    assert all(torch.equal(spikes[s], again[s]) for s in spikes)
+    assert torch.equal(target, same)
+
+
+@pytest.mark.parametrize("kind", [Perception, Interaction])
+def test_training_sees_training_images_alone(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch, kind: Callable[[Images, float], Perception | Interaction]
+) -> None:
+    """Neither an image nor a label of another split is even looked at."""
+    taken: list[NDArray[Any]] = []
+
+    def spy(image: NDArray[Any], reach: float, rng: np.random.Generator) -> NDArray[Any]:
+        taken.append(image.copy())
+        assert reach == 2.0
+        return shifted(image, reach, rng)
+
+    monkeypatch.setattr(tasks, "shifted", spy)
+    task, rng = kind(watch.images, 2.0), np.random.default_rng(0)
+    for _ in range(40):
+        task.batch(rng, 32)
+    images = np.concatenate(taken)
+    assert watch.seen() == {"train"}
+    assert watch.splits(images) == {"train"}
+    assert len(np.unique(images, axis=0)) == SIZES["train"], "some training images are never seen"
+
+
+def test_perception_is_taught_the_labels(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "shifted", lambda image, reach, rng: image)
+    spikes, target = Perception(watch.images).batch(np.random.default_rng(0), 50)
+    np.testing.assert_array_equal(spikes["image"][:, :, :10].sum(1).argmax(1), target)
+
+
+@pytest.mark.parametrize("name", ["motor", "interaction"])
+def test_reaching_is_taught_by_the_teacher(watch: Watch, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    seen = Senses(monkeypatch)
+    monkeypatch.setattr(tasks, "shifted", lambda image, reach, rng: image)
+    _, move = every_task(watch.images)[name].batch(np.random.default_rng(0), 200)
+    goal = seen.goal if name == "motor" else PLACES[seen.digit]
+    assert ((seen.joint >= LIMITS[:, 0]) & (seen.joint <= LIMITS[:, 1])).all()
+    np.testing.assert_allclose(move.numpy() * MAX_MOVE, teacher(seen.joint, goal), atol=1e-6)
+    assert np.abs(move.numpy()).max() <= 1 + 1e-6
+
+
+class Senses:
+    """Taps what the senses are given before it becomes spikes."""
+
+    joint: NDArray[Any]
+    goal: NDArray[Any]
+    digit: NDArray[Any]
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        feel, aim, see = tasks._feel, tasks._aim, tasks._see
+
+        def tap_feel(joint: NDArray[Any], steps: int) -> Tensor:
+            self.joint = joint
+            return feel(joint, steps)
+
+        def tap_aim(goal: NDArray[Any]) -> Tensor:
+            self.goal = goal
+            return aim(goal)
+
+        def tap_see(image: NDArray[Any], steps: int) -> Tensor:
+            self.digit = image.reshape(len(image), -1)[:, :10].argmax(1)
+            return see(image, steps)
+
+        monkeypatch.setattr(tasks, "_feel", tap_feel)
+        monkeypatch.setattr(tasks, "_aim", tap_aim)
+        monkeypatch.setattr(tasks, "_see", tap_see)
+
+
+STEPS = 25
+
+
+def activity(effector: str, potential: NDArray[Any]) -> Activity:
+    """(B, N) mV held for the whole sample; 3 spikes and 5 operations a sample."""
+    held = torch.from_numpy(np.repeat(potential[:, None].astype(np.float32), STEPS, 1))
+    counts = {"motor": np.array([len(potential), 2 * len(potential)])}
+    return Activity({effector: held}, {}, counts, 5 * len(potential))
+
+
+def pulls(move: NDArray[Any]) -> NDArray[Any]:
+    """(B, 4) potentials that move the joints so, in units of the largest move, found by trying the muscles out."""
+    gain = tasks._moves(activity("muscles", np.array([[1.0, 0.0, 1.0, 0.0]])))[0].numpy()
+    assert (tasks._moves(activity("muscles", np.ones((1, 4))))[0] == 0).all(), (
+        "muscles of a joint pull against each other"
+    )
+    return np.stack([move[:, 0] / gain[0], 0 * move[:, 0], move[:, 1] / gain[1], 0 * move[:, 1]], 1)
+
+
+@pytest.fixture(params=["validation", "test"])
+def split(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.mark.parametrize("trials", [7, 1000])
+def test_score_of_perception(watch: Watch, split: Any, trials: int) -> None:
+    task, n = Perception(watch.images), min(trials, SIZES[split])
+
+    def perfect(spikes: Mapping[str, Tensor]) -> Activity:
+        count = spikes["image"].sum(1).numpy()
+        assert len(count) == n
+        return activity("digit", count[:, :10].astype(float))
+
+    score = task.score(perfect, split, trials, np.random.default_rng(0))
+    assert score == Score(1.0, operations=5.0, spikes=3.0)
+    assert watch.seen() == {split}
+
+    def wrong(spikes: Mapping[str, Tensor]) -> Activity:
+        return activity("digit", -spikes["image"].sum(1).numpy()[:, :10].astype(float))
+
+    assert task.score(wrong, split, trials, np.random.default_rng(0)).value == 0.0
+    silent = task.score(
+        lambda s: activity("digit", np.zeros((len(s["image"]), 10))), split, 99, np.random.default_rng(0)
+    )
+    assert silent.value == pytest.approx(0.1), "one answer for all is right for one digit in ten"
+
+
+@pytest.mark.parametrize("name", ["motor", "interaction"])
+def test_score_of_reaching(watch: Watch, monkeypatch: pytest.MonkeyPatch, name: str, split: Any) -> None:
+    """In closed loop: a policy that does as the teacher does reaches every time, one that does nothing hardly ever."""
+    task, n = every_task(watch.images)[name], SIZES[split]
+    seen = Senses(monkeypatch)
+    calls = []
+
+    def perfect(spikes: Mapping[str, Tensor]) -> Activity:
+        calls.append(len(seen.joint))
+        goal = seen.goal if name == "motor" else PLACES[seen.digit]
+        return activity("muscles", pulls(teacher(seen.joint, goal) / MAX_MOVE))
+
+    score = task.score(perfect, split, n, np.random.default_rng(0))
+    assert score == Score(1.0, operations=5.0, spikes=3.0)
+    assert calls == [n] * MOVES
+    assert watch.seen() == (set() if name == "motor" else {split})
+    silent = task.score(lambda s: activity("muscles", np.zeros((n, 4))), split, n, np.random.default_rng(0))
+    assert silent.value <= 0.15
+    assert task.score(perfect, split, 7, np.random.default_rng(3)).value == 1.0
+
+
+def test_the_goal_of_an_interaction_is_not_given(watch: Watch) -> None:
+    """Only the digit says it, so a policy that is blind to digits cannot know."""
+    task = Interaction(watch.images)
+    assert "goal" not in task.recruits
+    spikes, _ = task.batch(np.random.default_rng(0), 4)
+    assert set(spikes) == {"image", "joints"}
+
+
+def test_loss_is_least_where_the_answer_is_right(watch: Watch) -> None:
+    label = torch.tensor([3, 0])
+    good, bad = (torch.nn.functional.one_hot(label, 10).numpy() * s * 15.0 for s in (1.0, -1.0))
+    loss = Perception(watch.images).loss
+    assert (
+        loss(activity("digit", good), label)
+        < loss(activity("digit", 0 * good), label)
+        < loss(activity("digit", bad), label)
+    )
+    move = np.array([[0.5, -1.0], [0.0, 1.0]], np.float32)
+    assert float(Motor().loss(activity("muscles", pulls(move)), torch.from_numpy(move))) == pytest.approx(0, abs=1e-10)
+    off = Motor().loss(activity("muscles", pulls(move + 0.5)), torch.from_numpy(move))
+    assert float(off) == pytest.approx(0.25, rel=1e-4)
