@@ -591,13 +591,14 @@ def test_score_of_perception(watch: Watch, split: Any, trials: int) -> None:
         return activity("digit", count[:, :10].astype(float))
 
     score = task.score(perfect, split, trials, np.random.default_rng(0))
-    assert score == Score(1.0, operations=5.0, spikes=3.0)
+    assert score == Score(1.0, operations=5.0, spikes=3.0, held=1.0)
     assert watch.seen() == {split}
 
     def wrong(spikes: Mapping[str, Tensor]) -> Activity:
         return activity("digit", -spikes["image"].sum(1).numpy()[:, :10].astype(float))
 
-    assert task.score(wrong, split, trials, np.random.default_rng(0)).value == 0.0
+    missed = task.score(wrong, split, trials, np.random.default_rng(0))
+    assert missed.value == missed.held == 0.0
     silent = task.score(
         lambda s: activity("digit", np.zeros((len(s["image"]), 10))), split, 99, np.random.default_rng(0)
     )
@@ -617,12 +618,22 @@ def test_score_of_reaching(watch: Watch, monkeypatch: pytest.MonkeyPatch, name: 
         return activity("muscles", pulls(teacher(seen.joint, goal) / MAX_MOVE))
 
     score = task.score(perfect, split, n, np.random.default_rng(0))
-    assert score == Score(1.0, operations=5.0, spikes=3.0)
+    assert score == Score(1.0, operations=5.0, spikes=3.0, held=1.0)
     assert calls == [n] * MOVES
     assert watch.seen() == (set() if name == "motor" else {split})
     silent = task.score(lambda s: activity("muscles", np.zeros((n, 4))), split, n, np.random.default_rng(0))
     assert silent.value <= 0.15
     assert task.score(perfect, split, 7, np.random.default_rng(3)).value == 1.0
+
+    def passes_by(spikes: Mapping[str, Tensor]) -> Activity:
+        last = len(calls) % MOVES == MOVES - 1
+        found = perfect(spikes)
+        return activity("muscles", pulls(np.ones((n, 2)))) if last else found
+
+    calls.clear()
+    passed = task.score(passes_by, split, n, np.random.default_rng(0))
+    assert passed.value == 1.0
+    assert passed.held < 0.5, "the hand left its goal with the last move"
 
 
 def test_the_goal_of_an_interaction_is_not_given(watch: Watch) -> None:
