@@ -1,0 +1,533 @@
+"""Rules: pure, true to Dale, logged as done, and equal to slow references written from their equations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from connectome import Connectome, EdgeDelta, EdgeKey, EdgeSet, Region
+from connectome.rules import (
+    IMPORTANCE,
+    Evidence,
+    FeedbackPruning,
+    Homeostasis,
+    Link,
+    LinkEvolution,
+    LongRangeGrowth,
+    Rule,
+    Sample,
+    Strengthening,
+    evolve_probabilities,
+    normalise,
+)
+from tests.strategies import connectomes
+
+Array = NDArray[Any]
+seeds = st.integers(0, 2**32 - 1)
+LOCAL = EdgeKey("a", "local", "a")
+
+RULES: dict[str, Rule] = {
+    "growth": LongRangeGrowth(edges=7, delay_ms=2.0),
+    "strengthening": Strengthening(rate=0.5, limit_pa=150.0),
+    "pruning": FeedbackPruning(initial=0.5, keep=0.3),
+    "homeostasis": Homeostasis(target=0.1, rate=0.3),
+}
+
+
+# Scenes
+
+
+def with_state(connectome: Connectome, **state: dict[EdgeKey, Array]) -> Connectome:
+    """With this state set: name -> key -> values."""
+    by_key: dict[EdgeKey, dict[str, Array]] = {}
+    for name, values in state.items():
+        for key, value in values.items():
+            by_key.setdefault(key, {})[name] = value
+    return connectome.apply(EdgeDelta(state=by_key))
+
+
+def evidence_for(connectome: Connectome, seed: int, epoch: int = 1, **other: Any) -> Evidence:
+    """Evidence that fits a connectome: the last region matures; some regions are judged, some have rates."""
+    rng = np.random.default_rng(seed)
+    names = [r.name for r in connectome.regions.values() if r.role == "neuron"]
+    pairs = [(s, t) for s in names for t in names if s != t and names[-1] in (s, t)]
+    share = rng.dirichlet(np.ones(len(pairs))) if pairs else np.zeros(0)
+    given: dict[str, Any] = {
+        "stage": 2, "step": 10 * epoch, "epoch": epoch, "region": names[-1] if names else "",
+        "judged": tuple(n for n in names if rng.random() < 0.8),
+        "rate": {n: rng.random(r.size) * 0.4 for n, r in connectome.regions.items() if rng.random() < 0.8},
+        "born": {k: len(e) + int(rng.integers(3)) for k, e in connectome.edges.items() if k.kind == "local"},
+        "links": tuple(Link(s, t, float(p)) for (s, t), p in zip(pairs, share, strict=True)),
+    }  # fmt: skip
+    return Evidence(**{**given, **other})
+
+
+@st.composite
+def scenes(draw: st.DrawFn) -> tuple[Connectome, Evidence]:
+    """A connectome amid development: some edge sets have evidence, some have been judged before."""
+    connectome = draw(connectomes(max_size=5))
+    rng = np.random.default_rng(draw(seeds))
+    state: dict[str, dict[EdgeKey, Array]] = {"evidence": {}, "survival": {}, "inhibition": {}}
+    for key, edges in connectome.edges.items():
+        if key.kind in ("local", "long_range") and rng.random() < 0.8:
+            state["evidence"][key] = rng.exponential(size=len(edges)) * (rng.random(len(edges)) < 0.7)
+        if key.kind == "local" and rng.random() < 0.6:
+            state["survival"][key] = rng.normal(size=len(edges))
+        state["inhibition"][key] = rng.choice([0.0, 0.2, 0.7], len(edges))
+    return with_state(connectome, **state), evidence_for(connectome, draw(seeds), draw(st.integers(1, 30)))
+
+
+def copy_of(evidence: Evidence) -> tuple[Any, ...]:
+    return (
+        {k: v.copy() for k, v in evidence.rate.items()}, dict(evidence.born), evidence.links, evidence.judged,
+    )  # fmt: skip
+
+
+def same(one: tuple[Any, ...], two: tuple[Any, ...]) -> bool:
+    return one[1:] == two[1:] and all((one[0][k] == two[0][k]).all() for k in one[0])
+
+
+# Every rule
+
+
+@pytest.mark.parametrize("name", RULES)
+@given(scene=scenes(), seed=seeds)
+def test_a_rule_is_pure_keeps_signs_and_logs_what_it_does(
+    name: str, scene: tuple[Connectome, Evidence], seed: int
+) -> None:
+    connectome, evidence = scene
+    mark = {k: np.arange(1, len(e) + 1, dtype=np.float32) for k, e in connectome.edges.items()}
+    connectome = with_state(connectome, mark=mark)
+    digest, before = connectome.digest(), copy_of(evidence)
+    delta = RULES[name](connectome, evidence, np.random.default_rng(seed))
+    after = connectome.apply(delta)
+    assert connectome.digest() == digest, "the rule wrote to its input"
+    assert same(copy_of(evidence), before)
+    again = connectome.apply(RULES[name](connectome, evidence, np.random.default_rng(seed)))
+    assert again.digest() == after.digest(), "the same seed, another edit"
+    assert again.provenance == after.provenance
+    for key, edges in after.edges.items():
+        assert (edges.weight * after.regions[key.source].sign[edges.source] >= 0).all(), f"{key}: Dale"
+    records = {str(EdgeKey(*r[3:6])): r for r in delta.records}  # type: ignore[arg-type]  # a record's kind is any text
+    assert len(records) == len(delta.records), "one record for each edge set at most"
+    assert len({r.rule for r in delta.records}) <= 1
+    assert all((r.stage, r.step) == (evidence.stage, evidence.step) for r in delta.records)
+    for key, now in after.edges.items():
+        record = records.pop(str(key), None)
+        found = changes(connectome.edges.get(key), now, by_state=name == "pruning")
+        assert {change: getattr(record, change, 0) for change in found} == found, key
+    assert not records
+
+
+def changes(then: EdgeSet | None, now: EdgeSet, by_state: bool) -> dict[str, int]:
+    """What became of the edges, whose ``mark`` is their number in ``then`` from 1 on, counted one by one."""
+    found = dict.fromkeys(("added", "removed", "inhibited", "restored", "strengthened"), 0)
+    mark = now.state.get("mark", np.zeros(len(now))).astype(int)
+    found["added"] = int((mark == 0).sum())
+    if then is None:
+        return found
+    found["removed"] = len(then) - int((mark > 0).sum())
+    for edge, number in enumerate(mark):
+        if not number:
+            continue
+        if by_state:
+            was, is_now = then.state["inhibition"][number - 1] > 0, now.state["inhibition"][edge] > 0
+            found["inhibited"] += is_now and not was
+            found["restored"] += was and not is_now
+        else:
+            was, is_now = abs(then.weight[number - 1]), abs(now.weight[edge])
+            found["inhibited"] += is_now < was
+            found["strengthened"] += is_now > was
+    return found
+
+
+# normalise, importance
+
+
+@given(st.lists(st.floats(0, 1e6, width=32), max_size=40))
+def test_normalise_against_the_definition(values: list[float]) -> None:
+    found = normalise(np.array(values, np.float32))
+    assert found.shape == (len(values),)
+    if not values:
+        return
+    ordered = sorted(values)
+    low = ordered[0]
+    place = 0.75 * (len(values) - 1)
+    below, above = ordered[math.floor(place)], ordered[math.ceil(place)]
+    high = below + (above - below) * (place - math.floor(place))
+    if high - low <= max(1e-6 * high, 1e-37):  # single precision holds no difference
+        assert ((found >= 0) & (found <= 1)).all()
+        return
+    expected = [min(max((v - low) / (high - low), 0.0), 1.0) for v in values]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_normalise_by_hand() -> None:
+    np.testing.assert_allclose(normalise(np.array([10.0, 2.0, 4.0, 6.0, 6.0])), [1, 0, 0.5, 1, 1])
+    assert normalise(np.full(3, 4.0)).tolist() == [0, 0, 0], "where nothing stands out, nothing matters"
+    tiny = np.array([0.0, 1e-45, 2e-45, 1.0], np.float32)
+    assert normalise(tiny)[[0, 3]].tolist() == [0, 1], "numbers too small to divide by"
+
+
+@given(seed=seeds, n=st.integers(0, 20))
+def test_importance_formulas(seed: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    s = Sample(rng.normal(size=n), rng.normal(size=n), rng.random(n), rng.random(n), rng.random(n))
+    formulas = {
+        "feedback": lambda w, g, pre, post, theta: abs(w * g),
+        "gradient": lambda w, g, pre, post, theta: abs(g),
+        "magnitude": lambda w, g, pre, post, theta: abs(w),
+        "activity": lambda w, g, pre, post, theta: pre * post,
+        "bcm": lambda w, g, pre, post, theta: max(0.0, post * (post - theta) * pre),
+    }
+    assert set(formulas) == set(IMPORTANCE)
+    for name, measure in IMPORTANCE.items():
+        found = measure(s)
+        assert found.shape == (n,)
+        assert (found >= 0).all()
+        expected = [formulas[name](*map(float, row)) for row in zip(*s, strict=True)]
+        np.testing.assert_allclose(found, np.array(expected), rtol=1e-12)
+
+
+# Links that evolve
+
+
+@given(seed=seeds, k=st.integers(1, 6), gamma=st.floats(0, 3))
+def test_evolving_probabilities_against_a_double_loop(seed: int, k: int, gamma: float) -> None:
+    rng = np.random.default_rng(seed)
+    p, sampled, outcome = rng.dirichlet(np.ones(k)), rng.integers(0, 4, k), rng.integers(0, 4, k) / 3
+    score = []
+    for i in range(k):
+        plus = minus = 0
+        for j in range(k):
+            dhn, dhl = int(sampled[i]) - int(sampled[j]), float(outcome[i]) - float(outcome[j])
+            plus += dhn < 0 and dhl > 0
+            minus += dhn > 0 and dhl < 0
+        score.append(math.exp(p[i] + gamma * (plus - minus)))
+    found = evolve_probabilities(p, sampled, outcome, gamma)
+    np.testing.assert_allclose(found, np.array(score) / sum(score), rtol=1e-12)
+    assert found.sum() == pytest.approx(1.0, abs=1e-12)
+
+
+@given(k=st.integers(2, 6), which=st.integers(0, 5), gamma=st.floats(0.01, 100))
+def test_sampled_more_and_doing_worse_falls(k: int, which: int, gamma: float) -> None:
+    worst, even = which % k, np.full(k, 1 / k)
+    sampled, outcome = np.full(k, 10), np.full(k, 1.0)
+    sampled[worst], outcome[worst] = 20, 0.5
+    found = evolve_probabilities(even, sampled, outcome, gamma)
+    assert found[worst] < 1 / k < np.delete(found, worst).min()
+    assert np.isfinite(found).all()
+
+
+def linked() -> tuple[Connectome, tuple[Link, ...]]:
+    """Three regions; long-range edges b -> a have evidence 1, a -> b evidence 3, the others none."""
+    regions = [Region(n, 4, sign=np.array([1, 1, -1, 0], np.int8)) for n in "abc"]
+    keys = [EdgeKey("a", "long_range", "b"), EdgeKey("b", "long_range", "a"), EdgeKey("b", "long_range", "c")]
+    sets = [
+        EdgeSet.from_arrays(key, [0, 2], [1, 1], [5.0, -5.0], n_source=4, n_target=4, dt_ms=0.1, state=state)
+        for key, state in zip(keys, ({"evidence": [2.0, 4.0]}, {"evidence": [0.0, 2.0]}, {}), strict=True)
+    ]
+    links = (
+        Link("a", "b", 0.25, 2, 9.0),
+        Link("b", "a", 0.25, 8, 9.0),
+        Link("b", "c", 0.25, 3, 2.5),
+        Link("c", "b", 0.25, 4, 0.5),
+    )
+    return Connectome.of(regions, sets), links
+
+
+def test_link_evolution_takes_what_it_sees_and_keeps_the_rest() -> None:
+    connectome, links = linked()
+    after = LinkEvolution(gamma=0.5)(connectome, links)
+    assert [k.outcome for k in after] == [3.0, 1.0, 2.5, 0.5]
+    assert [(k.source, k.target) for k in after] == [(k.source, k.target) for k in links]
+    expected = evolve_probabilities(
+        np.full(4, 0.25), np.array([k.sampled for k in links]), np.array([3.0, 1.0, 2.5, 0.5]), 0.5
+    )
+    np.testing.assert_allclose([k.probability for k in after], expected)
+    assert after[0].probability > 0.25 > after[1].probability
+    assert LinkEvolution()(connectome, ()) == ()
+
+
+# Growth
+
+
+def pairs_of(edges: Iterable[EdgeSet]) -> list[tuple[EdgeKey, int, int]]:
+    return [(e.key, int(s), int(t)) for e in edges for s, t in zip(e.source, e.target, strict=True)]
+
+
+@given(seed=seeds, wanted=st.integers(0, 60), epoch=st.integers(1, 4))
+def test_growth_is_exact_and_never_doubles(seed: int, wanted: int, epoch: int) -> None:
+    """As many new edges as asked for while there is room, each at a pair that had none."""
+    connectome, links = linked()
+    rule = LongRangeGrowth(edges=wanted, last_epoch=2, amplitude_pa=50.0, delay_ms=1.5)
+    delta = rule(connectome, evidence_for(connectome, 0, epoch, links=links), np.random.default_rng(seed))
+    new = pairs_of(delta.add)
+    assert not delta.remove
+    assert not delta.reweight
+    if epoch > 2:
+        assert not new
+        return
+    share = np.random.default_rng(seed).multinomial(wanted, [0.25] * 4)
+    free = [14, 14, 14, 16]
+    assert len(new) == sum(min(int(n), room) for n, room in zip(share, free, strict=True))
+    assert {e.key for e in delta.add} <= {k.key for k in links}
+    assert len(set(new) | set(pairs_of(connectome.edges.values()))) == len(new) + connectome.n_edges
+    for edges in delta.add:
+        assert (edges.delay == 1.5).all()
+        assert (edges.birth_stage == 2).all()
+        sign = connectome.regions[edges.key.source].sign[edges.source]
+        assert (np.sign(edges.weight)[sign != 0] == sign[sign != 0]).all()
+    assert connectome.apply(delta).n_edges == connectome.n_edges + len(new)
+
+
+def test_growth_fills_a_link_and_stops() -> None:
+    connectome, _ = linked()
+    rule, links = LongRangeGrowth(edges=10), (Link("b", "a", 1.0),)
+    for epoch in range(1, 5):
+        delta = rule(connectome, evidence_for(connectome, 0, epoch, links=links), np.random.default_rng(epoch))
+        connectome = connectome.apply(delta)
+    assert len(connectome.edges[links[0].key]) == 16
+    assert len(set(pairs_of(connectome.edges.values()))) == connectome.n_edges
+    assert not delta.add
+    assert not delta.records
+
+
+def test_growth_follows_the_probabilities() -> None:
+    region = [Region(n, 100) for n in "ab"]
+    links = (Link("a", "b", 0.9), Link("b", "a", 0.1))
+    connectome = Connectome.of(region)
+    rule = LongRangeGrowth(edges=4000, amplitude_pa=80.0)
+    delta = rule(connectome, evidence_for(connectome, 0, links=links), np.random.default_rng(0))
+    assert len(delta.add[0]) == pytest.approx(3600, abs=5 * math.sqrt(4000 * 0.09))
+    weight = np.concatenate([e.weight for e in delta.add])
+    assert np.abs(weight).mean() == pytest.approx(80.0, rel=0.1)
+    assert (weight > 0).mean() == pytest.approx(0.5, abs=0.05), "either sign where a neuron allows both"
+    free = np.bincount(delta.add[0].source, minlength=100)
+    assert free.max() < 100, "targets and sources are drawn at random"
+    assert len(np.unique(delta.add[0].target)) == len(np.unique(delta.add[0].source)) == 100
+
+
+def test_growth_without_links_or_neurons() -> None:
+    connectome = Connectome.of([Region("a", 0), Region("b", 3)])
+    for links in ((), (Link("a", "b", 0.5), Link("b", "a", 0.5))):
+        delta = LongRangeGrowth()(connectome, evidence_for(connectome, 0, links=links), np.random.default_rng(0))
+        assert not delta.add
+
+
+# Strengthening
+
+
+@given(scene=scenes(), rate=st.floats(0.001, 1), limit=st.floats(0, 300))
+def test_strengthening_against_a_loop(scene: tuple[Connectome, Evidence], rate: float, limit: float) -> None:
+    connectome, evidence = scene
+    after = connectome.apply(Strengthening(rate=rate, limit_pa=limit)(connectome, evidence, np.random.default_rng(0)))
+    for key, edges in connectome.edges.items():
+        expected = edges.weight.astype(float)
+        if key.kind == "long_range" and "evidence" in edges.state:
+            for i, matters in enumerate(normalise(edges.state["evidence"])):
+                stronger = expected[i] * (1 + rate * float(matters))
+                if abs(stronger) <= limit:
+                    expected[i] = stronger
+        found = after.edges[key].weight
+        near = np.isclose(np.abs(expected), limit, rtol=1e-5)  # single precision may end on either side of the limit
+        np.testing.assert_allclose(found[~near], expected[~near], rtol=1e-6)
+
+
+# Homeostasis
+
+
+@given(scene=scenes(), target=st.floats(0.01, 0.5), rate=st.floats(0, 0.5))
+def test_homeostasis_against_a_loop(scene: tuple[Connectome, Evidence], target: float, rate: float) -> None:
+    connectome, evidence = scene
+    after = connectome.apply(Homeostasis(target=target, rate=rate)(connectome, evidence, np.random.default_rng(0)))
+    for key, edges in connectome.edges.items():
+        found = after.edges[key].weight
+        ends = zip(edges.source, edges.target, edges.weight, found, strict=True)
+        for _, j, old, new in ends:
+            seen = key.source in evidence.rate and key.target in evidence.rate
+            if not seen or key.target == evidence.region or old <= 0 or evidence.rate[key.target][j] <= target:
+                assert new == old
+                continue
+            excess = min(float(evidence.rate[key.target][j]) / target - 1, 1.0)
+            assert new == pytest.approx(float(old) * (1 - rate * excess), rel=1e-6)
+            assert new >= old * (1 - rate) * (1 - 1e-6)
+
+
+# Pruning
+
+
+def judged(n: int, weight: Array | float = 100.0, **state: Any) -> tuple[Connectome, Evidence]:
+    """A region of 8 with n local edges, up for pruning, with this state; ``mark`` numbers them."""
+    pair = np.sort(np.random.default_rng(n).permutation(64)[:n])  # in order, so that rows are as given
+    edges = EdgeSet.from_arrays(
+        LOCAL, pair // 8, pair % 8, weight, n_source=8, n_target=8, dt_ms=0.1,
+        state={"mark": np.arange(n), **state},
+    )  # fmt: skip
+    evidence = Evidence(stage=1, step=1, epoch=1, region="b", judged=("a",), born={LOCAL: n})
+    return Connectome.of([Region("a", 8), Region("b", 2)], [edges]), evidence
+
+
+def at(evidence: Evidence, epoch: int, **other: Any) -> Evidence:
+    return replace(evidence, epoch=epoch, step=epoch, **other)
+
+
+class Reference:
+    """The survival law of METHOD section 1, and what follows from it, edge by edge in plain Python."""
+
+    def __init__(self, rule: FeedbackPruning, edges: EdgeSet) -> None:
+        self.rule, self.born, self.unclear = rule, len(edges), False
+        self.edges = [
+            {"mark": int(m), "whole": float(w), "r": rule.initial, "left": 1.0}
+            for m, w in zip(edges.state["mark"], edges.weight, strict=True)
+        ]
+
+    def live(self, epoch: int, importance: dict[int, float]) -> None:
+        """R <- 0.999 R + delta exp(-floor((epoch - e0) / tau)), delta = 2 norm(importance) - rho (+ bonus)."""
+        norm = normalise(np.array([importance[int(e["mark"])] for e in self.edges]))
+        for e, x in zip(self.edges, norm, strict=True):
+            delta = 2 * float(x) - self.rule.rho
+            self.unclear |= abs(delta) < 1e-4
+            delta += self.rule.bonus if delta > 0 else 0.0
+            e["r"] = 0.999 * e["r"] + delta * math.exp(-math.floor((epoch - 1) / self.rule.tau))
+
+    def room(self) -> int:
+        return max(len(self.edges) - math.ceil(self.rule.keep * self.born), 0)
+
+    def clear_cut(self) -> bool:
+        """Whether no edge was so near to a threshold that single precision may decide otherwise."""
+        ordered = sorted(e["r"] for e in self.edges)
+        steps = np.diff(ordered)
+        return (
+            not self.unclear and min(map(abs, ordered), default=1.0) > 1e-3 and not ((steps > 0) & (steps < 1e-4)).any()
+        )
+
+    def judge(self) -> None:
+        lowest = sorted(self.edges, key=lambda e: e["r"])[: self.room()]
+        stay = []
+        for e in self.edges:
+            weak = e["r"] < 0 and any(e is other for other in lowest)
+            if weak and e["left"] <= self.rule.floor * (1 + 1e-9):
+                continue
+            step = 1 - self.rule.inhibition
+            left = e["left"] * step if weak else e["left"] / step
+            e["left"] = 1.0 if left > 1 - 1e-9 else max(left, self.rule.floor)
+            stay.append(e)
+        self.edges = stay
+
+
+@given(
+    seed=seeds,
+    n=st.integers(1, 30),
+    rho=st.floats(0.3, 2.0),
+    bonus=st.sampled_from([0.0, 2.0]),
+    tau=st.sampled_from([1.0, 3.0, 12.0]),
+    keep=st.sampled_from([0.0, 0.35, 1.0]),
+    floor=st.sampled_from([0.05, 0.3, 0.99]),
+)
+def test_survival_law_against_a_scalar_reference(
+    seed: int, n: int, rho: float, bonus: float, tau: float, keep: float, floor: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    rule = FeedbackPruning(initial=1.3, rho=rho, bonus=bonus, tau=tau, keep=keep, floor=floor, inhibition=0.4)
+    connectome, evidence = judged(n, rng.normal(0, 100, n))
+    reference = Reference(rule, connectome.edges[LOCAL])
+    for epoch in range(1, 12):
+        importance = dict(enumerate(rng.exponential(size=n).astype(np.float32).tolist()))
+        here = connectome.edges[LOCAL].state["mark"].astype(int)
+        connectome = with_state(connectome, evidence={LOCAL: np.array([importance[i] for i in here], np.float32)})
+        connectome = connectome.apply(rule(connectome, at(evidence, epoch), rng))
+        reference.live(epoch, importance)
+        if not reference.clear_cut():
+            return
+        reference.judge()
+        edges = connectome.edges[LOCAL]
+        assert [int(e["mark"]) for e in reference.edges] == edges.state["mark"].astype(int).tolist()
+        if not reference.edges:
+            return
+        mine = {k: np.array([e[k] for e in reference.edges]) for k in ("r", "left", "whole")}
+        np.testing.assert_allclose(edges.state["survival"], mine["r"], rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(edges.state["inhibition"], 1 - mine["left"], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(edges.weight, mine["whole"] * mine["left"], rtol=1e-4)
+
+
+@given(seed=seeds, n=st.integers(0, 40), keep=st.floats(0, 1), epochs=st.integers(1, 20))
+def test_inhibited_before_pruned_and_never_too_few(seed: int, n: int, keep: float, epochs: int) -> None:
+    rng = np.random.default_rng(seed)
+    rule = FeedbackPruning(initial=0.2, keep=keep, rho=1.8, floor=0.3, inhibition=0.5)
+    connectome, evidence = judged(n)
+    gone_by: list[int] = []
+    for epoch in range(1, epochs + 1):
+        before = with_state(connectome, evidence={LOCAL: rng.exponential(size=len(connectome.edges[LOCAL]))})
+        connectome = before.apply(rule(before, at(evidence, epoch), rng))
+        then, now = before.edges[LOCAL], connectome.edges[LOCAL]
+        inhibited = set(then.state["mark"][then.state.get("inhibition", np.zeros(len(then))) > 0])
+        gone = set(then.state["mark"]) - set(now.state["mark"])
+        assert gone <= inhibited, "pruned before it was inhibited"
+        assert len(now) >= math.ceil(keep * n)
+        gone_by.append(len(gone))
+    assert gone_by[0] == 0
+    assert sum(r.removed for r in connectome.provenance.rule_log) == sum(gone_by) == n - len(connectome.edges[LOCAL])
+
+
+def test_pruning_takes_the_least_important_down_to_what_is_kept() -> None:
+    rng = np.random.default_rng(0)
+    importance = rng.random(60)
+    connectome, evidence = judged(60, evidence=importance)
+    rule = FeedbackPruning(initial=0.5, keep=0.35, rho=2.0)
+    for epoch in range(1, 60):
+        connectome = connectome.apply(rule(connectome, at(evidence, epoch), rng))
+    kept = connectome.edges[LOCAL].state["mark"].astype(int)
+    order = np.argsort(-importance[np.arange(60)])
+    assert set(kept) == set(order[:21])
+    assert (connectome.edges[LOCAL].state["inhibition"] == 0).all(), "held back though it stays"
+
+
+@given(seed=seeds, inhibition=st.floats(0.01, 0.9), floor=st.floats(0.1, 0.99), share=st.floats(0, 1))
+def test_inhibition_is_reversible(seed: int, inhibition: float, floor: float, share: float) -> None:
+    """However far an edge was inhibited, once it matters it comes back to its full weight."""
+    weight = np.random.default_rng(seed).normal(0, 100, 6)
+    connectome, evidence = judged(6, weight, survival=[-1.0] * 5 + [1.0])
+    full = connectome.edges[LOCAL].weight
+    rule = FeedbackPruning(inhibition=inhibition, floor=floor, keep=0.0)
+    to_floor = math.ceil(math.log(floor) / math.log(1 - inhibition) - 1e-3)
+    epochs = 1 + int(share * (to_floor - 1))
+    for epoch in range(1, epochs + 1):
+        connectome = connectome.apply(rule(connectome, at(evidence, epoch), np.random.default_rng(0)))
+    low = connectome.edges[LOCAL]
+    held = 1 - max((1 - inhibition) ** epochs, floor)
+    np.testing.assert_allclose(low.state["inhibition"], [held] * 5 + [0.0], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(low.weight[:5], full[:5] * (1 - held), rtol=1e-4)
+    assert low.weight[5] == full[5]
+    connectome = with_state(connectome, survival={LOCAL: np.ones(6)})
+    for epoch in range(1, epochs + 1):
+        connectome = connectome.apply(rule(connectome, at(evidence, epoch), np.random.default_rng(0)))
+    back = connectome.edges[LOCAL]
+    assert (back.state["inhibition"] == 0).all()
+    np.testing.assert_allclose(back.weight, full, rtol=2e-5)
+    counts = [(r.inhibited, r.restored, r.removed) for r in connectome.provenance.rule_log]
+    assert counts[0] == (5, 0, 0)
+    assert np.sum(counts, 0).tolist() == [5, 5, 0]
+
+
+def test_what_is_not_judged_lives_on_and_what_is_not_seen_stays() -> None:
+    """Survival follows every epoch that a region takes part in; weights change in judged regions alone."""
+    rule = FeedbackPruning(initial=0.1, rho=1.0)
+    connectome, evidence = judged(10, evidence=np.arange(10.0))
+    delta = rule(connectome, at(evidence, 1, judged=()), np.random.default_rng(0))
+    after = connectome.apply(delta).edges[LOCAL]
+    assert not delta.records
+    assert (after.weight == 100).all()
+    np.testing.assert_allclose(after.state["survival"], 0.0999 + 2 * normalise(np.arange(10.0)) - 1, rtol=1e-5)
+    connectome, evidence = judged(10)
+    after = connectome.apply(rule(connectome, evidence, np.random.default_rng(0))).edges[LOCAL]
+    np.testing.assert_allclose(after.state["survival"], 0.1)
+    assert (after.weight == 100).all()
