@@ -15,8 +15,14 @@ from connectome.development import Plasticity, Stage, Task
 from connectome.errors import ConnectomeError
 from connectome.parameters import Parameters, bounded, from_table, to_table
 from connectome.rules import (
-    IMPORTANCE, FeedbackPruning, Homeostasis, LinkEvolution, LongRangeGrowth, Rule, Strengthening,
-)  # fmt: skip
+    IMPORTANCE,
+    FeedbackPruning,
+    Homeostasis,
+    LinkEvolution,
+    LongRangeGrowth,
+    Rule,
+    Strengthening,
+)
 
 __all__ = ["Configuration", "Data", "Training", "known_rules", "plan_stages", "read_configuration"]
 
@@ -44,7 +50,7 @@ class Training(Parameters):
     ``importance`` is what the pruning rule goes by, one of :data:`connectome.rules.IMPORTANCE`.
     """
 
-    perception: int = bounded(500, 1)
+    perception: int = bounded(800, 1)
     motor: int = bounded(1000, 1)
     interaction: int = bounded(1000, 1)
     other: int = bounded(1000, 1)
@@ -55,7 +61,9 @@ class Training(Parameters):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.importance not in IMPORTANCE:
-            raise ConnectomeError("Training.importance", f"must be one of {', '.join(IMPORTANCE)}", repr(self.importance))
+            raise ConnectomeError(
+                "Training.importance", f"must be one of {', '.join(IMPORTANCE)}", repr(self.importance)
+            )
 
     def updates(self, region: str) -> int:
         """How long this region trains."""
@@ -65,9 +73,15 @@ class Training(Parameters):
 def known_rules() -> dict[str, Callable[..., Rule]]:
     """Every rule there is, by name, in the order in which they act: ours, then those that installed packages offer."""
     ours: dict[str, Callable[..., Rule]] = {
-        "growth": LongRangeGrowth, "strengthening": Strengthening, "pruning": FeedbackPruning, "homeostasis": Homeostasis,
-    }  # fmt: skip
-    return ours | {e.name: e.load() for e in importlib.metadata.entry_points(group="connectome.rules")}
+        "growth": LongRangeGrowth,
+        "strengthening": Strengthening,
+        "pruning": FeedbackPruning,
+        "homeostasis": Homeostasis,
+    }
+    offered = {
+        e.name: e.load() for e in importlib.metadata.entry_points(group="connectome.rules") if e.name not in ours
+    }
+    return ours | offered
 
 
 def _default_rules() -> Mapping[str, Rule]:
@@ -93,24 +107,32 @@ class Configuration:
 
 
 #: The tables of a configuration file other than [rules].
-_TABLES: Final = {"anatomy": Anatomy, "training": Training, "plasticity": Plasticity, "links": LinkEvolution, "data": Data}
+_TABLES: Final = {
+    "anatomy": Anatomy,
+    "training": Training,
+    "plasticity": Plasticity,
+    "links": LinkEvolution,
+    "data": Data,
+}
 
 
 def read_configuration(path: str | Path) -> Configuration:
     """A configuration from a TOML file; what it leaves out keeps its default.
 
-    Tables: ``[anatomy] [training] [plasticity] [links] [data] [rules.NAME]``. Raises :class:`ConnectomeError` for a file that
-    cannot be read, for unknown tables and keys, and for values out of range.
+    Tables: ``[anatomy] [training] [plasticity] [links] [data] [rules.NAME]``. Raises :class:`ConnectomeError` for a file
+    that cannot be read, for unknown tables and keys, and for values out of range.
     """
     try:
         table = tomllib.loads(Path(path).read_bytes().decode())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # Python reads no number of 5,000 digits: a ValueError
         raise ConnectomeError(f"configuration {path}", "must be a readable TOML file", str(error)) from error
     known = {*_TABLES, "rules"}
     for name in table:
         if name not in known:
-            raise ConnectomeError(f"configuration {path}", f"must have no tables but {', '.join(sorted(known))}", repr(name))
-    parts = {name: from_table(_TABLES[name], table[name], name) for name in table if name != "rules"}
+            raise ConnectomeError(
+                f"configuration {path}", f"must have no tables but {', '.join(sorted(known))}", repr(name)
+            )
+    parts: dict[str, Any] = {name: from_table(_TABLES[name], table[name], name) for name in table if name != "rules"}
     rules = dict(_default_rules())
     given = table.get("rules", {})
     if not isinstance(given, Mapping):
@@ -119,7 +141,7 @@ def read_configuration(path: str | Path) -> Configuration:
         make = known_rules().get(name)
         if make is None:
             raise ConnectomeError("rules", f"must be among {', '.join(known_rules())}", repr(name))
-        rules[name] = from_table(cast(type[Rule], make), values, f"rules.{name}")
+        rules[name] = from_table(make, values, f"rules.{name}")
     return Configuration(**parts, rules=MappingProxyType(rules))
 
 
@@ -127,7 +149,9 @@ def plan_stages(regions: list[str], tasks: Mapping[str, Task], configuration: Co
     """The stages for these regions in this order. Raises :class:`ConnectomeError` for an order that cannot be."""
     there_is = f"Known regions: {', '.join(tasks)}."
     if not regions or not all(regions):
-        raise ConnectomeError("regions", "must name at least one region, separated by commas", repr(",".join(regions)), there_is)
+        raise ConnectomeError(
+            "regions", "must name at least one region, separated by commas", repr(",".join(regions)), there_is
+        )
     for number, name in enumerate(regions):
         if name not in tasks:
             raise ConnectomeError("regions", "must be known", repr(name), there_is)
@@ -136,7 +160,10 @@ def plan_stages(regions: list[str], tasks: Mapping[str, Task], configuration: Co
         missing = [need for need in tasks[name].requires if need not in regions[:number]]
         if missing:
             raise ConnectomeError(
-                "regions", f"must have {' and '.join(missing)} before {name}, which builds on it", repr(",".join(regions)), there_is
+                "regions",
+                f"must have {' and '.join(missing)} before {name}, which builds on it",
+                repr(",".join(regions)),
+                there_is,
             )
     c = configuration
     return [

@@ -30,11 +30,16 @@ Act = Callable[[Mapping[str, Tensor]], Activity]
 
 
 class Score(NamedTuple):
-    """How well a task is done: ``value`` in 0 .. 1, and per sample the synaptic operations and the spikes it took."""
+    """How well a task is done.
+
+    value : in 0 .. 1; operations, spikes : synaptic operations and spikes per sample; held : the stricter score of tasks
+    that go on for a while, whether it was done when time was up (otherwise the same as ``value``).
+    """
 
     value: float
     operations: float
     spikes: float
+    held: float
 
 
 class Task(Protocol):
@@ -81,7 +86,7 @@ class Plasticity(Parameters):
     rate: float = bounded(0.02, 1e-9, 1)
     final: float = bounded(0.02, 0, 1)
     afferent: float = bounded(3.0, 1e-9)
-    efferent: float = bounded(0.2, 1e-9)
+    efferent: float = bounded(2.0, 1e-9)
     mature_local: float = bounded(0.15, 1e-9, 1)
     mature_other: float = bounded(0.015, 1e-9, 1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, get_type_hints
 
 from connectome.errors import ConnectomeError
@@ -28,37 +28,41 @@ class Parameters:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
             value, kind = getattr(self, field.name), hints[field.name]
             name = f"{type(self).__name__}.{field.name}"
-            if kind is float and isinstance(value, int) and not isinstance(value, bool):
-                object.__setattr__(self, field.name, float(value))
-            elif kind in (int, float, bool, str) and (type(value) is not kind):
+            if type(value) is int and abs(value) >= 2**63:  # TOML has no bound, and Python does not even print some
+                raise ConnectomeError(name, "must fit in 64 bits", f"an integer of {value.bit_length()} bits")
+            if kind is float and type(value) is not bool and isinstance(value, (int, float)):
+                value = float(value)
+                object.__setattr__(self, field.name, value)
+            elif kind in (int, float, bool, str) and type(value) is not kind:
                 raise ConnectomeError(name, f"must be of type {kind.__name__}", f"{value!r}, a {type(value).__name__}")
-            low, high = field.metadata.get("low"), field.metadata.get("high")
-            if low is not None and not (low <= value <= high):
-                span = f"in {low:g} .. {high:g}" if high < math.inf else f"at least {low:g}"
-                raise ConnectomeError(name, f"must be {span}", value)
             if kind is float and not math.isfinite(value):
                 raise ConnectomeError(name, "must be finite", value)
+            low, high = field.metadata.get("low", -math.inf), field.metadata.get("high", math.inf)
+            if kind in (int, float) and not low <= value <= high:
+                span = f"in {low:g} .. {high:g}" if high < math.inf else f"at least {low:g}"
+                raise ConnectomeError(name, f"must be {span}", value)
 
 
-def from_table(cls: type[T], table: object, where: str) -> T:
-    """A dataclass from a table of its fields, with nested tables for nested dataclasses; absent fields keep their defaults.
+def from_table(cls: Callable[..., T], table: object, where: str) -> T:
+    """A dataclass from a table of its fields; absent fields keep their defaults, nested dataclasses are nested tables.
 
-    Raises :class:`ConnectomeError` for what is not a table, for unknown keys, and for what the dataclass refuses.
+    ``where`` leads to the table: errors name ``where.field``. Raises :class:`ConnectomeError` for what is not a table,
+    for unknown keys, and for what the dataclass refuses.
     """
     if not isinstance(table, Mapping):
         raise ConnectomeError(where, "must be a table", f"{table!r}, a {type(table).__name__}")
-    known = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]  # callers pass dataclasses
+    known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]  # callers pass dataclasses
     hints = get_type_hints(cls)
     values: dict[str, Any] = {}
     for key, value in table.items():
         if key not in known:
             near = difflib.get_close_matches(str(key), known, 1)
-            raise ConnectomeError(
-                where, f"must have no keys but {', '.join(known)}", repr(key), f"Did you mean {near[0]!r}?" if near else ""
-            )
+            hint = f"Did you mean {near[0]!r}?" if near else ""
+            raise ConnectomeError(where, f"must have no keys but {', '.join(known)}", repr(key), hint)
         nested = hints[key]
         inside = f"{where}.{key}" if where else str(key)
-        values[key] = from_table(nested, value, inside) if dataclasses.is_dataclass(nested) else value
+        is_table = isinstance(nested, type) and dataclasses.is_dataclass(nested)
+        values[key] = from_table(nested, value, inside) if is_table else value
     try:
         return cls(**values)
     except ConnectomeError as error:

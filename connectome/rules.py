@@ -38,13 +38,11 @@ class Sample(NamedTuple):
     post_mean: Array
 
 
-#: How much an edge matters, from one update; the development averages it over an epoch.
-#: ``feedback`` is what the region that learns sends back to the edge, ``|weight x gradient|``; unlike ``taylor``, which is
-#: the same measure of the current epoch alone, it is kept over an edge's whole life (see ``FeedbackPruning.memory``).
+#: How much an edge matters, from one update; the development averages it over an epoch. ``feedback`` is what the region
+#: that learns sends back to the edge, ``|weight x gradient|``: in an earlier region, the higher region's feedback.
 IMPORTANCE: Final[Mapping[str, Callable[[Sample], Array]]] = MappingProxyType(
     {
         "feedback": lambda s: np.abs(s.weight * s.gradient),
-        "taylor": lambda s: np.abs(s.weight * s.gradient),
         "gradient": lambda s: np.abs(s.gradient),
         "magnitude": lambda s: np.abs(s.weight),
         "activity": lambda s: s.pre * s.post,
@@ -116,7 +114,8 @@ def normalise(importance: Array) -> Array:
     if not importance.size:
         return np.zeros(0, np.float32)
     low, high = importance.min(), np.quantile(importance, 0.75)
-    return np.clip((importance - low) / (high - low), 0.0, 1.0) if high > low else np.zeros_like(importance)
+    with np.errstate(over="ignore"):  # what overflows, because next to nothing stands out, is clipped to 1
+        return np.clip((importance - low) / (high - low), 0.0, 1.0) if high > low else np.zeros_like(importance)
 
 
 def evolve_probabilities(probability: Array, sampled: Array, outcome: Array, gamma: float) -> Array:
@@ -136,7 +135,7 @@ def evolve_probabilities(probability: Array, sampled: Array, outcome: Array, gam
 class LinkEvolution(Parameters):
     """How the probabilities of the new region's links follow from what was sampled and how well it did."""
 
-    gamma: float = bounded(0.1, 0)
+    gamma: float = bounded(1.0, 0)
 
     def __call__(self, connectome: Connectome, links: tuple[Link, ...]) -> tuple[Link, ...]:
         """The links after an epoch; links of which nothing was seen keep their outcome."""
@@ -170,7 +169,7 @@ class LongRangeGrowth(Parameters):
 
     edges: int = bounded(1500, 0)
     last_epoch: int = bounded(15, 0)
-    amplitude_pa: float = bounded(100.0, 0)
+    amplitude_pa: float = bounded(85.0, 0)
     delay_ms: float = bounded(1.0, 0)
 
     def __call__(self, connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
@@ -221,7 +220,7 @@ class Strengthening(Parameters):
     """Long-range edges that matter get stronger: ``w <- w (1 + rate norm(importance))``, up to ``limit_pa``."""
 
     rate: float = bounded(0.002, 0, 1)
-    limit_pa: float = bounded(5000.0, 0)
+    limit_pa: float = bounded(1700.0, 0)
 
     def __call__(self, connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
         weights, records = {}, []
@@ -239,69 +238,70 @@ class Strengthening(Parameters):
 class FeedbackPruning(Parameters):
     """Inhibit, and then prune, local edges by the survival law.
 
-    Each edge keeps a survival value R, ``initial`` at birth. An epoch adds ``delta = 2 norm(importance) - rho``
-    (``+ bonus`` where positive): ``R <- 0.999 R + delta exp(-floor((epoch - start) / tau))`` from epoch ``start`` on. An edge
-    with ``delta < 0`` is inhibited: its weight loses the fraction ``inhibition`` of what is left of it, down to ``floor`` of
-    the whole; one with ``delta >= 0`` gets as much back, until it is whole. An edge with R < 0 that was already inhibited is pruned, the lowest R
-    first, while its region keeps at least the fraction ``keep`` of the local edges that it was born with.
+    Each local edge keeps a survival value R, ``initial`` at birth. An epoch in which its region took part adds
+    ``delta = 2 norm(importance) - rho`` (``+ bonus`` where positive): ``R <- 0.999 R + delta exp(-floor((epoch - 1) / tau))``, with
+    epochs counted in each stage, so that what an edge did for its own region's task and what a higher region sends back to
+    it later both count. In a region that is up for pruning, edges with R < 0 are inhibited, the lowest first and no more
+    than could go: each epoch a weight loses the fraction ``inhibition`` of what is left of it, down to ``floor`` of the whole.
+    An edge that is no longer among them gets as much back, until it is whole. One that was inhibited to the floor and still is
+    among them is pruned, while its region keeps at least the fraction ``keep`` of the local edges that it was born with.
 
-    State of an edge: ``survival`` R; ``inhibition``, the fraction of its weight that is held back; ``importance``, the running
-    sum ``memory x importance + new``. A region that the task does not recruit sends and gets nothing new: it is judged by
-    what it remembers.
+    State of an edge: ``survival``, R; ``inhibition``, the fraction of its weight that is held back.
     """
 
     initial: float = bounded(5.0, 0)
-    rho: float = bounded(1.0, 0, 2)
+    rho: float = bounded(1.4, 0, 2)
     bonus: float = bounded(0.0, 0)
-    start: int = bounded(1, 1)
     tau: float = bounded(12.0, 1)
-    keep: float = bounded(0.35, 0, 1)
-    inhibition: float = bounded(0.2, 0.001, 0.9)
-    floor: float = bounded(0.3, 0.01, 1)
-    memory: float = bounded(0.9, 0, 1)
+    keep: float = bounded(0.22, 0, 1)
+    inhibition: float = bounded(0.15, 0.001, 0.9)
+    floor: float = bounded(0.3, 0.01, 0.99)
 
     def __call__(self, connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
+        """The edit."""
         state: dict[EdgeKey, dict[str, Array]] = {}
         weights: dict[EdgeKey, Array] = {}
         remove: dict[EdgeKey, Array] = {}
         records = []
         for key, edges in connectome.edges.items():
-            if key.kind != "local":
+            if key.kind != "local" or not len(edges):
                 continue
-            none = np.zeros(len(edges), np.float32)
-            remembered = edges.state.get("importance", none)
-            if "evidence" in edges.state:
-                remembered = self.memory * remembered + edges.state["evidence"]
             survival = edges.state.get("survival", np.full(len(edges), self.initial, np.float32))
-            held = edges.state.get("inhibition", none)
-            state[key] = {"importance": remembered, "survival": survival, "inhibition": held}
-            if key.source not in evidence.judged or evidence.epoch < self.start or not len(edges):
+            held = edges.state.get("inhibition", np.zeros(len(edges), np.float32))
+            if "evidence" in edges.state:
+                survival = self.survive(survival, edges.state["evidence"], evidence.epoch)
+            state[key] = {"survival": survival, "inhibition": held}
+            if key.source not in evidence.judged:
                 continue
-            delta = 2 * normalise(remembered) - self.rho
-            delta = np.where(delta > 0, delta + self.bonus, delta)
-            survival = 0.999 * survival + delta * np.exp(-np.floor((evidence.epoch - self.start) / self.tau))
-            can_go = len(edges) - int(np.ceil(self.keep * evidence.born[key]))
-            falls = (delta < 0) & (can_go > 0)
-            gone = (survival < 0) & (held > 0)
-            if gone.sum() > can_go:
-                lowest = np.argsort(np.where(gone, survival, np.inf), kind="stable")[: max(can_go, 0)]
-                gone = np.zeros(len(edges), bool)
-                gone[lowest] = True
+            can_go = max(len(edges) - int(np.ceil(self.keep * evidence.born[key])), 0)
+            weakest = np.zeros(len(edges), bool)
+            weakest[np.argsort(survival, kind="stable")[:can_go]] = True
+            weakest &= survival < 0
             left = 1 - held
-            left = np.where(falls, left * (1 - self.inhibition), left)
-            left = np.where(delta >= 0, np.minimum(left / (1 - self.inhibition), 1.0), left)
-            left = np.where(left > 1 - 1e-6, 1.0, np.maximum(left, self.floor))
-            now_held = 1 - left
-            weights[key] = (edges.weight * left / (1 - held)).astype(np.float32)
-            state[key] |= {"survival": survival.astype(np.float32), "inhibition": now_held.astype(np.float32)}
+            gone = weakest & (left <= self.floor * _ABOVE)
+            now_left = np.where(weakest, left * (1 - self.inhibition), left / (1 - self.inhibition))
+            now_left = np.clip(now_left, self.floor, 1.0)
+            now_left = np.where(now_left * _ABOVE >= 1, 1.0, now_left)
+            weights[key] = (edges.weight * now_left / left).astype(np.float32)
+            state[key]["inhibition"] = (1 - now_left).astype(np.float32)
             remove[key] = gone
             records.append(
                 evidence.record(
-                    "feedback_pruning", key, inhibited=int((falls & (held == 0)).sum()),
-                    restored=int(((held > 0) & (now_held == 0)).sum()), removed=int(gone.sum()),
+                    "feedback_pruning", key, inhibited=int((weakest & (held == 0)).sum()),
+                    restored=int(((held > 0) & (now_left == 1)).sum()), removed=int(gone.sum()),
                 )
             )  # fmt: skip
         return EdgeDelta(reweight=weights, state=state, remove=remove, records=tuple(records))
+
+    def survive(self, survival: Array, importance: Array, epoch: int) -> Array:
+        """The survival law for one epoch, (E,) float32."""
+        delta = 2 * normalise(importance) - self.rho
+        delta = np.where(delta > 0, delta + self.bonus, delta)
+        return np.asarray(0.999 * survival + delta * np.exp(-np.floor((epoch - 1) / self.tau)), np.float32)
+
+
+#: A weight that is this little below a bound has reached it: multiplying and dividing leaves rounding errors.
+_ABOVE: Final = 1 + 1e-5
 
 
 @dataclass(frozen=True)
@@ -310,7 +310,7 @@ class Homeostasis(Parameters):
     ``rate`` times the relative excess, ``rate`` at most (after synaptic scaling, Turrigiano 2008, in one direction)."""
 
     target: float = bounded(0.06, 1e-6)
-    rate: float = bounded(0.03, 0, 0.5)
+    rate: float = bounded(0.004, 0, 0.5)
 
     def __call__(self, connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
         weights, records = {}, []

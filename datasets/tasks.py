@@ -34,6 +34,8 @@ STEPS: Final = 20
 CHAIN_STEPS: Final = 30
 #: Readouts are means over the last steps of a sample.
 READOUT_STEPS: Final = 10
+#: Spikes per step of a white pixel.
+IMAGE_PEAK: Final = 0.25
 #: Units of the population code of one joint or one coordinate.
 UNITS: Final = 12
 #: Readouts are in units of the distance from rest to threshold, mV.
@@ -76,7 +78,8 @@ class Perception:
         pick = np.arange(len(label)) if trials >= len(label) else rng.permutation(len(label))[:trials]
         activity = act({"image": _see(self.images.image[split][pick], STEPS)})
         right = _readout(activity, "digit").argmax(1).numpy() == label[pick]
-        return Score(float(right.mean()), activity.operations / len(pick), _spikes(activity) / len(pick))
+        value = float(right.mean())
+        return Score(value, activity.operations / len(pick), _spikes(activity) / len(pick), value)
 
 
 class _Reaching:
@@ -94,17 +97,20 @@ class _Reaching:
         return joint, torch.from_numpy((teacher(joint, goal) / MAX_MOVE).astype(np.float32))
 
     def _reach(self, act: Act, goals: list[Array | None], sense: Callable[[Array], Mapping[str, Tensor]], seed: int) -> Score:
-        """One trial for each goal (None: random). A trial succeeds if the hand is at the goal when it ends."""
+        """One trial for each goal (None: random). The score is how often the hand came to its goal, ``held`` how often it
+        was there when the trial ended."""
         arms = gymnasium.vector.SyncVectorEnv([lambda goal=goal: ReachArm(goal) for goal in goals])
         observation, _ = arms.reset(seed=seed)
         operations = spikes = 0
+        reached = np.zeros(len(goals), bool)
         for _ in range(MOVES):
             activity = act(sense(observation))
             operations, spikes = operations + activity.operations, spikes + _spikes(activity)
             observation, _, _, _, info = arms.step(_moves(activity).numpy().astype(np.float64) * MAX_MOVE)
+            reached |= info["is_success"]
         arms.close()
-        samples = MOVES * len(goals)
-        return Score(float(np.mean(info["is_success"])), operations / samples, spikes / samples)
+        samples, held = MOVES * len(goals), float(np.mean(info["is_success"]))
+        return Score(float(reached.mean()), operations / samples, spikes / samples, held)
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +194,7 @@ def shifted(image: Array, reach: float, rng: np.random.Generator) -> Array:
 
 
 def _see(image: Array, steps: int) -> Tensor:
-    return rate_code(image.reshape(len(image), -1), steps)
+    return rate_code(image.reshape(len(image), -1), steps, IMAGE_PEAK)
 
 
 def _feel(joint: Array, steps: int) -> Tensor:

@@ -1,0 +1,252 @@
+"""The configuration: there and back through TOML, every field checked, every order of regions checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, get_type_hints
+
+import numpy as np
+import pytest
+import tomli_w
+
+from connectome import Connectome, EdgeDelta
+from connectome.configuration import Configuration, Training, known_rules, plan_stages, read_configuration
+from connectome.development import Task
+from connectome.errors import ConnectomeError
+from connectome.parameters import Parameters, bounded
+from connectome.rules import IMPORTANCE, Evidence
+
+
+def read(tmp_path: Path, text: str | bytes) -> Configuration:
+    path = tmp_path / "c.toml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return read_configuration(path)
+
+
+def parts(configuration: Configuration) -> Iterator[tuple[str, Any]]:
+    """Every table of a configuration: its name in TOML and what it became."""
+    for field in dataclasses.fields(configuration):
+        value = getattr(configuration, field.name)
+        if field.name == "rules":
+            yield from ((f"rules.{name}", rule) for name, rule in value.items())
+        else:
+            yield field.name, value
+
+
+FIELDS = [(table, part, f) for table, part in parts(Configuration()) for f in dataclasses.fields(part)]
+NAMES = [f"{table}.{f.name}" for table, _, f in FIELDS]
+
+
+def as_dict(configuration: Configuration) -> dict[str, Any]:
+    return dict(parts(configuration))
+
+
+# There and back
+
+
+def test_defaults_go_through_toml_unchanged(tmp_path: Path) -> None:
+    default = Configuration()
+    found = read(tmp_path, tomli_w.dumps(default.table()))
+    assert as_dict(found) == as_dict(default)
+    assert found.table() == default.table()
+    assert list(found.rules) == list(default.rules) == ["growth", "strengthening", "pruning", "homeostasis"]
+
+
+def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
+    assert as_dict(read(tmp_path, "")) == as_dict(Configuration())
+
+
+@pytest.mark.parametrize(("table", "part", "field"), FIELDS, ids=NAMES)
+def test_every_field_can_be_set(tmp_path: Path, table: str, part: Any, field: dataclasses.Field[Any]) -> None:
+    """To another value within its range; nothing else changes."""
+    old = getattr(part, field.name)
+    low, high = field.metadata.get("low"), field.metadata.get("high")
+    if field.name == "importance":
+        new: Any = next(name for name in IMPORTANCE if name != old)
+    elif isinstance(old, str):
+        new = old + "x"
+    else:
+        assert low is not None, "a number without bounds"
+        new = low if old != low else min(high, low + 1)
+        new = type(old)(new)
+    found = read(tmp_path, tomli_w.dumps(nest(table, {field.name: new})))
+    assert getattr(as_dict(found)[table], field.name) == new
+    assert type(getattr(as_dict(found)[table], field.name)) is type(old)
+    for name, other in parts(found):
+        same = dataclasses.asdict(as_dict(Configuration())[name])
+        assert dataclasses.asdict(other) == ({**same, field.name: new} if name == table else same)
+
+
+def nest(table: str, values: dict[str, Any]) -> dict[str, Any]:
+    for name in reversed(table.split(".")):
+        values = {name: values}
+    return values
+
+
+def test_defaults_are_within_their_bounds() -> None:
+    for table, part, field in FIELDS:
+        value = getattr(part, field.name)
+        if isinstance(value, (int, float)):
+            assert field.metadata["low"] <= value <= field.metadata["high"], f"{table}.{field.name}"
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(("table", "part", "field"), FIELDS, ids=NAMES)
+def test_every_field_refuses_what_does_not_fit(
+    tmp_path: Path, table: str, part: Any, field: dataclasses.Field[Any]
+) -> None:
+    kind = get_type_hints(type(part))[field.name]
+    wrong: list[object] = [[1], {"a": 1}]
+    if kind in (int, float):
+        low, high = field.metadata["low"], field.metadata["high"]
+        wrong += ["1", True, low - 1 if kind is int else low - 1e-3, math.nan, math.inf, 2**70]
+        if math.isfinite(high):
+            wrong += [high + 1 if kind is int else high * (1 + 1e-9)]
+        if kind is int:
+            wrong += [float(low) + 0.5, float(low)]
+    elif kind is str:
+        wrong += [1, 1.5, True]
+    else:
+        raise AssertionError(f"a field of a type that this test does not know: {kind}")
+    for value in wrong:
+        text = tomli_w.dumps(nest(table, {field.name: value}))
+        with pytest.raises(ConnectomeError) as caught:
+            read(tmp_path, text)
+        assert caught.value.field == f"{table}.{field.name}", value
+        assert "\n" not in str(caught.value)
+        with pytest.raises(ConnectomeError) as caught:
+            type(part)(**{field.name: value})
+        assert caught.value.field == f"{type(part).__name__}.{field.name}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[anatomy]\nneuron = 9", r"^anatomy must have no keys but neurons, .*; found 'neuron'\. Did you mean 'neurons'\?$"),
+        ("[rules.pruning]\nkeeep = 1", r"^rules\.pruning must have no keys but .*; found 'keeep'\. Did you mean 'keep'\?$"),
+        ("[anatmy]\nneurons = 9", r"c\.toml must have no tables but anatomy, .*, rules, training; found 'anatmy'"),
+        ("neurons = 9", r"c\.toml must have no tables but .*; found 'neurons'"),
+        ("anatomy = 9", r"^anatomy must be a table; found 9, a int"),
+        ("rules = 9", r"^rules must be tables, one for each rule; found 9"),
+        ("[rules]\npruning = 9", r"^rules\.pruning must be a table; found 9, a int"),
+        ("[[rules]]\n", r"^rules must be tables, one for each rule; found \[\{\}\]"),
+        ("[rules.prunning]\n", r"^rules must be among growth, strengthening, pruning, homeostasis.*; found 'prunning'"),
+        ("[training]\nimportance = 'luck'", r"^training\.importance must be one of feedback, .*; found 'luck'"),
+        ("[anatomy\n", r"c\.toml must be a readable TOML file; found "),
+        ("[anatomy]\n[anatomy]\n", r"must be a readable TOML file; found "),
+        ("[anatomy]\nneurons = " + "9" * 5000, r"must be a readable TOML file; found "),
+        ("a = " + "[" * 10**5, r"must be a readable TOML file; found .*recursion"),
+        (b"a = '\xff'", r"must be a readable TOML file; found .*decode byte 0xff"),
+        (b"\x89HDF\r\n\x1a\n", r"must be a readable TOML file; found "),
+    ],
+)  # fmt: skip
+def test_files_that_do_not_fit(tmp_path: Path, text: str | bytes, message: str) -> None:
+    with pytest.raises(ConnectomeError, match=message) as caught:
+        read(tmp_path, text)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.toml", tmp_path, "a\0b"):
+        with pytest.raises(ConnectomeError, match="must be a readable TOML file"):
+            read_configuration(path)
+
+
+# Rules of other packages
+
+
+@dataclasses.dataclass(frozen=True)
+class Luck(Parameters):
+    """A rule that a package offers."""
+
+    chance: float = bounded(0.5, 0, 1)
+
+    def __call__(self, connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
+        return EdgeDelta()
+
+
+class Entry:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def load(self) -> type[Luck]:
+        return Luck
+
+
+def test_rules_of_other_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """They act when the configuration names them, and cannot take the place of ours."""
+
+    def offered(group: str) -> list[Entry]:
+        return [Entry("luck"), Entry("pruning")] if group == "connectome.rules" else []
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", offered)
+    assert list(known_rules()) == ["growth", "strengthening", "pruning", "homeostasis", "luck"]
+    assert known_rules()["pruning"] is not Luck
+    assert "luck" not in Configuration().rules
+    found = read(tmp_path, "[rules.luck]\nchance = 0.25")
+    assert list(found.rules)[-1] == "luck"
+    assert found.rules["luck"] == Luck(0.25)
+    with pytest.raises(ConnectomeError, match=r"^rules\.luck\.chance must be in 0 \.\. 1; found 2"):
+        read(tmp_path, "[rules.luck]\nchance = 2")
+
+
+# Stages
+
+
+def tasks() -> Mapping[str, Task]:
+    known: Any = {
+        "perception": SimpleNamespace(name="perception", requires=()),
+        "motor": SimpleNamespace(name="motor", requires=()),
+        "interaction": SimpleNamespace(name="interaction", requires=("perception", "motor")),
+        "smell": SimpleNamespace(name="smell", requires=()),
+    }
+    checked: Mapping[str, Task] = known
+    return checked
+
+
+@pytest.mark.parametrize(
+    "regions",
+    [
+        ["perception"], ["motor", "perception"], ["perception", "motor", "interaction"],
+        ["smell", "motor", "perception", "interaction"],
+    ],
+)  # fmt: skip
+def test_orders_that_can_be(regions: list[str]) -> None:
+    configuration = Configuration(
+        training=Training(perception=3, motor=4, interaction=5, other=6, batch=7, epoch_updates=8)
+    )
+    updates = {"perception": 3, "motor": 4, "interaction": 5, "smell": 6}
+    stages = plan_stages(regions, tasks(), configuration)
+    assert [s.task.name for s in stages] == regions
+    assert [s.updates for s in stages] == [updates[r] for r in regions]
+    for stage in stages:
+        assert (stage.batch, stage.epoch_updates, stage.importance) == (7, 8, configuration.training.importance)
+        assert stage.rules == tuple(configuration.rules.values())
+        assert (stage.plasticity, stage.links) == (configuration.plasticity, configuration.links)
+
+
+@pytest.mark.parametrize(
+    ("regions", "message"),
+    [
+        ([], r"must name at least one region, separated by commas; found ''"),
+        ([""], r"must name at least one region, separated by commas; found ''"),
+        (["perception", "", "motor"], r"must name at least one region.*; found 'perception,,motor'"),
+        (["perceptron"], r"must be known; found 'perceptron'"),
+        (["perception", "Motor"], r"must be known; found 'Motor'"),
+        (["motor", "perception", "motor"], r"must not repeat; found 'motor'"),
+        (["interaction"], r"must have perception and motor before interaction, which builds on it; found 'interaction'"),
+        (["motor", "interaction", "perception"], r"must have perception before interaction.*'motor,interaction,perception'"),
+    ],
+)  # fmt: skip
+def test_orders_that_cannot_be_list_what_there_is(regions: list[str], message: str) -> None:
+    with pytest.raises(ConnectomeError, match=r"^regions " + message) as caught:
+        plan_stages(regions, tasks(), Configuration())
+    assert str(caught.value).endswith(" Known regions: perception, motor, interaction, smell.")
+    assert "\n" not in str(caught.value)

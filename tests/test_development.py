@@ -1,0 +1,186 @@
+"""Development on a toy task: what is plastic, what rules see, what stays with an edge when the graph is edited."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from connectome import Connectome, ConnectomeError, EdgeDelta, EdgeKey
+from connectome.birth import Anatomy, birth, new_links
+from connectome.development import Act, Plasticity, Progress, Score, Stage, _Training, develop
+from connectome.learning import Activity
+from connectome.rules import Evidence, FeedbackPruning, LongRangeGrowth, Rule, Strengthening
+
+STEPS = 24
+ANATOMY = Anatomy(neurons=30, afferent_density=0.8)
+
+
+@dataclass(frozen=True)
+class Toy:
+    """Which half of the sensor fires? Read from this region's own effector; ``uses`` names regions that take part."""
+
+    name: str
+    uses: tuple[str, ...] = ()
+    scale: float = 1.0
+    effectors: Mapping[str, int] = field(default_factory=dict)
+    sensors: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        return self.uses
+
+    @property
+    def recruits(self) -> tuple[str, ...]:
+        return ("eye", *self.uses, self.name, f"{self.name}_out")
+
+    def batch(self, rng: np.random.Generator, size: int) -> tuple[Mapping[str, Tensor], Any]:
+        label = rng.integers(0, 2, size)
+        rate = np.where((np.arange(10) < 5)[None] == (label == 0)[:, None], 0.4, 0.02)
+        spikes = rng.random((size, STEPS, 10)) < rate[:, None, :]
+        return {"eye": torch.from_numpy(spikes)}, torch.from_numpy(label)
+
+    def loss(self, activity: Activity, target: Any) -> Tensor:
+        return self.scale * torch.nn.functional.cross_entropy(activity.potential[f"{self.name}_out"].mean(1), target)
+
+    def score(self, act: Act, split: str, trials: int, rng: np.random.Generator) -> Score:
+        spikes, label = self.batch(rng, trials)
+        activity = act(spikes)
+        value = float((activity.potential[f"{self.name}_out"].mean(1).argmax(1) == label).float().mean())
+        return Score(value, activity.operations / trials, 0.0, value)
+
+
+def toys() -> tuple[Toy, Toy]:
+    return (
+        Toy("first", sensors={"eye": 10}, effectors={"first_out": 2}),
+        Toy("second", ("first",), effectors={"second_out": 2}),
+    )
+
+
+def stages(*rules: Rule, updates: int = 30) -> list[Stage]:
+    return [Stage(toy, updates, batch=16, epoch_updates=5, rules=rules) for toy in toys()]
+
+
+def test_a_region_learns_and_the_next_builds_on_it() -> None:
+    progress: list[Progress] = []
+    outcomes = list(develop(stages(updates=60), ANATOMY, seed=1, on_progress=progress.append, test_trials=100))
+    assert outcomes[0].scores["first"].value > 0.9
+    assert outcomes[1].scores["second"].value > 0.8
+    assert set(outcomes[1].scores) == {"first", "second"}
+    assert [p.update for p in progress if p.stage == 1] == list(range(5, 61, 5))
+    losses = [p.loss for p in progress if p.stage == 1]
+    assert losses[-1] < losses[0] / 2
+
+
+def test_nothing_is_frozen_and_matured_edges_are_slower() -> None:
+    """Matured edge sets change in the second stage, and change more where maturity does not slow them."""
+    one, two = develop(stages(), ANATOMY, seed=2, test_trials=8)
+
+    def moved(key: EdgeKey) -> float:
+        before, after = one.connectome.edges[key].weight, two.connectome.edges[key].weight
+        return float(np.abs(after - before).mean() / np.abs(before).mean())
+
+    local, afferent = EdgeKey("first", "local", "first"), EdgeKey("eye", "afferent", "first")
+    assert moved(local) > 0
+    assert moved(afferent) > 0
+    slow = stages()
+    slow[1] = replace(slow[1], plasticity=replace(slow[1].plasticity, mature_local=1.0, mature_other=1.0))
+    _, plastic = develop(slow, ANATOMY, seed=2, test_trials=8)
+    before, after = one.connectome.edges[local].weight, plastic.connectome.edges[local].weight
+    assert np.abs(after - before).mean() / np.abs(before).mean() > 2 * moved(local)
+
+
+def test_plasticity_is_slowed_by_maturity_never_stopped() -> None:
+    p = Plasticity(afferent=3.0, efferent=2.0, mature_local=0.2, mature_other=0.01)
+    assert p.factor(EdgeKey("new", "local", "new"), "new") == 1.0
+    assert p.factor(EdgeKey("old", "long_range", "new"), "new") == 1.0
+    assert p.factor(EdgeKey("eye", "afferent", "new"), "new") == 3.0
+    assert p.factor(EdgeKey("old", "local", "old"), "new") == 0.2
+    assert p.factor(EdgeKey("old", "efferent", "out"), "new") == pytest.approx(0.02)
+    for bad in (0.0, -1.0):
+        with pytest.raises(ConnectomeError, match=r"Plasticity.mature_local must be"):
+            Plasticity(mature_local=bad)
+
+
+def test_dales_signs_hold_throughout() -> None:
+    """The connectome itself refuses a weight of the wrong sign; some weights do stop at 0."""
+    *_, last = develop(stages(updates=60), ANATOMY, seed=3, test_trials=8)
+    weights = np.concatenate([e.weight for k, e in last.connectome.edges.items() if k.kind == "local"])
+    assert (weights == 0).any()
+    assert (weights > 0).any()
+    assert (weights < 0).any()
+
+
+def test_rules_see_evidence_of_what_took_part() -> None:
+    seen: list[tuple[Connectome, Evidence]] = []
+
+    def watch(connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
+        seen.append((connectome, evidence))
+        return EdgeDelta()
+
+    outcomes = list(develop(stages(watch), ANATOMY, seed=4, test_trials=8))
+    assert [(e.stage, e.epoch) for _, e in seen] == [(s, n) for s in (1, 2) for n in range(1, 7)]
+    connectome, evidence = seen[-1]
+    assert evidence.region == "second"
+    assert evidence.judged == ("first", "second")  # the last stage settles its own region too
+    assert seen[0][1].judged == ()
+    assert evidence.rate["first"].shape == (30,)
+    assert ((evidence.rate["first"] >= 0) & (evidence.rate["first"] <= 1)).all()
+    for key, edges in connectome.edges.items():
+        assert ("evidence" in edges.state) == (key.kind in ("local", "long_range"))
+    assert {(k.source, k.target) for k in evidence.links} == {("first", "second"), ("second", "first")}
+    left = {name for e in outcomes[-1].connectome.edges.values() for name in e.state}
+    assert left == set()  # evidence and Adam's moments do not end up in the snapshot
+
+
+def test_adams_moments_stay_with_their_edges() -> None:
+    """An edit in the middle of training: kept edges keep their moments, new ones start at zero."""
+    toy = toys()[0]
+    connectome = birth(None, toy, ANATOMY, 1, (), np.random.default_rng(5))
+    key = EdgeKey("first", "local", "first")
+
+    def halve(connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
+        return EdgeDelta(remove={key: np.arange(len(connectome.edges[key])) % 2 == 1})
+
+    stage = Stage(toy, 4, batch=8, epoch_updates=2, rules=(halve,))
+    training = _Training(connectome, stage, 1, False, (), "numba", np.random.default_rng(6))
+    watched: dict[str, np.ndarray[Any, Any]] = {}
+    plain = _Training(connectome, replace(stage, rules=()), 1, False, (), "numba", np.random.default_rng(6))
+    for trained, name in ((training, "halved"), (plain, "plain")):
+        next(trained.run())
+        state = trained.optimizer.state[trained.network.weight[key]]
+        watched[name] = np.stack([state["exp_avg"].numpy(), state["exp_avg_sq"].numpy()])
+        assert float(state["step"]) == 2
+    assert (watched["halved"] == watched["plain"][:, ::2]).all()
+    assert watched["plain"].any()
+
+
+def test_rules_edit_between_epochs_and_the_log_accounts() -> None:
+    rules = (LongRangeGrowth(edges=40), Strengthening(rate=0.05), FeedbackPruning(initial=0.5, keep=0.5, inhibition=0.5))
+    one, two = develop(stages(*rules, updates=60), ANATOMY, seed=7, test_trials=8)
+    key = EdgeKey("first", "local", "first")
+    assert len(one.connectome.edges[key]) == one.peak_local_edges  # nothing prunes the first region in its own stage
+    assert len(two.connectome.edges[key]) < len(one.connectome.edges[key])
+    assert len(two.connectome.edges[key]) >= 0.5 * len(one.connectome.edges[key])
+    log = [r for r in two.connectome.provenance.rule_log if (r.source, r.kind, r.target) == key]
+    assert sum(r.removed for r in log) == len(one.connectome.edges[key]) - len(two.connectome.edges[key])
+    grown = [r for r in two.connectome.provenance.rule_log if r.rule == "growth"]
+    assert sum(r.added for r in grown) == 12 * 40  # all pairs are free, all epochs before the last one that grows
+    assert sum(link.probability for link in two.links) == pytest.approx(1)
+
+
+def test_the_same_seed_is_the_same_development() -> None:
+    digests = [[o.connectome.digest() for o in develop(stages(LongRangeGrowth(edges=9)), ANATOMY, seed=s, test_trials=4)]
+               for s in (8, 8, 9)]  # fmt: skip
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_loss_that_is_not_finite_is_named() -> None:
+    toy = replace(toys()[0], scale=float("inf"))
+    with pytest.raises(ConnectomeError, match="stage first must have a finite loss; found .* at update 0"):
+        list(develop([Stage(toy, 4)], ANATOMY))
