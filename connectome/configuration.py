@@ -70,23 +70,25 @@ class Training(Parameters):
         return cast(int, getattr(self, region)) if region in ("perception", "motor", "interaction") else self.other
 
 
-def known_rules() -> dict[str, Callable[..., Rule]]:
-    """Every rule there is, by name, in the order in which they act: ours, then those that installed packages offer."""
-    ours: dict[str, Callable[..., Rule]] = {
+#: Our rules, in the order in which they act.
+_OURS: Final[Mapping[str, Callable[..., Rule]]] = MappingProxyType(
+    {
         "growth": LongRangeGrowth,
         "strengthening": Strengthening,
         "pruning": FeedbackPruning,
         "homeostasis": Homeostasis,
     }
-    offered = {
-        e.name: e.load() for e in importlib.metadata.entry_points(group="connectome.rules") if e.name not in ours
-    }
-    return ours | offered
+)
+
+
+def known_rules() -> dict[str, Callable[..., Rule]]:
+    """Every rule there is, by name, in the order in which they act: ours, then those that installed packages offer."""
+    offered = importlib.metadata.entry_points(group="connectome.rules")
+    return {**_OURS, **{e.name: e.load() for e in offered if e.name not in _OURS}}
 
 
 def _default_rules() -> Mapping[str, Rule]:
-    ours = ("growth", "strengthening", "pruning", "homeostasis")
-    return MappingProxyType({name: known_rules()[name]() for name in ours})
+    return MappingProxyType({name: make() for name, make in _OURS.items()})
 
 
 @dataclass(frozen=True)
@@ -119,8 +121,8 @@ _TABLES: Final = {
 def read_configuration(path: str | Path) -> Configuration:
     """A configuration from a TOML file; what it leaves out keeps its default.
 
-    Tables: ``[anatomy] [training] [plasticity] [links] [data] [rules.NAME]``. Raises :class:`ConnectomeError` for a file
-    that cannot be read, for unknown tables and keys, and for values out of range.
+    Tables: ``[anatomy] [training] [plasticity] [links] [data] [rules.NAME]``. Raises :class:`ConnectomeError` for a
+    file that cannot be read, for unknown tables and keys, and for values out of range.
     """
     try:
         table = tomllib.loads(Path(path).read_bytes().decode())
@@ -137,11 +139,11 @@ def read_configuration(path: str | Path) -> Configuration:
     given = table.get("rules", {})
     if not isinstance(given, Mapping):
         raise ConnectomeError("rules", "must be tables, one for each rule", repr(given))
+    makers = known_rules()
     for name, values in given.items():
-        make = known_rules().get(name)
-        if make is None:
-            raise ConnectomeError("rules", f"must be among {', '.join(known_rules())}", repr(name))
-        rules[name] = from_table(make, values, f"rules.{name}")
+        if name not in makers:
+            raise ConnectomeError("rules", f"must be among {', '.join(makers)}", repr(name))
+        rules[name] = from_table(makers[name], values, f"rules.{name}")
     return Configuration(**parts, rules=MappingProxyType(rules))
 
 

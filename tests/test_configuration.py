@@ -129,8 +129,8 @@ def test_every_field_refuses_what_does_not_fit(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[anatomy]\nneuron = 9", r"^anatomy must have no keys but neurons, .*; found 'neuron'\. Did you mean 'neurons'\?$"),
-        ("[rules.pruning]\nkeeep = 1", r"^rules\.pruning must have no keys but .*; found 'keeep'\. Did you mean 'keep'\?$"),
+        ("[anatomy]\nneuron = 9", r"^anatomy must have no keys but neurons, .* 'neuron'\. Did you mean 'neurons'\?"),
+        ("[rules.pruning]\nkeeep = 1", r"^rules\.pruning must have no keys but .* 'keeep'\. Did you mean 'keep'\?$"),
         ("[anatmy]\nneurons = 9", r"c\.toml must have no tables but anatomy, .*, rules, training; found 'anatmy'"),
         ("neurons = 9", r"c\.toml must have no tables but .*; found 'neurons'"),
         ("anatomy = 9", r"^anatomy must be a table; found 9, a int"),
@@ -241,8 +241,8 @@ def test_orders_that_can_be(regions: list[str]) -> None:
         (["perceptron"], r"must be known; found 'perceptron'"),
         (["perception", "Motor"], r"must be known; found 'Motor'"),
         (["motor", "perception", "motor"], r"must not repeat; found 'motor'"),
-        (["interaction"], r"must have perception and motor before interaction, which builds on it; found 'interaction'"),
-        (["motor", "interaction", "perception"], r"must have perception before interaction.*'motor,interaction,perception'"),
+        (["interaction"], r"must have perception and motor before interaction.*; found 'interaction'"),
+        (["motor", "interaction", "perception"], r"must have perception before interaction.* 'motor,interaction,perc"),
     ],
 )  # fmt: skip
 def test_orders_that_cannot_be_list_what_there_is(regions: list[str], message: str) -> None:
