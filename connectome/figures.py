@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import matplotlib
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
 __all__ = ["draw_development"]
 
-#: Okabe & Ito's colours, told apart by everyone.
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+#: For each kind of edge between neurons: its name, a colour of Okabe & Ito's, told apart by everyone, line and marker.
+_KINDS = {"local": ("local", "#0072B2", "-", "o"), "long_range": ("long-range", "#D55E00", "--", "s")}
 
 
 def draw_development(results: xr.Dataset) -> Figure:
-    """Four panels to read at a glance: scores, edges over time, operations per sample, long-range weights."""
+    """Four panels to read at a glance: scores, edges over time, operations per sample, mean weights."""
     figure = Figure(figsize=(11, 7.5), layout="constrained")
     axes = figure.subplots(2, 2)
     stages = [str(s) for s in results.stage.values]
@@ -31,13 +32,17 @@ def draw_development(results: xr.Dataset) -> Figure:
 
 def _scores(axis: Any, results: xr.Dataset, stages: list[str]) -> None:
     score = results.score.values
-    axis.imshow(score, vmin=0, vmax=1, cmap="Blues", aspect="auto")
+    axis.pcolormesh(score, vmin=0, vmax=1, cmap="Blues", edgecolors="white", linewidth=2)
     for (row, column), value in np.ndenumerate(score):
-        text = "not yet" if np.isnan(value) else f"{value:.1%}"
-        axis.text(column, row, text, ha="center", va="center", color="white" if value > 0.6 else "0.4", fontsize=12)
-    axis.set(xticks=range(len(stages)), yticks=range(len(stages)), xlabel="task", ylabel="after stage")
-    axis.set_xticklabels(stages)
-    axis.set_yticklabels(stages)
+        text, colour = ("not yet", "0.4") if np.isnan(value) else (f"{value:.1%}", "white" if value > 0.5 else "black")
+        axis.text(column + 0.5, row + 0.5, text, ha="center", va="center", color=colour, fontsize=12)
+    axis.invert_yaxis()
+    at = np.arange(len(stages)) + 0.5
+    axis.set_xticks(at, stages)
+    axis.set_yticks(at, stages)
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    axis.set(xlabel="task", ylabel="after stage")
     axis.set_title("What was learnt and kept: test score", loc="left")
 
 
@@ -46,42 +51,64 @@ def _edges(axis: Any, results: xr.Dataset, stages: list[str]) -> None:
     length = [update[stage == n + 1].max(initial=0) for n in range(len(stages))]
     start = np.concatenate([[0], np.cumsum(length)])
     x = start[stage - 1] + update
-    axis.plot(x, results.history_local_edges / 1e3, color=_COLOURS[0], lw=2)
-    axis.plot(x, results.history_long_range_edges / 1e3, color=_COLOURS[1], lw=2, ls="--")
-    for name, series, colour in (
-        ("local", results.history_local_edges, _COLOURS[0]), ("long-range", results.history_long_range_edges, _COLOURS[1]),
-    ):  # fmt: skip
-        if len(x):
-            axis.annotate(name, (x[-1], series.values[-1] / 1e3), (-4, 6), textcoords="offset points", ha="right", color=colour)
+    ends = []
+    for kind, (name, colour, line, _) in _KINDS.items():
+        edges = results[f"history_{kind}_edges"].values / 1e3
+        axis.plot(x, edges, color=colour, lw=2, ls=line)
+        ends.append((name, edges))
+    axis.set_ylim(0, 1.15 * max(1e-3, *(edges.max(initial=0) for _, edges in ends)))  # room for the stages' names
     for number, name in enumerate(stages):
         axis.axvline(start[number], color="0.8", lw=1, zorder=0)
-        axis.text(start[number], 1.0, f" {name}", transform=axis.get_xaxis_transform(), va="bottom", fontsize=9, color="0.4")
-    axis.set(xlabel="update", ylabel="edges (thousands)", ylim=(0, None))
-    axis.set_title("What was grown and pruned", loc="left", pad=18)
+        axis.annotate(
+            name, (start[number], 1), (4, -2), xycoords=("data", "axes fraction"), textcoords="offset points", va="top",
+            fontsize=9, color="0.3",
+        )  # fmt: skip
+    _name_lines(axis, x, ends)
+    axis.set(xlabel="update", ylabel="edges (thousands)")
+    axis.set_title("What was grown and pruned", loc="left")
 
 
 def _operations(axis: Any, results: xr.Dataset, stages: list[str]) -> None:
-    width = 0.8 / len(stages)
-    for number, name in enumerate(stages):
-        values = results.synaptic_operations.sel(stage=name).values / 1e3
-        bars = axis.bar(np.arange(len(stages)) + (number - (len(stages) - 1) / 2) * width, np.nan_to_num(values), width * 0.9,
-                        color=_COLOURS[number % len(_COLOURS)], label=f"after {name}")  # fmt: skip
-        labels = ["" if np.isnan(v) else f"{v:.0f}" for v in values]
-        axis.bar_label(bars, labels, fontsize=8, padding=1)
-    axis.set(xticks=range(len(stages)), xlabel="task", ylabel="synaptic operations\nper sample (thousands)")
-    axis.set_xticklabels(stages)
-    axis.legend(frameon=False, fontsize=9)
-    axis.set_title("What it costs", loc="left")
+    """A group of bars for each task, one for each stage since it was learnt."""
+    operations = results.synaptic_operations.values / 1e3
+    colours = matplotlib.colormaps["viridis"](np.linspace(0.15, 0.85, len(stages)))
+    for row, name in enumerate(stages):
+        task = np.flatnonzero(np.isfinite(operations[row]))
+        middle = (task + len(stages) - 1) / 2
+        bars = axis.bar(task + 0.28 * (row - middle), operations[row, task], 0.26, color=colours[row], label=name)
+        axis.bar_label(bars, fmt="{:.0f}", fontsize=9, padding=1)
+    axis.set_ylim(0, 1.3 * max(1e-3, np.nanmax(operations)))  # room for the legend
+    axis.set_xticks(range(len(stages)), stages)
+    axis.tick_params(axis="x", length=0)
+    axis.set(xlabel="task", ylabel="synaptic operations\nper sample (thousands)")
+    axis.legend(title="after stage", loc="upper left", ncols=3, frameon=False, fontsize=9, alignment="left")
+    axis.set_title("What a sample costs", loc="left")
 
 
 def _weights(axis: Any, results: xr.Dataset, stages: list[str]) -> None:
-    for number, kind in enumerate(("local", "long_range")):
-        chosen = results.where(results.edge_kind == kind, drop=True)
+    ends = []
+    for kind, (name, colour, line, marker) in _KINDS.items():
+        chosen = results.sel(edge_set=results.edge_kind == kind)
         total = (chosen.mean_abs_weight.fillna(0) * chosen.edges).sum("edge_set")
         count = chosen.edges.sum("edge_set")
         mean = (total / count.where(count > 0)).values
-        axis.plot(range(len(stages)), mean, "os"[number] + "-", color=_COLOURS[number], label=kind.replace("_", "-"))
-    axis.set(xticks=range(len(stages)), xlabel="after stage", ylabel="mean |weight| (pA)", ylim=(0, None))
-    axis.set_xticklabels(stages)
-    axis.legend(frameon=False, fontsize=9)
+        axis.plot(range(len(stages)), mean, marker=marker, color=colour, lw=2, ls=line)
+        ends.append((name, mean))
+    axis.set_ylim(0, 1.1 * max(1e-3, *(np.nan_to_num(mean).max() for _, mean in ends)))
+    axis.set_xlim(-0.3, len(stages) - 0.7)
+    _name_lines(axis, np.arange(len(stages)), ends)
+    axis.set_xticks(range(len(stages)), stages)
+    axis.set(xlabel="after stage", ylabel="mean |weight| (pA)")
     axis.set_title("How strong edges are", loc="left")
+
+
+def _name_lines(axis: Any, x: Any, lines: list[tuple[str, Any]]) -> None:
+    """Names beside the last points of lines, kept apart from each other."""
+    last = sorted((float(y[-1]), name) for name, y in lines if len(y) and np.isfinite(y[-1]))
+    apart, below = 0.06 * axis.get_ylim()[1], -np.inf
+    for y, name in last:
+        place = max(y, below + apart)
+        below = place
+        axis.annotate(
+            name, (x[-1], place), (7, 0), textcoords="offset points", va="center", color="0.2", annotation_clip=False
+        )

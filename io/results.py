@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connectome.errors import ConnectomeError
-from connectome.io.hdf5 import atomic
+from connectome.io.hdf5 import atomic, reading
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -22,12 +22,16 @@ def save_results(results: xr.Dataset, path: Path) -> None:
 
 def load_results(path: Path) -> xr.Dataset:
     """Read a dataset into memory. Raises :class:`ConnectomeError` for what is not one."""
+    from io import BytesIO
+
     import xarray as xr
 
-    try:
-        return xr.load_dataset(path, engine="h5netcdf")
-    except (OSError, ValueError, KeyError) as error:
-        raise ConnectomeError(str(path), "must be a results file (netCDF 4)", str(error)) from error
+    with reading(path):  # says what is wrong with a file that is damaged or not HDF5
+        results = xr.load_dataset(BytesIO(path.read_bytes()), engine="h5netcdf", phony_dims="sort")
+    nameless = [str(name) for name in results.dims if str(name).startswith("phony_dim")]
+    if nameless:
+        raise ConnectomeError(str(path), "must be a results file, netCDF 4", "HDF5 whose dimensions have no names")
+    return results
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -49,4 +53,4 @@ def _write(data: bytes, path: Path) -> None:
         with atomic(path) as sink:
             sink.write(data)
     except OSError as error:
-        raise ConnectomeError(str(path), "must be writable", error.strerror or error, "Free some space.") from error
+        raise ConnectomeError(str(path), "must be writable", error.strerror or error) from error

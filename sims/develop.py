@@ -147,8 +147,8 @@ class _Display:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
         columns = (
-            TextColumn("{task.description:12}"), BarColumn(bar_width=20),
-            TextColumn("{task.completed:>4.0f}/{task.total:.0f} updates"), TextColumn("{task.fields[seen]}"), TimeElapsedColumn(),
+            TextColumn("{task.description:11}"), BarColumn(bar_width=8), TextColumn("{task.completed:>4.0f}/{task.total:.0f}"),
+            TextColumn("{task.fields[seen]}"), TimeElapsedColumn(),
         )  # fmt: skip
         self._progress = Progress(*columns, console=console)
         self._lines = [
@@ -168,36 +168,42 @@ class _Display:
         line = self._lines[p.stage - 1]
         if not self._progress.tasks[p.stage - 1].started:
             self._progress.start_task(line)
-        score = "  -  " if p.score != p.score else f"{p.score:5.1%}"
-        seen = f"loss {p.loss:.3f}  validation {score}  local {p.local_edges:,}  long-range {p.long_range_edges:,}"
+        score = "-" if p.score != p.score else f"{p.score:.0%}"
+        edges = f"local {p.local_edges / 1e3:.1f}k long {p.long_range_edges / 1e3:.1f}k"
+        seen = f"loss {p.loss:.3f} score {score:>4} {edges}"
         self._progress.update(line, completed=p.update, seen=seen)
 
 
 def _report(console: Console, results: xr.Dataset, out: Path, seconds: float) -> None:
     """The table at the end, and what was written."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     stages = [str(s) for s in results.stage.values]
-    table = Table(title="Test score on each task after each stage, and the graph", title_justify="left")
-    table.add_column("after stage")
+    table = Table(
+        title="Test score on each task (columns) after each stage (rows), and the graph", title_justify="left",
+        box=SIMPLE_HEAD, pad_edge=False,
+    )  # fmt: skip
+    table.add_column("stage")
     for name in stages:
         table.add_column(name, justify="right")
-    for heading in ("local edges", "long-range", "mean |w| long-range"):
+    for heading in ("local", "long-range", "|w|"):
         table.add_column(heading, justify="right")
     local, long_range = (results.edges.where(results.edge_kind == kind, 0).sum("edge_set") for kind in ("local", "long_range"))
     weight = results.mean_abs_weight.where(results.edge_kind == "long_range")
     total = (weight * results.edges).sum("edge_set")
     for row, stage in enumerate(stages):
         scores = ["-" if v != v else f"{v:.1%}" for v in results.score.values[row]]
-        strength = f"{float(total[row] / long_range[row]):.0f} pA" if long_range[row] else "-"
+        strength = f"{float(total[row] / long_range[row]):.0f}" if long_range[row] else "-"
         table.add_row(stage, *scores, f"{int(local[row]):,}", f"{int(long_range[row]):,}", strength)
     console.print(table)
+    console.print("local, long-range: edges. |w|: mean |weight| of the long-range ones, pA.", highlight=False)
     peak = int(results.peak_local_edges[-1])
     console.print(f"Local edges: {int(local[-1]):,} of {peak:,} at their peak ({int(local[-1]) / peak:.0%}).", highlight=False)
-    for name in stages:
+    for name in stages[:-1]:
         cost = results.synaptic_operations.sel(task=name, stage=[name, stages[-1]]).values
         console.print(
-            f"Synaptic operations per {name} sample: {cost[0]:,.0f} after its stage, {cost[1]:,.0f} at the end "
+            f"Synaptic operations per {name} sample: {cost[0]:,.0f}, at the end {cost[1]:,.0f} "
             f"({cost[1] / cost[0] - 1:+.0%}).", highlight=False,
         )  # fmt: skip
     files = ", ".join(sorted(p.name for p in out.iterdir() if p.is_file()))

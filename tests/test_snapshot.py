@@ -7,7 +7,7 @@ import os
 import resource
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,12 @@ import libsonata
 import numpy as np
 import pytest
 import xarray
-from bmtk.utils import sonata as bmtk_sonata
-from bmtk.utils.sonata.config import SonataConfig
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectome import Connectome, ConnectomeError, EdgeKey, EdgeSet, NeuronParameters, Provenance, Region, RuleRecord
 from connectome.io.snapshot import FORMAT_VERSION, list_stages, load, open_snapshot, save
-from connectome.io.sonata import NEST_NAMES, population
+from tests.sonata_readers import check_bmtk, check_edges, check_libsonata, check_nodes
 from tests.strategies import connectomes
 
 ARCHIVES = Path(__file__).parent / "archives"
@@ -238,51 +236,8 @@ def test_a_broadcast_column_and_a_full_one_make_the_same_bytes(tmp_path: Path) -
 # The field's own readers.
 
 
-def check_nodes(connectome: Connectome, nodes: Callable[[str], Any]) -> None:
-    for region in connectome.regions.values():
-        found = nodes(region.name)
-        assert found.size == region.size
-        if not region.size:  # libsonata reads no attribute of nobody
-            continue
-        everyone = found.select_all()
-        position = np.stack([found.get_attribute(axis, everyone) for axis in "xyz"], axis=1)
-        np.testing.assert_array_equal(position, region.position_um)
-        kind = "virtual" if region.role == "sensor" else "point_neuron"
-        assert set(found.get_attribute("model_type", everyone)) == {kind}
-        if region.role == "sensor":
-            assert found.dynamics_attribute_names == set()
-            continue
-        assert set(found.get_attribute("model_template", everyone)) == {"nest:iaf_psc_exp"}
-        assert found.dynamics_attribute_names == set(NEST_NAMES.values())
-        for name, nest_name in NEST_NAMES.items():
-            never_fires = region.role == "effector" and nest_name == "V_th"
-            wanted = np.inf if never_fires else getattr(region.neuron, name)
-            assert set(found.get_dynamics_attribute(nest_name, everyone)) == {wanted}
-
-
-def check_edges(connectome: Connectome, edges: Callable[[str], Any]) -> None:
-    for key, wanted in connectome.edges.items():
-        found = edges(population(key))
-        assert (found.size, found.source, found.target) == (len(wanted), key.source, key.target)
-        if not len(wanted):
-            continue
-        every = found.select_all()
-        np.testing.assert_array_equal(found.source_nodes(every), wanted.source)
-        np.testing.assert_array_equal(found.target_nodes(every), wanted.target)
-        np.testing.assert_array_equal(found.get_attribute("syn_weight", every), wanted.weight)
-        np.testing.assert_array_equal(found.get_attribute("delay", every), wanted.delay)
-        for node in range(wanted.n_source):
-            np.testing.assert_array_equal(found.efferent_edges([node]).flatten(), np.flatnonzero(wanted.source == node))
-        for node in range(wanted.n_target):
-            np.testing.assert_array_equal(found.afferent_edges([node]).flatten(), np.flatnonzero(wanted.target == node))
-
-
 def test_libsonata_reads_everything(saved: Path) -> None:
-    nodes, edges = libsonata.NodeStorage(str(saved)), libsonata.EdgeStorage(str(saved))
-    assert nodes.population_names == set(example().regions)
-    assert edges.population_names == {population(key) for key in example().edges}
-    check_nodes(example(), nodes.open_population)
-    check_edges(example(), edges.open_population)
+    check_libsonata(example(), saved)
 
 
 def test_libsonata_reads_the_circuit(saved: Path) -> None:
@@ -298,42 +253,8 @@ def test_libsonata_reads_the_circuit(saved: Path) -> None:
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 @pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWarning")  # bmtk's use of pandas
 def test_bmtk_reads_the_circuit(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(saved.with_suffix(".sonata"))  # bmtk takes "." in the manifest to be where it runs
-    config = SonataConfig.from_json("circuit_config.json")
-    (nodes,), (edges,) = config.nodes, config.edges
-    assert nodes["nodes_file"] == edges["edges_file"]
-    circuit = bmtk_sonata.File(nodes["nodes_file"], [nodes["node_types_file"], edges["edge_types_file"]])
-    try:
-        wanted = example()
-        assert circuit.version == "0.1"
-        assert set(circuit.nodes.population_names) == set(wanted.regions)
-        for number, region in enumerate(wanted.regions.values()):
-            found = circuit.nodes[region.name]
-            assert len(found) == region.size
-            np.testing.assert_array_equal(found.node_ids, np.arange(region.size))
-            assert set(found.type_ids) <= {100 + number}
-            for node in found[0 : min(region.size, 2) : 1]:  # bmtk wants all three
-                x, y, z = region.position_um[node.node_id]
-                assert (node["x"], node["y"], node["z"]) == (x, y, z)
-                assert node.node_type_properties["pop_name"] == region.name
-                template = node.node_type_properties["model_template"]
-                assert template == (None if region.role == "sensor" else "nest:iaf_psc_exp")
-        for key, edges_ in wanted.edges.items():
-            rows = list(zip(edges_.source, edges_.target, edges_.weight, edges_.delay, strict=True))
-            found = circuit.edges[population(key)]
-            assert (len(found), found.source_population, found.target_population) == (len(rows), key.source, key.target)
-            assert [bmtk_row(e) for e in found] == rows
-            for node in range(edges_.n_source):
-                assert [bmtk_row(e) for e in found.get_source(node)] == [r for r in rows if r[0] == node]
-            for node in range(edges_.n_target):
-                assert [bmtk_row(e) for e in found.get_target(node)] == [r for r in rows if r[1] == node]
-    finally:
-        for handle in circuit._h5_file_handles:  # bmtk closes nothing
-            handle.close()
-
-
-def bmtk_row(edge: Any) -> tuple[Any, ...]:
-    return edge.source_node_id, edge.target_node_id, edge["syn_weight"], edge["delay"]
+    monkeypatch.chdir(saved.with_suffix(".sonata"))
+    check_bmtk(example())
 
 
 # Lazy: what is read is only what is asked for.
