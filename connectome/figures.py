@@ -54,8 +54,9 @@ def _edges(axis: Any, results: xr.Dataset, stages: list[str]) -> None:
     ends = []
     for kind, (name, colour, line, _) in _KINDS.items():
         edges = results[f"history_{kind}_edges"].values / 1e3
-        axis.plot(x, edges, color=colour, lw=2, ls=line)
-        ends.append((name, edges))
+        if kind == "local" or edges.any():
+            axis.plot(x, edges, color=colour, lw=2, ls=line)
+            ends.append((name, edges))
     axis.set_ylim(0, 1.15 * max(1e-3, *(edges.max(initial=0) for _, edges in ends)))  # room for the stages' names
     for number, name in enumerate(stages):
         axis.axvline(start[number], color="0.8", lw=1, zorder=0)
@@ -78,6 +79,7 @@ def _operations(axis: Any, results: xr.Dataset, stages: list[str]) -> None:
         bars = axis.bar(task + 0.28 * (row - middle), operations[row, task], 0.26, color=colours[row], label=name)
         axis.bar_label(bars, fmt="{:.0f}", fontsize=9, padding=1)
     axis.set_ylim(0, 1.3 * max(1e-3, np.nanmax(operations)))  # room for the legend
+    axis.set_xlim(-0.6, len(stages) - 0.4)
     axis.set_xticks(range(len(stages)), stages)
     axis.tick_params(axis="x", length=0)
     axis.set(xlabel="task", ylabel="synaptic operations\nper sample (thousands)")

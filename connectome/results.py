@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from connectome.development import Progress, StageOutcome
-from connectome.graph import RuleRecord
+from connectome.graph import EdgeSet, RuleRecord
 
 __all__ = ["tabulate"]
 
@@ -31,6 +31,9 @@ def tabulate(outcomes: Sequence[StageOutcome], history: Sequence[Progress], attr
         rows = [getattr(o, source) for o in outcomes]
         return np.array([[getattr(row[t], attribute) if t in row else math.nan for t in stages] for row in rows])
 
+    def whole(numbers: object) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+        return np.array(numbers, np.int64)  # also when there are none
+
     edges = [[o.connectome.edges.get(key) for key in keys] for o in outcomes]
     records: list[RuleRecord] = list(outcomes[-1].connectome.provenance.rule_log) if outcomes else []
     counts = np.zeros((len(stages), len(rules), len(_CHANGES)), np.int64)
@@ -40,33 +43,39 @@ def tabulate(outcomes: Sequence[StageOutcome], history: Sequence[Progress], attr
     for row, o in enumerate(outcomes):
         for k in o.links:
             probability[row, links.index((k.source, k.target))] = k.probability
-    by_task = ("stage", "task")
+    by_task, by_set = ("stage", "task"), ("stage", "edge_set")
     per_sample = {"units": "1 / sample"}
     return xr.Dataset(
         {
             "score": (by_task, matrix("value"), {"long_name": "test score: the matrix R", "units": "1"}),
-            "score_held": (by_task, matrix("held"), {"long_name": "test score of being done when time was up", "units": "1"}),
+            "score_held": (
+                by_task, matrix("held"), {"long_name": "test score of being done when time was up", "units": "1"},
+            ),
             "score_all_recruited": (
                 by_task, matrix("value", "scores_all_recruited"),
-                {"long_name": "test score while every region is active, whether the task needs it or not", "units": "1"},
+                {"long_name": "test score while every region is active, needed or not", "units": "1"},
             ),
-            "synaptic_operations": (by_task, matrix("operations"), {"long_name": "spikes x edges delivered over", **per_sample}),
+            "synaptic_operations": (
+                by_task, matrix("operations"), {"long_name": "spikes x edges delivered over", **per_sample},
+            ),
             "spikes": (by_task, matrix("spikes"), {"long_name": "spikes, sensors' included", **per_sample}),
-            "edges": (("stage", "edge_set"), [[0 if e is None else len(e) for e in row] for row in edges], {"units": "1"}),
-            "mean_abs_weight": (
-                ("stage", "edge_set"),
-                [[float(np.abs(e.weight).mean()) if e is not None and len(e) else math.nan for e in row] for row in edges],
-                {"units": "pA"},
+            "edges": (by_set, whole([[0 if e is None else len(e) for e in row] for row in edges]), {"units": "1"}),
+            "mean_abs_weight": (by_set, [[_mean_abs_weight(e) for e in row] for row in edges], {"units": "pA"}),
+            "peak_local_edges": (
+                "stage", whole([o.peak_local_edges for o in outcomes]), {"long_name": "so far", "units": "1"},
             ),
-            "peak_local_edges": ("stage", [o.peak_local_edges for o in outcomes], {"units": "1", "long_name": "so far"}),
-            "rule_count": (("stage", "rule", "change"), counts, {"units": "edges", "long_name": "changes, summed over epochs"}),
+            "rule_count": (
+                ("stage", "rule", "change"), counts, {"units": "edges", "long_name": "changes, summed over epochs"},
+            ),
             "link_probability": (("stage", "link"), probability, {"units": "1"}),
-            "history_stage": ("epoch", [p.stage for p in history], {"units": "1"}),
-            "history_update": ("epoch", [p.update for p in history], {"units": "1", "long_name": "within the stage"}),
+            "history_stage": ("epoch", whole([p.stage for p in history]), {"units": "1"}),
+            "history_update": (
+                "epoch", whole([p.update for p in history]), {"long_name": "within the stage", "units": "1"},
+            ),
             "history_loss": ("epoch", [p.loss for p in history], {"units": "1"}),
             "history_validation_score": ("epoch", [p.score for p in history], {"units": "1"}),
-            "history_local_edges": ("epoch", [p.local_edges for p in history], {"units": "1"}),
-            "history_long_range_edges": ("epoch", [p.long_range_edges for p in history], {"units": "1"}),
+            "history_local_edges": ("epoch", whole([p.local_edges for p in history]), {"units": "1"}),
+            "history_long_range_edges": ("epoch", whole([p.long_range_edges for p in history]), {"units": "1"}),
         },
         coords={
             "stage": stages, "task": stages, "edge_set": [str(k) for k in keys],
@@ -75,3 +84,7 @@ def tabulate(outcomes: Sequence[StageOutcome], history: Sequence[Progress], attr
         },
         attrs=attrs,
     )  # fmt: skip
+
+
+def _mean_abs_weight(edges: EdgeSet | None) -> float:
+    return float(np.abs(edges.weight).mean()) if edges is not None and len(edges) else math.nan

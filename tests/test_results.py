@@ -286,7 +286,7 @@ def test_the_picture_is_drawn_without_a_warning(results: xr.Dataset, tmp_path: P
 
 def texts(figure: Figure) -> list[tuple[str, Bbox]]:
     """Every text that is drawn, with its box in pixels."""
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     beyond: set[Any] = set()  # the labels of ticks that are out of view
     for axes in figure.axes:
