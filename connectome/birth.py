@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from connectome.graph import Connectome, EdgeSet, NeuronParameters, Region
+from connectome.graph import Connectome, EdgeSet, NeuronParameters, Region, Role
 from connectome.parameters import Parameters, bounded
 from connectome.rules import Link
 from connectome.wiring import Bernoulli, ByDistance, Conduction, Normal, dale_signs, positions_in_sphere, wire
@@ -80,16 +80,17 @@ def birth(
     connectome: Connectome | None, task: Task, anatomy: Anatomy, stage: int, links: tuple[Link, ...],
     rng: np.random.Generator,
 ) -> Connectome:  # fmt: skip
-    """The connectome with the task's region, its body parts, its local edges, over-produced, and its first long-range ones."""
+    """The connectome with the task's region, its body parts, its local edges, over-produced, and its first long-range
+    ones."""
     a = anatomy
     base = Connectome.of([], dt_ms=DT_MS) if connectome is None else connectome
     unit = weight_to_threshold_pa(NEURON)
     number = sum(r.role == "neuron" for r in base.regions.values())
     centre = np.array([_SPACING_UM * number, 0.0, 0.0])
 
-    def border(name: str, size: int, role: str, offset: float) -> Region:
+    def border(name: str, size: int, role: Role, offset: float) -> Region:
         position = positions_in_sphere(size, _RADIUS_UM, rng) + centre + [0.0, 0.0, offset]
-        return Region(name, size, role, NEURON, position, birth_stage=stage)  # type: ignore[arg-type]
+        return Region(name, size, role, NEURON, position, birth_stage=stage)
 
     sensors = [border(n, size, "sensor", -_SPACING_UM / 2) for n, size in task.sensors.items()]
     effectors = [border(n, size, "effector", _SPACING_UM / 2) for n, size in task.effectors.items()]
@@ -106,7 +107,9 @@ def birth(
             rule, extra = ByDistance(a.local_length_um, density=density), a.over_production
             scale /= math.sqrt(extra)
         signed = source.sign.any()
-        weight = Normal(0.0, scale, low=0.0) if signed else Normal(scale / math.sqrt(max(density * source.size, 1.0)), scale)
+        weight = (
+            Normal(0.0, scale, low=0.0) if signed else Normal(scale / math.sqrt(max(density * source.size, 1.0)), scale)
+        )
         return wire(
             source, target, rule, weight_pa=weight, g=a.inhibitory_gain, delay_ms=Conduction(a.velocity_mm_per_ms),
             dt_ms=DT_MS, birth_stage=stage, over_production=extra, rng=rng,

@@ -1,8 +1,8 @@
 """Development: regions mature one after the other, each with its task, under rules that grow and prune edges.
 
 A stage makes its region (birth), trains it with every weight plastic, and lets the rules edit the graph once an epoch.
-There is no replay (a stage sees its own task alone), no regularisation term (the loss is the task's) and no frozen weight:
-what has matured stays plastic, at a stated fraction of a new region's rate.
+There is no replay (a stage sees its own task alone), no regularisation term (the loss is the task's) and no frozen
+weight: what has matured stays plastic, at a stated fraction of a new region's rate.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ Act = Callable[[Mapping[str, Tensor]], Activity]
 class Score(NamedTuple):
     """How well a task is done.
 
-    value : in 0 .. 1; operations, spikes : synaptic operations and spikes per sample; held : the stricter score of tasks
-    that go on for a while, whether it was done when time was up (otherwise the same as ``value``).
+    value : in 0 .. 1; operations, spikes : synaptic operations and spikes per sample; held : the stricter score of
+    tasks that go on for a while, whether it was done when time was up (otherwise the same as ``value``).
     """
 
     value: float
@@ -50,15 +50,30 @@ class Task(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The region's."""
+        ...
+
     @property
-    def requires(self) -> tuple[str, ...]: ...
+    def requires(self) -> tuple[str, ...]:
+        """Regions that must have matured."""
+        ...
+
     @property
-    def sensors(self) -> Mapping[str, int]: ...
+    def sensors(self) -> Mapping[str, int]:
+        """Name to size."""
+        ...
+
     @property
-    def effectors(self) -> Mapping[str, int]: ...
+    def effectors(self) -> Mapping[str, int]:
+        """Name to size."""
+        ...
+
     @property
-    def recruits(self) -> tuple[str, ...]: ...
+    def recruits(self) -> tuple[str, ...]:
+        """Who takes part."""
+        ...
+
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Mapping[str, Tensor], Any]:
         """Training input, sensor -> (size, T, N) spikes, and what :meth:`loss` wants to know of it."""
         ...
@@ -151,7 +166,12 @@ def develop(
         connectome = birth(connectome, stage.task, anatomy, number, links, rng)
         links = tuple(k._replace(sampled=len(connectome.edges[k.key])) for k in links)
         provenance = replace(
-            connectome.provenance, seed=seed, stage=number, stage_name=stage.task.name, parents=parent, versions=_versions()
+            connectome.provenance,
+            seed=seed,
+            stage=number,
+            stage_name=stage.task.name,
+            parents=parent,
+            versions=_versions(),
         )
         connectome = replace(connectome, provenance=provenance)
         if number == 1:
@@ -285,8 +305,8 @@ class _Training:
         self.seen += 1
 
     def _edit(self, epoch: int, update: int) -> None:
-        """Let the rules act on what the epoch showed. Evidence and Adam's moments are edge state meanwhile, so that each
-        stays with its edge."""
+        """Let the rules act on what the epoch showed. Evidence and Adam's moments are edge state meanwhile, so that
+        each stays with its edge."""
         state = {}
         for key, weight in self.network.weight.items():
             moments = self.optimizer.state[weight]
@@ -305,7 +325,10 @@ class _Training:
         self.connectome = connectome
         self._load(update)
         temporary = {"evidence", *_MOMENTS.values()}
-        edges = [replace(e, state={k: v for k, v in e.state.items() if k not in temporary}) for e in connectome.edges.values()]
+        edges = [
+            replace(e, state={k: v for k, v in e.state.items() if k not in temporary})
+            for e in connectome.edges.values()
+        ]
         self.connectome = replace(connectome, edges={e.key: e for e in edges})
 
 

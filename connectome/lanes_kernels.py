@@ -7,17 +7,19 @@ by itself, and a sum over lanes has one fixed tree, so results do not depend on 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from llvmlite import ir
+from numba import extending
 from numba.core import types
 from numba.core.datamodel import models
-from numba.extending import intrinsic, register_model
 
 __all__ = ["LANES", "LanesType", "add_scaled", "lanes_total", "load_lanes", "mask_lanes", "no_lanes", "store_lanes"]
 
 #: Samples in a tile: one bit each in a uint32 mask.
 LANES = 32
+intrinsic = cast(Callable[[Callable[..., Any]], Any], extending.intrinsic)
 
 
 class LanesType(types.Type):
@@ -32,7 +34,7 @@ def _vector(dtype: Any) -> Any:
     return ir.VectorType(ir.FloatType() if dtype.bitwidth == 32 else ir.DoubleType(), LANES)
 
 
-@register_model(LanesType)
+@extending.register_model(LanesType)
 class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]  # numba has no annotations
     def __init__(self, manager: Any, lanes: LanesType) -> None:
         super().__init__(manager, lanes, _vector(lanes.dtype))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from connectome.errors import ConnectomeError
 from connectome.flat import FlatNetwork, flatten
 from connectome.graph import Connectome, EdgeKey
-from connectome.learning_kernels import HELD, LANES, TileNetwork, backward_tile, forward_tile
+from connectome.learning_kernels import LANES, TileNetwork, backward_tile, forward_tile
 
 __all__ = ["Activity", "Engine", "SpikingNetwork"]
 
@@ -42,10 +42,10 @@ class Activity(NamedTuple):
 class SpikingNetwork(nn.Module):
     """A connectome, or the regions of it that a task recruits, ready to be trained by any torch optimiser.
 
-    Weights are one parameter vector per edge set, (E,) pA, in the edge set's order: ``weight[key]``. The forward pass is
-    the propagator's (the same spikes as :func:`connectome.simulate.run`); the backward pass is the exact
-    surrogate-gradient backpropagation through time, ``ds/du = max(0, 1 - |u - theta| / width) / width``, where the reset
-    and the refractory hold carry no gradient (Zenke & Vogels 2021).
+    Weights are one parameter vector per edge set, (E,) pA, in the edge set's order: ``weight[key]``. The forward pass
+    is the propagator's (the same spikes as :func:`connectome.simulate.run`); the backward pass is the exact
+    surrogate-gradient backpropagation through time, ``ds/du = max(0, 1 - |u - theta| / width) / width``, where the
+    reset and the refractory hold carry no gradient (Zenke & Vogels 2021).
 
     Parameters
     ----------
@@ -97,7 +97,8 @@ class SpikingNetwork(nn.Module):
         if self.engine == "torch":
             u, spikes_out = self._message_passing(raster, batch, record)
         else:
-            u, spikes_out = _Propagate.apply(self, raster, tuple(record), batch, *self._sets)
+            propagate = cast(Callable[..., tuple[Tensor, Tensor]], _Propagate.apply)
+            u, spikes_out = propagate(self, raster, tuple(record), batch, *self._sets)
         fired = np.bitwise_count(raster).sum(axis=(0, 1), dtype=np.int64)
         potential, at = {}, 0
         for name, span in self.effectors.items():
@@ -119,9 +120,7 @@ class SpikingNetwork(nn.Module):
             edges[key] = replace(edges[key], weight=weight.detach().cpu().numpy())
         return replace(self.connectome, edges=edges)
 
-    def _message_passing(
-        self, raster: NDArray[np.uint32], batch: int, record: Sequence[str]
-    ) -> tuple[Tensor, Tensor]:
+    def _message_passing(self, raster: NDArray[np.uint32], batch: int, record: Sequence[str]) -> tuple[Tensor, Tensor]:
         """The torch engine: what ``_Propagate`` gives, and the raster filled in."""
         from connectome.torch_engine import propagate, triangle
 
@@ -176,7 +175,9 @@ class _Propagate(torch.autograd.Function):
         _over_tiles(run, tiles, network.threads)
         ctx.network, ctx.net, ctx.record, ctx.raster, ctx.u, ctx.csr_weight = network, net, record, raster, u, weight
         rows = [flat.span[name] for name in record]
-        spikes = np.concatenate([_unpack(raster[:, :, s], batch, real) for s in rows] or [np.empty((batch, steps, 0), real)], -1)
+        spikes = np.concatenate(
+            [_unpack(raster[:, :, s], batch, real) for s in rows] or [np.empty((batch, steps, 0), real)], -1
+        )
         return torch.from_numpy(_to_samples(u[:, :, network._read], batch)), torch.from_numpy(spikes)
 
     @staticmethod

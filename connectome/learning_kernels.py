@@ -5,8 +5,8 @@ that several samples share streams its row once. Spikes of a tile are one bit ma
 touch each other: they run on any number of threads with the same result.
 
 Buffers of one tile: membrane potentials (T, N, LANES), arrivals (C, D + 1, N, LANES) and adjoints of currents
-(C, N, T + D + 1, LANES), with D the longest delay in steps and C = 1 synaptic channel, or 2 where excitatory and inhibitory
-time constants differ.
+(C, N, T + D + 1, LANES), with D the longest delay in steps and C = 1 synaptic channel, or 2 where excitatory and
+inhibitory time constants differ.
 """
 
 from __future__ import annotations
@@ -18,7 +18,13 @@ from numpy.typing import NDArray
 
 from connectome.jit import kernel
 from connectome.lanes_kernels import (
-    LANES, add_scaled, lanes_total, load_lanes, mask_lanes, no_lanes, store_lanes,
+    LANES,
+    add_scaled,
+    lanes_total,
+    load_lanes,
+    mask_lanes,
+    no_lanes,
+    store_lanes,
 )  # fmt: skip
 
 __all__ = ["HELD", "LANES", "TileNetwork", "backward_tile", "forward_tile"]
@@ -56,7 +62,8 @@ def forward_tile(net: TileNetwork, weight: Array, v: Array, valid: np.uint32, ma
     """Run T steps of one tile from rest.
 
     weight (E,); v (N, LANES) initial potential, overwritten; valid: the lanes that hold a sample; mask (T, N) uint32:
-    sensors' spikes are read, the others' are written; u (T, N, LANES) mV above rest before reset: written (not for sensors).
+    sensors' spikes are read, the others' are written; u (T, N, LANES) mV above rest before reset: written (not for
+    sensors).
     """
     steps, n = np.uint64(u.shape[0]), np.uint64(u.shape[1])
     channels = np.uint64(net.p21.shape[0])
@@ -105,9 +112,9 @@ def forward_tile(net: TileNetwork, weight: Array, v: Array, valid: np.uint32, ma
                 continue
             on = mask_lanes(arrival, bits)
             for j in range(net.indptr[i], net.indptr[i + _U1]):
-                c = np.uint64(net.channel[j]) if channels > _U1 else _U0
+                side = np.uint64(net.channel[j]) if channels > _U1 else _U0
                 when = _wrap(slot + np.uint64(net.delay[j]), slots)
-                at = ((c * slots + when) * n + np.uint64(net.target[j])) * _W
+                at = ((side * slots + when) * n + np.uint64(net.target[j])) * _W
                 store_lanes(arrival, at, add_scaled(load_lanes(arrival, at), weight[j], on))
 
 
@@ -117,12 +124,13 @@ def backward_tile(
 ) -> None:
     """Adjoint of :func:`forward_tile`; the reset and the refractory hold are constants of it.
 
-    grad_u (T, N_read, LANES), grad_spike (T, N, LANES) or empty: what the loss sends back; grad_weight (E,): added to. The surrogate is ``ds/du = max(0, 1 - |u - theta| / width) / width``.
+    grad_u (T, N_read, LANES), grad_spike (T, N, LANES) or empty: what the loss sends back; grad_weight (E,): added to.
+    The surrogate is ``ds/du = max(0, 1 - |u - theta| / width) / width``.
     """
     steps, n = np.uint64(u.shape[0]), np.uint64(u.shape[1])
     channels = np.uint64(net.p21.shape[0])
-    # Adjoints of the currents at every step, and zeros for what arrives after the last. An odd number of lines per neuron
-    # spreads one step of all neurons over the cache's sets.
+    # Adjoints of the currents at every step, and zeros for what arrives after the last. An odd number of lines per
+    # neuron spreads one step of all neurons over the cache's sets.
     line = (steps + _slots(net.delay)) | _U1
     adjoint = np.zeros(channels * n * line * _W, u.dtype)
     g = np.zeros((n, LANES), u.dtype)  # of u, one step later
@@ -166,8 +174,8 @@ def backward_tile(
                 if top > zero:
                     total = no_lanes(adjoint)
                     for j in range(net.indptr[i], net.indptr[i + _U1]):
-                        c = np.uint64(net.channel[j]) if channels > _U1 else _U0
-                        at = ((c * n + np.uint64(net.target[j])) * line + t + np.uint64(net.delay[j])) * _W
+                        side = np.uint64(net.channel[j]) if channels > _U1 else _U0
+                        at = ((side * n + np.uint64(net.target[j])) * line + t + np.uint64(net.delay[j])) * _W
                         total = add_scaled(total, weight[j], load_lanes(adjoint, at))
                     store_lanes(back, _U0, total)
                     if grad_spike.size:
@@ -199,8 +207,8 @@ def _weight_gradient(net: TileNetwork, mask: Array, adjoint: Array, line: np.uin
         if count == 0:
             continue
         for j in range(net.indptr[i], net.indptr[i + _U1]):
-            c = np.uint64(net.channel[j]) if channels > _U1 else _U0
-            first = (c * n + np.uint64(net.target[j])) * line + np.uint64(net.delay[j])
+            side = np.uint64(net.channel[j]) if channels > _U1 else _U0
+            first = (side * n + np.uint64(net.target[j])) * line + np.uint64(net.delay[j])
             total = no_lanes(adjoint)
             for a in range(count):
                 arrived = load_lanes(adjoint, (first + active[a]) * _W)

@@ -1,9 +1,9 @@
 """Developmental rules: pure functions from a connectome and what was seen of it to an edit.
 
 A rule is any callable ``rule(connectome, evidence, rng) -> EdgeDelta``; those here are frozen dataclasses whose fields
-are their parameters. A package adds its own through the entry point group ``connectome.rules``. The survival law and the
-evolving link probabilities follow METHOD's public sources (Han et al., arXiv 2504.05621, and the same group's DPAP;
-Zheng et al. 2019, MdeNAS); how they are put together here is our own instantiation, not the paper's.
+are their parameters. A package adds its own through the entry point group ``connectome.rules``. The survival law and
+the evolving link probabilities follow METHOD's public sources (Han et al., arXiv 2504.05621, and the same group's
+DPAP; Zheng et al. 2019, MdeNAS); how they are put together here is our own instantiation, not the paper's.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ Array = NDArray[Any]
 
 
 class Sample(NamedTuple):
-    """One update's view of an edge set, (E,) each: the weight (pA), the loss's gradient for it, and the spikes per step of
-    the source and the target neuron, with the target's running mean."""
+    """One update's view of an edge set, (E,) each: the weight (pA), the loss's gradient for it, and the spikes per
+    step of the source and the target neuron, with the target's running mean."""
 
     weight: Array
     gradient: Array
@@ -54,8 +54,8 @@ IMPORTANCE: Final[Mapping[str, Callable[[Sample], Array]]] = MappingProxyType(
 class Link(NamedTuple):
     """A directed pair of regions that long-range edges may join, with the fate of those already grown.
 
-    probability : of being chosen for the next edges; sampled : edges grown so far; outcome : mean importance of its edges
-    in the last epoch.
+    probability : of being chosen for the next edges; sampled : edges grown so far; outcome : mean importance of its
+    edges in the last epoch.
     """
 
     source: str
@@ -83,8 +83,8 @@ class Evidence:
     born : local edge set -> edges at its region's birth
     links : the long-range links of the new region
 
-    The mean importance of each edge over the epoch is the state ``"evidence"`` of its edge set, so that it stays with its
-    edge whatever earlier rules add or remove; edge sets that the task did not recruit lack it.
+    The mean importance of each edge over the epoch is the state ``"evidence"`` of its edge set, so that it stays with
+    its edge whatever earlier rules add or remove; edge sets that the task did not recruit lack it.
     """
 
     stage: int
@@ -96,9 +96,13 @@ class Evidence:
     born: Mapping[EdgeKey, int] = field(default_factory=dict)
     links: tuple[Link, ...] = ()
 
-    def record(self, rule: str, key: EdgeKey, **counts: int) -> RuleRecord:
+    def record(
+        self, rule: str, key: EdgeKey, *, added: int = 0, inhibited: int = 0, restored: int = 0, removed: int = 0,
+        strengthened: int = 0,
+    ) -> RuleRecord:  # fmt: skip
         """A line of the rule log."""
-        return RuleRecord(self.stage, self.step, rule, *key, **counts)
+        counts = (added, inhibited, restored, removed, strengthened)
+        return RuleRecord(self.stage, self.step, rule, *key, *counts)
 
 
 class Rule(Protocol):
@@ -147,8 +151,10 @@ class LinkEvolution(Parameters):
             for link, e in zip(links, sets, strict=True)
         ]
         p = evolve_probabilities(
-            np.array([link.probability for link in links]), np.array([link.sampled for link in links]),
-            np.array(outcome), self.gamma
+            np.array([link.probability for link in links]),
+            np.array([link.sampled for link in links]),
+            np.array(outcome),
+            self.gamma,
         )
         return tuple(
             link._replace(probability=float(q), outcome=float(o)) for link, q, o in zip(links, p, outcome, strict=True)
@@ -163,7 +169,8 @@ class LongRangeGrowth(Parameters):
     ----------
     edges : how many to grow in one epoch
     last_epoch : growth ends after this epoch
-    amplitude_pa : mean magnitude of a new weight; it has its source neuron's sign, or a random one where both are allowed
+    amplitude_pa : mean magnitude of a new weight; it has its source neuron's sign, or a random one where both are
+    allowed
     delay_ms : of the new edges
     """
 
@@ -173,6 +180,7 @@ class LongRangeGrowth(Parameters):
     delay_ms: float = bounded(1.0, 0)
 
     def __call__(self, connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
+        """The edit."""
         if not evidence.links or self.edges == 0 or evidence.epoch > self.last_epoch:
             return EdgeDelta()
         share = rng.multinomial(self.edges, [link.probability for link in evidence.links])
@@ -181,9 +189,7 @@ class LongRangeGrowth(Parameters):
             for link, n in zip(evidence.links, share, strict=True)
         ]
         grown = [e for e in grown if len(e)]
-        return EdgeDelta(
-            add=tuple(grown), records=tuple(evidence.record("growth", e.key, added=len(e)) for e in grown)
-        )
+        return EdgeDelta(add=tuple(grown), records=tuple(evidence.record("growth", e.key, added=len(e)) for e in grown))
 
 
 def new_edges(
@@ -212,7 +218,7 @@ def new_edges(
 def signed(source: Region, neuron: Array, magnitude: Array, rng: np.random.Generator) -> Array:
     """Magnitudes with their source neurons' signs, random ones where both are allowed."""
     sign = source.sign[neuron]
-    return magnitude * np.where(sign == 0, rng.choice((-1, 1), neuron.size), sign)
+    return np.asarray(magnitude * np.where(sign == 0, rng.choice((-1, 1), neuron.size), sign))
 
 
 @dataclass(frozen=True)
@@ -223,6 +229,7 @@ class Strengthening(Parameters):
     limit_pa: float = bounded(1700.0, 0)
 
     def __call__(self, connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
+        """The edit."""
         weights, records = {}, []
         for key, edges in connectome.edges.items():
             if key.kind != "long_range" or "evidence" not in edges.state or not self.rate:
@@ -239,12 +246,14 @@ class FeedbackPruning(Parameters):
     """Inhibit, and then prune, local edges by the survival law.
 
     Each local edge keeps a survival value R, ``initial`` at birth. An epoch in which its region took part adds
-    ``delta = 2 norm(importance) - rho`` (``+ bonus`` where positive): ``R <- 0.999 R + delta exp(-floor((epoch - 1) / tau))``, with
-    epochs counted in each stage, so that what an edge did for its own region's task and what a higher region sends back to
-    it later both count. In a region that is up for pruning, edges with R < 0 are inhibited, the lowest first and no more
-    than could go: each epoch a weight loses the fraction ``inhibition`` of what is left of it, down to ``floor`` of the whole.
-    An edge that is no longer among them gets as much back, until it is whole. One that was inhibited to the floor and still is
-    among them is pruned, while its region keeps at least the fraction ``keep`` of the local edges that it was born with.
+    ``delta = 2 norm(importance) - rho`` (``+ bonus`` where positive):
+    ``R <- 0.999 R + delta exp(-floor((epoch - 1) / tau))``. Epochs are counted in each stage, so that what an edge did
+    for its own region's task and what a higher region sends back to it later both count.
+
+    In a region that is up for pruning, edges with R < 0 are inhibited, the lowest first and no more than could go: each
+    epoch a weight loses the fraction ``inhibition`` of what is left of it, down to ``floor`` of the whole. An edge that
+    is no longer among them gets as much back, until it is whole. One that was inhibited to the floor and still is among
+    them is pruned, while its region keeps at least the fraction ``keep`` of the local edges that it was born with.
 
     State of an edge: ``survival``, R; ``inhibition``, the fraction of its weight that is held back.
     """
@@ -306,13 +315,15 @@ _ABOVE: Final = 1 + 1e-5
 
 @dataclass(frozen=True)
 class Homeostasis(Parameters):
-    """Matured neurons that fire above ``target`` spikes per step lose excitation: their incoming positive weights shrink by
-    ``rate`` times the relative excess, ``rate`` at most (after synaptic scaling, Turrigiano 2008, in one direction)."""
+    """Matured neurons that fire above ``target`` spikes per step lose excitation: their incoming positive weights
+    shrink by ``rate`` times the relative excess, ``rate`` at most (after synaptic scaling, Turrigiano 2008, in one
+    direction)."""
 
     target: float = bounded(0.06, 1e-6)
     rate: float = bounded(0.004, 0, 0.5)
 
     def __call__(self, connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
+        """The edit."""
         weights, records = {}, []
         for key, edges in connectome.edges.items():
             if key.target == evidence.region or key.target not in evidence.rate or not self.rate:

@@ -10,8 +10,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 __all__ = [
-    "LIMITS", "MAX_MOVE", "MOVES", "TOLERANCE", "ReachArm", "forward_kinematics", "inverse_kinematics", "random_posture",
-    "teacher",
+    "LIMITS", "MAX_MOVE", "MOVES", "TOLERANCE", "ReachArm", "forward_kinematics", "inverse_kinematics",
+    "random_posture", "teacher",
 ]  # fmt: skip
 
 Array = NDArray[np.float64]
@@ -62,8 +62,6 @@ class ReachArm(gymnasium.Env[Array, Array]):
     ----------
     goal : (2,) where every trial's goal is; default: a random reachable place for each trial
     """
-
-    metadata: dict[str, Any] = {"render_modes": []}
 
     def __init__(self, goal: Array | None = None) -> None:
         self.observation_space = spaces.Box(

@@ -1,7 +1,8 @@
-"""The tasks that regions learn: perception (name a digit), motor (reach a goal), interaction (reach where a digit says).
+"""The tasks that regions learn: perception (name a digit), motor (reach a goal), interaction (reach where a digit
+says).
 
-A task declares the sensors and effectors that its region is wired to, and which regions it recruits. Add one of your own
-through the entry point group ``connectome.tasks``: a callable that takes :class:`Images` and gives a task.
+A task declares the sensors and effectors that its region is wired to, and which regions it recruits. Add one of your
+own through the entry point group ``connectome.tasks``: a callable that takes :class:`Images` and gives a task.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import gymnasium
@@ -18,10 +20,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from connectome.datasets.arm import (
-    LIMITS, MAX_MOVE, MOVES, ReachArm, forward_kinematics, inverse_kinematics, random_posture, teacher,
+    LIMITS,
+    MAX_MOVE,
+    MOVES,
+    ReachArm,
+    forward_kinematics,
+    inverse_kinematics,
+    random_posture,
+    teacher,
 )  # fmt: skip
 from connectome.datasets.encoding import population_code, rate_code
-from connectome.datasets.images import Images, Split
+from connectome.datasets.images import Images
 from connectome.development import Act, Score, Task
 from connectome.learning import Activity
 
@@ -41,9 +50,7 @@ UNITS: Final = 12
 #: Readouts are in units of the distance from rest to threshold, mV.
 _UNIT_MV: Final = 15.0
 #: Where each digit, 0 .. 9, sends the hand: (10, 2), spread over what the arm can reach.
-PLACES: Final = forward_kinematics(
-    np.stack(np.meshgrid(np.linspace(-1.2, 1.2, 5), (0.7, 1.8)), -1).reshape(10, 2)
-)
+PLACES: Final = forward_kinematics(np.stack(np.meshgrid(np.linspace(-1.2, 1.2, 5), (0.7, 1.8)), -1).reshape(10, 2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +79,7 @@ class Perception:
         """Cross-entropy of the effectors' mean potentials."""
         return torch.nn.functional.cross_entropy(4 * _readout(activity, "digit"), target)
 
-    def score(self, act: Act, split: Split, trials: int, rng: np.random.Generator) -> Score:
+    def score(self, act: Act, split: str, trials: int, rng: np.random.Generator) -> Score:
         """The fraction recognised of ``trials`` images of a split, of all if there are no more."""
         label = self.images.label[split]
         pick = np.arange(len(label)) if trials >= len(label) else rng.permutation(len(label))[:trials]
@@ -96,10 +103,12 @@ class _Reaching:
         joint = np.clip(joint, LIMITS[:, 0], LIMITS[:, 1])
         return joint, torch.from_numpy((teacher(joint, goal) / MAX_MOVE).astype(np.float32))
 
-    def _reach(self, act: Act, goals: list[Array | None], sense: Callable[[Array], Mapping[str, Tensor]], seed: int) -> Score:
-        """One trial for each goal (None: random). The score is how often the hand came to its goal, ``held`` how often it
-        was there when the trial ended."""
-        arms = gymnasium.vector.SyncVectorEnv([lambda goal=goal: ReachArm(goal) for goal in goals])
+    def _reach(
+        self, act: Act, goals: list[Array | None], sense: Callable[[Array], Mapping[str, Tensor]], seed: int
+    ) -> Score:
+        """One trial for each goal (None: random). The score is how often the hand came to its goal, ``held`` how
+        often it was there when the trial ended."""
+        arms = gymnasium.vector.SyncVectorEnv([partial(ReachArm, goal) for goal in goals])
         observation, _ = arms.reset(seed=seed)
         operations = spikes = 0
         reached = np.zeros(len(goals), bool)
@@ -115,7 +124,8 @@ class _Reaching:
 
 @dataclass(frozen=True, eq=False)
 class Motor(_Reaching):
-    """Reach a goal with a two-joint arm: joints and goal, in population code -> motor -> a pair of muscles for each joint."""
+    """Reach a goal with a two-joint arm: joints and goal, in population code -> motor -> a pair of muscles for each
+    joint."""
 
     name: str = "motor"
     requires: tuple[str, ...] = ()
@@ -129,10 +139,13 @@ class Motor(_Reaching):
         joint, move = self._demonstrate(goal, rng)
         return {"joints": _feel(joint, STEPS), "goal": _aim(goal)}, move
 
-    def score(self, act: Act, split: Split, trials: int, rng: np.random.Generator) -> Score:
+    def score(self, act: Act, split: str, trials: int, rng: np.random.Generator) -> Score:
         """The fraction of ``trials`` random goals reached; splits are the same, since every trial is new."""
         return self._reach(
-            act, [None] * trials, lambda seen: {"joints": _feel(seen[:, :2], STEPS), "goal": _aim(seen[:, 2:])}, _seed(rng)
+            act,
+            [None] * trials,
+            lambda seen: {"joints": _feel(seen[:, :2], STEPS), "goal": _aim(seen[:, 2:])},
+            _seed(rng),
         )
 
 
@@ -155,13 +168,16 @@ class Interaction(_Reaching):
         image = shifted(self.images.image["train"][pick], self.jitter, rng)
         return {"joints": _feel(joint, CHAIN_STEPS), "image": _see(image, CHAIN_STEPS)}, move
 
-    def score(self, act: Act, split: Split, trials: int, rng: np.random.Generator) -> Score:
+    def score(self, act: Act, split: str, trials: int, rng: np.random.Generator) -> Score:
         """The fraction of ``trials`` digits of a split whose place is reached; one trial a digit at most."""
         label = self.images.label[split]
         pick = rng.permutation(len(label))[:trials]
         image = _see(self.images.image[split][pick], CHAIN_STEPS)
         return self._reach(
-            act, list(PLACES[label[pick]]), lambda seen: {"joints": _feel(seen[:, :2], CHAIN_STEPS), "image": image}, _seed(rng)
+            act,
+            list(PLACES[label[pick]]),
+            lambda seen: {"joints": _feel(seen[:, :2], CHAIN_STEPS), "image": image},
+            _seed(rng),
         )
 
 
@@ -175,7 +191,8 @@ def known_tasks() -> dict[str, Callable[[Images, float], Task]]:
 
 
 def shifted(image: Array, reach: float, rng: np.random.Generator) -> Array:
-    """(B, height, width) images, each moved by up to ``reach`` pixels each way, with bilinear weights and black borders."""
+    """(B, height, width) images, each moved by up to ``reach`` pixels each way, with bilinear weights and black
+    borders."""
     batch, height, width = image.shape
     shift = rng.uniform(-reach, reach, (2, batch))
     whole = np.floor(shift).astype(int)

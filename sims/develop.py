@@ -1,6 +1,6 @@
 """Develop a connectome: regions mature in the order given, each with its task; every stage leaves a snapshot.
 
-    python -m sims.develop --regions perception,motor,interaction
+python -m sims.develop --regions perception,motor,interaction
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from connectome.errors import ConnectomeError
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import xarray as xr
     from rich.console import Console
 
-    from connectome.configuration import Configuration
     from connectome.development import Progress, Stage
 
 __all__ = ["main"]
@@ -39,7 +38,9 @@ def _parser() -> argparse.ArgumentParser:
         help="regions in the order in which they mature (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to write (default: runs/seed<SEED>)")
-    parser.add_argument("--seed", type=int, default=0, help="0 or more; the same seed gives the same bytes (default: 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="0 or more; the same seed gives the same bytes (default: 0)"
+    )
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML; what it leaves out keeps its default")
     parser.add_argument(
         "--engine", default="numba", choices=["numba", "torch"],
@@ -147,8 +148,9 @@ class _Display:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
         columns = (
-            TextColumn("{task.description:11}"), BarColumn(bar_width=8), TextColumn("{task.completed:>4.0f}/{task.total:.0f}"),
-            TextColumn("{task.fields[seen]}"), TimeElapsedColumn(),
+            TextColumn("{task.description:11}"), BarColumn(bar_width=8),
+            TextColumn("{task.completed:>4.0f}/{task.total:.0f}"), TextColumn("{task.fields[seen]}"),
+            TimeElapsedColumn(),
         )  # fmt: skip
         self._progress = Progress(*columns, console=console)
         self._lines = [
@@ -189,7 +191,9 @@ def _report(console: Console, results: xr.Dataset, out: Path, seconds: float) ->
         table.add_column(name, justify="right")
     for heading in ("local", "long-range", "|w|"):
         table.add_column(heading, justify="right")
-    local, long_range = (results.edges.where(results.edge_kind == kind, 0).sum("edge_set") for kind in ("local", "long_range"))
+    local, long_range = (
+        results.edges.where(results.edge_kind == kind, 0).sum("edge_set") for kind in ("local", "long_range")
+    )
     weight = results.mean_abs_weight.where(results.edge_kind == "long_range")
     total = (weight * results.edges).sum("edge_set")
     for row, stage in enumerate(stages):
@@ -199,7 +203,9 @@ def _report(console: Console, results: xr.Dataset, out: Path, seconds: float) ->
     console.print(table)
     console.print("local, long-range: edges. |w|: mean |weight| of the long-range ones, pA.", highlight=False)
     peak = int(results.peak_local_edges[-1])
-    console.print(f"Local edges: {int(local[-1]):,} of {peak:,} at their peak ({int(local[-1]) / peak:.0%}).", highlight=False)
+    console.print(
+        f"Local edges: {int(local[-1]):,} of {peak:,} at their peak ({int(local[-1]) / peak:.0%}).", highlight=False
+    )
     for name in stages[:-1]:
         cost = results.synaptic_operations.sel(task=name, stage=[name, stages[-1]]).values
         console.print(

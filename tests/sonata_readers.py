@@ -25,8 +25,8 @@ def check_libsonata(connectome: Connectome, path: Path) -> None:
 
 
 def check_bmtk(connectome: Connectome, stride: int = 1) -> None:
-    """Counts, types, every edge with its attributes, and the queries of every ``stride``-th node. Run in the ``.sonata`` folder: bmtk
-    takes "." in the manifest to be where it runs."""
+    """Counts, types, every edge with its attributes, and the queries of every ``stride``-th node. Run in the
+    ``.sonata`` folder: bmtk takes "." in the manifest to be where it runs."""
     config = SonataConfig.from_json("circuit_config.json")
     (nodes,), (edges,) = config.nodes, config.edges
     assert nodes["nodes_file"] == edges["edges_file"]

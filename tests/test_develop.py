@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
@@ -87,7 +88,7 @@ def test_a_region_is_added_when_its_stage_begins(finished: Path) -> None:
 
 def test_stages_are_linked_by_their_parents(finished: Path) -> None:
     snapshots = [load(finished / name) for name in FILES[1:4]]
-    for parent, child in zip(snapshots, snapshots[1:], strict=False):
+    for parent, child in pairwise(snapshots):
         assert child.provenance.parents == (parent.digest(),)
 
 
@@ -174,7 +175,10 @@ def test_the_torch_engine_runs_the_same_program(tmp_path: Path) -> None:
     [
         (["--regions", ""], "regions must name at least one region"),
         (["--regions", "perception,,motor"], "regions must name at least one region"),
-        (["--regions", "vision"], "regions must be known; found 'vision'. Known regions: perception, motor, interaction."),
+        (
+            ["--regions", "vision"],
+            "regions must be known; found 'vision'. Known regions: perception, motor, interaction.",
+        ),
         (["--regions", "motor,motor"], "regions must not repeat; found 'motor'"),
         (["--regions", "interaction"], "regions must have perception and motor before interaction"),
         (["--regions", "perception,interaction,motor"], "regions must have motor before interaction"),
@@ -226,8 +230,9 @@ def test_an_out_that_cannot_be_made_gets_one_line(tmp_path: Path, capsys: pytest
 def test_ctrl_c_keeps_finished_stages(tmp_path: Path) -> None:
     """SIGINT in the second stage: exit code 130, a message, whole snapshots of what was finished, no temporary file."""
     (tmp_path / "small.toml").write_text(SMALL.replace("motor = 24", "motor = 100000"))
+    options = ["--out", str(tmp_path / "out"), "--config", str(tmp_path / "small.toml")]
     program = subprocess.Popen(
-        [sys.executable, "-m", "sims.develop", "--out", str(tmp_path / "out"), "--config", str(tmp_path / "small.toml")],
+        [sys.executable, "-m", "sims.develop", *options],
         cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 120

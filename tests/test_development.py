@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from connectome import Connectome, ConnectomeError, EdgeDelta, EdgeKey
-from connectome.birth import Anatomy, birth, new_links
+from connectome.birth import Anatomy, birth
 from connectome.development import Act, Plasticity, Progress, Score, Stage, _Training, develop
 from connectome.learning import Activity
 from connectome.rules import Evidence, FeedbackPruning, LongRangeGrowth, Rule, Strengthening
@@ -161,7 +161,11 @@ def test_adams_moments_stay_with_their_edges() -> None:
 
 
 def test_rules_edit_between_epochs_and_the_log_accounts() -> None:
-    rules = (LongRangeGrowth(edges=40), Strengthening(rate=0.05), FeedbackPruning(initial=0.5, keep=0.5, inhibition=0.5))
+    rules = (
+        LongRangeGrowth(edges=40),
+        Strengthening(rate=0.05),
+        FeedbackPruning(initial=0.5, keep=0.5, inhibition=0.5),
+    )
     one, two = develop(stages(*rules, updates=60), ANATOMY, seed=7, test_trials=8)
     key = EdgeKey("first", "local", "first")
     assert len(one.connectome.edges[key]) == one.peak_local_edges  # nothing prunes the first region in its own stage
@@ -175,12 +179,14 @@ def test_rules_edit_between_epochs_and_the_log_accounts() -> None:
 
 
 def test_the_same_seed_is_the_same_development() -> None:
-    digests = [[o.connectome.digest() for o in develop(stages(LongRangeGrowth(edges=9)), ANATOMY, seed=s, test_trials=4)]
-               for s in (8, 8, 9)]  # fmt: skip
+    digests = []
+    for seed in (8, 8, 9):
+        outcomes = develop(stages(LongRangeGrowth(edges=9)), ANATOMY, seed=seed, test_trials=4)
+        digests.append([outcome.connectome.digest() for outcome in outcomes])
     assert digests[0] == digests[1] != digests[2]
 
 
 def test_a_loss_that_is_not_finite_is_named() -> None:
     toy = replace(toys()[0], scale=float("inf"))
-    with pytest.raises(ConnectomeError, match="stage first must have a finite loss; found .* at update 0"):
+    with pytest.raises(ConnectomeError, match=r"stage first must have a finite loss; found .* at update 0"):
         list(develop([Stage(toy, 4)], ANATOMY))
