@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from connectome.graph import Connectome, EdgeSet, NeuronParameters, Region, Role
+from connectome.graph import Connectome
 from connectome.parameters import Parameters, bounded
+from connectome.parts import EdgeSet, NeuronParameters, Region, Role
 from connectome.rules import Link
 from connectome.wiring import Bernoulli, ByDistance, Conduction, Normal, dale_signs, positions_in_sphere, wire
 

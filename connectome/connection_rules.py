@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.errors import ConnectomeError
-from connectome.graph import Region
+from connectome.parts import Region
 
 __all__ = [
     "AllToAll",

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from connectome.birth import Anatomy, birth, new_links
 from connectome.errors import ConnectomeError
-from connectome.graph import Connectome, EdgeDelta, EdgeKey
+from connectome.graph import Connectome, EdgeDelta
 from connectome.learning import Activity, Engine, SpikingNetwork
 from connectome.parameters import Parameters, bounded
+from connectome.parts import EdgeKey
 from connectome.rules import IMPORTANCE, Evidence, Link, LinkEvolution, Rule, Sample
 
 __all__ = ["Act", "Plasticity", "Progress", "Score", "Stage", "StageOutcome", "Task", "develop"]

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.errors import ConnectomeError
-from connectome.graph import Connectome, EdgeKey, NeuronParameters
+from connectome.graph import Connectome
+from connectome.parts import EdgeKey, NeuronParameters
 
 __all__ = ["Dynamics", "FlatNetwork", "flatten", "propagators"]
 

@@ -7,8 +7,7 @@ by itself, and a sum over lanes has one fixed tree, so results do not depend on 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from llvmlite import ir
 from numba import extending
@@ -19,7 +18,11 @@ __all__ = ["LANES", "LanesType", "add_scaled", "lanes_total", "load_lanes", "mas
 
 #: Samples in a tile: one bit each in a uint32 mask.
 LANES = 32
-intrinsic = cast(Callable[[Callable[..., Any]], Any], extending.intrinsic)
+
+
+def intrinsic(function: Any) -> Any:
+    """Numba's; what it makes is called without the first argument of its function."""
+    return extending.intrinsic(function)
 
 
 class LanesType(types.Type):

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from connectome.errors import ConnectomeError
 from connectome.flat import FlatNetwork, flatten
-from connectome.graph import Connectome, EdgeKey
+from connectome.graph import Connectome
 from connectome.learning_kernels import LANES, TileNetwork, backward_tile, forward_tile
+from connectome.parts import EdgeKey
 
 __all__ = ["Activity", "Engine", "SpikingNetwork"]
 

@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 
 from connectome.development import Progress, StageOutcome
-from connectome.graph import EdgeSet, RuleRecord
+from connectome.graph import RuleRecord
+from connectome.parts import EdgeSet
 
 __all__ = ["tabulate"]
 

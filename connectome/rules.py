@@ -16,8 +16,9 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from connectome.graph import Connectome, EdgeDelta, EdgeKey, EdgeSet, Region, RuleRecord
+from connectome.graph import Connectome, EdgeDelta, RuleRecord
 from connectome.parameters import Parameters, bounded
+from connectome.parts import EdgeKey, EdgeSet, Region
 
 __all__ = [
     "IMPORTANCE", "Evidence", "FeedbackPruning", "Homeostasis", "Link", "LinkEvolution", "LongRangeGrowth", "Rule",

@@ -28,7 +28,8 @@ from numpy.typing import ArrayLike, NDArray
 from connectome import simulate_kernels as kernels
 from connectome.errors import ConnectomeError
 from connectome.flat import FlatNetwork, flatten
-from connectome.graph import ROLES, Connectome, Region
+from connectome.graph import Connectome
+from connectome.parts import ROLES, Region
 
 __all__ = ["Poisson", "Stimulus", "run"]
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.errors import ConnectomeError
-from connectome.graph import ENDS, Connectome, EdgeKey, EdgeSet, Kind, NeuronParameters, Provenance, Region, RuleRecord
+from connectome.graph import Connectome, Provenance, RuleRecord
+from connectome.parts import ENDS, EdgeKey, EdgeSet, Kind, NeuronParameters, Region
 
 __all__ = [
     "Header",

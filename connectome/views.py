@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from connectome.errors import ConnectomeError
 from connectome.flat import flatten
-from connectome.graph import ENDS, KINDS, ROLES, Connectome, EdgeSet, NeuronParameters, Provenance, Region
+from connectome.graph import Connectome, Provenance
+from connectome.parts import ENDS, KINDS, ROLES, EdgeSet, NeuronParameters, Region
 from connectome.tables import (
     DEFAULT_DT_MS,
     DEFAULT_REGION,

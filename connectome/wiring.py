@@ -35,7 +35,8 @@ from connectome.connection_rules import (
     distance_um,
 )
 from connectome.errors import ConnectomeError
-from connectome.graph import Connectome, EdgeSet, Region, delay_to_steps
+from connectome.graph import Connectome
+from connectome.parts import EdgeSet, Region, delay_to_steps
 from connectome.tables import (
     DEFAULT_DT_MS,
     DEFAULT_WEIGHT_PA,

@@ -26,19 +26,9 @@ from numpy.typing import NDArray
 
 import connectome as package
 from connectome.errors import ConnectomeError
-from connectome.graph import (
-    KINDS,
-    ROLES,
-    Connectome,
-    EdgeKey,
-    EdgeSet,
-    NeuronParameters,
-    Provenance,
-    Region,
-    RuleRecord,
-    delay_to_steps,
-)
+from connectome.graph import Connectome, Provenance, RuleRecord
 from connectome.io import hdf5, sonata
+from connectome.parts import KINDS, ROLES, EdgeKey, EdgeSet, NeuronParameters, Region, delay_to_steps
 
 if TYPE_CHECKING:
     import xarray

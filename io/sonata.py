@@ -16,8 +16,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from connectome.graph import Connectome, EdgeKey, EdgeSet, NeuronParameters, Region
+from connectome.graph import Connectome
 from connectome.io.hdf5 import write_column, write_constant
+from connectome.parts import EdgeKey, EdgeSet, NeuronParameters, Region
 
 __all__ = ["NEST_NAMES", "population", "sidecars", "write_edges", "write_nodes", "write_root"]
 

@@ -19,7 +19,7 @@ import xarray as xr
 from hypothesis import given
 
 from connectome import Connectome, ConnectomeError, EdgeKey, EdgeSet, NeuronParameters, Provenance, Region
-from connectome.graph import KINDS
+from connectome.parts import KINDS
 from connectome.views import (
     edge_set_to_scipy,
     from_networkx,

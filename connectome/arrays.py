@@ -1,0 +1,131 @@
+"""Arrays that are checked once and then read-only."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from connectome.errors import ConnectomeError
+
+__all__ = [
+    "boolean_mask",
+    "describe",
+    "finite_step",
+    "first_bad",
+    "freeze",
+    "integer",
+    "is_constant",
+    "is_writable",
+    "lock",
+    "numbers_of",
+    "row_starts",
+    "stable_argsort",
+    "take_rows",
+]
+
+
+def integer(name: str, value: object, low: int, high: int) -> int:
+    """An integer in ``low .. high``. Raises :class:`ConnectomeError`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
+        raise ConnectomeError(name, f"must be an integer in {low} .. {high}", repr(value))
+    return int(value)
+
+
+def finite_step(name: str, value: object) -> float:
+    """A finite number above 0. Raises :class:`ConnectomeError`."""
+    if not isinstance(value, (int, float, np.floating, np.integer)) or not (math.isfinite(value) and value > 0):
+        raise ConnectomeError(name, "must be finite and > 0", repr(value))
+    return float(value)
+
+
+def boolean_mask(name: str, mask: ArrayLike, n: int) -> NDArray[np.bool_]:
+    """A mask of n booleans. Raises :class:`ConnectomeError`."""
+    array = np.asarray(mask)
+    if array.dtype != bool or array.shape != (n,):
+        raise ConnectomeError(name, f"must be booleans of shape ({n},)", describe(array))
+    return array
+
+
+def numbers_of(name: str, given: ArrayLike) -> NDArray[Any]:
+    """An array of numbers. Raises :class:`ConnectomeError`."""
+    try:
+        array = np.asarray(given)
+    except ValueError:  # lists of unequal lengths
+        raise ConnectomeError(name, "must be numbers in a regular array", repr(given)) from None
+    if array.dtype.kind not in "biuf":
+        raise ConnectomeError(name, "must be numbers", describe(array))
+    return array
+
+
+def freeze(name: str, array: ArrayLike, dtype: type, shape: tuple[int | None, ...]) -> NDArray[Any]:
+    """A read-only array of this type and shape. It copies what its caller could still write to."""
+    given = numbers_of(name, array)
+    if given.ndim != len(shape) or any(want not in (None, n) for want, n in zip(shape, given.shape, strict=True)):
+        raise ConnectomeError(name, f"must have shape {shape}", given.shape)
+    if is_constant(given):  # one value for all: keep it so
+        return np.broadcast_to(freeze(name, given[:1].copy(), dtype, (1,))[0], given.shape)
+    if np.dtype(dtype).kind in "iu" and given.dtype != dtype and given.size:
+        info = np.iinfo(dtype)
+        bad = ~((given >= info.min) & (given <= info.max))  # also true for nan
+        if given.dtype.kind == "f":
+            bad |= given != np.rint(given)
+        if bad.any():
+            raise ConnectomeError(name, f"must be integers in {info.min} .. {info.max}", first_bad(bad, given))
+    with np.errstate(over="ignore", invalid="ignore"):  # what does not fit becomes inf or nan and is refused by name
+        return lock(given.astype(dtype, order="C", copy=is_writable(given)))
+
+
+def is_constant(array: NDArray[Any]) -> bool:
+    """Whether this column is a broadcast view of one value."""
+    return array.ndim == 1 and array.strides == (0,) and array.size > 0
+
+
+def is_writable(array: NDArray[Any]) -> bool:
+    """Whether anybody could still write to it: a read-only view says nothing about the array that it views."""
+    view: object = array
+    while isinstance(view, np.ndarray):
+        if view.flags.writeable:
+            return True
+        view = view.base
+    return False
+
+
+def stable_argsort(key: NDArray[np.integer[Any]], bound: int) -> NDArray[np.int64]:
+    """The stable order of integers in 0 .. bound - 1."""
+    n = key.size
+    if bound * n < 2**63:  # key and position fit in one integer, and sorting those is several times faster
+        return np.sort(key.astype(np.int64) * n + np.arange(n)) % max(n, 1)
+    return np.argsort(key, kind="stable")
+
+
+def row_starts(row: NDArray[np.int32], n: int) -> NDArray[np.int64]:
+    """(n + 1,) where each row begins once its members are sorted."""
+    return lock(np.concatenate([[0], np.cumsum(np.bincount(row, minlength=n))], dtype=np.int64))
+
+
+def lock(array: NDArray[Any]) -> NDArray[Any]:
+    """The same array, read-only."""
+    array.flags.writeable = False
+    return array
+
+
+def take_rows(array: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:
+    """The values where the mask is true, read-only; one value for all stays a broadcast view."""
+    if is_constant(array):
+        return np.broadcast_to(array[0], int(mask.sum()))
+    return lock(array[mask])
+
+
+def first_bad(bad: NDArray[np.bool_], array: NDArray[Any]) -> str:
+    """The first value where ``bad`` is true, and its place: for a message."""
+    where = np.unravel_index(int(np.argmax(bad)), bad.shape)
+    index = ", ".join(str(int(i)) for i in where)
+    return f"{array[where]!s} at index {index}"
+
+
+def describe(array: NDArray[Any]) -> str:
+    """Type and shape: for a message."""
+    return f"{array.dtype} of shape {array.shape}"
