@@ -165,7 +165,6 @@ def develop(
         parent = () if connectome is None else (connectome.digest(),)
         links = new_links(connectome, stage.task.name)
         connectome = birth(connectome, stage.task, anatomy, number, links, rng)
-        links = tuple(k._replace(sampled=len(connectome.edges[k.key])) for k in links)
         provenance = replace(
             connectome.provenance,
             seed=seed,
@@ -209,16 +208,16 @@ class _Training:
         self, connectome: Connectome, stage: Stage, number: int, last: bool, links: tuple[Link, ...], engine: Engine,
         rng: np.random.Generator,
     ) -> None:  # fmt: skip
-        self.connectome, self.stage, self.number, self.links, self.engine = connectome, stage, number, links, engine
+        self.stage, self.number, self.links, self.engine = stage, number, links, engine
         self.region = stage.task.name
         regions = [r.name for r in connectome.regions.values() if r.role == "neuron"]
         # Nothing matures after the last region, so its own effectors' feedback prunes it within its stage.
         self.judged = tuple(regions if last else [r for r in regions if r != self.region])
         self.born = {key: _born(connectome, key) for key in connectome.edges if key.kind == "local"}
-        self.scale = {key: _rms(e.weight) for key, e in connectome.edges.items()}
+        self.scale: dict[EdgeKey, float] = {}
         self.data_rng, self.rule_rng, self.score_rng = rng.spawn(3)
         self.mean_rate: dict[str, NDArray[np.float64]] = {}
-        self._load()
+        self._load(connectome)
 
     def run(self) -> Iterator[Progress]:
         """Train; yield after each epoch."""
@@ -256,15 +255,17 @@ class _Training:
         with torch.no_grad():
             return cast(Activity, self.network(spikes))
 
-    def _load(self, step: int = 0) -> None:
-        """Make the network and the optimiser of the connectome as it is; Adam's moments come with the edges."""
+    def _load(self, connectome: Connectome, step: int = 0) -> None:
+        """Make the network and the optimiser of a connectome; Adam's moments are state of its edges, and end here."""
+        self.connectome = _without(connectome, {"evidence", *_MOMENTS.values()})
         self.network = SpikingNetwork(self.connectome, recruit=self.stage.task.recruits, engine=self.engine)
         groups = [{"params": [w], "lr": 0.0, "key": key} for key, w in self.network.weight.items()]
         self.optimizer = torch.optim.Adam(groups, foreach=False)
         self.sign, self.ends = {}, {}
         for key, w in self.network.weight.items():
-            edges = self.connectome.edges[key]
+            edges = connectome.edges[key]
             source = edges.source
+            self.scale[key] = self.scale.get(key) or _rms(edges.weight)  # a typical weight when the set was new
             self.ends[key] = (source, edges.target)
             self.sign[key] = torch.from_numpy(self.connectome.regions[key.source].sign[source])
             if step:
@@ -325,14 +326,7 @@ class _Training:
             delta = rule(connectome, evidence, self.rule_rng)
             connectome = connectome.apply(delta)
         self.links = self.stage.links(connectome, self.links)
-        self.connectome = connectome
-        self._load(update)
-        temporary = {"evidence", *_MOMENTS.values()}
-        edges = [
-            replace(e, state={k: v for k, v in e.state.items() if k not in temporary})
-            for e in connectome.edges.values()
-        ]
-        self.connectome = replace(connectome, edges={e.key: e for e in edges})
+        self._load(connectome, update)
 
 
 _MOMENTS = {"exp_avg": "adam_mean", "exp_avg_sq": "adam_square"}
@@ -346,6 +340,14 @@ def _born(connectome: Connectome, key: EdgeKey) -> int:
     """Edges of a set at its birth: those that are there, less what rules added since, and what they removed."""
     log = [r for r in connectome.provenance.rule_log if (r.source, r.kind, r.target) == key]
     return len(connectome.edges[key]) - sum(r.added for r in log) + sum(r.removed for r in log)
+
+
+def _without(connectome: Connectome, names: set[str]) -> Connectome:
+    edges = connectome.edges.items()
+    return replace(
+        connectome,
+        edges={key: replace(e, state={k: v for k, v in e.state.items() if k not in names}) for key, e in edges},
+    )
 
 
 def _rms(weight: NDArray[np.float32]) -> float:

@@ -72,7 +72,7 @@ class SpikingNetwork(nn.Module):
         self.flat = flatten(connectome, recruit)
         self.engine = engine
         self.dtype = dtype
-        self.threads = threads or len(os.sched_getaffinity(0))
+        self.threads = threads or _cores()
         self.surrogate_width_mv = surrogate_width_mv
         self._sets = nn.ParameterList(
             nn.Parameter(torch.tensor(connectome.edges[key].weight, dtype=dtype)) for key in self.flat.keys
@@ -225,6 +225,11 @@ def _tile_network(flat: FlatNetwork, read: NDArray[Any], dtype: torch.dtype, wid
         theta=np.where(flat.is_sensor, np.inf, d.theta).astype(real), v_reset=d.v_reset.astype(real),
         ref_steps=d.ref_steps, width=np.full(flat.n_neurons, width_mv, real), readout=readout,
     )  # fmt: skip
+
+
+def _cores() -> int:
+    """Cores that this process may use, where the system says so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache

@@ -55,7 +55,7 @@ IMPORTANCE: Final[Mapping[str, Callable[[Sample], Array]]] = MappingProxyType(
 class Link(NamedTuple):
     """A directed pair of regions that long-range edges may join, with the fate of those already grown.
 
-    probability : of being chosen for the next edges; sampled : edges grown so far; outcome : mean importance of its
+    probability : of being chosen for the next edges; sampled : edges so far; outcome : mean importance of its
     edges in the last epoch.
     """
 
@@ -143,23 +143,21 @@ class LinkEvolution(Parameters):
     gamma: float = bounded(1.0, 0)
 
     def __call__(self, connectome: Connectome, links: tuple[Link, ...]) -> tuple[Link, ...]:
-        """The links after an epoch; links of which nothing was seen keep their outcome."""
+        """The links after an epoch; a link of which nothing was seen keeps its outcome."""
         if not links:
             return ()
-        sets = [connectome.edges.get(link.key) for link in links]
-        outcome = [
-            float(e.state["evidence"].mean()) if e is not None and len(e) and "evidence" in e.state else link.outcome
-            for link, e in zip(links, sets, strict=True)
-        ]
-        p = evolve_probabilities(
-            np.array([link.probability for link in links]),
-            np.array([link.sampled for link in links]),
-            np.array(outcome),
-            self.gamma,
+        seen = []
+        for link in links:
+            edges = connectome.edges.get(link.key)
+            sampled = 0 if edges is None else len(edges)
+            known = edges is not None and sampled > 0 and "evidence" in edges.state
+            outcome = float(edges.state["evidence"].mean()) if edges is not None and known else link.outcome
+            seen.append(link._replace(sampled=sampled, outcome=outcome))
+        probability, sampled_, outcome_ = (
+            np.array([getattr(link, name) for link in seen]) for name in ("probability", "sampled", "outcome")
         )
-        return tuple(
-            link._replace(probability=float(q), outcome=float(o)) for link, q, o in zip(links, p, outcome, strict=True)
-        )
+        p = evolve_probabilities(probability, sampled_, outcome_, self.gamma)
+        return tuple(link._replace(probability=float(q)) for link, q in zip(seen, p, strict=True))
 
 
 @dataclass(frozen=True)

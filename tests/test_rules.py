@@ -232,8 +232,10 @@ def linked() -> tuple[Connectome, tuple[Link, ...]]:
     regions = [Region(n, 4, sign=np.array([1, 1, -1, 0], np.int8)) for n in "abc"]
     keys = [EdgeKey("a", "long_range", "b"), EdgeKey("b", "long_range", "a"), EdgeKey("b", "long_range", "c")]
     sets = [
-        EdgeSet.from_arrays(key, [0, 2], [1, 1], [5.0, -5.0], n_source=4, n_target=4, dt_ms=0.1, state=state)
-        for key, state in zip(keys, ({"evidence": [2.0, 4.0]}, {"evidence": [0.0, 2.0]}, {}), strict=True)
+        EdgeSet.from_arrays(
+            key, [0, 2][:n], [1, 1][:n], [5.0, -5.0][:n], n_source=4, n_target=4, dt_ms=0.1, state=state
+        )
+        for key, n, state in zip(keys, (1, 2, 2), ({"evidence": [3.0]}, {"evidence": [0.0, 2.0]}, {}), strict=True)
     ]
     links = (
         Link("a", "b", 0.25, 2, 9.0),
@@ -249,9 +251,8 @@ def test_link_evolution_takes_what_it_sees_and_keeps_the_rest() -> None:
     after = LinkEvolution(gamma=0.5)(connectome, links)
     assert [k.outcome for k in after] == [3.0, 1.0, 2.5, 0.5]
     assert [(k.source, k.target) for k in after] == [(k.source, k.target) for k in links]
-    expected = evolve_probabilities(
-        np.full(4, 0.25), np.array([k.sampled for k in links]), np.array([3.0, 1.0, 2.5, 0.5]), 0.5
-    )
+    assert [k.sampled for k in after] == [1, 2, 2, 0]
+    expected = evolve_probabilities(np.full(4, 0.25), np.array([1, 2, 2, 0]), np.array([3.0, 1.0, 2.5, 0.5]), 0.5)
     np.testing.assert_allclose([k.probability for k in after], expected)
     assert after[0].probability > 0.25 > after[1].probability
     assert LinkEvolution()(connectome, ()) == ()
