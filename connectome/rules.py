@@ -1,9 +1,10 @@
 """Developmental rules: pure functions from a connectome and what was seen of it to an edit.
 
-A rule is any callable ``rule(connectome, evidence, rng) -> EdgeDelta``; those here are frozen dataclasses whose fields
-are their parameters. A package adds its own through the entry point group ``connectome.rules``. The survival law and
-the evolving link probabilities follow METHOD's public sources (Han et al., arXiv 2504.05621, and the same group's
-DPAP; Zheng et al. 2019, MdeNAS); how they are put together here is our own instantiation, not the paper's.
+A rule is any callable ``rule(connectome, evidence, rng) -> EdgeDelta``; those here are frozen dataclasses whose
+fields are their parameters. A package adds its own, as a dataclass whose fields have defaults, through the entry
+point group ``connectome.rules``. The survival law and the evolving link probabilities follow METHOD's public sources
+(Han et al., arXiv 2504.05621, and the same group's DPAP; Zheng et al. 2019, MdeNAS); how they are put together here
+is our own instantiation, not the paper's.
 """
 
 from __future__ import annotations
@@ -176,7 +177,7 @@ class LongRangeGrowth(Parameters):
     edges: int = bounded(1500, 0)
     last_epoch: int = bounded(15, 0)
     amplitude_pa: float = bounded(85.0, 0)
-    delay_ms: float = bounded(1.0, 0)
+    delay_ms: float = bounded(1.0, 1, 1000)
 
     def __call__(self, connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
         """The edit."""
@@ -201,7 +202,10 @@ def new_edges(
     taken = here.source.astype(np.int64) * target.size + here.target if here is not None else np.zeros(0, np.int64)
     pairs = source.size * target.size
     chosen = np.zeros(0, np.int64)
-    want = min(count, pairs - np.unique(taken).size)
+    free = pairs - np.unique(taken).size
+    want = min(count, free)
+    if 2 * want > free:  # nearly full: drawing at random would mostly hit what is taken
+        chosen = rng.permutation(np.setdiff1d(np.arange(pairs), taken))[:want]
     while chosen.size < want:
         # Twice what is missing, less what is taken: few rounds until the set is nearly full.
         drawn = rng.integers(0, pairs, 2 * (want - chosen.size) + 16)

@@ -187,7 +187,7 @@ def known_tasks() -> dict[str, Callable[[Images, float], Task]]:
         "perception": Perception, "motor": lambda images, jitter: Motor(), "interaction": Interaction,
     }  # fmt: skip
     offered = {e.name: e.load() for e in importlib.metadata.entry_points(group="connectome.tasks")}
-    return {**offered, **ours}
+    return ours | {name: make for name, make in offered.items() if name not in ours}
 
 
 def shifted(image: Array, reach: float, rng: np.random.Generator) -> Array:
