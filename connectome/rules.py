@@ -266,7 +266,7 @@ class FeedbackPruning(Parameters):
     bonus: float = bounded(0.0, 0)
     tau: float = bounded(12.0, 1)
     keep: float = bounded(0.22, 0, 1)
-    inhibition: float = bounded(0.15, 0.001, 0.9)
+    inhibition: float = bounded(0.1, 0.001, 0.9)
     floor: float = bounded(0.3, 0.01, 0.99)
 
     def __call__(self, connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
@@ -323,7 +323,7 @@ class Homeostasis(Parameters):
     direction)."""
 
     target: float = bounded(0.06, 1e-6)
-    rate: float = bounded(0.004, 0, 0.5)
+    rate: float = bounded(0.0035, 0, 0.5)
 
     def __call__(self, connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
         """The edit."""
