@@ -17,6 +17,8 @@ import pytest
 from connectome.io.results import load_results
 from connectome.io.snapshot import list_stages, load, open_snapshot
 from sims.develop import main
+from sims.summarize import interval
+from sims.summarize import main as summarize
 from tests.sonata_readers import check_bmtk, check_libsonata
 
 SMALL = """
@@ -168,6 +170,40 @@ def test_the_torch_engine_runs_the_same_program(tmp_path: Path) -> None:
     code, out = run(tmp_path, "--regions", "perception", "--engine", "torch", "--quiet", config=tiny)
     assert code == 0
     assert load_results(out / "results.nc").attrs["engine"] == "torch"
+
+
+def test_images_from_idx_files(tmp_path: Path) -> None:
+    """MNIST's format, at another size than scikit-learn's digits."""
+    rng = np.random.default_rng(0)
+    for prefix, n in (("train", 40), ("t10k", 20)):
+        images, labels = rng.integers(0, 256, (n, 6, 5), np.uint8), np.arange(n, dtype=np.uint8) % 10
+        header = bytes([0, 0, 8, 3]) + np.array(images.shape, ">u4").tobytes()
+        (tmp_path / f"{prefix}-images-idx3-ubyte").write_bytes(header + images.tobytes())
+        (tmp_path / f"{prefix}-labels-idx1-ubyte").write_bytes(
+            bytes([0, 0, 8, 1]) + np.array([n], ">u4").tobytes() + labels.tobytes()
+        )
+    config = SMALL.replace("[data]", f"[data]\nidx_folder = '{tmp_path}'")
+    code, out = run(tmp_path, "--regions", "perception", "--quiet", config=config)
+    assert code == 0
+    assert load(out / "01_perception.h5").regions["image"].size == 30
+
+
+def test_a_summary_over_seeds(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, other = run(tmp_path, "--quiet", "--seed", "1")
+    assert summarize([str(finished), str(other)]) == 0
+    shown = capsys.readouterr().out
+    scores = [float(load_results(p / "results.nc").score.sel(stage="motor", task="motor")) for p in (finished, other)]
+    mean, half = interval(scores)
+    assert mean == pytest.approx(np.mean(scores))
+    assert half == pytest.approx(
+        12.7062 * abs(scores[0] - scores[1]) / 2, rel=1e-5
+    )  # Student's t, one degree of freedom
+    assert f"{mean:.1%} ± {half * 100:.1f}" in shown
+    assert summarize([str(tmp_path)]) == 2
+    assert "must be a folder that sims.develop wrote" in capsys.readouterr().err
+    _, unlike = run(tmp_path, "--quiet", "--overwrite", config=SMALL.replace("neurons = 40", "neurons = 41"))
+    assert summarize([str(finished), str(unlike)]) == 2
+    assert "must have the configuration of" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
