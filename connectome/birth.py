@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
@@ -12,10 +12,8 @@ from connectome.graph import Connectome
 from connectome.parameters import Parameters, bounded
 from connectome.parts import EdgeSet, NeuronParameters, Region, Role
 from connectome.rules import Link
+from connectome.task import Task
 from connectome.wiring import Bernoulli, ByDistance, Conduction, Normal, dale_signs, positions_in_sphere, wire
-
-if TYPE_CHECKING:
-    from connectome.development import Task
 
 __all__ = ["NEURON", "Anatomy", "birth", "new_links", "weight_to_threshold_pa"]
 

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Final, cast
 
 from connectome.birth import Anatomy
-from connectome.development import Plasticity, Stage, Task
+from connectome.development import Plasticity, Stage
 from connectome.errors import ConnectomeError
 from connectome.parameters import Parameters, bounded, from_table, to_table
 from connectome.rules import (
@@ -23,6 +23,7 @@ from connectome.rules import (
     Rule,
     Strengthening,
 )
+from connectome.task import Task
 
 __all__ = ["Configuration", "Data", "Training", "known_rules", "plan_stages", "read_configuration"]
 

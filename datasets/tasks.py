@@ -31,8 +31,8 @@ from connectome.datasets.arm import (
 )  # fmt: skip
 from connectome.datasets.encoding import population_code, rate_code
 from connectome.datasets.images import Images
-from connectome.development import Act, Score, Task
 from connectome.learning import Activity
+from connectome.task import Act, Score, Task
 
 __all__ = ["PLACES", "Interaction", "Motor", "Perception", "known_tasks"]
 

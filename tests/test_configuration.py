@@ -16,10 +16,10 @@ import tomli_w
 
 from connectome import Connectome, EdgeDelta
 from connectome.configuration import Configuration, Training, known_rules, plan_stages, read_configuration
-from connectome.development import Task
 from connectome.errors import ConnectomeError
 from connectome.parameters import Parameters, bounded
 from connectome.rules import IMPORTANCE, Evidence
+from connectome.task import Task
 
 
 def read(tmp_path: Path, text: str | bytes) -> Configuration:

@@ -36,9 +36,9 @@ from connectome.datasets.arm import (
 from connectome.datasets.encoding import population_code, rate_code
 from connectome.datasets.images import Images, load_digits, load_idx
 from connectome.datasets.tasks import PLACES, Interaction, Motor, Perception, known_tasks, shifted
-from connectome.development import Score
 from connectome.errors import ConnectomeError
 from connectome.learning import Activity
+from connectome.task import Score
 
 SPLITS = ("train", "validation", "test")
 SIZES = {"train": 40, "validation": 20, "test": 30}

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from connectome import Connectome, ConnectomeError, EdgeDelta, EdgeKey
 from connectome.birth import Anatomy, birth
-from connectome.development import Act, Plasticity, Progress, Score, Stage, _Training, develop
+from connectome.development import Plasticity, Progress, Stage, _Training, develop
 from connectome.learning import Activity
 from connectome.rules import Evidence, FeedbackPruning, LongRangeGrowth, Rule, Strengthening
+from connectome.task import Act, Score
 
 STEPS = 24
 ANATOMY = Anatomy(neurons=30, afferent_density=0.8)

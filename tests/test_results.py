@@ -20,11 +20,12 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from connectome import Connectome, ConnectomeError, EdgeSet, Provenance, Region, RuleRecord
-from connectome.development import Progress, Score, StageOutcome
+from connectome.development import Progress, StageOutcome
 from connectome.figures import draw_development
 from connectome.io.results import load_results, save_figure, save_results, save_text
 from connectome.results import tabulate
 from connectome.rules import Link
+from connectome.task import Score
 
 REGIONS = ("perception", "motor", "interaction")
 SIZE = 40
