@@ -148,7 +148,7 @@ class _Display:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
         columns = (
-            TextColumn("{task.description:11}"), BarColumn(bar_width=8),
+            TextColumn("{task.description:11}"), BarColumn(bar_width=4),
             TextColumn("{task.completed:>4.0f}/{task.total:.0f}"), TextColumn("{task.fields[seen]}"),
             TimeElapsedColumn(),
         )  # fmt: skip
@@ -172,7 +172,7 @@ class _Display:
             self._progress.start_task(line)
         score = "-" if p.score != p.score else f"{p.score:.0%}"
         edges = f"local {p.local_edges / 1e3:.1f}k long {p.long_range_edges / 1e3:.1f}k"
-        seen = f"loss {p.loss:.3f} score {score:>4} {edges}"
+        seen = f"loss {p.loss:.3f} val {score:>4} {edges}"
         self._progress.update(line, completed=p.update, seen=seen)
 
 
