@@ -19,8 +19,9 @@ from torch import Tensor
 
 from connectome.birth import Anatomy, birth, new_links
 from connectome.errors import ConnectomeError
+from connectome.flat import Engine
 from connectome.graph import Connectome, EdgeDelta
-from connectome.learning import Activity, Engine, SpikingNetwork
+from connectome.learning import Activity, SpikingNetwork
 from connectome.parameters import Parameters, bounded
 from connectome.parts import EdgeKey
 from connectome.rules import IMPORTANCE, Evidence, Link, LinkEvolution, Rule, Sample

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,10 @@ from connectome.errors import ConnectomeError
 from connectome.graph import Connectome
 from connectome.parts import EdgeKey, NeuronParameters
 
-__all__ = ["Dynamics", "FlatNetwork", "flatten", "propagators"]
+__all__ = ["Dynamics", "Engine", "FlatNetwork", "flatten", "propagators"]
+
+#: Event driven on the CPU, or message passing in torch.
+Engine = Literal["numba", "torch"]
 
 
 class Dynamics(NamedTuple):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -15,14 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from connectome.errors import ConnectomeError
-from connectome.flat import FlatNetwork, flatten
+from connectome.flat import Engine, FlatNetwork, flatten
 from connectome.graph import Connectome
 from connectome.learning_kernels import LANES, TileNetwork, backward_tile, forward_tile
 from connectome.parts import EdgeKey
 
-__all__ = ["Activity", "Engine", "SpikingNetwork"]
-
-Engine = Literal["numba", "torch"]
+__all__ = ["Activity", "SpikingNetwork"]
 
 
 class Activity(NamedTuple):

@@ -27,13 +27,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from connectome import simulate_kernels as kernels
 from connectome.errors import ConnectomeError
-from connectome.flat import FlatNetwork, flatten
+from connectome.flat import Engine, FlatNetwork, flatten
 from connectome.graph import Connectome
 from connectome.parts import ROLES, Region
 
 __all__ = ["Poisson", "Stimulus", "run"]
 
-Engine = Literal["numba", "torch"]
 Precision = Literal["float32", "float64"]
 _MAX_STEPS = 2**31 - 1
 _BLOCK_STEPS = 1024  # steps between two returns from the kernel: Ctrl-C and buffers

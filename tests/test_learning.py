@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from connectome import Connectome, ConnectomeError, EdgeSet, NeuronParameters, Region
-from connectome.flat import flatten
-from connectome.learning import Engine, SpikingNetwork
+from connectome.flat import Engine, flatten
+from connectome.learning import SpikingNetwork
 from connectome.simulate import Stimulus, run
 from tests.reference import dense_autograd
 

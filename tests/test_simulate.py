@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from connectome import Connectome, ConnectomeError, EdgeDelta, EdgeSet, NeuronParameters, Region, simulate
 from connectome import simulate_kernels as kernels
-from connectome.flat import flatten
-from connectome.simulate import Engine, Poisson, Stimulus, run
+from connectome.flat import Engine, flatten
+from connectome.simulate import Poisson, Stimulus, run
 from connectome.torch_engine import at_rest, propagate, triangle
 from tests import reference, strategies
 
