@@ -136,11 +136,10 @@ def develop(
 
 def _perform(
     connectome: Connectome, task: Task, recruits: Sequence[str], engine: Engine, seed: list[int], trials: int,
-    split: str = "test",
 ) -> Score:  # fmt: skip
     network = SpikingNetwork(connectome, recruit=recruits, engine=engine)
     with torch.no_grad():
-        return task.score(network, split, trials, np.random.default_rng(seed))
+        return task.score(network, "test", trials, np.random.default_rng(seed))
 
 
 class _Training:

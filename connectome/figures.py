@@ -9,6 +9,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
+from connectome.results import of_kind
+
 __all__ = ["draw_development"]
 
 #: For each kind of edge between neurons: its name, a colour of Okabe & Ito's, told apart by everyone, line and marker.
@@ -90,10 +92,7 @@ def _operations(axis: Any, results: xr.Dataset, stages: list[str]) -> None:
 def _weights(axis: Any, results: xr.Dataset, stages: list[str]) -> None:
     ends = []
     for kind, (name, colour, line, marker) in _KINDS.items():
-        chosen = results.sel(edge_set=results.edge_kind == kind)
-        total = (chosen.mean_abs_weight.fillna(0) * chosen.edges).sum("edge_set")
-        count = chosen.edges.sum("edge_set")
-        mean = (total / count.where(count > 0)).values
+        mean = of_kind(results, kind).mean_abs_weight.values
         axis.plot(range(len(stages)), mean, marker=marker, color=colour, lw=2, ls=line)
         ends.append((name, mean))
     axis.set_ylim(0, 1.1 * max(1e-3, *(np.nan_to_num(mean).max() for _, mean in ends)))

@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from connectome.development import Progress, StageOutcome
-from connectome.graph import RuleRecord
-from connectome.parts import EdgeSet
+if TYPE_CHECKING:
+    from connectome.development import Progress, StageOutcome
+    from connectome.graph import RuleRecord
+    from connectome.parts import EdgeSet
 
-__all__ = ["tabulate"]
+__all__ = ["KindOfEdge", "of_kind", "tabulate"]
 
 _CHANGES = ("added", "inhibited", "restored", "removed", "strengthened")
+
+
+class KindOfEdge(NamedTuple):
+    """All edge sets of one kind together, by stage: edges, and their mean |weight| in pA (nan where there is none)."""
+
+    edges: xr.DataArray
+    mean_abs_weight: xr.DataArray
+
+
+def of_kind(results: xr.Dataset, kind: str) -> KindOfEdge:
+    """The edges of a kind after each stage, from what :func:`tabulate` gives."""
+    chosen = results.sel(edge_set=results.edge_kind == kind)
+    edges = chosen.edges.sum("edge_set")
+    total = (chosen.mean_abs_weight.fillna(0) * chosen.edges).sum("edge_set")
+    return KindOfEdge(edges, total / edges.where(edges > 0))
 
 
 def tabulate(outcomes: Sequence[StageOutcome], history: Sequence[Progress], attrs: dict[str, str | int]) -> xr.Dataset:

@@ -181,6 +181,8 @@ def _report(console: Console, results: xr.Dataset, out: Path, seconds: float) ->
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
+    from connectome.results import of_kind
+
     stages = [str(s) for s in results.stage.values]
     table = Table(
         title="Test score on each task (columns) after each stage (rows), and the graph", title_justify="left",
@@ -191,14 +193,10 @@ def _report(console: Console, results: xr.Dataset, out: Path, seconds: float) ->
         table.add_column(name, justify="right")
     for heading in ("local", "long-range", "|w|"):
         table.add_column(heading, justify="right")
-    local, long_range = (
-        results.edges.where(results.edge_kind == kind, 0).sum("edge_set") for kind in ("local", "long_range")
-    )
-    weight = results.mean_abs_weight.where(results.edge_kind == "long_range")
-    total = (weight * results.edges).sum("edge_set")
+    local, (long_range, weight) = of_kind(results, "local").edges, of_kind(results, "long_range")
     for row, stage in enumerate(stages):
         scores = ["-" if v != v else f"{v:.1%}" for v in results.score.values[row]]
-        strength = f"{float(total[row] / long_range[row]):.0f}" if long_range[row] else "-"
+        strength = f"{float(weight[row]):.0f}" if long_range[row] else "-"
         table.add_row(stage, *scores, f"{int(local[row]):,}", f"{int(long_range[row]):,}", strength)
     console.print(table)
     console.print("local, long-range: edges. |w|: mean |weight| of the long-range ones, pA.", highlight=False)

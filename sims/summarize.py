@@ -52,6 +52,8 @@ def _summarize(folders: Sequence[Path]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from connectome.results import of_kind
+
     runs = [_load(folder) for folder in folders]
     alike = ("regions", "configuration", "engine")
     for folder, run in zip(folders, runs, strict=True):
@@ -85,12 +87,10 @@ def _summarize(folders: Sequence[Path]) -> None:
         table.add_row(heading, *(_percent([float(get(run, name)) for run in runs]) for name in stages))
     console = Console()
     console.print(table)
-    local = [
-        float(r.edges.sel(stage=last).where(r.edge_kind == "local", 0).sum() / r.peak_local_edges[-1]) for r in runs
-    ]
+    local = [float(of_kind(run, "local").edges[-1] / run.peak_local_edges[-1]) for run in runs]
     console.print(f"Local edges at the end, of their peak: {_percent(local)}", highlight=False)
     for name in stages:
-        mean = [_long_range_weight(run, name) for run in runs]
+        mean = [float(of_kind(run, "long_range").mean_abs_weight.sel(stage=name)) for run in runs]
         if np.isfinite(mean).all():
             value, half = interval(mean)
             console.print(
@@ -110,12 +110,6 @@ def _load(folder: Path) -> xr.Dataset:
 def _percent(values: Sequence[float]) -> str:
     mean, half = interval(values)
     return f"{mean:.1%} ± {half * 100:.1f}"
-
-
-def _long_range_weight(run: xr.Dataset, stage: str) -> float:
-    edges = run.edges.sel(stage=stage).where(run.edge_kind == "long_range", 0)
-    total = float((run.mean_abs_weight.sel(stage=stage).fillna(0) * edges).sum())
-    return total / float(edges.sum()) if edges.sum() else float("nan")
 
 
 if __name__ == "__main__":
