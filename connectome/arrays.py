@@ -101,7 +101,7 @@ def stable_argsort(key: NDArray[np.integer[Any]], bound: int) -> NDArray[np.int6
     return np.argsort(key, kind="stable")
 
 
-def row_starts(row: NDArray[np.int32], n: int) -> NDArray[np.int64]:
+def row_starts(row: NDArray[np.integer[Any]], n: int) -> NDArray[np.int64]:
     """(n + 1,) where each row begins once its members are sorted."""
     return lock(np.concatenate([[0], np.cumsum(np.bincount(row, minlength=n))], dtype=np.int64))
 

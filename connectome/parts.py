@@ -47,6 +47,7 @@ ENDS: Final[Mapping[str, tuple[Role, Role]]] = MappingProxyType(
 MAX_DELAY_STEPS: Final = np.iinfo(np.uint16).max
 MAX_SIZE: Final = np.iinfo(np.int32).max
 MAX_STAGE: Final = np.iinfo(np.int16).max
+_BLOCK_EDGES: Final = 2**20
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 NAME_RULE: Final = "letters, digits, '_', '.', '-', not starting with '.' or '-'"
 
@@ -153,16 +154,18 @@ class ReverseView(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class EdgeSet:
-    """One typed set of E edges in CSR order: sorted by source, then target. Make one with :meth:`from_arrays`.
+    """One typed set of E edges in CSR order: by source, then delay, then target. Make one with :meth:`from_arrays`.
 
-    A column that is the same for every edge may be a broadcast view (:func:`numpy.broadcast_to`): it costs no memory.
+    This is also the order in which the simulator streams them, so that it needs no copy: 8 bytes an edge with a weight
+    and one delay, 10 with a delay for each edge, 2 fewer where a target fits in 16 bits. A column that is the same for
+    every edge may be a broadcast view (:func:`numpy.broadcast_to`): it costs no memory.
 
     Parameters
     ----------
     key : ``(source, kind, target)``
     n_target : size of the target region
     indptr : (n_source + 1,) int64; the edges of source i are ``indptr[i]:indptr[i + 1]``
-    target : (E,) int32
+    indices : (E,) the targets: uint16 if n_target <= 65536, else int32. :attr:`target` gives them as int32.
     weight : (E,) float32, pA added to the synaptic current
     delay_steps : (E,) uint16, 1 .. 65535 steps of ``dt_ms``
     dt_ms : the resolution of the delays
@@ -173,7 +176,7 @@ class EdgeSet:
     key: EdgeKey
     n_target: int
     indptr: NDArray[np.int64]
-    target: NDArray[np.int32]
+    indices: NDArray[np.uint16] | NDArray[np.int32]
     weight: NDArray[np.float32]
     delay_steps: NDArray[np.uint16]
     dt_ms: float
@@ -186,34 +189,34 @@ class EdgeSet:
         n_target = integer(f"{where}.n_target", self.n_target, 0, MAX_SIZE)
         dt_ms = finite_step(f"{where}.dt_ms", self.dt_ms)
         indptr = freeze(f"{where}.indptr", self.indptr, np.int64, (None,))
-        target = freeze(f"{where}.target", self.target, np.int32, (None,))
-        shape = target.shape
-        if not indptr.size or indptr[0] != 0 or indptr[-1] != target.size or (np.diff(indptr) < 0).any():
-            raise ConnectomeError(f"{where}.indptr", f"must rise from 0 to the number of edges, {target.size}", indptr)
-        if target.size and (target.min() < 0 or target.max() >= n_target):
-            bad = (target < 0) | (target >= n_target)
-            raise ConnectomeError(
-                f"{where}.target", f"must be in 0 .. {n_target - 1}, the target region's size", first_bad(bad, target)
-            )
-        falls = np.diff(target) < 0
-        falls[indptr[(indptr > 0) & (indptr < target.size)] - 1] = False
-        if falls.any():
-            raise ConnectomeError(
-                f"{where}.target", "must not fall within a row", first_bad(falls, target), "Use EdgeSet.from_arrays."
-            )
+        targets = checked_ids(f"{where}.indices", self.indices, n_target, "the target region's size")
+        indices = freeze(f"{where}.indices", targets, index_type(n_target), (None,))
+        shape = indices.shape
+        if not indptr.size or indptr[0] != 0 or indptr[-1] != indices.size or (np.diff(indptr) < 0).any():
+            raise ConnectomeError(f"{where}.indptr", f"must rise from 0 to the number of edges, {indices.size}", indptr)
         weight = freeze(f"{where}.weight", self.weight, np.float32, shape)
         if not np.isfinite(weight).all():
             raise ConnectomeError(f"{where}.weight", "must be finite (pA)", first_bad(~np.isfinite(weight), weight))
         delay = freeze(f"{where}.delay_steps", self.delay_steps, np.uint16, shape)
         if delay.size and delay.min() < 1:
             raise ConnectomeError(f"{where}.delay_steps", "must be >= 1 step", first_bad(delay < 1, delay))
+        falls = indices[1:] < indices[:-1]
+        if not is_constant(delay):
+            falls &= delay[1:] == delay[:-1]
+            falls |= delay[1:] < delay[:-1]
+        falls[indptr[(indptr > 0) & (indptr < indices.size)] - 1] = False
+        if falls.any():
+            raise ConnectomeError(
+                f"{where}.indices", "must rise by delay, then target, within a row", first_bad(falls, indices),
+                "Use EdgeSet.from_arrays.",
+            )  # fmt: skip
         birth = freeze(f"{where}.birth_stage", self.birth_stage, np.int16, shape)
         for k in self.state:
             if not isinstance(k, str) or not _NAME.fullmatch(k):
                 raise ConnectomeError(f"{where}.state", f"must have names of {NAME_RULE}", repr(k))
         state = {k: freeze(f"{where}.state[{k}]", self.state[k], np.float32, shape) for k in sorted(self.state)}
         for name, value in (
-            ("key", key), ("n_target", n_target), ("dt_ms", dt_ms), ("indptr", indptr), ("target", target),
+            ("key", key), ("n_target", n_target), ("dt_ms", dt_ms), ("indptr", indptr), ("indices", indices),
             ("weight", weight), ("delay_steps", delay), ("birth_stage", birth), ("state", MappingProxyType(state)),
         ):  # fmt: skip
             object.__setattr__(self, name, value)
@@ -235,23 +238,11 @@ class EdgeSet:
         n_source = integer(f"{where}.n_source", n_source, 0, MAX_SIZE)
         n_target = integer(f"{where}.n_target", n_target, 0, MAX_SIZE)
         dt_ms = finite_step(f"{where}.dt_ms", dt_ms)
-        ends = []
-        for name, given, n in (("source", source, n_source), ("target", target, n_target)):
-            array = numbers_of(f"{where}.{name}", given)
-            if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-                raise ConnectomeError(f"{where}.{name}", "must be one-dimensional integers", describe(array))
-            if array.size and (array.min() < 0 or array.max() >= n):
-                raise ConnectomeError(
-                    f"{where}.{name}", f"must be in 0 .. {n - 1}, the {name} region's size",
-                    first_bad((array < 0) | (array >= n), array),
-                )  # fmt: skip
-            ends.append(array.astype(np.int32, copy=False))
-        src, tgt = ends
+        src = checked_ids(f"{where}.source", source, n_source, "the source region's size")
+        tgt = checked_ids(f"{where}.target", target, n_target, "the target region's size")
         if src.size != tgt.size:
             raise ConnectomeError(f"{where}.target", f"must be as long as source, {src.size}", tgt.size)
-        pair = src.astype(np.int64) * n_target + tgt
-        order = None if (np.diff(pair) >= 0).all() else stable_argsort(pair, n_source * n_target)
-        del pair
+        src, tgt = src.astype(np.int32, copy=False), tgt.astype(index_type(n_target), copy=False)
 
         def column(name: str, given: ArrayLike) -> NDArray[Any]:
             array = numbers_of(f"{where}.{name}", given)
@@ -259,22 +250,25 @@ class EdgeSet:
                 return np.broadcast_to(array, src.shape)
             if array.shape != src.shape:
                 raise ConnectomeError(f"{where}.{name}", f"must have shape {src.shape}", array.shape)
+            return array
+
+        delay = column("delay_ms", 1 if delay_ms is None else delay_to_steps(delay_ms, dt_ms, where))
+        columns = {"weight": column("weight", weight), "birth_stage": column("birth_stage", birth_stage)}
+        columns |= {f"state[{k}]": column(f"state[{k}]", v) for k, v in (state or {}).items()}
+        indptr = row_starts(src, n_source)
+        order = _csr_order(src, tgt, delay, indptr, n_target)
+
+        def ordered(array: NDArray[Any]) -> NDArray[Any]:
             return array if order is None or is_constant(array) else lock(array[order])
 
         return cls(
-            key=edge_key,
-            n_target=n_target,
-            indptr=row_starts(src, n_source),
-            target=column("target", tgt),
-            weight=column("weight", weight),
-            delay_steps=column("delay_ms", 1 if delay_ms is None else delay_to_steps(delay_ms, dt_ms, where)),
-            dt_ms=dt_ms,
-            birth_stage=column("birth_stage", birth_stage),
-            state={k: column(f"state[{k}]", v) for k, v in (state or {}).items()},
-        )
+            key=edge_key, n_target=n_target, indptr=indptr, indices=ordered(tgt), weight=ordered(columns["weight"]),
+            delay_steps=ordered(delay), dt_ms=dt_ms, birth_stage=ordered(columns["birth_stage"]),
+            state={k: ordered(columns[f"state[{k}]"]) for k in state or {}},
+        )  # fmt: skip
 
     def __len__(self) -> int:
-        return int(self.target.size)
+        return int(self.indices.size)
 
     def __repr__(self) -> str:
         return f"EdgeSet({self.key}, {self.n_source} x {self.n_target}, {len(self)} edges)"
@@ -288,6 +282,11 @@ class EdgeSet:
     def source(self) -> NDArray[np.int32]:
         """(E,) int32, made from ``indptr``: it is not stored."""
         return np.repeat(np.arange(self.n_source, dtype=np.int32), np.diff(self.indptr))
+
+    @property
+    def target(self) -> NDArray[np.int32]:
+        """(E,) int32."""
+        return self.indices.astype(np.int32, copy=False)
 
     @property
     def delay(self) -> NDArray[np.float64]:
@@ -305,8 +304,8 @@ class EdgeSet:
     @cached_property
     def reverse(self) -> ReverseView:
         """The same edges by target; made at the first call and kept."""
-        edge = stable_argsort(self.target, self.n_target)
-        return ReverseView(row_starts(self.target, self.n_target), lock(self.source[edge]), lock(edge))
+        edge = stable_argsort(self.indices, self.n_target)
+        return ReverseView(row_starts(self.indices, self.n_target), lock(self.source[edge]), lock(edge))
 
     def take(self, edge: NDArray[np.bool_]) -> EdgeSet:
         """Only the edges where the (E,) mask is true. Raises :class:`ConnectomeError` if it is not such a mask."""
@@ -314,7 +313,7 @@ class EdgeSet:
         indptr = np.concatenate([[0], np.cumsum(edge, dtype=np.int64)])[self.indptr]
         kept = {k: take_rows(v, edge) for k, v in self.state.items()}
         return replace(
-            self, indptr=lock(indptr), target=take_rows(self.target, edge), weight=take_rows(self.weight, edge),
+            self, indptr=lock(indptr), indices=take_rows(self.indices, edge), weight=take_rows(self.weight, edge),
             delay_steps=take_rows(self.delay_steps, edge), birth_stage=take_rows(self.birth_stage, edge), state=kept,
         )  # fmt: skip
 
@@ -346,6 +345,46 @@ class EdgeSet:
             n_target=self.n_target, dt_ms=self.dt_ms, delay_ms=column("delay"), birth_stage=column("birth_stage"),
             state={name: state(name) for name in {*self.state, *other.state}},
         )  # fmt: skip
+
+
+def index_type(n_target: int) -> type[np.uint16] | type[np.int32]:
+    """The narrowest type that a target is stored in."""
+    return np.uint16 if n_target <= 2**16 else np.int32
+
+
+def checked_ids(where: str, given: ArrayLike, n: int, what: str) -> NDArray[Any]:
+    """(E,) integers in 0 .. n - 1, ``what`` that is. Raises :class:`ConnectomeError`."""
+    array = numbers_of(where, given)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise ConnectomeError(where, "must be one-dimensional integers", describe(array))
+    if array.size and (array.min() < 0 or array.max() >= n):
+        raise ConnectomeError(where, f"must be in 0 .. {n - 1}, {what}", first_bad((array < 0) | (array >= n), array))
+    return array
+
+
+def _csr_order(
+    source: NDArray[np.int32], target: NDArray[Any], delay: NDArray[np.uint16], indptr: NDArray[np.int64], n_target: int
+) -> NDArray[np.int64] | None:
+    """The stable order by source, delay, target; None if the edges are in it. By blocks of rows: they fit in cache."""
+    by_source = None if (source[1:] >= source[:-1]).all() else stable_argsort(source, indptr.size - 1)
+    order = by_source
+    delays = 1 if is_constant(delay) or not delay.size else int(delay.max()) + 1
+    first = 0
+    while first < indptr.size - 1:
+        last = max(first + 1, int(np.searchsorted(indptr, indptr[first] + _BLOCK_EDGES, "right")) - 1)
+        block = slice(indptr[first], indptr[last])
+        edge = block if by_source is None else by_source[block]
+        key = (source[edge] - first).astype(np.int64)
+        if delays > 1:
+            key = key * delays + delay[edge]
+        key = key * n_target + target[edge]
+        if (key[1:] < key[:-1]).any():
+            if order is None:
+                order = np.arange(source.size)
+            within = stable_argsort(key, (last - first) * delays * n_target)
+            order[block] = block.start + within if by_source is None else by_source[block][within]
+        first = last
+    return order
 
 
 def delay_to_steps(delay_ms: ArrayLike, dt_ms: float, where: str = "delay_ms") -> NDArray[np.uint16]:

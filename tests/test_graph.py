@@ -38,9 +38,9 @@ def rows(edges: EdgeSet) -> list[Row]:
     return list(zip(*(c.tolist() for c in columns), state, strict=True))
 
 
-def by_pair(edges: list[Row]) -> list[Row]:
-    """Plain Python's stable sort by source, then target."""
-    return sorted(edges, key=lambda row: (row[0], row[1]))
+def in_order(edges: list[Row]) -> list[Row]:
+    """Plain Python's stable sort by source, then delay, then target."""
+    return sorted(edges, key=lambda row: (row[0], row[3], row[1]))
 
 
 def arrays(connectome: Connectome) -> Iterator[NDArray[Any]]:
@@ -48,7 +48,7 @@ def arrays(connectome: Connectome) -> Iterator[NDArray[Any]]:
     for region in connectome.regions.values():
         yield from (region.position_um, region.sign)
     for e in connectome.edges.values():
-        yield from (e.indptr, e.target, e.weight, e.delay_steps, e.birth_stage)
+        yield from (e.indptr, e.indices, e.weight, e.delay_steps, e.birth_stage)
         yield from e.state.values()
         yield from (e.reverse.indptr, e.reverse.source, e.reverse.edge)
 
@@ -56,7 +56,8 @@ def arrays(connectome: Connectome) -> Iterator[NDArray[Any]]:
 def check_views(edges: EdgeSet) -> None:
     """Forward and reverse views hold the same edges, each where its index says."""
     forward = list(zip(edges.source.tolist(), edges.target.tolist(), strict=True))
-    assert forward == sorted(forward)
+    in_rows = list(zip(edges.source.tolist(), edges.delay_steps.tolist(), edges.target.tolist(), strict=True))
+    assert in_rows == sorted(in_rows)
     assert edges.indptr[0] == 0
     assert edges.indptr[-1] == len(edges)
     assert edges.indptr.size == edges.n_source + 1
@@ -96,7 +97,7 @@ def test_from_arrays_is_a_stable_sort_of_what_it_is_given(data: st.DataObject) -
         birth_stage=birth, state={"trace": trace},
     )  # fmt: skip
     columns = [c.tolist() for c in (source, target, weight, delay, birth)]
-    assert rows(edges) == by_pair(list(zip(*columns, [(x,) for x in trace.tolist()], strict=True)))
+    assert rows(edges) == in_order(list(zip(*columns, [(x,) for x in trace.tolist()], strict=True)))
     check_views(edges)
 
 
@@ -126,8 +127,8 @@ def test_sizes_too_large_for_the_fast_sort() -> None:
     edges = EdgeSet.from_arrays(
         ("a", "afferent", "b"), source, target, np.arange(e), n_source=n_source, n_target=n_target, dt_ms=1.0
     )
-    expected = by_pair(list(zip(source.tolist(), target.tolist(), range(e), strict=True)))
-    assert [row[:3] for row in rows(edges)] == expected
+    expected = in_order(list(zip(source.tolist(), target.tolist(), range(e), [1] * e, strict=True)))
+    assert [row[:4] for row in rows(edges)] == expected
 
 
 def test_a_million_random_edges() -> None:
@@ -138,7 +139,7 @@ def test_a_million_random_edges() -> None:
     edges = EdgeSet.from_arrays(
         A, source, target, weight, n_source=n, n_target=n, dt_ms=0.1, delay_ms=delay * 0.1, birth_stage=2
     )
-    order = np.lexsort((target, source))
+    order = np.lexsort((target, delay, source))
     np.testing.assert_array_equal(edges.source, source[order])
     np.testing.assert_array_equal(edges.target, target[order])
     np.testing.assert_array_equal(edges.weight, weight[order])
@@ -229,7 +230,7 @@ def test_apply_against_a_loop_over_edges(data: st.DataObject) -> None:
         names = sorted({n for part in (old, new) if part is not None for n in part.state} | {*delta.state.get(key, ())})
         assert sorted(edges.state) == names
         plain = [(*row[:-1], tuple(row[-1].get(n, 0.0) for n in names)) for row in expected]
-        assert rows(edges) == by_pair(plain)
+        assert rows(edges) == in_order(plain)
         check_views(edges)
     assert after.provenance.rule_log == (*before.provenance.rule_log, *delta.records)
     assert after.regions == before.regions
@@ -284,7 +285,7 @@ def test_join_puts_its_own_edges_first(data: st.DataObject) -> None:
         for part in (first, second)
         for row in rows(part)
     ]
-    assert rows(joined) == by_pair(plain)
+    assert rows(joined) == in_order(plain)
     check_views(joined)
 
 
@@ -343,11 +344,12 @@ def test_later_writes_of_the_caller_do_not_reach_in() -> None:
         A, source, target, hidden, n_source=2, n_target=2, dt_ms=0.1, delay_ms=delay, birth_stage=birth, state=state
     )
     indptr = np.array([0, 1, 2])
-    direct = replace(edges, indptr=indptr, target=target, weight=hidden)
+    narrow = target.astype(np.uint16)
+    direct = replace(edges, indptr=indptr, indices=narrow, weight=hidden)
     regions = {"a": Region("a", 2, position_um=position, sign=sign)}
     held = Connectome(regions, {A: edges})
     digests = held.digest(), Connectome(regions, {A: direct}).digest()
-    for array in (source, target, weight, delay, birth, trace, position, sign, one, indptr):
+    for array in (source, target, narrow, weight, delay, birth, trace, position, sign, one, indptr):
         assert array.flags.writeable
         array[...] = 9
     state.clear()
@@ -358,8 +360,8 @@ def test_later_writes_of_the_caller_do_not_reach_in() -> None:
 
 def test_what_nobody_can_write_to_is_not_copied() -> None:
     edges = small()
-    assert replace(edges, weight=edges.weight * 2).target is edges.target or np.shares_memory(
-        replace(edges, weight=edges.weight * 2).target, edges.target
+    assert replace(edges, weight=edges.weight * 2).indices is edges.indices or np.shares_memory(
+        replace(edges, weight=edges.weight * 2).indices, edges.indices
     )
 
 
@@ -390,8 +392,8 @@ CHANGES: list[Callable[[Connectome], Connectome]] = [
     lambda c: _region(c, sign=np.ones(1)),
     lambda c: _region(c, birth_stage=1),
     lambda c: _edges(c, weight=np.array([1, 2, 4], np.float32)),
-    lambda c: _edges(c, target=[1, 1, 0]),
-    lambda c: _edges(c, indptr=[0, 1, 3], target=[0, 0, 1]),
+    lambda c: _edges(c, indices=[1, 1, 0]),
+    lambda c: _edges(c, indptr=[0, 1, 3], indices=[0, 0, 1]),
     lambda c: _edges(c, delay_steps=[1, 1, 2]),
     lambda c: _edges(c, birth_stage=[0, 0, 1]),
     lambda c: _edges(c, state={"trace": np.zeros(3)}),

@@ -124,7 +124,7 @@ def test_one_edge_set_and_one_region(saved: Path) -> None:
     for key, edges in wanted.edges.items():
         found = snapshot.edge_set(key)
         assert found.state.keys() == edges.state.keys()
-        for name in ("indptr", "target", "weight", "delay_steps", "birth_stage"):
+        for name in ("indptr", "indices", "weight", "delay_steps", "birth_stage"):
             np.testing.assert_array_equal(getattr(found, name), getattr(edges, name), strict=True)
             assert not getattr(found, name).flags.writeable
     for name, region in wanted.regions.items():
@@ -177,8 +177,8 @@ def test_a_million_edges(tmp_path: Path) -> None:
 
 
 def test_archives_still_open() -> None:
-    digests = {1: "2d22cd9ec908b47bd9d575833d1d632492ecf660f26a56454ec41df22a7d4a6c"}
-    for number, digest in digests.items():
+    numbers, digest = (1, 2), "92d8732904863172a04151d6ed80c9af08e5efac69ed7a3a51f86d37f2d10d91"
+    for number in numbers:
         archive = ARCHIVES / f"format_{number}.h5"
         snapshot = open_snapshot(archive)
         assert (snapshot.format_version, snapshot.version) == (number, "connectome 0.1.0")
@@ -187,7 +187,7 @@ def test_archives_still_open() -> None:
         assert found.digest() == digest
         assert found.provenance == example().provenance
         assert [tuple(k) for k in found.edges] == [tuple(k) for k in example().edges]
-    assert list(digests) == list(range(1, FORMAT_VERSION + 1)), "archive a file of each format"
+    assert list(numbers) == list(range(1, FORMAT_VERSION + 1)), "archive a file of each format"
 
 
 # Determinism.

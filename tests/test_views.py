@@ -303,8 +303,11 @@ def test_scipy_matrix(c: Connectome) -> None:
     back = from_scipy(matrix, list(c.regions.values()), dt_ms=c.dt_ms)
     for key, e in c.edges.items():
         if len(e):
-            for name in ("indptr", "target", "weight"):
-                np.testing.assert_array_equal(getattr(back.edges[key], name), getattr(e, name))
+            by_pair = EdgeSet.from_arrays(  # a matrix has no delays
+                key, e.source, e.target, e.weight, n_source=e.n_source, n_target=e.n_target, dt_ms=e.dt_ms
+            )
+            for name in ("indptr", "indices", "weight"):
+                np.testing.assert_array_equal(getattr(back.edges[key], name), getattr(by_pair, name))
     assert back.n_edges == c.n_edges
 
 
