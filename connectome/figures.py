@@ -1,7 +1,8 @@
-"""Pictures of a development, drawn from its results."""
+"""Pictures: of a development, drawn from its results, and of the spikes of a run."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib
@@ -9,12 +10,19 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
+from connectome.parts import Region
 from connectome.results import of_kind
 
-__all__ = ["draw_development"]
+__all__ = ["draw_development", "draw_raster"]
 
 #: For each kind of edge between neurons: its name, a colour of Okabe & Ito's, told apart by everyone, line and marker.
 _KINDS = {"local": ("local", "#0072B2", "-", "o"), "long_range": ("long-range", "#D55E00", "--", "s")}
+
+#: For Dale's sign: its name and a colour of the same palette. A raster has them one below the other as well.
+_SIGNS = {1: ("excitatory", "#0072B2"), -1: ("inhibitory", "#D55E00"), 0: ("sensor, or unsigned", "#000000")}
+_MAX_ROWS = 1000  # neurons in a raster, about as many as it has pixels
+_MIN_ROWS = 40  # what a region gets besides large ones: room for its name
+_MAX_DOTS = 200_000  # spikes in a raster
 
 
 def draw_development(results: xr.Dataset) -> Figure:
@@ -113,3 +121,56 @@ def _name_lines(axis: Any, x: Any, lines: list[tuple[str, Any]]) -> None:
         axis.annotate(
             name, (x[-1], place), (7, 0), textcoords="offset points", va="center", color="0.2", annotation_clip=False
         )
+
+
+def draw_raster(spikes: xr.Dataset, regions: Mapping[str, Region]) -> Figure:
+    """A dot a spike, a row a neuron, time to the right. Regions in bands from the top, each with its mean rate, and in
+    them excitatory neurons above inhibitory ones. ``spikes`` is what :func:`connectome.simulate.run` gives.
+
+    Where there is more than a picture can show, neurons are drawn at random, and the title says so; the same spikes
+    make the same picture. Effectors never fire and are left out.
+    """
+    names = [str(name) for name in spikes.region.values]
+    shown = [regions[name] for name in names if regions[name].role != "effector" and regions[name].size]
+    everyone, duration_ms = sum(r.size for r in shown), spikes.attrs["duration_ms"]
+    part = min(1.0, _MAX_ROWS / max(1, everyone), _MAX_DOTS / max(1, spikes.sizes["spike"]))
+    rows = [_rows(r, part) for r in shown]
+    height = [max(_MIN_ROWS, row.size) for row in rows]
+    figure = Figure(figsize=(11, max(7.5, 0.4 * len(shown))), layout="constrained")
+    axis = figure.subplots()
+    size = min(10.0, max(0.6, 16_000 / max(1, part * spikes.sizes["spike"])))  # points²: a twentieth of the picture
+    dots, top = dict.fromkeys(_SIGNS, 0), 0
+    for r, row, high in zip(shown, rows, height, strict=True):
+        mine = spikes.spike_region.values == names.index(r.name)
+        place = np.full(r.size, np.nan)
+        place[row] = top + (np.arange(row.size) + 0.5) * high / row.size
+        number, times = spikes.spike_neuron.values[mine], spikes.spike_time_ms.values[mine]
+        for sign, (_, colour) in _SIGNS.items():
+            dot = (r.sign[number] == sign) & np.isfinite(place[number])
+            axis.scatter(times[dot], place[number[dot]], s=size, color=colour, linewidths=0)
+            dots[sign] += int(dot.sum())
+        rate_hz = 1000 * times.size / r.size / duration_ms
+        axis.annotate(
+            f"{r.name}\n{rate_hz:.3g} Hz", (0, top + high / 2), (-6, 0), xycoords=("axes fraction", "data"),
+            textcoords="offset points", ha="right", va="center", fontsize=9, color="0.2",
+        )  # fmt: skip
+        top += high
+        axis.axhline(top, color="0.8", lw=1, zorder=0)
+    axis.set(xlim=(0, duration_ms), ylim=(max(top, 1), 0), xlabel="time (ms)", yticks=[])
+    axis.spines[["top", "right"]].set_visible(False)
+    drawn = sum(row.size for row in rows)
+    sample = "" if drawn == everyone else f" of {everyone:,}, drawn at random"
+    axis.set_title(f"{drawn:,} neurons{sample}: {sum(dots.values()):,} spikes", loc="left")
+    for sign, (name, colour) in _SIGNS.items():
+        if dots[sign]:
+            axis.scatter([], [], s=30, color=colour, label=name)
+    if sum(dots.values()):
+        axis.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, fontsize=9, borderaxespad=0.2)
+    return figure
+
+
+def _rows(region: Region, part: float) -> Any:
+    """Neurons of a region to show, in the order of their rows: this part of them, or a few more where they are few."""
+    n = min(region.size, max(_MIN_ROWS, round(part * region.size)))
+    drawn = np.sort(np.random.default_rng(0).choice(region.size, n, replace=False))
+    return drawn[np.argsort(-region.sign[drawn], kind="stable")]
