@@ -106,7 +106,7 @@ def _population(reader: hdf5.Reader, name: str) -> tuple[NDArray[np.float64], ND
     neuron, _ = _vector(reader, where, "node_ids", "iu")
     if times.size != neuron.size:
         raise ConnectomeError(where, "must have as many timestamps as node_ids", f"{times.size} and {neuron.size}")
-    if units not in UNITS:
+    if not isinstance(units, str) or units not in UNITS:
         raise ConnectomeError(f"{where}/timestamps@units", f"must be one of {', '.join(UNITS)}", repr(units)[:80])
     bad = ~((times >= 0) & (times < np.inf))
     if bad.any():
