@@ -1,0 +1,295 @@
+"""Run a snapshot: drive it, write its spikes, print what they say of its state, draw them.
+
+python -m sims.simulate SNAPSHOT --duration-ms 1000 --drive REGION:poisson=8000,30 --out spikes.h5
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from connectome.errors import ConnectomeError
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from rich.console import Console
+
+    from connectome.parts import Region
+    from connectome.simulate import Stimulus
+
+__all__ = ["main"]
+
+_DRIVE = re.compile(r"(?P<region>[^:=]+):(?P<kind>poisson|current)=(?P<numbers>.*)", re.DOTALL)
+_DRIVE_RULE = "must be REGION:poisson=RATE_HZ[,WEIGHT_PA] or REGION:current=PA"
+_MAX_RATE_HZ = 1e6  # of one neuron: 100,000 synapses at 10 Hz
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sims.simulate",
+        description="Run a snapshot, write its spikes (HDF5, SONATA), print rate, irregularity and synchrony of each "
+        "region, and draw a raster.",
+        epilog="exit codes: 0 done, 2 input that cannot be used, 130 interrupted (no file is half-written)",
+    )
+    parser.add_argument("snapshot", type=Path, metavar="SNAPSHOT", help="a .h5 file of sims.develop or of save()")
+    parser.add_argument(
+        "--duration-ms", type=float, default=1000.0, metavar="MS", help="how long, in model time (default: 1000)"
+    )
+    parser.add_argument(
+        "--drive", action="append", default=[], metavar="REGION:KIND=...",
+        help="may be given several times. REGION:poisson=RATE_HZ,WEIGHT_PA: each neuron gets Poisson events of this "
+        "rate and weight; REGION:poisson=RATE_HZ: a sensor fires so; REGION:current=PA: a constant current. "
+        "REGION is a name, or * for every region of neurons",
+    )  # fmt: skip
+    parser.add_argument(
+        "--spikes", type=Path, metavar="FILE", help="spikes of the sensors, a SONATA file such as --out writes"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("spikes.h5"), metavar="FILE", help="the spikes (default: spikes.h5)"
+    )
+    picture = parser.add_mutually_exclusive_group()
+    picture.add_argument("--raster", type=Path, metavar="FILE", help="the picture, PNG (default: beside --out)")
+    picture.add_argument("--no-raster", action="store_true", help="draw none")
+    parser.add_argument(
+        "--skip-ms", type=float, default=0.0, metavar="MS", help="leave this out of the statistics (default: 0)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the Poisson drive, 0 or more (default: 0)")
+    parser.add_argument("--threads", type=int, metavar="N", help="the spikes are the same for any number")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "float64"], help="default: float32")
+    parser.add_argument("--overwrite", "--force", action="store_true", help="replace files that exist")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    options = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        _simulate(options)
+    except ConnectomeError as error:
+        print(f"simulate: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nsimulate: interrupted. No file is half-written.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _simulate(options: argparse.Namespace) -> None:
+    raster: Path | None = None if options.no_raster else options.raster or options.out.with_suffix(".png")
+    _check(options, raster)
+    # Heavy imports wait until the options are known to parse: --help answers at once.
+    from rich.console import Console
+
+    from connectome.activity import activity
+    from connectome.io.results import save_figure
+    from connectome.io.snapshot import load, open_snapshot
+    from connectome.io.spikes import save_spikes
+    from connectome.simulate import run
+
+    console = Console(quiet=options.quiet)
+    snapshot = open_snapshot(options.snapshot)
+    stimulus, replayed = _stimulus(options, {name: snapshot.region(name) for name in snapshot.regions})
+    connectome = load(options.snapshot)
+    console.print(
+        f"{options.snapshot.name}: {connectome.n_neurons:,} neurons, {connectome.n_edges:,} edges, steps of "
+        f"{connectome.dt_ms:g} ms", highlight=False, markup=False,
+    )  # fmt: skip
+    for line in _describe(options.drive, replayed):
+        console.print(line, highlight=False, markup=False)
+    with _Display(console, options.duration_ms) as display:
+        spikes = run(
+            connectome, options.duration_ms, stimulus, seed=options.seed, dtype=options.dtype, threads=options.threads,
+            progress=display.show,
+        )  # fmt: skip
+        display.show(options.duration_ms)
+    save_spikes(spikes, options.out, overwrite=options.overwrite)
+    if raster is not None:
+        from connectome.figures import draw_raster
+
+        save_figure(draw_raster(spikes, connectome.regions), raster)
+    _report(console, spikes, activity(spikes, connectome.regions, skip_ms=options.skip_ms), display)
+    console.print("Written: " + ", ".join(str(p) for p in (options.out, raster) if p), markup=False, soft_wrap=True)
+
+
+def _check(options: argparse.Namespace, raster: Path | None) -> None:
+    """Refuse what can be refused before anything is read: a long run must not fail at its end."""
+    if not 0 <= options.seed < 2**63:
+        raise ConnectomeError("--seed", "must be in 0 .. 2**63 - 1", options.seed)
+    if options.threads is not None and options.threads < 1:
+        raise ConnectomeError("--threads", "must be 1 or more", options.threads)
+    if not 0 < options.duration_ms < math.inf:
+        raise ConnectomeError("--duration-ms", "must be finite and > 0", options.duration_ms)
+    if not 0 <= options.skip_ms < options.duration_ms:
+        raise ConnectomeError(
+            "--skip-ms", f"must be 0 or more and less than --duration-ms, {options.duration_ms:g}", options.skip_ms
+        )
+    taken = {p.resolve(): name for name, p in (("SNAPSHOT", options.snapshot), ("--spikes", options.spikes)) if p}
+    for name, path, suffix in (("--out", options.out, ".h5"), ("--raster", raster, ".png")):
+        if path is None:
+            continue
+        if path.suffix != suffix:
+            raise ConnectomeError(name, f"must end in {suffix}", repr(str(path)))
+        if path.resolve() in taken:
+            raise ConnectomeError(name, f"must not be the file of {taken[path.resolve()]}", repr(str(path)))
+        if not os.access(path.parent, os.W_OK) or path.is_dir():
+            raise ConnectomeError(name, "must be a file in a folder that can be written", repr(str(path)))
+        if os.path.lexists(path) and not options.overwrite:
+            raise ConnectomeError(
+                name, "must not exist already", repr(str(path)), "Choose another name, or add --overwrite."
+            )
+
+
+def _stimulus(options: argparse.Namespace, regions: Mapping[str, Region]) -> tuple[Stimulus, Mapping[str, int]]:
+    """What enters, and how many spikes of ``--spikes`` each sensor emits."""
+    from connectome.io.spikes import load_spikes
+    from connectome.simulate import Poisson, Stimulus
+
+    poisson: dict[str, Poisson] = {}
+    current_pa: dict[str, float] = {}
+    for text in options.drive:
+        names, kind, numbers = _parse_drive(text, regions)
+        for name in names:
+            if name in (poisson if kind == "poisson" else current_pa):
+                raise ConnectomeError("--drive", f"must give a region one {kind} drive", f"{text!r}, a second one")
+            if kind == "poisson":
+                poisson[name] = Poisson(*numbers)
+            else:
+                current_pa[name] = numbers[0]
+    replayed = {}
+    if options.spikes is not None:
+        given = load_spikes(options.spikes)
+        for place, name in enumerate(given.region.values.tolist()):
+            if name not in regions:
+                raise ConnectomeError(str(options.spikes), f"must have populations among {list(regions)}", repr(name))
+            if regions[name].role == "sensor":
+                mine = given.spike_region.values == place
+                replayed[name] = given.spike_time_ms.values[mine], given.spike_neuron.values[mine]
+        if not replayed:
+            sensors = [r.name for r in regions.values() if r.role == "sensor"]
+            raise ConnectomeError(str(options.spikes), f"must have a population of a sensor, of {sensors}", "none")
+    return Stimulus(replayed, current_pa, poisson), {name: len(times) for name, (times, _) in replayed.items()}
+
+
+def _parse_drive(text: str, regions: Mapping[str, Region]) -> tuple[list[str], str, list[float]]:
+    """Names of regions, kind of drive, its numbers."""
+    found = _DRIVE.fullmatch(text)
+    if found is None:
+        raise ConnectomeError("--drive", _DRIVE_RULE, repr(text))
+    name, kind = found["region"], found["kind"]
+    try:
+        numbers = [float(number) for number in found["numbers"].split(",")]
+    except ValueError:
+        raise ConnectomeError("--drive", _DRIVE_RULE, repr(text)) from None
+    if len(numbers) > (2 if kind == "poisson" else 1) or not all(map(math.isfinite, numbers)):
+        raise ConnectomeError("--drive", f"{_DRIVE_RULE}, with finite numbers", repr(text))
+    if kind == "poisson" and not 0 <= numbers[0] <= _MAX_RATE_HZ:
+        raise ConnectomeError("--drive", f"must have a rate of 0 .. {_MAX_RATE_HZ:,.0f} Hz", repr(text))
+    if name != "*" and name not in regions:
+        raise ConnectomeError(
+            "--drive", f"must name a region of {', '.join(regions)}, or * for every region of neurons", repr(text)
+        )
+    names = [r.name for r in regions.values() if r.role == "neuron"] if name == "*" else [name]
+    if not names:
+        raise ConnectomeError("--drive", "must name regions that there are", f"{text!r}, and no region of neurons")
+    is_sensor = name != "*" and regions[name].role == "sensor"
+    if is_sensor and (kind == "current" or len(numbers) > 1):
+        raise ConnectomeError("--drive", f"must be {name}:poisson=RATE_HZ, as {name} is a sensor", repr(text))
+    if not is_sensor and kind == "poisson" and len(numbers) < 2:
+        raise ConnectomeError(
+            "--drive", f"must be {name}:poisson=RATE_HZ,WEIGHT_PA; only a sensor goes without", repr(text)
+        )
+    return names, kind, numbers
+
+
+def _describe(drives: Sequence[str], replayed: Mapping[str, int]) -> Iterator[str]:
+    yield "Drive: " + (" ".join(drives) if drives else "none, but what the neurons' own parameters give")
+    if replayed:
+        yield "Replayed: " + ", ".join(f"{name} {n:,} spikes" for name, n in replayed.items())
+
+
+class _Display:
+    """Live progress: model time and the real-time factor, wall time over model time. What comes before the first step
+    (preparing the run and, once after an install, compiling the kernels) is not in the factor."""
+
+    def __init__(self, console: Console, duration_ms: float) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self._progress = Progress(
+            BarColumn(bar_width=10), TextColumn("{task.completed:,.0f}/{task.total:,.0f} ms"),
+            TextColumn("{task.fields[factor]}"), TimeElapsedColumn(), TimeRemainingColumn(), console=console,
+        )  # fmt: skip
+        self._line = self._progress.add_task("", total=duration_ms, factor="preparing")
+        self._began, self._duration_ms = time.perf_counter(), duration_ms
+        self._first: tuple[float, float] | None = None
+        self.preparation_s = self.simulation_s = 0.0
+        self.factor = math.nan
+
+    def __enter__(self) -> _Display:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, now_ms: float) -> None:
+        """Say how far the run is."""
+        now = time.perf_counter()
+        if self._first is None:
+            self._first = (now, now_ms) if now_ms < self._duration_ms else (self._began, 0.0)
+        since, from_ms = self._first
+        self.preparation_s = since - self._began
+        self.simulation_s = now - since
+        if now_ms > from_ms:
+            self.factor = 1000 * self.simulation_s / (now_ms - from_ms)
+            self._progress.update(self._line, factor=f"real-time factor {self.factor:.3g}")
+        self._progress.update(self._line, completed=now_ms)
+
+
+def _report(console: Console, spikes: xr.Dataset, statistics: xr.Dataset, display: _Display) -> None:
+    """The table, what its columns mean, and what the run cost."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("region")
+    for heading in ("neurons", "spikes", "rate Hz", "CV ISI (of)", "synchrony"):
+        table.add_column(heading, justify="right")
+    for at, region in enumerate(statistics.region.values):
+        row = statistics.isel(population=at)
+        name = f"  {str(row.population.values).removeprefix(region).strip()}" if row.sign else str(region)
+        rate, cv, synchrony = (
+            "-" if math.isnan(v) else f"{float(v):.2f}" for v in (row.rate_hz, row.cv_isi, row.synchrony)
+        )
+        of = f"{cv} ({int(row.cv_isi_neurons):,})"
+        table.add_row(name, f"{int(row.n_neurons):,}", f"{int(row.n_spikes):,}", rate, of, synchrony)
+    console.print(table)
+    bin_ms, end_ms = statistics.attrs["bin_ms"], statistics.attrs["duration_ms"]
+    console.print(
+        f"{statistics.attrs['skip_ms']:g} to {end_ms:g} ms. CV ISI: mean of the neurons with 3 or more spikes, their "
+        f"number in brackets. Synchrony: variance over mean of counts in {bin_ms:g} ms, of at most 1,000 neurons.",
+        highlight=False,
+    )  # fmt: skip
+    operations = spikes.attrs["synaptic_operations"]
+    console.print(
+        f"{spikes.attrs['duration_ms']:,g} ms in {display.simulation_s:.2f} s after {display.preparation_s:.2f} s of "
+        f"preparation: real-time factor {display.factor:.3g}; {operations:,} synaptic operations, "
+        f"{operations / max(display.simulation_s, 1e-9):.3g} a second.", highlight=False,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())
