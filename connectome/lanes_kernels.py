@@ -1,116 +1,187 @@
-"""The LANES samples of a tile as one LLVM vector: Numba's own loops over lanes cost several times more.
+"""A few numbers side by side as one LLVM vector: Numba's own loops over them cost several times more.
 
-A value of :class:`LanesType` lives in registers inside a kernel. It is loaded from and stored to
-``x[at : at + LANES]`` of a flat float32 or float64 array, whatever vector width the machine has. Every lane is rounded
-by itself, and a sum over lanes has one fixed tree, so results do not depend on the machine.
+A value of :class:`LanesType` lives in registers inside a kernel. It is loaded from and stored to ``x[at : at + width]``
+of a flat float32 or float64 array, whatever vector width the machine has. Lanes know ``+``, ``-`` and ``*``, among
+themselves and with a number. One bit a lane in an unsigned integer of ``width`` bits is what masks are made of; hence
+the widths 8, 16, 32 and 64. Every lane is rounded by itself, and a sum over lanes has one fixed tree, so results do
+not depend on the machine.
 """
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 from numba import extending
-from numba.core import types
+from numba.core import cgutils, types
 from numba.core.datamodel import models
 
-__all__ = ["LANES", "LanesType", "add_scaled", "lanes_total", "load_lanes", "mask_lanes", "no_lanes", "store_lanes"]
+__all__ = [
+    "LanesType", "all_lanes", "at_least", "choose", "lanes_total", "larger", "load_lanes", "mask_lanes", "multiply_add",
+    "no_lanes", "store_lanes",
+]  # fmt: skip
 
-#: Samples in a tile: one bit each in a uint32 mask.
-LANES = 32
+_WIDTHS = (8, 16, 32, 64)
 
 
 def intrinsic(function: Any) -> Any:
     """Numba's; what it makes is called without the first argument of its function."""
-    return extending.intrinsic(function)
+    return extending.intrinsic(prefer_literal=True)(function)
 
 
 class LanesType(types.Type):
-    """A vector of LANES numbers, inside kernels only."""
+    """A vector of ``width`` numbers, inside kernels only."""
 
-    def __init__(self, dtype: Any) -> None:
+    def __init__(self, dtype: Any, width: int) -> None:
         self.dtype = dtype
-        super().__init__(name=f"Lanes({dtype})")
+        self.width = width
+        super().__init__(name=f"Lanes({dtype}, {width})")
 
 
-def _vector(dtype: Any) -> Any:
-    return ir.VectorType(ir.FloatType() if dtype.bitwidth == 32 else ir.DoubleType(), LANES)
+def _vector(lanes: LanesType) -> Any:
+    return ir.VectorType(ir.FloatType() if lanes.dtype.bitwidth == 32 else ir.DoubleType(), lanes.width)
 
 
 @extending.register_model(LanesType)
 class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]  # numba has no annotations
     def __init__(self, manager: Any, lanes: LanesType) -> None:
-        super().__init__(manager, lanes, _vector(lanes.dtype))
+        super().__init__(manager, lanes, _vector(lanes))
 
 
-def _pointer(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -> Any:
+def _lanes(dtype: Any, width: Any) -> LanesType | None:
+    """The type for a width that is a constant of the kernel; none, which Numba reports, for any other."""
+    known = isinstance(width, types.IntegerLiteral) and width.literal_value in _WIDTHS
+    return LanesType(dtype, width.literal_value) if known else None
+
+
+def _bits(lanes: LanesType) -> Any:
+    return types.Integer.from_bitwidth(lanes.width, signed=False)
+
+
+def _pointer(context: Any, builder: Any, lanes: LanesType, array_type: Any, array: Any, at: Any) -> Any:
     data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [at]), _vector(array_type.dtype).as_pointer())
+    return builder.bitcast(builder.gep(data, [at]), _vector(lanes).as_pointer())
 
 
-def _spread(builder: Any, scalar: Any, vector: Any) -> Any:
-    undefined = ir.Constant(vector, ir.Undefined)
-    one = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
+def _spread(builder: Any, scalar: Any, lanes: LanesType) -> Any:
+    undefined = ir.Constant(_vector(lanes), ir.Undefined)
+    one = builder.insert_element(undefined, scalar, ir.IntType(32)(0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes.width), [0] * lanes.width)
+    return builder.shuffle_vector(one, undefined, zeros)
+
+
+def _as_lanes(context: Any, builder: Any, value: Any, given: Any, lanes: LanesType) -> Any:
+    """Lanes as they are; a number in every lane."""
+    return value if given == lanes else _spread(builder, context.cast(builder, value, given, lanes.dtype), lanes)
 
 
 @intrinsic
-def load_lanes(typingctx: Any, x: Any, at: Any) -> Any:
-    """``x[at:][:LANES]``."""
+def load_lanes(typingctx: Any, x: Any, at: Any, width: Any) -> Any:
+    """``x[at : at + width]``; the width is a constant."""
+    lanes = _lanes(x.dtype, width)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        array = signature.args[0]
-        return builder.load(_pointer(context, builder, array, *args), align=array.dtype.bitwidth // 8)
+        pointer = _pointer(context, builder, signature.return_type, signature.args[0], *args[:2])
+        return builder.load(pointer, align=signature.args[0].dtype.bitwidth // 8)
 
-    return LanesType(x.dtype)(x, types.uint64), generate
+    return lanes and (lanes(x, types.uint64, width), generate)
 
 
 @intrinsic
 def store_lanes(typingctx: Any, x: Any, at: Any, value: Any) -> Any:
-    """``x[at:][:LANES] = value``."""
+    """``x[at : at + width] = value``."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        array = signature.args[0]
-        pointer = _pointer(context, builder, array, *args[:2])
+        array, _, lanes = signature.args
+        pointer = _pointer(context, builder, lanes, array, *args[:2])
         builder.store(args[2], pointer, align=array.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
-    return types.void(x, types.uint64, LanesType(x.dtype)), generate
+    return types.void(x, types.uint64, value), generate
 
 
 @intrinsic
-def no_lanes(typingctx: Any, x: Any) -> Any:
-    """Zeros of the type of the array ``x``."""
+def all_lanes(typingctx: Any, number: Any, width: Any) -> Any:
+    """A number in each of ``width`` lanes; the width is a constant."""
+    lanes = _lanes(number, width)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return ir.Constant(_vector(signature.args[0].dtype), [0.0] * LANES)
+        return _spread(builder, args[0], signature.return_type)
 
-    return LanesType(x.dtype)(x), generate
+    return lanes and (lanes(number, width), generate)
+
+
+@intrinsic
+def no_lanes(typingctx: Any, x: Any, width: Any) -> Any:
+    """Zeros of the type of the array ``x``; the width is a constant."""
+    lanes = _lanes(x.dtype, width)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return ir.Constant(_vector(signature.return_type), [0.0] * signature.return_type.width)
+
+    return lanes and (lanes(x, width), generate)
 
 
 @intrinsic
 def mask_lanes(typingctx: Any, x: Any, bits: Any) -> Any:
-    """1 in the lanes whose bit of the uint32 ``bits`` is set, 0 in the others, of the type of the array ``x``."""
+    """1 in the lanes whose bit is set, 0 in the others, of the type of the array ``x``; as many lanes as ``bits``."""
+    lanes = LanesType(x.dtype, bits.bitwidth)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        vector = _vector(signature.args[0].dtype)
-        chosen = builder.bitcast(args[1], ir.VectorType(ir.IntType(1), LANES))
-        return builder.select(chosen, ir.Constant(vector, [1.0] * LANES), ir.Constant(vector, [0.0] * LANES))
+        vector, width = _vector(signature.return_type), signature.return_type.width
+        chosen = builder.bitcast(args[1], ir.VectorType(ir.IntType(1), width))
+        return builder.select(chosen, ir.Constant(vector, [1.0] * width), ir.Constant(vector, [0.0] * width))
 
-    return LanesType(x.dtype)(x, types.uint32), generate
+    return lanes(x, bits), generate
 
 
 @intrinsic
-def add_scaled(typingctx: Any, total: Any, factor: Any, lanes: Any) -> Any:
-    """``total + factor * lanes``; ``factor`` is a number or lanes."""
+def at_least(typingctx: Any, lanes: Any, bound: Any) -> Any:
+    """A bit for each lane: is it >= ``bound``, lanes or a number?"""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        total_value, factor_value, lanes_value = args
-        if signature.args[1] != signature.args[0]:
-            factor_value = _spread(builder, factor_value, _vector(signature.args[0].dtype))
-        return builder.fadd(total_value, builder.fmul(factor_value, lanes_value))
+        limit = _as_lanes(context, builder, args[1], signature.args[1], signature.args[0])
+        is_so = builder.fcmp_ordered(">=", args[0], limit)
+        return builder.bitcast(is_so, ir.IntType(signature.args[0].width))
 
-    return total(total, factor if isinstance(factor, LanesType) else total.dtype, lanes), generate
+    return _bits(lanes)(lanes, bound), generate
+
+
+@intrinsic
+def choose(typingctx: Any, bits: Any, lanes: Any, other: Any) -> Any:
+    """``lanes`` where the bit is set, ``other``, lanes or a number, where it is not."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        chosen = builder.bitcast(args[0], ir.VectorType(ir.IntType(1), signature.args[1].width))
+        return builder.select(chosen, args[1], _as_lanes(context, builder, args[2], signature.args[2], lanes))
+
+    return lanes(_bits(lanes), lanes, other), generate
+
+
+@intrinsic
+def larger(typingctx: Any, lanes: Any, other: Any) -> Any:
+    """The larger of the two in each lane; ``other`` is lanes or a number."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        value = _as_lanes(context, builder, args[1], signature.args[1], signature.args[0])
+        return builder.select(builder.fcmp_ordered(">", args[0], value), args[0], value)
+
+    return lanes(lanes, other), generate
+
+
+@intrinsic
+def multiply_add(typingctx: Any, factor: Any, lanes: Any, total: Any) -> Any:
+    """``factor * lanes + total``, rounded once, as every machine does it; ``factor`` is lanes or a number."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector = _vector(lanes)
+        name = f"llvm.fma.v{lanes.width}f{lanes.dtype.bitwidth}"
+        fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
+        return builder.call(fma, [_as_lanes(context, builder, args[0], signature.args[0], lanes), *args[1:]])
+
+    return lanes(factor, lanes, total), generate
 
 
 @intrinsic
@@ -118,12 +189,37 @@ def lanes_total(typingctx: Any, lanes: Any) -> Any:
     """The sum over lanes, halves added to halves."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        value, width = args[0], LANES
+        value, width = args[0], signature.args[0].width
         while width > 1:
             width //= 2
             index = ir.VectorType(ir.IntType(32), width)
             low, high = (ir.Constant(index, list(range(first, first + width))) for first in (0, width))
             value = builder.fadd(builder.shuffle_vector(value, value, low), builder.shuffle_vector(value, value, high))
-        return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+        return builder.extract_element(value, ir.IntType(32)(0))
 
     return lanes.dtype(lanes), generate
+
+
+def _define(operation: Callable[[Any, Any], Any], build: str) -> None:
+    """An operator among lanes, and between lanes and numbers, each rounded by itself."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        lanes = signature.return_type
+        both = [_as_lanes(context, builder, a, given, lanes) for a, given in zip(args, signature.args, strict=True)]
+        return getattr(builder, build)(*both)
+
+    def typer(context: Any) -> Any:
+        def result(a: Any, b: Any) -> Any:
+            lanes = a if isinstance(a, LanesType) else b
+            fits = all(x == lanes or isinstance(x, types.Number) for x in (a, b))
+            return lanes if fits and isinstance(lanes, LanesType) else None
+
+        return result
+
+    extending.type_callable(operation)(typer)
+    for a, b in ((LanesType, LanesType), (LanesType, types.Number), (types.Number, LanesType)):
+        extending.lower_builtin(operation, a, b)(generate)
+
+
+for _operation, _build in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
+    _define(_operation, _build)

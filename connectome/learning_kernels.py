@@ -17,18 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.jit import kernel
-from connectome.lanes_kernels import (
-    LANES,
-    add_scaled,
-    lanes_total,
-    load_lanes,
-    mask_lanes,
-    no_lanes,
-    store_lanes,
-)  # fmt: skip
+from connectome.lanes_kernels import lanes_total, load_lanes, mask_lanes, multiply_add, no_lanes, store_lanes
 
 __all__ = ["HELD", "LANES", "TileNetwork", "backward_tile", "forward_tile"]
 
+#: Samples in a tile: one bit each in a uint32 mask.
+LANES = 32
 #: What stands for the potential of a refractory neuron: below any threshold's support, so that its gradient is 0.
 HELD = -1e30
 
@@ -115,7 +109,7 @@ def forward_tile(net: TileNetwork, weight: Array, v: Array, valid: np.uint32, ma
                 side = np.uint64(net.channel[j]) if channels > _U1 else _U0
                 when = _wrap(slot + np.uint64(net.delay[j]), slots)
                 at = ((side * slots + when) * n + np.uint64(net.target[j])) * _W
-                store_lanes(arrival, at, add_scaled(load_lanes(arrival, at), weight[j], on))
+                store_lanes(arrival, at, multiply_add(weight[j], on, load_lanes(arrival, at, LANES)))
 
 
 @kernel
@@ -172,11 +166,11 @@ def backward_tile(
                     slope[k] = x
                     top = max(top, x)
                 if top > zero:
-                    total = no_lanes(adjoint)
+                    total = no_lanes(adjoint, LANES)
                     for j in range(net.indptr[i], net.indptr[i + _U1]):
                         side = np.uint64(net.channel[j]) if channels > _U1 else _U0
                         at = ((side * n + np.uint64(net.target[j])) * line + t + np.uint64(net.delay[j])) * _W
-                        total = add_scaled(total, weight[j], load_lanes(adjoint, at))
+                        total = multiply_add(weight[j], load_lanes(adjoint, at, LANES), total)
                     store_lanes(back, _U0, total)
                     if grad_spike.size:
                         for k in range(LANES):
@@ -209,10 +203,10 @@ def _weight_gradient(net: TileNetwork, mask: Array, adjoint: Array, line: np.uin
         for j in range(net.indptr[i], net.indptr[i + _U1]):
             side = np.uint64(net.channel[j]) if channels > _U1 else _U0
             first = (side * n + np.uint64(net.target[j])) * line + np.uint64(net.delay[j])
-            total = no_lanes(adjoint)
+            total = no_lanes(adjoint, LANES)
             for a in range(count):
-                arrived = load_lanes(adjoint, (first + active[a]) * _W)
-                total = add_scaled(total, load_lanes(spikes, a * _W), arrived)
+                arrived = load_lanes(adjoint, (first + active[a]) * _W, LANES)
+                total = multiply_add(load_lanes(spikes, a * _W, LANES), arrived, total)
             grad_weight[j] += lanes_total(total)
 
 
