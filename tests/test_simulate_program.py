@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import io
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -25,21 +23,6 @@ from connectome.simulate import Poisson, Stimulus, run
 from sims.simulate import main
 
 DRIVE = ["--drive", "eye:poisson=200", "--drive", "*:current=200", "--drive", "cortex:poisson=500,100"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _engine() -> Any:
-    """Until run() takes ``progress`` and ``threads``."""
-    if "progress" in inspect.signature(run).parameters:
-        yield
-        return
-
-    def stand_in(*given: Any, progress: Callable[[float], None], threads: int | None, **options: Any) -> Any:
-        progress(0.0)
-        return run(*given, **options)
-
-    with mock.patch.object(connectome.simulate, "run", stand_in):
-        yield
 
 
 @pytest.fixture(scope="module")
