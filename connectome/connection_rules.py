@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, Self, cast
 
@@ -26,11 +26,11 @@ __all__ = [
 ]
 
 Pairs = tuple[NDArray[np.int32], NDArray[np.int32]]
-#: Candidates that a rule holds in memory at once, about.
-_BLOCK = 2**21
+#: Candidates that a rule draws at once, about: few enough for the cache, and memory is asked for once.
+_BLOCK = 2**18
 #: Pairs up to which the mean of a distance profile is summed in full, and the size of the sample beyond.
 _SUMMED_PAIRS = 10**7
-_SAMPLE = 2**22
+_SAMPLE = 2**20
 
 
 class ConnectionRule(Protocol):
@@ -94,8 +94,16 @@ class Bernoulli:
     def pairs(self, source: Region, target: Region, rng: np.random.Generator) -> Pairs:
         """See :class:`ConnectionRule`."""
         width, skip = _width(source, target, self.allow_autapses)
-        _, slot = _bernoulli(np.array([source.size * width]), np.array([self.p]), rng)
-        return _unflatten(slot, width, skip)
+        step = max(1, int(_BLOCK / max(self.p * width, 1)))
+        return _joined(
+            _unflatten(
+                rows.start * width
+                + _bernoulli(np.array([(rows.stop - rows.start) * width]), np.array([self.p]), rng)[1],
+                width,
+                skip,
+            )
+            for rows in blocks(source.size, step)
+        )
 
 
 @dataclass(frozen=True)
@@ -136,45 +144,63 @@ class ByDistance:
         a, b = _Cells(source.position_um, self.length_um), _Cells(target.position_um, self.length_um)
         p0 = self.p0 if self.density is None else self._p0(a, b, source.size * width, skip, rng)
         chosen = [np.zeros(0, np.int64)]
-        for s, t, p, bound in self._candidates(a, b, cast(float, p0), skip, rng):
-            keep = rng.random(p.size) * bound < p
-            chosen.append(s[keep] * target.size + t[keep])
+        for row, column, p, bound in self._candidates(a, b, cast(float, p0), skip, rng):
+            bound *= rng.random(p.size)
+            keep = np.flatnonzero(bound < p)
+            flat = a.order[row[keep]] * target.size
+            flat += b.order[column[keep]]
+            chosen.append(flat)
         flat = np.concatenate(chosen)
         flat.sort()
         return _unflatten(flat, target.size, False)
 
     def _profile(self, squared_um: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of squared distances, which it overwrites."""
         if self.profile == "exponential":
-            return np.exp(np.sqrt(squared_um) / -self.length_um)
-        return np.exp(squared_um / (-2 * self.length_um**2))
+            np.sqrt(squared_um, out=squared_um)
+            squared_um /= -self.length_um
+        else:
+            squared_um /= -2 * self.length_um**2
+        return np.exp(squared_um, out=squared_um)
 
     def _bound(self, a: _Cells, i: int, b: _Cells) -> NDArray[np.float64]:
         """The highest value of the profile between cell i of a and each cell of b."""
-        gap = np.maximum(0, np.maximum(b.low - a.high[i], a.low[i] - b.high))
-        return self._profile((gap**2).sum(axis=1))
+        squared = np.zeros(b.size.size)
+        for axis in range(3):
+            gap = np.maximum(b.low[axis] - a.high[axis][i], a.low[axis][i] - b.high[axis])
+            np.maximum(gap, 0, out=gap)
+            gap *= gap
+            squared += gap
+        return self._profile(squared)
 
     def _candidates(
         self, a: _Cells, b: _Cells, p0: float, skip: bool, rng: np.random.Generator
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]]:
-        """Cell by cell, pairs drawn at the highest probability between two cells: source, target, the pair's own
-        probability and the one that it was drawn with."""
+        """Cell by cell, pairs drawn at the highest probability between two cells: source and target as places in
+        ``order``, the pair's own probability and the one that it was drawn with."""
         for i in range(a.size.size):
             bound = p0 * self._bound(a, i, b)
             step = max(1, int(_BLOCK / max((b.size * bound).sum(), 1)))
             for first in range(0, int(a.size[i]), step):
                 block, slot = _bernoulli(min(step, int(a.size[i]) - first) * b.size, bound, rng)
-                row, column = np.divmod(slot, b.size[block])
+                width = b.size[block]
+                row = (slot / width).astype(np.int64)  # as exact as //, which is slow
+                column = slot - row * width
                 row += a.start[i] + first
                 column += b.start[block]
+                drawn_with = bound[block]
+                if skip:
+                    other = np.flatnonzero(a.order[row] != b.order[column])
+                    row, column, drawn_with = row[other], column[other], drawn_with[other]
                 squared = np.zeros(row.size)
                 for x, y in zip(a.axes, b.axes, strict=True):
-                    step_um = x[row] - y[column]
-                    squared += step_um * step_um
-                s, t, p, drawn_with = a.order[row], b.order[column], p0 * self._profile(squared), bound[block]
-                if skip:
-                    other = s != t
-                    s, t, p, drawn_with = s[other], t[other], p[other], drawn_with[other]
-                yield s, t, p, drawn_with
+                    step_um = x[row]
+                    step_um -= y[column]
+                    step_um *= step_um
+                    squared += step_um
+                p = self._profile(squared)
+                p *= p0
+                yield row, column, p, drawn_with
 
     def _p0(self, a: _Cells, b: _Cells, pairs: int, skip: bool, rng: np.random.Generator) -> float:
         """What p0 gives the density: over the mean of the profile, summed in full or, for many pairs, over a sample."""
@@ -221,9 +247,15 @@ class FixedInDegree:
     def pairs(self, source: Region, target: Region, rng: np.random.Generator) -> Pairs:
         """See :class:`ConnectionRule`."""
         width, skip = _width(target, source, self.allow_autapses)
-        flat = _choose("FixedInDegree.in_degree", target.size, width, self.in_degree, self.allow_multapses, rng)
-        t, s = _unflatten(flat, width, skip)
-        flat = s.astype(np.int64) * target.size + t
+        chosen = _choose("FixedInDegree.in_degree", target.size, width, self.in_degree, self.allow_multapses, rng)
+        flat = np.empty(target.size * self.in_degree, np.int64)
+        end = 0
+        for block in chosen:
+            t, s = _unflatten(block, width, skip)
+            flat[end : end + block.size] = s
+            flat[end : end + block.size] *= target.size
+            flat[end : end + block.size] += t
+            end += block.size
         flat.sort()
         return _unflatten(flat, target.size, False)
 
@@ -246,8 +278,8 @@ class FixedOutDegree:
     def pairs(self, source: Region, target: Region, rng: np.random.Generator) -> Pairs:
         """See :class:`ConnectionRule`."""
         width, skip = _width(source, target, self.allow_autapses)
-        flat = _choose("FixedOutDegree.out_degree", source.size, width, self.out_degree, self.allow_multapses, rng)
-        return _unflatten(flat, width, skip)
+        chosen = _choose("FixedOutDegree.out_degree", source.size, width, self.out_degree, self.allow_multapses, rng)
+        return _joined(_unflatten(flat, width, skip) for flat in chosen)
 
 
 @dataclass(frozen=True)
@@ -269,8 +301,8 @@ class FixedTotalNumber:
         """See :class:`ConnectionRule`."""
         width, skip = _width(source, target, self.allow_autapses)
         pairs = source.size * width
-        flat = _choose("FixedTotalNumber.n_edges", 1, pairs, self.n_edges, self.allow_multapses, rng)
-        return _unflatten(flat, width, skip)
+        chosen = _choose("FixedTotalNumber.n_edges", 1, pairs, self.n_edges, self.allow_multapses, rng)
+        return _joined(_unflatten(flat, width, skip) for flat in chosen)
 
 
 @dataclass(frozen=True)
@@ -306,7 +338,8 @@ class SmallWorld:
         t = (row + np.concatenate([half, n - half])[column]) % n
         kept = row * (n - 1) + t - (t > row)
         kept.sort()
-        return _unflatten(_choose("SmallWorld.k", n, max(n - 1, 0), self.k, False, rng, kept), n - 1, True)
+        chosen = _choose("SmallWorld.k", n, max(n - 1, 0), self.k, False, rng, kept)
+        return _joined(_unflatten(flat, n - 1, True) for flat in chosen)
 
 
 # What the rules share: pairs are numbered source * width + target, so that sorted numbers are sorted edges
@@ -319,11 +352,20 @@ def _width(source: Region, target: Region, allow_autapses: bool) -> tuple[int, b
 
 
 def _unflatten(flat: NDArray[np.int64], width: int, skip: bool) -> Pairs:
-    s = flat // max(width, 1)
-    t = flat - s * width
-    if skip:
-        t += t >= s
-    return s.astype(np.int32), t.astype(np.int32)
+    source, target = np.empty(flat.size, np.int32), np.empty(flat.size, np.int32)
+    for here in blocks(flat.size):
+        s = flat[here] // max(width, 1)
+        t = flat[here] - s * width
+        if skip:
+            t += t >= s
+        source[here], target[here] = s, t
+    return source, target
+
+
+def _joined(parts: Iterable[Pairs]) -> Pairs:
+    none = np.zeros(0, np.int32)
+    sources, targets = zip((none, none), *parts, strict=True)
+    return np.concatenate(sources), np.concatenate(targets)
 
 
 def _at_most_1(name: str, value: float) -> float:
@@ -348,13 +390,16 @@ def _bernoulli(
     at = np.cumsum(rng.standard_exponential(rng.poisson(total) + 1))
     at *= total / at[-1]
     at = np.minimum(at[:-1], np.nextafter(total, 0))
-    block = np.searchsorted(end, at, "right") if slots.size > 1 else np.zeros(at.size, np.int64)
-    at -= (end - slots * length)[block]
-    at /= length[block]
-    slot = np.minimum(at.astype(np.int64), slots[block] - 1)
-    first = np.ones(slot.size, bool)
-    first[1:] = (slot[1:] != slot[:-1]) | (block[1:] != block[:-1])
-    block, slot = block[first], slot[first]
+    count = np.diff(np.searchsorted(at, end), prepend=0)
+    at -= np.repeat(end - slots * length, count)
+    at /= np.repeat(length, count)
+    slot = np.minimum(at.astype(np.int64), np.repeat(slots - 1, count))
+    block = np.repeat(np.arange(slots.size), count)
+    new = np.ones(slot.size, bool)
+    np.not_equal(slot[1:], slot[:-1], out=new[1:])
+    new[1:] |= block[1:] != block[:-1]
+    if not new.all():
+        block, slot = block[new], slot[new]
     if dense.any():
         every = np.repeat(np.flatnonzero(dense), slots[dense])
         start = np.cumsum(slots[dense]) - slots[dense]
@@ -367,28 +412,35 @@ def _bernoulli(
 def _choose(
     where: str, n_rows: int, width: int, k: int, multapses: bool, rng: np.random.Generator,
     kept: NDArray[np.int64] | None = None,
-) -> NDArray[np.int64]:  # fmt: skip
-    """k of ``width`` columns for each row, uniformly: row * width + column, sorted. ``kept`` are chosen already."""
+) -> Iterator[NDArray[np.int64]]:  # fmt: skip
+    """k of ``width`` columns for each row, uniformly: row * width + column, sorted, by blocks of rows. ``kept`` are
+    chosen already."""
     if n_rows and ((k > width and not multapses) or (k and not width)):
         raise ConnectomeError(where, f"must be <= {width}, the number of possible partners", k)
-    if multapses:
-        flat = np.repeat(np.arange(n_rows) * width, k)
-        flat += rng.integers(0, max(width, 1), flat.size)
-        flat.sort()
-        return flat
     have = np.zeros(0, np.int64) if kept is None else kept
-    if 2 * k > width:  # the k smallest of random keys
-        done = []
-        step = max(1, _BLOCK // max(width, 1))
-        for first in range(0, n_rows, step):
-            keys = rng.random((min(step, n_rows - first), width))
-            here = slice(*np.searchsorted(have, (first * width, (first + step) * width)))
-            keys.reshape(-1)[have[here] - first * width] = -1
+    dense = 2 * k > width and not multapses
+    for rows in blocks(n_rows, max(1, _BLOCK // max(width if dense else k, 1))):
+        first, n = rows.start, rows.stop - rows.start
+        here = have[slice(*np.searchsorted(have, (first * width, (first + n) * width)))] - first * width
+        if multapses:
+            flat = np.repeat(np.arange(n) * width, k)
+            flat += rng.integers(0, max(width, 1), flat.size)
+            flat.sort()
+        elif dense:  # the k smallest of random keys
+            keys = rng.random((n, width))
+            keys.reshape(-1)[here] = -1
             smallest = np.sort(np.argpartition(keys, k - 1, axis=1)[:, :k], axis=1)
-            done.append((smallest + width * np.arange(first, first + len(keys))[:, None]).ravel())
-        return np.concatenate([np.zeros(0, np.int64), *done])
-    # Draw what each row lacks, again and again until no row lacks any: every set of k is as likely as any other.
-    done = []
+            flat = (smallest + width * np.arange(n)[:, None]).ravel()
+        else:
+            flat = _fill(n, width, k, here, rng)
+        yield flat + first * width
+
+
+def _fill(
+    n_rows: int, width: int, k: int, have: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.int64]:  # fmt: skip
+    """Draw what each row lacks, again and again until no row lacks any: every set of k is as likely as any other."""
+    done: list[NDArray[np.int64]] = []
     lacking = k - np.bincount(have // max(width, 1), minlength=n_rows)
     while True:
         complete = lacking[have // max(width, 1)] == 0
@@ -405,13 +457,13 @@ def _choose(
         have = have[new]
         lacking[rows] = k - np.bincount(have // width, minlength=n_rows)[rows]
     flat = np.concatenate(done)
-    if len(done) > 2:
+    if sum(part.size > 0 for part in done) > 1:
         flat.sort()
     return flat
 
 
 class _Cells:
-    """Neurons sorted into cubes: ``order[start[c]:start[c] + size[c]]`` are in cube c, between its low and high (C, 3).
+    """Neurons sorted into cubes: ``order[start[c]:start[c] + size[c]]`` are in cube c, between its low and high (3, C).
 
     ``axes`` are their x, y and z in this order.
     """
@@ -427,18 +479,36 @@ class _Cells:
         self.order = np.argsort(cell, kind="stable")
         self.start = np.flatnonzero(np.diff(cell[self.order], prepend=-1))
         self.size = np.diff(self.start, append=len(position))
-        self.low = np.minimum.reduceat(position[self.order], self.start)
-        self.high = np.maximum.reduceat(position[self.order], self.start)
         self.axes = np.ascontiguousarray(position[self.order].T)
+        self.low = np.minimum.reduceat(self.axes, self.start, axis=1)
+        self.high = np.maximum.reduceat(self.axes, self.start, axis=1)
+
+
+def blocks(n: int, step: int | None = None) -> Iterator[slice]:
+    """0 .. n - 1 in blocks of up to ``step``. Most numbers about edges are made in blocks: temporary arrays as long as
+    all edges would cost more time, in asking the system for memory, than the arithmetic."""
+    step = _BLOCK if step is None else step
+    return (slice(first, min(first + step, n)) for first in range(0, n, step))
+
+
+def row_blocks(indptr: NDArray[np.int64]) -> Iterator[slice]:
+    """The rows of a CSR in blocks with some ``_BLOCK`` edges each, or of one row."""
+    first, n_rows = 0, indptr.size - 1
+    while first < n_rows:
+        last = int(np.searchsorted(indptr, indptr[first] + _BLOCK, "right")) - 1
+        last = min(max(last, first + 1), n_rows)
+        yield slice(first, last)
+        first = last
 
 
 def distance_um(source: Region, target: Region, s: NDArray[Any], t: NDArray[Any]) -> NDArray[np.float64]:
-    distance = np.empty(s.size)
-    for i in range(0, s.size, _BLOCK):
-        here = slice(i, i + _BLOCK)
-        step = target.position_um[t[here]] - source.position_um[s[here]]
-        distance[here] = np.sqrt(np.einsum("ij,ij->i", step, step))
-    return distance
+    squared = np.zeros(s.size)
+    for axis in range(3):
+        step = target.position_um[t, axis]
+        step -= source.position_um[s, axis]
+        step *= step
+        squared += step
+    return np.sqrt(squared, out=squared)
 
 
 def check(where: str, value: float, low: float, high: float = math.inf, *, whole: bool = False) -> None:

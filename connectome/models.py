@@ -2,7 +2,7 @@
 
 >>> model = cuba(n=1000, k=20)
 >>> model.connectome
-Connectome(all[1000]; 1 edge sets, 20007 edges)
+Connectome(all[1000]; 1 edge sets, 20022 edges)
 
 Run one with ``run(m.connectome, 1000.0, m.stimulus, initial_v_mv=m.initial_v_mv)``.
 """
@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from connectome.arrays import lock
-from connectome.connection_rules import Bernoulli, ConnectionRule, FixedInDegree, FixedOutDegree, check
+from connectome.connection_rules import Bernoulli, ConnectionRule, FixedInDegree, FixedOutDegree, check, row_blocks
 from connectome.errors import ConnectomeError
 from connectome.flat import propagators
 from connectome.graph import Connectome, Provenance
 from connectome.parts import EdgeKey, EdgeSet, Kind, NeuronParameters, Region, index_type
 from connectome.simulate import Poisson, Stimulus
-from connectome.wiring import wire
+from connectome.wiring import Normal, wire
 
 __all__ = [
     "POTJANS_DIESMANN_ACTIVITY",
@@ -40,7 +40,6 @@ __all__ = [
 Drive = Literal["poisson", "dc"]
 Weights = Literal["per_synapse", "constant"]
 _DT_MS: Final = 0.1
-_BLOCK_EDGES: Final = 2**20  # edges that are drawn and sorted at once: they fit in the second-level cache
 
 
 class Model(NamedTuple):
@@ -323,17 +322,13 @@ def _random_rows(
     spans = ((0, int(n_target[0])), (int(n_target[0]), targets))
     for a, start in enumerate((0, int(n_source[0]))):
         stop = start + int(n_source[a])
-        first = start
-        while first < stop:
-            last = int(np.searchsorted(indptr, indptr[first] + _BLOCK_EDGES, "right")) - 1
-            last = min(max(last, first + 1), stop)
-            here = slice(int(indptr[first]), int(indptr[last]))
-            count = [r[first - start : last - start] for r in rows[a]]
-            steps = _normal(*_PD_DELAY_STEPS[a], 0.5, here.stop - here.start, rng)
-            steps = (steps + np.float32(0.5)).astype(np.uint32)
+        for group in row_blocks(indptr[start : stop + 1]):
+            here = slice(int(indptr[start + group.start]), int(indptr[start + group.stop]))
+            count = [r[group] for r in rows[a]]
+            steps = (Normal(*_PD_DELAY_STEPS[a], low=0.5).draw(here.stop - here.start, rng) + 0.5).astype(np.uint32)
             # One number for row, delay and target: of 32 bits nearly always, and those sort twice as fast as 64.
             shift = bits + int(steps.max(initial=1)).bit_length()
-            word = np.uint32 if (last - first) << shift <= 2**32 else np.uint64
+            word = np.uint32 if (group.stop - group.start) << shift <= 2**32 else np.uint64
             code: NDArray[Any] = np.concatenate([np.repeat(np.arange(c.size, dtype=word), c) for c in count])
             code <<= word(shift)
             code |= np.left_shift(steps, bits, dtype=word)
@@ -345,27 +340,14 @@ def _random_rows(
             indices[here] = target
             code >>= word(bits)
             delay[here] = code & word(2 ** (shift - bits) - 1)
-            strength = _normal(1.0, _PD_WEIGHT_CV, 0.0, target.size, rng)
-            to_e, to_i = weight_pa[:, a].astype(np.float32)
+            strength = Normal(1.0, _PD_WEIGHT_CV, low=0.0).draw(target.size, rng)
+            to_e, to_i = weight_pa[:, a]
             strength *= to_e if to_e == to_i else np.where(target < n_target[0], to_e, to_i)
             weight[here] = strength
-            first = last
     return EdgeSet(
         key, targets, lock(indptr), lock(indices), lock(weight), lock(delay), _DT_MS,
         np.broadcast_to(np.int16(0), n_edges),
     )  # fmt: skip
-
-
-def _normal(mean: float, sd: float, low: float, n: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """(n,) normal numbers, redrawn where they are below ``low``."""
-    values = rng.standard_normal(n, dtype=np.float32)
-    values *= np.float32(sd)
-    values += np.float32(mean)
-    bad = np.flatnonzero(values < low)
-    while bad.size:
-        values[bad] = mean + sd * rng.standard_normal(bad.size, dtype=np.float32)
-        bad = bad[values[bad] < low]
-    return values
 
 
 def _check_size(n: int, k: int) -> None:

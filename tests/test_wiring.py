@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from connectome import Connectome, ConnectomeError, EdgeKey, Region
+from connectome import Connectome, ConnectomeError, EdgeKey, Region, connection_rules
 from connectome.wiring import (
     AllToAll,
     Bernoulli,
@@ -78,7 +78,10 @@ ONE_REGION = ("small_world", "dense small_world")
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_no_autapses_no_multapses_in_order(name: str) -> None:
+@pytest.mark.parametrize("block", [None, 64, 1])
+def test_no_autapses_no_multapses_in_order(name: str, block: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if block:  # as where there are more edges than fit in one
+        monkeypatch.setattr(connection_rules, "_BLOCK", block)
     for n, seed in ((40, 1), (41, 2)):
         region = ball("a", n)
         source, target = RULES[name].pairs(region, region, rng(seed))
@@ -137,7 +140,9 @@ def test_one_neuron_has_no_partner_in_its_region() -> None:
 
 
 @pytest.mark.parametrize("p", [0.0, 1e-4, 0.03, 0.5, 0.9, 0.97, 1.0])
-def test_bernoulli_count_and_evenness(p: float) -> None:
+@pytest.mark.parametrize("block", [2**18, 1000])
+def test_bernoulli_count_and_evenness(p: float, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_rules, "_BLOCK", block)
     a, b = Region("a", 300), Region("b", 400)
     source, target = Bernoulli(p).pairs(a, b, rng(3))
     assert not unlikely(source.size, 300 * 400, p)
@@ -208,8 +213,6 @@ def test_distance_gives_the_density_asked_for(same: bool, n: int) -> None:
 
 @pytest.mark.parametrize("same", [True, False])
 def test_distance_density_from_a_sample(same: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    from connectome import connection_rules
-
     a = ball("a", 3000)
     b = a if same else ball("b", 2000, seed=3)
     monkeypatch.setattr(connection_rules, "_SUMMED_PAIRS", 0)
@@ -230,9 +233,10 @@ def test_distance_density_out_of_reach() -> None:
 
 
 @pytest.mark.parametrize("k", [0, 1, 7, 25, 26, 49])
-def test_fixed_degrees_are_exact_and_even(k: int) -> None:
+def test_fixed_degrees_are_exact_and_even(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
     a = Region("a", 50)
-    for _ in range(2):
+    for block in (2**18, 200):
+        monkeypatch.setattr(connection_rules, "_BLOCK", block)
         source, target = FixedInDegree(k).pairs(a, a, rng(k))
         assert (np.bincount(target, minlength=50) == k).all()
         source, target = FixedOutDegree(k).pairs(a, a, rng(k))
@@ -317,7 +321,8 @@ def test_small_world_all_rewired_is_random() -> None:
     assert nx.average_clustering(graph) == pytest.approx(k / n, rel=0.2)
 
 
-def test_small_world_rewires_its_share() -> None:
+def test_small_world_rewires_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_rules, "_BLOCK", 1000)
     n, k, p = 2000, 10, 0.2
     graph = graph_of(Region("a", n), SmallWorld(k, p))
     ring = nx.watts_strogatz_graph(n, k, 0).to_directed()
@@ -379,6 +384,7 @@ def test_dale_signs(n: int, fraction: float) -> None:
     [
         (Normal(5.0, 2.0), scipy.stats.norm(5, 2)),
         (Normal(5.0, 2.0, low=0.0), scipy.stats.truncnorm(-2.5, np.inf, 5, 2)),
+        (Normal(0.0, 1.0, low=-1.0, high=0.5), scipy.stats.truncnorm(-1, 0.5)),
         (Normal(0.0, 1.0, low=6.0), scipy.stats.truncnorm(6, np.inf)),
         (Normal(0.0, 1.0, high=-9.0), scipy.stats.truncnorm(-np.inf, -9)),
         (Normal(1.0, 3.0, low=0.0, high=2.0), scipy.stats.truncnorm(-1 / 3, 1 / 3, 1, 3)),
@@ -437,6 +443,49 @@ def test_delays_by_conduction() -> None:
     assert (fast.delay_steps == 1).all()
 
 
+def test_weights_do_not_depend_on_delays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Edges are ordered by delay and weights drawn in that order: the two stay independent, and each keeps its law."""
+    monkeypatch.setattr(connection_rules, "_BLOCK", 1000)
+    a = Region("a", 200, sign=dale_signs(200, 0.5, rng()))
+    edges = wire(
+        a,
+        a,
+        Bernoulli(0.5),
+        weight_pa=Normal(1.0, 0.2, low=0.0),
+        g=3.0,
+        delay_ms=Normal(1.5, 0.5, low=0.05),
+        rng=rng(3),
+    )
+    sign = a.sign[edges.source]
+    weight = np.where(sign > 0, edges.weight, edges.weight / -3)
+    assert scipy.stats.kstest(weight, scipy.stats.truncnorm(-5, np.inf, 1, 0.2).cdf).pvalue > ALPHA
+    step, count = np.unique(edges.delay_steps, return_counts=True)
+    law = scipy.stats.truncnorm(-2.9, np.inf, 15, 5)
+    expected = law.cdf(step + 0.5) - law.cdf(step - 0.5)
+    expected[0], expected[-1] = law.cdf(step[0] + 0.5), law.sf(step[-1] - 0.5)
+    many = expected * len(edges) > 10
+    assert many.sum() > 20
+    statistic = ((count - expected * len(edges)) ** 2 / (expected * len(edges)))[many].sum()
+    assert ALPHA < scipy.stats.chi2.cdf(statistic, many.sum()) < 1 - ALPHA
+    assert scipy.stats.pearsonr(edges.delay_steps, weight).pvalue > ALPHA
+    assert scipy.stats.pearsonr(edges.delay_steps, edges.target).pvalue > ALPHA
+
+
+def test_a_rule_that_names_no_neuron_is_refused_before_its_distances() -> None:
+    class Wrong:
+        def pairs(self, source: Region, target: Region, rng: np.random.Generator) -> Any:
+            return np.array([0, 3]), np.array([0, 1])
+
+        def over_produced(self, factor: float) -> Wrong:
+            return self
+
+    a = Region("a", 3)
+    with pytest.raises(ConnectomeError, match=r"source must be in 0 \.\. 2"):
+        wire(a, a, Wrong(), weight_pa=1.0, delay_ms=Conduction(1.0), rng=rng())
+    with pytest.raises(ConnectomeError, match="as long as source"):
+        wire(a, a, ([0, 1], [1]), weight_pa=1.0, delay_ms=Conduction(1.0), rng=rng())
+
+
 def test_random_delays_are_at_least_one_step() -> None:
     a = Region("a", 60)
     edges = wire(a, a, AllToAll(), weight_pa=1.0, delay_ms=Normal(1.5, 0.75), dt_ms=0.5, rng=rng())
@@ -465,8 +514,9 @@ def test_wire_takes_given_pairs_in_any_order() -> None:
     a = Region("a", 4)
     edges = wire(a, a, ([3, 0, 0], [1, 2, 2]), weight_pa=[1.0, -2.0, 3.0], delay_ms=[0.3, 0.2, 0.1], rng=rng())
     assert edges.source.tolist() == [0, 0, 3]
-    assert edges.weight.tolist() == [-2, 3, 1]
-    assert edges.delay_steps.tolist() == [2, 1, 3]
+    assert edges.target.tolist() == [2, 2, 1]
+    assert edges.weight.tolist() == [3, -2, 1]  # by delay
+    assert edges.delay_steps.tolist() == [1, 2, 3]
     for bad in (([4], [0]), ([-1], [0]), ([0.5], [0]), ([0, 1], [0])):
         with pytest.raises(ConnectomeError):
             wire(a, a, bad, weight_pa=1.0, rng=rng())
@@ -644,4 +694,4 @@ def test_memory_follows_the_edges() -> None:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert 5e4 < source.size < 2e5
-        assert peak < 60e6
+        assert peak < 20e6
