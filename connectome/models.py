@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from connectome.arrays import lock
+from connectome.arrays import integer, lock
 from connectome.connection_rules import Bernoulli, ConnectionRule, FixedInDegree, FixedOutDegree, check, row_blocks
 from connectome.errors import ConnectomeError
 from connectome.flat import propagators
@@ -75,7 +75,7 @@ def cuba(n: int = 4000, k: int = 80, *, weights: Weights = "per_synapse", seed: 
         tau_m_ms=20.0, c_m_pf=20.0, t_ref_ms=5.0, v_th_mv=-50.0, v_reset_mv=-60.0, e_l_mv=-49.0,
         tau_syn_ex_ms=5.0, tau_syn_in_ms=10.0,
     )  # fmt: skip
-    rng = np.random.default_rng(seed)
+    rng = _generator(seed)
     rule = Bernoulli(k / n, allow_autapses=True)
     return _balanced(n, neuron, lambda *_: rule, 1.62, 9 / 1.62, 0.1, weights, (-60.0, -50.0), None, seed, rng)
 
@@ -107,7 +107,7 @@ def brunel(
     )  # fmt: skip
     jump_pa = 0.1 / float(propagators(neuron, _DT_MS).p21_ex)
     external = Poisson(1000 * 20.0, jump_pa) if drive == "poisson" else None
-    rng = np.random.default_rng(seed)
+    rng = _generator(seed)
     start = (0.0, 0.0) if drive == "poisson" else (0.0, 20.0)
     return _balanced(n, neuron, _tenth, jump_pa, 5.0, 1.4, weights, start, external, seed, rng)
 
@@ -134,7 +134,7 @@ def random_network(
     # The mean current that spikes at 0.5 Hz would bring: what really comes is more, as fluctuations help to fire.
     balance_pa = 0.5 / 1000 * k * weight_pa * (0.2 * g - 0.8) * neuron.tau_syn_ex_ms
     neuron = replace(neuron, i_e_pa=rheobase_pa + balance_pa)
-    rng = np.random.default_rng(seed)
+    rng = _generator(seed)
     start = (neuron.v_reset_mv, neuron.v_th_mv)
     return _balanced(
         n, neuron, lambda _, targets: FixedOutDegree(round(k * targets / n), allow_autapses=True), weight_pa, g, 1.5,
@@ -166,7 +166,7 @@ def potjans_diesmann(scale: float = 1.0, *, seed: int = 1) -> Model:
     :class:`ConnectomeError`.
     """
     check("scale", scale, 0.01, 1)
-    rng = np.random.default_rng(seed)
+    rng = _generator(seed)
     size = np.rint(_PD_SIZE * scale).astype(np.int64)
     pairs = np.outer(_PD_SIZE, _PD_SIZE).astype(np.float64)
     full_number = np.log(1 - _PD_PROBABILITY) / np.log((pairs - 1) / pairs)
@@ -353,6 +353,10 @@ def _random_rows(
 def _check_size(n: int, k: int) -> None:
     check("n", n, 5, whole=True)
     check("k", k, 0, n, whole=True)
+
+
+def _generator(seed: int) -> np.random.Generator:
+    return np.random.default_rng(integer("seed", seed, 0, 2**63 - 1))
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
