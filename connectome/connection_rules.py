@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, Self, cast
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,6 @@ from connectome.parts import Region
 __all__ = [
     "AllToAll",
     "Bernoulli",
-    "ByDistance",
     "ConnectionRule",
     "FixedInDegree",
     "FixedOutDegree",
@@ -27,10 +26,7 @@ __all__ = [
 
 Pairs = tuple[NDArray[np.int32], NDArray[np.int32]]
 #: Candidates that a rule draws at once, about: few enough for the cache, and memory is asked for once.
-_BLOCK = 2**18
-#: Pairs up to which the mean of a distance profile is summed in full, and the size of the sample beyond.
-_SUMMED_PAIRS = 10**7
-_SAMPLE = 2**20
+BLOCK_EDGES = 2**18
 
 
 class ConnectionRule(Protocol):
@@ -62,8 +58,8 @@ class AllToAll(_Fixed):
 
     def pairs(self, source: Region, target: Region, rng: np.random.Generator) -> Pairs:
         """See :class:`ConnectionRule`."""
-        width, skip = _width(source, target, self.allow_autapses)
-        return _unflatten(np.arange(source.size * width), width, skip)
+        width, skip = width_of(source, target, self.allow_autapses)
+        return unflatten(np.arange(source.size * width), width, skip)
 
 
 @dataclass(frozen=True)
@@ -89,144 +85,17 @@ class Bernoulli:
 
     def over_produced(self, factor: float) -> Self:
         """See :class:`ConnectionRule`."""
-        return replace(self, p=_at_most_1("p", self.p * factor))
+        return replace(self, p=at_most_1("p", self.p * factor))
 
     def pairs(self, source: Region, target: Region, rng: np.random.Generator) -> Pairs:
         """See :class:`ConnectionRule`."""
-        width, skip = _width(source, target, self.allow_autapses)
-        step = max(1, int(_BLOCK / max(self.p * width, 1)))
-        return _joined(
-            _unflatten(
-                rows.start * width
-                + _bernoulli(np.array([(rows.stop - rows.start) * width]), np.array([self.p]), rng)[1],
-                width,
-                skip,
-            )
-            for rows in blocks(source.size, step)
-        )
-
-
-@dataclass(frozen=True)
-class ByDistance:
-    """Every pair with a probability that falls with its distance d, independently.
-
-    ``p0 * exp(-d / length_um)`` (exponential) or ``p0 * exp(-d^2 / (2 length_um^2))`` (gaussian). Give ``p0``, or the
-    expected ``density``: the mean probability over the pairs allowed (exact up to 1e7 pairs; beyond, from a sample,
-    good to some 0.1 %). Work and memory follow the number of edges, not of pairs.
-    """
-
-    length_um: float
-    p0: float | None = None
-    density: float | None = None
-    profile: Literal["exponential", "gaussian"] = "exponential"
-    allow_autapses: bool = False
-
-    def __post_init__(self) -> None:
-        check("ByDistance.length_um", self.length_um, 5e-324)
-        if (self.p0 is None) == (self.density is None):
-            raise ConnectomeError("ByDistance", "must have either p0 or density", f"{self.p0} and {self.density}")
-        check("ByDistance.p0", self.p0 or 0, 0, 1)
-        check("ByDistance.density", self.density or 0, 0, 1)
-        if self.profile not in ("exponential", "gaussian"):
-            raise ConnectomeError("ByDistance.profile", "must be 'exponential' or 'gaussian'", repr(self.profile))
-
-    def over_produced(self, factor: float) -> Self:
-        """See :class:`ConnectionRule`."""
-        if self.p0 is not None:
-            return replace(self, p0=_at_most_1("p0", self.p0 * factor))
-        return replace(self, density=_at_most_1("density", (self.density or 0) * factor))
-
-    def pairs(self, source: Region, target: Region, rng: np.random.Generator) -> Pairs:
-        """See :class:`ConnectionRule`."""
-        width, skip = _width(source, target, self.allow_autapses)
-        if not source.size * width:
-            return _unflatten(np.zeros(0, np.int64), 1, skip)
-        a, b = _Cells(source.position_um, self.length_um), _Cells(target.position_um, self.length_um)
-        p0 = self.p0 if self.density is None else self._p0(a, b, source.size * width, skip, rng)
-        chosen = [np.zeros(0, np.int64)]
-        for row, column, p, bound in self._candidates(a, b, cast(float, p0), skip, rng):
-            bound *= rng.random(p.size)
-            keep = np.flatnonzero(bound < p)
-            flat = a.order[row[keep]] * target.size
-            flat += b.order[column[keep]]
-            chosen.append(flat)
-        flat = np.concatenate(chosen)
-        flat.sort()
-        return _unflatten(flat, target.size, False)
-
-    def _profile(self, squared_um: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Of squared distances, which it overwrites."""
-        if self.profile == "exponential":
-            np.sqrt(squared_um, out=squared_um)
-            squared_um /= -self.length_um
-        else:
-            squared_um /= -2 * self.length_um**2
-        return np.exp(squared_um, out=squared_um)
-
-    def _bound(self, a: _Cells, i: int, b: _Cells) -> NDArray[np.float64]:
-        """The highest value of the profile between cell i of a and each cell of b."""
-        squared = np.zeros(b.size.size)
-        for axis in range(3):
-            gap = np.maximum(b.low[axis] - a.high[axis][i], a.low[axis][i] - b.high[axis])
-            np.maximum(gap, 0, out=gap)
-            gap *= gap
-            squared += gap
-        return self._profile(squared)
-
-    def _candidates(
-        self, a: _Cells, b: _Cells, p0: float, skip: bool, rng: np.random.Generator
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]]:
-        """Cell by cell, pairs drawn at the highest probability between two cells: source and target as places in
-        ``order``, the pair's own probability and the one that it was drawn with."""
-        for i in range(a.size.size):
-            bound = p0 * self._bound(a, i, b)
-            step = max(1, int(_BLOCK / max((b.size * bound).sum(), 1)))
-            for first in range(0, int(a.size[i]), step):
-                block, slot = _bernoulli(min(step, int(a.size[i]) - first) * b.size, bound, rng)
-                width = b.size[block]
-                row = (slot / width).astype(np.int64)  # as exact as //, which is slow
-                column = slot - row * width
-                row += a.start[i] + first
-                column += b.start[block]
-                drawn_with = bound[block]
-                if skip:
-                    other = np.flatnonzero(a.order[row] != b.order[column])
-                    row, column, drawn_with = row[other], column[other], drawn_with[other]
-                squared = np.zeros(row.size)
-                for x, y in zip(a.axes, b.axes, strict=True):
-                    step_um = x[row]
-                    step_um -= y[column]
-                    step_um *= step_um
-                    squared += step_um
-                p = self._profile(squared)
-                p *= p0
-                yield row, column, p, drawn_with
-
-    def _p0(self, a: _Cells, b: _Cells, pairs: int, skip: bool, rng: np.random.Generator) -> float:
-        """What p0 gives the density: over the mean of the profile, summed in full or, for many pairs, over a sample."""
-        if pairs <= _SUMMED_PAIRS:
-            rows = max(1, _BLOCK // b.order.size)
-            total = (
-                -float(a.order.size) if skip else 0.0
-            )  # a neuron is at distance 0 from itself, where the profile is 1
-            for first in range(0, a.order.size, rows):
-                squared = sum((x[first : first + rows, None] - y) ** 2 for x, y in zip(a.axes, b.axes, strict=True))
-                total += float(self._profile(cast(NDArray[np.float64], squared)).sum())
-        else:
-            bounds = sum(float(n * (self._bound(a, i, b) * b.size).sum()) for i, n in enumerate(a.size))
-            trial = min(1.0, _SAMPLE / bounds)
-            total = sum(
-                float((p / drawn_with).sum()) for _, _, p, drawn_with in self._candidates(a, b, trial, skip, rng)
-            )
-            total /= trial
-        mean = total / pairs
-        p0 = self.density / mean if self.density else 0.0
-        if p0 > 1:
-            raise ConnectomeError(
-                "ByDistance.density", f"must be <= {mean:.4g}: there even neighbours are joined for sure", self.density,
-                "Lower the density or raise length_um.",
-            )  # fmt: skip
-        return p0
+        width, skip = width_of(source, target, self.allow_autapses)
+        parts = []
+        for rows in blocks(source.size, max(1, int(BLOCK_EDGES / max(self.p * width, 1)))):
+            slots = np.array([(rows.stop - rows.start) * width])
+            _, slot = bernoulli(slots, np.array([self.p]), rng)
+            parts.append(unflatten(rows.start * width + slot, width, skip))
+        return _joined(parts)
 
 
 @dataclass(frozen=True)
@@ -246,18 +115,18 @@ class FixedInDegree:
 
     def pairs(self, source: Region, target: Region, rng: np.random.Generator) -> Pairs:
         """See :class:`ConnectionRule`."""
-        width, skip = _width(target, source, self.allow_autapses)
+        width, skip = width_of(target, source, self.allow_autapses)
         chosen = _choose("FixedInDegree.in_degree", target.size, width, self.in_degree, self.allow_multapses, rng)
         flat = np.empty(target.size * self.in_degree, np.int64)
         end = 0
         for block in chosen:
-            t, s = _unflatten(block, width, skip)
+            t, s = unflatten(block, width, skip)
             flat[end : end + block.size] = s
             flat[end : end + block.size] *= target.size
             flat[end : end + block.size] += t
             end += block.size
         flat.sort()
-        return _unflatten(flat, target.size, False)
+        return unflatten(flat, target.size, False)
 
 
 @dataclass(frozen=True)
@@ -277,9 +146,9 @@ class FixedOutDegree:
 
     def pairs(self, source: Region, target: Region, rng: np.random.Generator) -> Pairs:
         """See :class:`ConnectionRule`."""
-        width, skip = _width(source, target, self.allow_autapses)
+        width, skip = width_of(source, target, self.allow_autapses)
         chosen = _choose("FixedOutDegree.out_degree", source.size, width, self.out_degree, self.allow_multapses, rng)
-        return _joined(_unflatten(flat, width, skip) for flat in chosen)
+        return _joined(unflatten(flat, width, skip) for flat in chosen)
 
 
 @dataclass(frozen=True)
@@ -299,10 +168,10 @@ class FixedTotalNumber:
 
     def pairs(self, source: Region, target: Region, rng: np.random.Generator) -> Pairs:
         """See :class:`ConnectionRule`."""
-        width, skip = _width(source, target, self.allow_autapses)
+        width, skip = width_of(source, target, self.allow_autapses)
         pairs = source.size * width
         chosen = _choose("FixedTotalNumber.n_edges", 1, pairs, self.n_edges, self.allow_multapses, rng)
-        return _joined(_unflatten(flat, width, skip) for flat in chosen)
+        return _joined(unflatten(flat, width, skip) for flat in chosen)
 
 
 @dataclass(frozen=True)
@@ -339,19 +208,19 @@ class SmallWorld:
         kept = row * (n - 1) + t - (t > row)
         kept.sort()
         chosen = _choose("SmallWorld.k", n, max(n - 1, 0), self.k, False, rng, kept)
-        return _joined(_unflatten(flat, n - 1, True) for flat in chosen)
+        return _joined(unflatten(flat, n - 1, True) for flat in chosen)
 
 
 # What the rules share: pairs are numbered source * width + target, so that sorted numbers are sorted edges
 
 
-def _width(source: Region, target: Region, allow_autapses: bool) -> tuple[int, bool]:
+def width_of(source: Region, target: Region, allow_autapses: bool) -> tuple[int, bool]:
     """How many targets each source may have, and whether it itself is left out of them."""
     skip = source.name == target.name and not allow_autapses
     return max(target.size - skip, 0), skip
 
 
-def _unflatten(flat: NDArray[np.int64], width: int, skip: bool) -> Pairs:
+def unflatten(flat: NDArray[np.int64], width: int, skip: bool) -> Pairs:
     source, target = np.empty(flat.size, np.int32), np.empty(flat.size, np.int32)
     for here in blocks(flat.size):
         s = flat[here] // max(width, 1)
@@ -368,13 +237,13 @@ def _joined(parts: Iterable[Pairs]) -> Pairs:
     return np.concatenate(sources), np.concatenate(targets)
 
 
-def _at_most_1(name: str, value: float) -> float:
+def at_most_1(name: str, value: float) -> float:
     if value > 1:
         raise ConnectomeError(f"over_production x {name}", "must be <= 1", f"{value:g}", "Over-produce less.")
     return value
 
 
-def _bernoulli(
+def bernoulli(
     slots: NDArray[np.int64], p: NDArray[np.float64], rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """From block b with ``slots[b]`` slots, each slot with probability ``p[b]``: the (block, slot) chosen, in order.
@@ -419,7 +288,7 @@ def _choose(
         raise ConnectomeError(where, f"must be <= {width}, the number of possible partners", k)
     have = np.zeros(0, np.int64) if kept is None else kept
     dense = 2 * k > width and not multapses
-    for rows in blocks(n_rows, max(1, _BLOCK // max(width if dense else k, 1))):
+    for rows in blocks(n_rows, max(1, BLOCK_EDGES // max(width if dense else k, 1))):
         first, n = rows.start, rows.stop - rows.start
         here = have[slice(*np.searchsorted(have, (first * width, (first + n) * width)))] - first * width
         if multapses:
@@ -462,53 +331,21 @@ def _fill(
     return flat
 
 
-class _Cells:
-    """Neurons sorted into cubes: ``order[start[c]:start[c] + size[c]]`` are in cube c, between its low and high (3, C).
-
-    ``axes`` are their x, y and z in this order.
-    """
-
-    def __init__(self, position: NDArray[np.float64], length_um: float) -> None:
-        extent = np.ptp(position, axis=0)
-        side = length_um / 2
-        while np.prod(np.floor(extent / side) + 1) > min(4096, 1 + len(position) / 8):
-            side *= 1.05
-        count = np.floor(extent / side).astype(np.int64) + 1
-        site = np.minimum(((position - position.min(axis=0)) / side).astype(np.int64), count - 1)
-        cell = np.ravel_multi_index(tuple(site.T), tuple(count))
-        self.order = np.argsort(cell, kind="stable")
-        self.start = np.flatnonzero(np.diff(cell[self.order], prepend=-1))
-        self.size = np.diff(self.start, append=len(position))
-        self.axes = np.ascontiguousarray(position[self.order].T)
-        self.low = np.minimum.reduceat(self.axes, self.start, axis=1)
-        self.high = np.maximum.reduceat(self.axes, self.start, axis=1)
-
-
 def blocks(n: int, step: int | None = None) -> Iterator[slice]:
     """0 .. n - 1 in blocks of up to ``step``. Most numbers about edges are made in blocks: temporary arrays as long as
     all edges would cost more time, in asking the system for memory, than the arithmetic."""
-    step = _BLOCK if step is None else step
+    step = BLOCK_EDGES if step is None else step
     return (slice(first, min(first + step, n)) for first in range(0, n, step))
 
 
 def row_blocks(indptr: NDArray[np.int64]) -> Iterator[slice]:
-    """The rows of a CSR in blocks with some ``_BLOCK`` edges each, or of one row."""
+    """The rows of a CSR in blocks with some ``BLOCK_EDGES`` edges each, or of one row."""
     first, n_rows = 0, indptr.size - 1
     while first < n_rows:
-        last = int(np.searchsorted(indptr, indptr[first] + _BLOCK, "right")) - 1
+        last = int(np.searchsorted(indptr, indptr[first] + BLOCK_EDGES, "right")) - 1
         last = min(max(last, first + 1), n_rows)
         yield slice(first, last)
         first = last
-
-
-def distance_um(source: Region, target: Region, s: NDArray[Any], t: NDArray[Any]) -> NDArray[np.float64]:
-    squared = np.zeros(s.size)
-    for axis in range(3):
-        step = target.position_um[t, axis]
-        step -= source.position_um[s, axis]
-        step *= step
-        squared += step
-    return np.sqrt(squared, out=squared)
 
 
 def check(where: str, value: float, low: float, high: float = math.inf, *, whole: bool = False) -> None:

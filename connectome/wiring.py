@@ -25,7 +25,6 @@ from connectome.arrays import finite_step, lock
 from connectome.connection_rules import (
     AllToAll,
     Bernoulli,
-    ByDistance,
     ConnectionRule,
     FixedInDegree,
     FixedOutDegree,
@@ -34,9 +33,9 @@ from connectome.connection_rules import (
     SmallWorld,
     blocks,
     check,
-    distance_um,
     row_blocks,
 )
+from connectome.distance_rule import ByDistance, distance_um
 from connectome.errors import ConnectomeError
 from connectome.graph import Connectome
 from connectome.parts import EdgeKey, EdgeSet, Region, checked_ids

@@ -217,7 +217,7 @@ def test_small_blocks_and_wide_codes(monkeypatch: pytest.MonkeyPatch) -> None:
     """However the rows are cut, and whether row, delay and target fit in 32 bits or not: the same numbers of edges."""
     numbers = {k: len(e) for k, e in potjans_diesmann(0.02).connectome.edges.items()}
     for block in (50, 2**40):
-        monkeypatch.setattr(connection_rules, "_BLOCK", block)
+        monkeypatch.setattr(connection_rules, "BLOCK_EDGES", block)
         edges = potjans_diesmann(0.02).connectome.edges
         assert {k: len(e) for k, e in edges.items()} == numbers
     monkeypatch.undo()

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from connectome import Connectome, ConnectomeError, EdgeKey, Region, connection_rules
+from connectome import Connectome, ConnectomeError, EdgeKey, Region, connection_rules, distance_rule
 from connectome.wiring import (
     AllToAll,
     Bernoulli,
@@ -81,7 +81,8 @@ ONE_REGION = ("small_world", "dense small_world")
 @pytest.mark.parametrize("block", [None, 64, 1])
 def test_no_autapses_no_multapses_in_order(name: str, block: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     if block:  # as where there are more edges than fit in one
-        monkeypatch.setattr(connection_rules, "_BLOCK", block)
+        monkeypatch.setattr(connection_rules, "BLOCK_EDGES", block)
+        monkeypatch.setattr(distance_rule, "BLOCK_EDGES", block)
     for n, seed in ((40, 1), (41, 2)):
         region = ball("a", n)
         source, target = RULES[name].pairs(region, region, rng(seed))
@@ -142,7 +143,7 @@ def test_one_neuron_has_no_partner_in_its_region() -> None:
 @pytest.mark.parametrize("p", [0.0, 1e-4, 0.03, 0.5, 0.9, 0.97, 1.0])
 @pytest.mark.parametrize("block", [2**18, 1000])
 def test_bernoulli_count_and_evenness(p: float, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_rules, "_BLOCK", block)
+    monkeypatch.setattr(connection_rules, "BLOCK_EDGES", block)
     a, b = Region("a", 300), Region("b", 400)
     source, target = Bernoulli(p).pairs(a, b, rng(3))
     assert not unlikely(source.size, 300 * 400, p)
@@ -215,8 +216,8 @@ def test_distance_gives_the_density_asked_for(same: bool, n: int) -> None:
 def test_distance_density_from_a_sample(same: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     a = ball("a", 3000)
     b = a if same else ball("b", 2000, seed=3)
-    monkeypatch.setattr(connection_rules, "_SUMMED_PAIRS", 0)
-    monkeypatch.setattr(connection_rules, "_SAMPLE", 10**6)
+    monkeypatch.setattr(distance_rule, "_SUMMED_PAIRS", 0)
+    monkeypatch.setattr(distance_rule, "_SAMPLE", 10**6)
     found = [ByDistance(50.0, density=0.01).pairs(a, b, rng(seed))[0].size for seed in range(5)]
     assert np.mean(found) == pytest.approx(0.01 * 3000 * (2999 if same else 2000), rel=0.01)
 
@@ -236,7 +237,7 @@ def test_distance_density_out_of_reach() -> None:
 def test_fixed_degrees_are_exact_and_even(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
     a = Region("a", 50)
     for block in (2**18, 200):
-        monkeypatch.setattr(connection_rules, "_BLOCK", block)
+        monkeypatch.setattr(connection_rules, "BLOCK_EDGES", block)
         source, target = FixedInDegree(k).pairs(a, a, rng(k))
         assert (np.bincount(target, minlength=50) == k).all()
         source, target = FixedOutDegree(k).pairs(a, a, rng(k))
@@ -322,7 +323,7 @@ def test_small_world_all_rewired_is_random() -> None:
 
 
 def test_small_world_rewires_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_rules, "_BLOCK", 1000)
+    monkeypatch.setattr(connection_rules, "BLOCK_EDGES", 1000)
     n, k, p = 2000, 10, 0.2
     graph = graph_of(Region("a", n), SmallWorld(k, p))
     ring = nx.watts_strogatz_graph(n, k, 0).to_directed()
@@ -445,7 +446,7 @@ def test_delays_by_conduction() -> None:
 
 def test_weights_do_not_depend_on_delays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Edges are ordered by delay and weights drawn in that order: the two stay independent, and each keeps its law."""
-    monkeypatch.setattr(connection_rules, "_BLOCK", 1000)
+    monkeypatch.setattr(connection_rules, "BLOCK_EDGES", 1000)
     a = Region("a", 200, sign=dale_signs(200, 0.5, rng()))
     edges = wire(
         a,
