@@ -19,8 +19,8 @@ from numba.core import cgutils, types
 from numba.core.datamodel import models
 
 __all__ = [
-    "LanesType", "all_lanes", "at_least", "choose", "lanes_total", "larger", "load_lanes", "mask_lanes", "multiply_add",
-    "no_lanes", "store_lanes",
+    "LanesType", "all_lanes", "at_least", "choose", "count_lanes", "first_lane", "lanes_total", "larger", "later_lanes",
+    "load_lanes", "mask_lanes", "multiply_add", "no_lanes", "store_lanes",
 ]  # fmt: skip
 
 _WIDTHS = (8, 16, 32, 64)
@@ -147,6 +147,36 @@ def at_least(typingctx: Any, lanes: Any, bound: Any) -> Any:
         return builder.bitcast(is_so, ir.IntType(signature.args[0].width))
 
     return _bits(lanes)(lanes, bound), generate
+
+
+@intrinsic
+def count_lanes(typingctx: Any, bits: Any) -> Any:
+    """How many bits are set, as a number of the same type."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return bits(bits), generate
+
+
+@intrinsic
+def first_lane(typingctx: Any, bits: Any) -> Any:
+    """The number of the first lane whose bit is set; ``bits`` is not 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.zext(builder.cttz(args[0], ir.IntType(1)(1)), ir.IntType(64))
+
+    return types.uint64(bits), generate
+
+
+@intrinsic
+def later_lanes(typingctx: Any, bits: Any) -> Any:
+    """``bits`` without the first that is set."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.and_(args[0], builder.sub(args[0], args[0].type(1)))
+
+    return bits(bits), generate
 
 
 @intrinsic

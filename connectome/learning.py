@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cache
 from typing import Any, NamedTuple, cast
+from weakref import finalize
 
 import numpy as np
 import torch
@@ -15,12 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from connectome.errors import ConnectomeError
-from connectome.flat import Engine, FlatNetwork, flatten
+from connectome.flat import Engine, flatten, number
 from connectome.graph import Connectome
-from connectome.learning_kernels import LANES, TileNetwork, backward_tile, forward_tile
+from connectome.learning_layout import lay_out
+from connectome.learning_tiles import Run, Tiles
 from connectome.parts import EdgeKey
 
 __all__ = ["Activity", "SpikingNetwork"]
+
+#: Potentials of the effectors (B, T, K), recorded spikes (B, T, n) and counts (n,) by region.
+_Result = tuple[Tensor, dict[str, Tensor], dict[str, NDArray[np.int64]]]
 
 
 class Activity(NamedTuple):
@@ -67,50 +70,46 @@ class SpikingNetwork(nn.Module):
         if not 0 < surrogate_width_mv < np.inf:
             raise ConnectomeError("surrogate_width_mv", "must be finite and > 0", surrogate_width_mv)
         self.connectome = connectome
-        self.flat = flatten(connectome, recruit)
+        self.numbering = number(connectome, recruit)
         self.engine = engine
         self.dtype = dtype
         self.threads = threads or _cores()
         self.surrogate_width_mv = surrogate_width_mv
+        keys = list(self.numbering.edges)
         self._sets = nn.ParameterList(
-            nn.Parameter(torch.tensor(connectome.edges[key].weight, dtype=dtype)) for key in self.flat.keys
+            nn.Parameter(torch.tensor(connectome.edges[key].weight, dtype=dtype)) for key in keys
         )
-        self.weight: dict[EdgeKey, nn.Parameter] = dict(zip(self.flat.keys, self._sets, strict=True))
-        roles = {name: connectome.regions[name].role for name in self.flat.span}
-        self.sensors = {n: s for n, s in self.flat.span.items() if roles[n] == "sensor"}
-        self.effectors = {n: s for n, s in self.flat.span.items() if roles[n] == "effector"}
-        self._read = np.concatenate([np.r_[s] for s in self.effectors.values()] or [np.empty(0, np.int64)])
-        self._tiles = _tile_network(self.flat, self._read, dtype, surrogate_width_mv)
-        self._out_degree = np.diff(self.flat.indptr)
+        self.weight: dict[EdgeKey, nn.Parameter] = dict(zip(keys, self._sets, strict=True))
+        roles = {name: r.role for name, r in self.numbering.regions.items()}
+        self.sensors = {n: s for n, s in self.numbering.span.items() if roles[n] == "sensor"}
+        self.effectors = {n: s for n, s in self.numbering.span.items() if roles[n] == "effector"}
+        self._out_degree = {name: np.zeros(r.size, np.int64) for name, r in self.numbering.regions.items()}
+        for key, edges in self.numbering.edges.items():
+            self._out_degree[key.source] += np.diff(edges.indptr)
+        self._tiles = (
+            Tiles(lay_out(self.numbering, np.float32 if dtype == torch.float32 else np.float64, surrogate_width_mv))
+            if engine == "numba"
+            else None
+        )
 
     def forward(self, sensor_spikes: Mapping[str, Tensor], record: Sequence[str] = ()) -> Activity:
         """Run a batch. ``sensor_spikes``: sensor -> (B, T, N), non-zero where it fires; sensors left out are silent.
 
         ``record`` names the regions whose spikes are wanted. Raises :class:`ConnectomeError` for a bad name or shape.
         """
-        batch, steps = self._check(sensor_spikes, record)
-        tiles = -(-batch // LANES)
-        raster = np.zeros((tiles, steps, self.flat.n_neurons), np.uint32)
-        for name, spikes in sensor_spikes.items():
-            raster[:, :, self.sensors[name]] = _pack(spikes.detach().cpu().numpy() != 0, tiles)
-        if self.engine == "torch":
-            u, spikes_out = self._message_passing(raster, batch, record)
+        self._check(sensor_spikes, record)
+        fires = {name: x.detach().cpu() for name, x in sensor_spikes.items()}
+        if self._tiles is None:
+            u, recorded, counts = self._message_passing(fires, record)
         else:
-            propagate = cast(Callable[..., tuple[Tensor, Tensor]], _Propagate.apply)
-            u, spikes_out = propagate(self, raster, tuple(record), batch, *self._sets)
-        fired = np.bitwise_count(raster).sum(axis=(0, 1), dtype=np.int64)
+            u, recorded, counts = self._event_driven(fires, record)
         potential, at = {}, 0
         for name, span in self.effectors.items():
             width = span.stop - span.start
             potential[name] = u[..., at : at + width]
             at += width
-        recorded, at = {}, 0
-        for name in record:
-            width = self.flat.span[name].stop - self.flat.span[name].start
-            recorded[name] = spikes_out[..., at : at + width]
-            at += width
-        counts = {name: fired[span] for name, span in self.flat.span.items() if name not in self.effectors}
-        return Activity(potential, recorded, counts, int(fired @ self._out_degree))
+        operations = sum(int(n @ self._out_degree[name]) for name, n in counts.items())
+        return Activity(potential, recorded, {n: c for n, c in counts.items() if n not in self.effectors}, operations)
 
     def to_connectome(self) -> Connectome:
         """The connectome with the weights as they are now."""
@@ -119,22 +118,35 @@ class SpikingNetwork(nn.Module):
             edges[key] = replace(edges[key], weight=weight.detach().cpu().numpy())
         return replace(self.connectome, edges=edges)
 
-    def _message_passing(self, raster: NDArray[np.uint32], batch: int, record: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """The torch engine: what ``_Propagate`` gives, and the raster filled in."""
+    def _event_driven(self, fires: Mapping[str, Tensor], record: Sequence[str]) -> _Result:
+        assert self._tiles is not None
+        keep = torch.is_grad_enabled() and any(w.requires_grad for w in self._sets)
+        columns = sum(s.stop - s.start for s in self.effectors.values())
+        counts: dict[str, NDArray[np.int64]] = {}
+        propagate = cast(Callable[..., tuple[Tensor, ...]], _Propagate.apply)
+        u, *spikes = propagate(
+            self._tiles, fires, columns, tuple(record), keep, self.threads,
+            lambda run: counts.update(self._tiles.counts(run)), *self._sets,
+        )  # fmt: skip
+        return u, dict(zip(record, spikes, strict=True)), counts
+
+    def _message_passing(self, fires: Mapping[str, Tensor], record: Sequence[str]) -> _Result:
         from connectome.torch_engine import propagate, triangle
 
-        flat = self.flat
-        real = np.dtype(np.float32 if self.dtype == torch.float32 else np.float64)
+        flat = flatten(self.connectome, tuple(self.numbering.regions))
         weight = torch.cat([*self._sets, torch.empty(0, dtype=self.dtype)])[torch.from_numpy(flat.order)]
-        given = torch.from_numpy(_unpack(raster[:, :, flat.is_sensor], batch, real)).permute(1, 2, 0)
+        batch, steps, _ = next(iter(fires.values())).shape
+        silent = {name: torch.zeros(batch, steps, s.stop - s.start) for name, s in self.sensors.items()}
+        given = torch.cat([({**silent, **fires}[name] != 0).to(self.dtype) for name in self.sensors], -1).permute(
+            1, 2, 0
+        )
         out = propagate(flat, weight, given, surrogate=triangle(self.surrogate_width_mv))
-        fired = out.spikes.detach().permute(2, 0, 1).numpy() != 0
-        raster[:, :, ~flat.is_sensor] = _pack(fired[:, :, ~flat.is_sensor], len(raster))
-        rows = np.concatenate([np.r_[flat.span[name]] for name in record] or [np.empty(0, np.int64)])
-        read = torch.from_numpy(self._read)
-        return out.u[:, read].permute(2, 0, 1), out.spikes[:, torch.from_numpy(rows)].permute(2, 0, 1)
+        spikes = {name: out.spikes[:, span].permute(2, 0, 1) for name, span in flat.span.items()}
+        counts = {name: s.detach().sum((0, 1)).to(torch.int64).numpy() for name, s in spikes.items()}
+        read = torch.from_numpy(np.concatenate([np.r_[s] for s in self.effectors.values()] or [np.empty(0, np.int64)]))
+        return out.u[:, read].permute(2, 0, 1), {name: spikes[name] for name in record}, counts
 
-    def _check(self, sensor_spikes: Mapping[str, Tensor], record: Sequence[str]) -> tuple[int, int]:
+    def _check(self, sensor_spikes: Mapping[str, Tensor], record: Sequence[str]) -> None:
         shapes = set()
         for name, spikes in sensor_spikes.items():
             if name not in self.sensors:
@@ -148,133 +160,53 @@ class SpikingNetwork(nn.Module):
         if len(shapes) != 1 or 0 in next(iter(shapes)):
             raise ConnectomeError("sensor_spikes", "must share one non-empty (batch, steps)", sorted(shapes))
         for name in record:
-            if name not in self.flat.span or name in self.effectors or name in self.sensors:
+            if name not in self.numbering.span or name in self.effectors or name in self.sensors:
                 raise ConnectomeError("record", "must name regions of neurons that take part", repr(name))
-        return next(iter(shapes))
 
 
 class _Propagate(torch.autograd.Function):
     """Event-driven forward pass, and its adjoint, over the tiles of a batch."""
 
     @staticmethod
-    def forward(ctx: Any, network: SpikingNetwork, raster: NDArray[np.uint32], record: tuple[str, ...],
-                batch: int, *weights: Tensor) -> tuple[Tensor, Tensor]:  # fmt: skip
-        flat, net = network.flat, network._tiles
-        real = net.p22.dtype
-        weight = np.concatenate([w.detach().numpy() for w in weights] or [np.empty(0, real)])[flat.order]
-        if len(net.p11) == 2:
-            net = net._replace(channel=(weight < 0).astype(np.uint8))
-        tiles, steps, n = raster.shape
-        u = np.empty((tiles, steps, n, LANES), real)
-        valid = [np.uint32(2 ** min(LANES, batch - LANES * tile) - 1) for tile in range(tiles)]
-
-        def run(tile: int) -> None:
-            forward_tile(net, weight, np.zeros((n, LANES), real), valid[tile], raster[tile], u[tile])
-
-        _over_tiles(run, tiles, network.threads)
-        ctx.network, ctx.net, ctx.record, ctx.raster, ctx.u, ctx.csr_weight = network, net, record, raster, u, weight
-        rows = [flat.span[name] for name in record]
-        spikes = np.concatenate(
-            [_unpack(raster[:, :, s], batch, real) for s in rows] or [np.empty((batch, steps, 0), real)], -1
-        )
-        return torch.from_numpy(_to_samples(u[:, :, network._read], batch)), torch.from_numpy(spikes)
+    def forward(
+        ctx: Any, tiles: Tiles, fires: Mapping[str, Tensor], columns: int, record: Sequence[str], keep: bool,
+        threads: int, report: Callable[[Run], None], *weights: Tensor,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        spikes = {name: _plain(x) for name, x in fires.items()}
+        run, potential = tiles.forward(spikes, [w.detach().numpy() for w in weights], columns, keep, threads)
+        report(run)
+        recorded = tuple(torch.from_numpy(tiles.spikes(run, name)) for name in record)
+        ctx.tiles, ctx.record, ctx.threads, ctx.run, ctx.shape = tiles, record, threads, run, potential.shape
+        ctx.set_materialize_grads(False)
+        # The run's memory is free for another when torch lets go of what it saved: mostly after the backward pass.
+        token = np.empty(1)
+        finalize(token, tiles.give_back, run).atexit = False
+        ctx.save_for_backward(torch.from_numpy(token))
+        return torch.from_numpy(potential), *recorded
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        network, u, raster = ctx.network, ctx.u, ctx.raster
-        flat, real = network.flat, u.dtype
-        tiles, steps, n = raster.shape
-        grad_u = _to_tiles(grads[0].numpy(), tiles, real)
-        grad_spike = np.zeros((tiles, 0, 0, LANES), real)
-        if ctx.record:
-            given, at = _to_tiles(grads[1].numpy(), tiles, real), 0
-            grad_spike = np.zeros((tiles, steps, n, LANES), real)
-            for name in ctx.record:
-                span = flat.span[name]
-                grad_spike[:, :, span] += given[:, :, at : at + span.stop - span.start]
-                at += span.stop - span.start
-        grad_weight = np.zeros((tiles, flat.target.size), real)
-
-        def run(tile: int) -> None:
-            backward_tile(
-                ctx.net, ctx.csr_weight, raster[tile], u[tile], grad_u[tile], grad_spike[tile], grad_weight[tile]
-            )
-
-        _over_tiles(run, tiles, network.threads)
-        grad = np.empty(flat.target.size, real)
-        grad[flat.order] = grad_weight.sum(axis=0)
-        parts = (torch.from_numpy(part) for part in np.split(grad, flat.set_start[1:-1]))
-        return None, None, None, None, *(parts if flat.keys else ())
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        tiles, span = ctx.tiles, ctx.tiles.layout.span
+        assert ctx.saved_tensors, "torch raises an error if they are gone"
+        batch, steps, _ = ctx.shape
+        potential = np.zeros(ctx.shape, tiles.real) if grads[0] is None else grads[0].contiguous().numpy()
+        given = [(span[name], g.numpy()) for name, g in zip(ctx.record, grads[1:], strict=True) if g is not None]
+        rows = np.concatenate(
+            [np.zeros(0, np.uint64), *(np.arange(s.start, s.stop, dtype=np.uint64) for s, _ in given)]
+        )
+        spikes = np.concatenate([np.zeros((batch, steps, 0), tiles.real), *(g for _, g in given)], axis=-1)
+        gradients = tiles.backward(ctx.run, potential, spikes, rows, ctx.threads)
+        return (None,) * 7 + tuple(torch.from_numpy(g) for g in gradients)
 
 
-def _tile_network(flat: FlatNetwork, read: NDArray[Any], dtype: torch.dtype, width_mv: float) -> TileNetwork:
-    real = np.float32 if dtype == torch.float32 else np.float64
-    d = flat.dynamics
-    one_channel = bool((d.p11_ex == d.p11_in).all())
-    names = ("ex",) if one_channel else ("ex", "in")
-    readout = np.full(flat.n_neurons, -1, np.int64)
-    readout[read] = np.arange(read.size)
-    return TileNetwork(
-        indptr=flat.indptr.astype(np.uint64), target=flat.target.astype(np.uint32), delay=flat.delay,
-        channel=np.zeros(0, np.uint8),
-        is_sensor=flat.is_sensor, p22=d.p22.astype(real), bias=(d.p20 * d.i_e).astype(real),
-        p21=np.stack([getattr(d, f"p21_{c}") for c in names]).astype(real),
-        p11=np.stack([getattr(d, f"p11_{c}") for c in names]).astype(real),
-        theta=np.where(flat.is_sensor, np.inf, d.theta).astype(real), v_reset=d.v_reset.astype(real),
-        ref_steps=d.ref_steps, width=np.full(flat.n_neurons, width_mv, real), readout=readout,
-    )  # fmt: skip
+def _plain(spikes: Tensor) -> NDArray[Any]:
+    """As an array of one of two types, so that kernels are compiled for no more: numbers of 32 bits, or bytes."""
+    if spikes.dtype not in (torch.bool, torch.uint8, torch.float32):
+        spikes = spikes != 0
+    array: NDArray[Any] = spikes.contiguous().numpy()
+    return array.view(np.uint8) if array.dtype == np.bool_ else array
 
 
 def _cores() -> int:
     """Cores that this process may use, where the system says so."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(thread_name_prefix="connectome")
-
-
-def _over_tiles(run: Any, tiles: int, threads: int) -> None:
-    """Run every tile. Tiles write to their own slices only, so the order does not matter."""
-    if threads == 1 or tiles == 1:
-        for tile in range(tiles):
-            run(tile)
-        return
-
-    def share(first: int) -> None:
-        for tile in range(first, tiles, threads):
-            run(tile)
-
-    for done in [_pool().submit(share, first) for first in range(min(threads, tiles))]:
-        done.result()
-
-
-def _pack(spikes: NDArray[np.bool_], tiles: int) -> NDArray[np.uint32]:
-    """(B, T, N) to bit masks (tiles, T, N), sample b in bit ``b % LANES`` of tile ``b // LANES``."""
-    batch, steps, n = spikes.shape
-    padded = np.zeros((tiles * LANES, steps, n), bool)
-    padded[:batch] = spikes
-    packed = np.packbits(padded.reshape(tiles, LANES, steps, n), axis=1, bitorder="little")
-    return np.ascontiguousarray(np.moveaxis(packed, 1, -1)).view("<u4")[..., 0]
-
-
-def _unpack(masks: NDArray[np.uint32], batch: int, real: np.dtype[Any]) -> NDArray[Any]:
-    """The inverse of :func:`_pack`."""
-    packed = np.ascontiguousarray(masks.astype("<u4"))[..., None].view(np.uint8)
-    bits = np.unpackbits(packed, axis=-1, bitorder="little")
-    return _to_samples(bits.astype(real), batch)
-
-
-def _to_samples(tiled: NDArray[Any], batch: int) -> NDArray[Any]:
-    """(tiles, T, N, LANES) to (B, T, N)."""
-    tiles, *shape, _ = tiled.shape
-    samples = np.moveaxis(tiled, -1, 1).reshape(tiles * LANES, *shape)
-    return np.ascontiguousarray(samples[:batch])
-
-
-def _to_tiles(samples: NDArray[Any], tiles: int, real: np.dtype[Any]) -> NDArray[Any]:
-    """(B, T, N) to (tiles, T, N, LANES), zeros in the lanes without a sample."""
-    padded = np.zeros((tiles * LANES, *samples.shape[1:]), real)
-    padded[: len(samples)] = samples
-    return np.ascontiguousarray(np.moveaxis(padded.reshape(tiles, LANES, *samples.shape[1:]), 1, -1))

@@ -1,12 +1,11 @@
 """Spike propagation of a batch and its exact surrogate-gradient backpropagation through time, over active neurons only.
 
-A tile is ``LANES`` samples side by side, innermost in memory, so that the neuron update is one vector pass and a spike
-that several samples share streams its row once. Spikes of a tile are one bit mask per step and neuron. Tiles do not
+A tile is ``LANES`` samples side by side, innermost in memory, so that the neuron update is vector code. Tiles do not
 touch each other: they run on any number of threads with the same result.
 
-Buffers of one tile: membrane potentials (T, N, LANES), arrivals (C, D + 1, N, LANES) and adjoints of currents
-(C, N, T + D + 1, LANES), with D the longest delay in steps and C = 1 synaptic channel, or 2 where excitatory and
-inhibitory time constants differ.
+Time goes in chunks of ``CHUNK`` steps. In a chunk the components of the graph of regions (regions that reach each
+other) take turns, sources before targets, so that what lies between components is delivered a whole chunk at once;
+inside a component a round is as long as its shortest delay. The backward pass is the same in reverse.
 """
 
 from __future__ import annotations
@@ -16,210 +15,308 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from connectome.bundle_kernels import (
+    LANES,
+    Bundles,
+    Mask,
+    Scratch,
+    deliver,
+    spike_gradient,
+    weight_gradient,
+)  # fmt: skip
+from connectome.dense_kernels import deliver_dense, spike_gradient_dense, weight_gradient_dense
 from connectome.jit import kernel
-from connectome.lanes_kernels import lanes_total, load_lanes, mask_lanes, multiply_add, no_lanes, store_lanes
+from connectome.lanes_kernels import (
+    all_lanes,
+    at_least,
+    choose,
+    count_lanes,
+    larger,
+    load_lanes,
+    multiply_add,
+    store_lanes,
+)
 
-__all__ = ["HELD", "LANES", "TileNetwork", "backward_tile", "forward_tile"]
+__all__ = ["DENSE", "SPARSE", "Regions", "Rounds", "Tape", "TileNetwork", "backward_tile", "forward_tile", "pack"]
 
-#: Samples in a tile: one bit each in a uint32 mask.
-LANES = 32
-#: What stands for the potential of a refractory neuron: below any threshold's support, so that its gradient is 0.
-HELD = -1e30
+#: How a bundle is stored.
+SPARSE, DENSE = 1, 2
 
 Array = NDArray[Any]
-_U0 = np.uint64(0)
-_U1 = np.uint64(1)
+_U0, _U1 = np.uint64(0), np.uint64(1)
 _W = np.uint64(LANES)
 
 
-class TileNetwork(NamedTuple):
-    """A flat network in one floating type; see :class:`connectome.flat.Dynamics`. p21, p11: (C, N)."""
+class Regions(NamedTuple):
+    """Regions with a membrane, (R,) each; p21, p11 (C, R). See :class:`connectome.flat.Dynamics`."""
 
-    indptr: Array  # (N + 1,) uint64
-    target: Array  # (E,) uint32
-    delay: Array  # (E,) uint16
-    channel: Array  # (E,) uint8, 0 excitatory, 1 inhibitory; (0,) if C = 1
-    is_sensor: Array  # (N,) bool
+    start: Array  # uint64: neurons start .. stop - 1
+    stop: Array
     p22: Array
     p21: Array
     p11: Array
-    bias: Array  # (N,) p20 * i_e, mV
+    bias: Array  # p20 * i_e, mV
     theta: Array
     v_reset: Array
-    ref_steps: Array  # (N,) int32
-    width: Array  # (N,) half-width of the surrogate's support, mV
-    readout: Array  # (N,) int64, the row of a neuron's potential among those read out, or -1
+    ref_steps: Array  # uint64
+    inverse_width: Array  # 1 / half-width of the surrogate's support, mV
+    column: Array  # int64: first column of an effector's potential, -1 for neurons
+
+
+class Rounds(NamedTuple):
+    """Components in order, (K,) uint64 each."""
+
+    region: Array  # regions region .. region_stop - 1; none for sensors
+    region_stop: Array
+    steps: Array  # the shortest delay inside the component
+    inner: Array  # bundles inner .. outer - 1 stay inside it, outer .. stop - 1 leave it
+    outer: Array
+    stop: Array
+
+
+class TileNetwork(NamedTuple):
+    """A network for both passes."""
+
+    regions: Regions
+    rounds: Rounds
+    bundles: Bundles
+
+
+class Tape(NamedTuple):
+    """What the backward pass reads of one tile."""
+
+    mask: Array  # (T, N) spikes
+    free: Array  # (T, N') neither fires nor is refractory
+    near: Array  # (T, N') inside the surrogate's support
+    slope: Array  # (T * N' * LANES) of the surrogate
 
 
 @kernel
-def forward_tile(net: TileNetwork, weight: Array, v: Array, valid: np.uint32, mask: Array, u: Array) -> None:
+def forward_tile(
+    net: TileNetwork, weight: Array, valid: int, keep: bool, tape: Tape, potential: Array, counts: Array,
+    scratch: Scratch,
+) -> None:  # fmt: skip
     """Run T steps of one tile from rest.
 
-    weight (E,); v (N, LANES) initial potential, overwritten; valid: the lanes that hold a sample; mask (T, N) uint32:
-    sensors' spikes are read, the others' are written; u (T, N, LANES) mV above rest before reset: written (not for
-    sensors).
+    weight: by bundle; valid: the lanes that hold a sample; keep: fill in the tape's ``free``, ``near`` and ``slope``;
+    the mask has the sensors' spikes, others are written; potential (samples, T, columns) mV above rest; counts (N,)
+    uint32: spikes are added.
     """
-    steps, n = np.uint64(u.shape[0]), np.uint64(u.shape[1])
-    channels = np.uint64(net.p21.shape[0])
-    slots = _slots(net.delay)
-    current = np.zeros((channels, n, LANES), u.dtype)
-    arrival = np.zeros(channels * slots * n * _W, u.dtype)
-    hold = np.zeros((n, LANES), np.int32)
-    held = u.dtype.type(HELD)
+    rounds, b, mask = net.rounds, net.bundles, tape.mask
+    steps, size = np.uint64(mask.shape[0]), np.uint64(scratch.second.size)
+    chunk_steps = np.uint64(scratch.when.size)
+    scratch.first[:] = 0
+    scratch.second[:] = 0
+    scratch.held[:] = 0
+    for begin in range(_U0, steps, chunk_steps):
+        end = min(begin + chunk_steps, steps)
+        for c in range(np.uint64(rounds.steps.size)):
+            t = begin
+            while t < end:
+                until = min(t + rounds.steps[c], end)
+                for step in range(t, until):
+                    for r in range(rounds.region[c], rounds.region_stop[c]):
+                        _advance(net.regions, r, step, valid, keep, tape, potential, size, scratch)
+                _deliver_all(b, rounds.inner[c], rounds.outer[c], weight, mask, t, until, size, scratch)
+                t = until
+            _deliver_all(b, rounds.outer[c], rounds.stop[c], weight, mask, begin, end, size, scratch)
     for t in range(steps):
-        slot = t % slots
-        for i in range(n):
-            if net.is_sensor[i]:
-                continue
-            out = u[t, i]
-            vi = v[i]
-            p22 = net.p22[i]
-            bias = net.bias[i]
-            for k in range(LANES):
-                out[k] = p22 * vi[k] + bias
-            for c in range(channels):
-                now = current[c, i]
-                first = ((c * slots + slot) * n + i) * _W
-                new = arrival[first : first + _W]
-                p21 = net.p21[c, i]
-                p11 = net.p11[c, i]
-                for k in range(LANES):
-                    out[k] += p21 * now[k]
-                    now[k] = p11 * now[k] + new[k]
-                    new[k] = 0
-            theta = net.theta[i]
-            reset = net.v_reset[i]
-            refractory = net.ref_steps[i]
-            wait = hold[i]
-            bits = np.uint32(0)
-            for k in range(LANES):
-                free = wait[k] <= 0
-                fires = free & (out[k] >= theta)
-                vi[k] = out[k] if free & (not fires) else reset
-                out[k] = out[k] if free else held
-                wait[k] = refractory if fires else wait[k] - np.int32(1)
-                bits |= np.uint32(fires) << np.uint32(k)
-            mask[t, i] = bits & valid
-        for i in range(n):
-            bits = mask[t, i]
-            if bits == 0:
-                continue
-            on = mask_lanes(arrival, bits)
-            for j in range(net.indptr[i], net.indptr[i + _U1]):
-                side = np.uint64(net.channel[j]) if channels > _U1 else _U0
-                when = _wrap(slot + np.uint64(net.delay[j]), slots)
-                at = ((side * slots + when) * n + np.uint64(net.target[j])) * _W
-                store_lanes(arrival, at, multiply_add(weight[j], on, load_lanes(arrival, at, LANES)))
+        for i in range(np.uint64(counts.size)):
+            counts[i] += np.uint32(count_lanes(mask[t, i]))
+
+
+@kernel
+def _deliver_all(
+    b: Bundles, first: np.uint64, last: np.uint64, weight: Array, mask: Array, begin: np.uint64, end: np.uint64,
+    size: np.uint64, scratch: Scratch,
+) -> None:  # fmt: skip
+    steps = np.uint64(mask.shape[0])
+    for s in range(first, last):
+        if begin + b.delay[s] >= steps:
+            continue
+        stop = min(end, steps - b.delay[s])
+        if b.forward[s] == SPARSE:
+            deliver(b, s, weight, mask, begin, stop, size, scratch)
+        elif b.forward[s] == DENSE:
+            deliver_dense(b, s, weight, mask, begin, stop, size, scratch)
+
+
+@kernel
+def _advance(
+    regions: Regions, r: np.uint64, t: np.uint64, valid: int, keep: bool, tape: Tape, potential: Array,
+    size: np.uint64, scratch: Scratch,
+) -> None:  # fmt: skip
+    """One step of one region."""
+    v, current, held, ring, mask = scratch.first, scratch.second, scratch.held, scratch.ring, tape.mask
+    one, zero = v.dtype.type(1), v.dtype.type(0)
+    now = mask[t]
+    start, stop, ref = regions.start[r], regions.stop[r], regions.ref_steps[r]
+    p22, bias, theta, v_reset = regions.p22[r], regions.bias[r], regions.theta[r], regions.v_reset[r]
+    last = np.uint64(regions.p21.shape[0]) - _U1
+    p21, p11, p21_in, p11_in = regions.p21[0, r], regions.p11[0, r], regions.p21[last, r], regions.p11[last, r]
+    inverse = regions.inverse_width[r]
+    n = np.uint64(held.size)
+    inhibitory = n * _W
+    arriving = t % (np.uint64(ring.size) // size) * size
+    # Refractory in this step is who fired in the last `ref` steps; nobody fires twice in so many.
+    if t > 0:
+        for i in range(start, stop):
+            held[i] |= mask[t - _U1, i]
+    if t > ref:
+        for i in range(start, stop):
+            held[i] &= ~mask[t - _U1 - ref, i]
+    for i in range(start, stop):
+        at = i * _W
+        x = load_lanes(current, at, LANES)
+        u = multiply_add(p22, load_lanes(v, at, LANES), all_lanes(bias, LANES))
+        u = multiply_add(p21, x, u)
+        store_lanes(current, at, multiply_add(p11, x, load_lanes(ring, arriving + at, LANES)))
+        store_lanes(ring, arriving + at, all_lanes(zero, LANES))
+        if last:
+            x = load_lanes(current, inhibitory + at, LANES)
+            u = multiply_add(p21_in, x, u)
+            store_lanes(
+                current, inhibitory + at, multiply_add(p11_in, x, load_lanes(ring, arriving + inhibitory + at, LANES))
+            )
+            store_lanes(ring, arriving + inhibitory + at, all_lanes(zero, LANES))
+        waits = held[i]
+        fires = Mask(at_least(u, theta) & ~waits & valid)
+        free = Mask(~(fires | waits))
+        store_lanes(v, at, choose(free, u, v_reset))
+        now[i] = fires
+        if keep:
+            x = u - theta
+            x = larger(multiply_add(-inverse, larger(x, zero - x), all_lanes(one, LANES)), zero) * inverse
+            x = choose(Mask(~waits), x, zero)
+            store_lanes(tape.slope, (t * n + i) * _W, x)
+            tape.free[t, i] = free
+            tape.near[t, i] = ~at_least(zero - x, zero)
+    if regions.column[r] >= 0:
+        column = np.uint64(regions.column[r])
+        for i in range(stop - start):
+            for k in range(np.uint64(potential.shape[0])):
+                potential[k, t, column + i] = v[(start + i) * _W + k]
 
 
 @kernel
 def backward_tile(
-    net: TileNetwork, weight: Array, mask: Array, u: Array, grad_u: Array, grad_spike: Array, grad_weight: Array
-) -> None:
+    net: TileNetwork, weight: Array, tape: Tape, grad_potential: Array, grad_spikes: Array, recorded: Array,
+    gradient: Array, scratch: Scratch,
+) -> None:  # fmt: skip
     """Adjoint of :func:`forward_tile`; the reset and the refractory hold are constants of it.
 
-    grad_u (T, N_read, LANES), grad_spike (T, N, LANES) or empty: what the loss sends back; grad_weight (E,): added to.
-    The surrogate is ``ds/du = max(0, 1 - |u - theta| / width) / width``.
+    grad_potential (samples, T, columns), grad_spikes (samples, T, M) of the neurons ``recorded`` (M,) uint64: what the
+    loss sends back; gradient: by bundle, as weight: added to. The surrogate is
+    ``ds/du = max(0, 1 - |u - theta| / width) / width``.
     """
-    steps, n = np.uint64(u.shape[0]), np.uint64(u.shape[1])
-    channels = np.uint64(net.p21.shape[0])
-    # Adjoints of the currents at every step, and zeros for what arrives after the last. An odd number of lines per
-    # neuron spreads one step of all neurons over the cache's sets.
-    line = (steps + _slots(net.delay)) | _U1
-    adjoint = np.zeros(channels * n * line * _W, u.dtype)
-    g = np.zeros((n, LANES), u.dtype)  # of u, one step later
-    slope = np.empty(LANES, u.dtype)
-    back = np.empty(LANES, u.dtype)
-    one = u.dtype.type(1)
-    zero = u.dtype.type(0)
-    held = u.dtype.type(HELD)
-    for step in range(steps):
-        t = steps - _U1 - step
-        for c in range(channels):
-            for i in range(n):
-                if net.is_sensor[i]:
-                    continue
-                a = ((c * n + i) * line + t) * _W
-                now = adjoint[a : a + _W]
-                then = adjoint[a + _W : a + _W + _W]
-                gi = g[i]
-                p11 = net.p11[c, i]
-                p21 = net.p21[c, i]
-                for k in range(LANES):
-                    now[k] = p11 * then[k] + p21 * gi[k]
-        for i in range(n):
-            if net.is_sensor[i]:
+    rounds, b, mask, back = net.rounds, net.bundles, tape.mask, scratch.back
+    steps, size, n = np.uint64(mask.shape[0]), np.uint64(scratch.second.size), np.uint64(scratch.held.size)
+    chunk_steps = np.uint64(scratch.when.size)
+    scratch.first[:] = 0
+    scratch.second[:] = 0
+    chunks = (steps + chunk_steps - _U1) // chunk_steps
+    for chunk in range(chunks):
+        begin = (chunks - _U1 - chunk) * chunk_steps
+        end = min(begin + chunk_steps, steps)
+        for m in range(np.uint64(recorded.size)):
+            for k in range(np.uint64(grad_spikes.shape[0])):
+                for t in range(begin, end):
+                    back[((t - begin) * n + recorded[m]) * _W + k] += grad_spikes[k, t, m]
+        for turn in range(np.uint64(rounds.steps.size)):
+            c = np.uint64(rounds.steps.size) - _U1 - turn
+            if rounds.region[c] == rounds.region_stop[c]:
+                _weights_all(b, rounds.outer[c], rounds.stop[c], mask, begin, end, size, scratch, gradient)
                 continue
-            bits = mask[t, i]
-            ui = u[t, i]
-            gi = g[i]
-            p22 = net.p22[i]
-            for k in range(LANES):
-                stays = ((bits >> np.uint32(k)) & np.uint32(1)) == 0 and ui[k] != held
-                gi[k] = p22 * gi[k] if stays else zero
-            if net.theta[i] < np.inf:
-                theta = net.theta[i]
-                inverse = one / net.width[i]
-                top = zero
-                for k in range(LANES):
-                    x = max(zero, one - abs(ui[k] - theta) * inverse) * inverse
-                    slope[k] = x
-                    top = max(top, x)
-                if top > zero:
-                    total = no_lanes(adjoint, LANES)
-                    for j in range(net.indptr[i], net.indptr[i + _U1]):
-                        side = np.uint64(net.channel[j]) if channels > _U1 else _U0
-                        at = ((side * n + np.uint64(net.target[j])) * line + t + np.uint64(net.delay[j])) * _W
-                        total = multiply_add(weight[j], load_lanes(adjoint, at, LANES), total)
-                    store_lanes(back, _U0, total)
-                    if grad_spike.size:
-                        for k in range(LANES):
-                            back[k] += grad_spike[t, i, k]
-                    for k in range(LANES):
-                        gi[k] += back[k] * slope[k]
-            if net.readout[i] >= 0:
-                read = grad_u[t, net.readout[i]]
-                for k in range(LANES):
-                    gi[k] += read[k]
-    _weight_gradient(net, mask, adjoint, line, grad_weight)
+            _spikes_all(b, rounds.outer[c], rounds.stop[c], weight, tape, begin, end, begin, size, scratch)
+            until = end
+            while until > begin:
+                t = until - min(rounds.steps[c], until - begin)
+                _spikes_all(b, rounds.inner[c], rounds.outer[c], weight, tape, t, until, begin, size, scratch)
+                for step in range(until - t):
+                    for r in range(rounds.region[c], rounds.region_stop[c]):
+                        _retreat(net.regions, r, until - _U1 - step, begin, tape, grad_potential, size, scratch)
+                until = t
+            _weights_all(b, rounds.inner[c], rounds.stop[c], mask, begin, end, size, scratch, gradient)
 
 
 @kernel
-def _weight_gradient(net: TileNetwork, mask: Array, adjoint: Array, line: np.uint64, grad_weight: Array) -> None:
-    """Each edge: the adjoint of its target's current when its source's spikes arrived, over the steps with a spike."""
-    steps, n = np.uint64(mask.shape[0]), np.uint64(mask.shape[1])
-    channels = np.uint64(net.p21.shape[0])
-    active = np.empty(steps, np.uint64)
-    spikes = np.empty(steps * _W, adjoint.dtype)
-    for i in range(n):
-        count = _U0
-        for t in range(steps):
-            if mask[t, i] != 0:
-                active[count] = t
-                store_lanes(spikes, count * _W, mask_lanes(adjoint, mask[t, i]))
-                count += _U1
-        if count == 0:
+def _spikes_all(
+    b: Bundles, first: np.uint64, last: np.uint64, weight: Array, tape: Tape, begin: np.uint64, end: np.uint64,
+    base: np.uint64, size: np.uint64, scratch: Scratch,
+) -> None:  # fmt: skip
+    steps = np.uint64(tape.mask.shape[0])
+    for s in range(first, last):
+        if begin + b.delay[s] >= steps:
             continue
-        for j in range(net.indptr[i], net.indptr[i + _U1]):
-            side = np.uint64(net.channel[j]) if channels > _U1 else _U0
-            first = (side * n + np.uint64(net.target[j])) * line + np.uint64(net.delay[j])
-            total = no_lanes(adjoint, LANES)
-            for a in range(count):
-                arrived = load_lanes(adjoint, (first + active[a]) * _W, LANES)
-                total = multiply_add(load_lanes(spikes, a * _W, LANES), arrived, total)
-            grad_weight[j] += lanes_total(total)
+        stop = min(end, steps - b.delay[s])
+        if b.backward[s] == SPARSE:
+            spike_gradient(b, s, weight, tape.near, begin, stop, base, size, scratch)
+        elif b.backward[s] == DENSE:
+            spike_gradient_dense(b, s, weight, tape.near, begin, stop, base, size, scratch)
 
 
 @kernel
-def _slots(delay: Array) -> np.uint64:
-    """Steps that a ring buffer must hold: the longest delay and one more."""
-    longest = np.uint64(1)
-    for j in range(np.uint64(delay.size)):
-        longest = max(longest, np.uint64(delay[j]))
-    return longest + np.uint64(1)
+def _weights_all(
+    b: Bundles, first: np.uint64, last: np.uint64, mask: Array, begin: np.uint64, end: np.uint64, size: np.uint64,
+    scratch: Scratch, gradient: Array,
+) -> None:  # fmt: skip
+    steps = np.uint64(mask.shape[0])
+    for s in range(first, last):
+        if begin + b.delay[s] >= steps:
+            continue
+        stop = min(end, steps - b.delay[s])
+        if b.forward[s] == SPARSE:
+            weight_gradient(b, s, mask, begin, stop, size, scratch, gradient)
+        elif b.forward[s] == DENSE:
+            weight_gradient_dense(b, s, mask, begin, stop, size, scratch, gradient)
 
 
 @kernel
-def _wrap(slot: np.uint64, slots: np.uint64) -> np.uint64:
-    """A slot of the ring buffer, for less than two rounds: no division."""
-    return slot - slots if slot >= slots else slot
+def _retreat(
+    regions: Regions, r: np.uint64, t: np.uint64, base: np.uint64, tape: Tape, grad_potential: Array, size: np.uint64,
+    scratch: Scratch,
+) -> None:  # fmt: skip
+    """The adjoint of one step of one region. ``first``, ``second``: adjoints of u and of the currents, a step later."""
+    g, adjoint, ring, back = scratch.first, scratch.second, scratch.ring, scratch.back
+    zero = g.dtype.type(0)
+    start, stop, p22 = regions.start[r], regions.stop[r], regions.p22[r]
+    last = np.uint64(regions.p21.shape[0]) - _U1
+    p21, p11, p21_in, p11_in = regions.p21[0, r], regions.p11[0, r], regions.p21[last, r], regions.p11[last, r]
+    n = np.uint64(scratch.held.size)
+    inhibitory = n * _W
+    here = t % (np.uint64(ring.size) // size) * size
+    for i in range(start, stop):
+        at = i * _W
+        later = load_lanes(g, at, LANES)
+        x = multiply_add(p11, load_lanes(adjoint, at, LANES), p21 * later)
+        store_lanes(adjoint, at, x)
+        store_lanes(ring, here + at, x)
+        if last:
+            x = multiply_add(p11_in, load_lanes(adjoint, inhibitory + at, LANES), p21_in * later)
+            store_lanes(adjoint, inhibitory + at, x)
+            store_lanes(ring, here + inhibitory + at, x)
+        spike = ((t - base) * n + i) * _W
+        x = choose(tape.free[t, i], p22 * later, zero)
+        x = multiply_add(load_lanes(tape.slope, (t * n + i) * _W, LANES), load_lanes(back, spike, LANES), x)
+        store_lanes(back, spike, all_lanes(zero, LANES))
+        store_lanes(g, at, x)
+    if regions.column[r] >= 0:
+        column = np.uint64(regions.column[r])
+        for i in range(stop - start):
+            for k in range(np.uint64(grad_potential.shape[0])):
+                g[(start + i) * _W + k] += grad_potential[k, t, column + i]
+
+
+@kernel
+def pack(spikes: Array, first: np.uint64, mask: Array) -> None:
+    """Bits of at most LANES samples (samples, T, n), set where not 0, to mask (T, N) from neuron ``first`` on."""
+    n = np.uint64(spikes.shape[2])
+    for t in range(np.uint64(mask.shape[0])):
+        now = mask[t]
+        for i in range(n):
+            now[first + i] = 0
+        for k in range(np.uint64(spikes.shape[0])):
+            bit = Mask(1 << k)
+            sample = spikes[k, t]
+            for i in range(n):
+                now[first + i] += bit * Mask(sample[i] != 0)

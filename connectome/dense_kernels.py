@@ -1,0 +1,177 @@
+"""Bundles with many edges, as matrices: whole rows, one sample at a time, targets innermost.
+
+The spikes of a sample select the rows to add, so that cost follows spikes rather than steps with a spike in any lane;
+columns go in blocks that stay in registers. Layouts change at the border, a panel of targets at a time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectome.bundle_kernels import LANES, Bundles, Scratch, offsets
+from connectome.jit import kernel
+from connectome.lanes_kernels import (
+    choose,
+    first_lane,
+    lanes_total,
+    later_lanes,
+    load_lanes,
+    multiply_add,
+    no_lanes,
+    store_lanes,
+)
+
+__all__ = ["BLOCK", "deliver_dense", "spike_gradient_dense", "weight_gradient_dense"]
+
+#: Columns that are added at once: what fits in the registers of AVX2.
+BLOCK = 64
+
+Array = NDArray[Any]
+_U0, _U1 = np.uint64(0), np.uint64(1)
+_W = np.uint64(LANES)
+_BLOCK = np.uint64(BLOCK)
+
+
+@kernel
+def _spikes_of_samples(
+    mask: Array, source: np.uint64, n: np.uint64, first: np.uint64, stop: np.uint64, scratch: Scratch
+) -> None:
+    """For each step and lane, the sources that fire: ``entries[(step, lane), :counts[(step, lane)]]``."""
+    entries, counts = scratch.entries, scratch.counts
+    counts[: (stop - first) * _W] = 0
+    for t in range(first, stop):
+        list_of = (t - first) * _W
+        for i in range(n):
+            bits = mask[t, source + i]
+            while bits:
+                k = list_of + first_lane(bits)
+                entries[k * n + np.uint64(counts[k])] = i
+                counts[k] += np.uint32(1)
+                bits = later_lanes(bits)
+
+
+@kernel
+def _spikes_of_sources(
+    mask: Array, source: np.uint64, n: np.uint64, first: np.uint64, stop: np.uint64, scratch: Scratch
+) -> None:
+    """For each source, when it fires: ``entries[source, :counts[source]]``, steps times LANES plus lane."""
+    entries, counts = scratch.entries, scratch.counts
+    counts[:n] = 0
+    room = (stop - first) * _W
+    for t in range(first, stop):
+        for i in range(n):
+            bits = mask[t, source + i]
+            while bits:
+                entries[i * room + np.uint64(counts[i])] = (t - first) * _W + first_lane(bits)
+                counts[i] += np.uint32(1)
+                bits = later_lanes(bits)
+
+
+@kernel
+def deliver_dense(
+    b: Bundles, s: np.uint64, weight: Array, mask: Array, first: np.uint64, stop: np.uint64, size: np.uint64,
+    scratch: Scratch,
+) -> None:  # fmt: skip
+    """As :func:`connectome.bundle_kernels.deliver`."""
+    offsets(scratch, b.delay[s], first, stop, size)
+    ring, panel, n, columns = scratch.ring, scratch.panel, b.n_source[s], b.columns[s]
+    _spikes_of_samples(mask, b.source[s], n, first, stop, scratch)
+    for block in range(columns // _BLOCK):
+        column = block * _BLOCK
+        wide = min(_BLOCK, b.n_target[s] - column)
+        for step in range(stop - first):
+            for lane in range(_W):
+                key = step * _W + lane
+                count = np.uint64(scratch.counts[key])
+                if count == 0:
+                    continue
+                total = no_lanes(weight, BLOCK)
+                for e in range(key * n, key * n + count):
+                    row = b.matrix[s] + np.uint64(scratch.entries[e]) * columns
+                    total = total + load_lanes(weight, row + column, BLOCK)
+                store_lanes(panel, _U0, total)
+                at = scratch.offset[step] + (b.target[s] + column) * _W + lane
+                for x in range(wide):
+                    ring[at + x * _W] += panel[x]
+
+
+@kernel
+def weight_gradient_dense(
+    b: Bundles, s: np.uint64, mask: Array, first: np.uint64, stop: np.uint64, size: np.uint64, scratch: Scratch,
+    gradient: Array,
+) -> None:  # fmt: skip
+    """As :func:`connectome.bundle_kernels.weight_gradient`."""
+    offsets(scratch, b.delay[s], first, stop, size)
+    ring, panel, n, columns = scratch.ring, scratch.panel, b.n_source[s], b.columns[s]
+    _spikes_of_sources(mask, b.source[s], n, first, stop, scratch)
+    room = (stop - first) * _W
+    for block in range(columns // _BLOCK):
+        column = block * _BLOCK
+        wide = min(_BLOCK, b.n_target[s] - column)
+        for step in range(stop - first):
+            at = scratch.offset[step] + (b.target[s] + column) * _W
+            for x in range(wide):
+                for lane in range(_W):
+                    panel[(step * _W + lane) * _BLOCK + x] = ring[at + x * _W + lane]
+        for i in range(n):
+            count = np.uint64(scratch.counts[i])
+            if count == 0:
+                continue
+            at = b.matrix[s] + i * columns + column
+            total = load_lanes(gradient, at, BLOCK)
+            for e in range(i * room, i * room + count):
+                total = total + load_lanes(panel, np.uint64(scratch.entries[e]) * _BLOCK, BLOCK)
+            store_lanes(gradient, at, total)
+
+
+@kernel
+def spike_gradient_dense(
+    b: Bundles, s: np.uint64, weight: Array, near: Array, first: np.uint64, stop: np.uint64, base: np.uint64,
+    size: np.uint64, scratch: Scratch,
+) -> None:  # fmt: skip
+    """As :func:`connectome.bundle_kernels.spike_gradient`, for each lane that is near its threshold alone."""
+    offsets(scratch, b.delay[s], first, stop, size)
+    ring, back, panel, columns = scratch.ring, scratch.back, scratch.panel, b.columns[s]
+    wide = np.uint64(near.shape[1]) * _W
+    no_sum = back.dtype.type(0)
+    for x in range(b.n_target[s], columns):
+        for lane in range(_W):
+            panel[lane * columns + x] = 0
+    for t in range(first, stop):
+        at = scratch.offset[t - first] + b.target[s] * _W
+        for x in range(b.n_target[s]):
+            for lane in range(_W):
+                panel[lane * columns + x] = ring[at + x * _W + lane]
+        for i in range(b.n_source[s]):
+            neuron = b.source[s] + i
+            bits = near[t, neuron]
+            row = b.matrix[s] + i * columns
+            at = (t - base) * wide + neuron * _W
+            while bits:
+                # Four lanes at once share what is loaded of the row; the last is taken again where there are fewer.
+                k0 = first_lane(bits)
+                k1, bits = _next(k0, later_lanes(bits))
+                k2, bits = _next(k1, bits)
+                k3, bits = _next(k2, bits)
+                x0 = x1 = x2 = x3 = no_lanes(weight, LANES)
+                for x in range(_U0, columns, _W):
+                    w = load_lanes(weight, row + x, LANES)
+                    x0 = multiply_add(w, load_lanes(panel, k0 * columns + x, LANES), x0)
+                    x1 = multiply_add(w, load_lanes(panel, k1 * columns + x, LANES), x1)
+                    x2 = multiply_add(w, load_lanes(panel, k2 * columns + x, LANES), x2)
+                    x3 = multiply_add(w, load_lanes(panel, k3 * columns + x, LANES), x3)
+                scratch.sums[k0], scratch.sums[k1] = lanes_total(x0), lanes_total(x1)
+                scratch.sums[k2], scratch.sums[k3] = lanes_total(x2), lanes_total(x3)
+            back_of = load_lanes(back, at, LANES)
+            store_lanes(back, at, back_of + choose(near[t, neuron], load_lanes(scratch.sums, _U0, LANES), no_sum))
+
+
+@kernel
+def _next(lane: np.uint64, bits: int) -> tuple[np.uint64, int]:
+    """The next lane, and the rest; the same lane again if there is none."""
+    if bits:
+        return first_lane(bits), later_lanes(bits)
+    return lane, bits

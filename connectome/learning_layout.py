@@ -1,0 +1,228 @@
+"""How a network is laid out for training: which edges are sparse rows, which are matrices, and in what order.
+
+The choice is made per edge set and delay, by density; nobody has to know. Dense rows cost by the columns of a matrix
+but run at the speed of vector code; sparse rows cost by the edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectome.bundle_kernels import CHUNK, LANES, Bundles, Mask, Scratch
+from connectome.dense_kernels import BLOCK
+from connectome.flat import Numbering, propagators
+from connectome.learning_kernels import DENSE, SPARSE, Regions, Rounds, TileNetwork
+from connectome.parts import EdgeSet
+
+__all__ = ["Layout", "lay_out", "scratch"]
+
+# From which share of a matrix's places with an edge on dense rows are faster, by measurement: for spikes and the
+# gradients of weights, which both follow spikes, and for the gradients of spikes, which follow potentials.
+_DENSE_FORWARD = 0.06
+_DENSE_BACKWARD = 0.35
+
+
+#: Number of an edge set, some of its edges, and their places among the weights as they are laid out.
+Move = tuple[int, slice | NDArray[np.int64], slice | NDArray[np.int64]]
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """A network for the kernels, with N neurons, the N' with a membrane first, and P places for weights.
+
+    ``moves``: the edges of a set, by its number, and their places; some edges have others too, ``copies``.
+    """
+
+    net: TileNetwork
+    span: Mapping[str, slice]
+    sensors: tuple[str, ...]
+    n_membranes: int
+    n_places: int
+    sizes: tuple[int, ...]
+    moves: list[Move]
+    copies: list[Move]
+
+    @property
+    def n_neurons(self) -> int:
+        """N."""
+        return sum(s.stop - s.start for s in self.span.values())
+
+    @property
+    def max_delay(self) -> int:
+        """The longest delay in steps; 0 if there is no edge."""
+        return int(self.net.bundles.delay.max(initial=0))
+
+
+class _Bundle(NamedTuple):
+    """Some edges of one set, by its number, with one delay."""
+
+    number: int
+    edges: EdgeSet
+    delay: int
+    edge: NDArray[np.int64]
+    source: NDArray[np.int32]
+    target: NDArray[np.int32]
+    forward: int
+    backward: int
+
+
+def lay_out(numbering: Numbering, real: type[np.float32] | type[np.float64], width_mv: float) -> Layout:
+    """Lay out a network in a floating type, with the half-width of the surrogate's support."""
+    ranked = _components(numbering)
+    roles = {name: r.role for name, r in numbering.regions.items()}
+    membranes = [name for component in ranked for name in component if roles[name] != "sensor"]
+    sensors = [name for name in numbering.regions if roles[name] == "sensor"]
+    span, start = {}, 0
+    for name in (*membranes, *sensors):
+        span[name] = slice(start, start + numbering.regions[name].size)
+        start = span[name].stop
+    n_membranes = sum(numbering.regions[name].size for name in membranes)
+    steps = [propagators(numbering.regions[n].neuron, numbering.dt_ms, fires=roles[n] == "neuron") for n in membranes]
+    # One channel is enough where both time constants are the same, everywhere.
+    channels = ("ex",) if all(d.p11_ex == d.p11_in for d in steps) else ("ex", "in")
+    effectors = [n for n in numbering.regions if roles[n] == "effector"]
+    column = dict(zip(effectors, np.cumsum([0, *(numbering.regions[n].size for n in effectors)]), strict=False))
+
+    def each(values: list[Any], dtype: Any) -> NDArray[Any]:
+        return np.array(values, dtype)
+
+    regions = Regions(
+        start=each([span[n].start for n in membranes], np.uint64),
+        stop=each([span[n].stop for n in membranes], np.uint64),
+        p22=each([d.p22 for d in steps], real),
+        p21=each([[getattr(d, f"p21_{c}") for d in steps] for c in channels], real),
+        p11=each([[getattr(d, f"p11_{c}") for d in steps] for c in channels], real),
+        bias=each([d.p20 * d.i_e for d in steps], real), theta=each([d.theta for d in steps], real),
+        v_reset=each([d.v_reset for d in steps], real), ref_steps=each([d.ref_steps for d in steps], np.uint64),
+        inverse_width=np.full(len(steps), 1 / width_mv, real),
+        column=each([column.get(n, -1) for n in membranes], np.int64),
+    )  # fmt: skip
+    bundles: list[_Bundle] = []
+    rounds: list[tuple[int, ...]] = []
+    region = 0
+    for component in ranked:
+        at = len(bundles)
+        shortest = CHUNK
+        leaving = [(i, k, e) for i, (k, e) in enumerate(numbering.edges.items()) if k.source in component]
+        for inner in (True, False):
+            for number, key, edges in leaving:
+                if (key.target in component) is inner:
+                    made = _bundles(number, edges, len(channels), roles[key.source] == "neuron")
+                    bundles += made
+                    shortest = min(shortest, *(m.delay for m in made)) if inner and made else shortest
+            if inner:
+                outer = len(bundles)
+        n_regions = sum(roles[name] != "sensor" for name in component)
+        rounds.append((region, region + n_regions, shortest, at, outer, len(bundles)))
+        region += n_regions
+    packed = np.array(rounds, np.uint64).reshape(-1, 6).T.copy()
+    return _store(bundles, regions, Rounds(*packed), span, tuple(sensors), n_membranes, numbering)
+
+
+def _components(numbering: Numbering) -> list[list[str]]:
+    """Regions that reach each other, together; those that reach others before those."""
+    names = list(numbering.regions)
+    reaches = np.eye(len(names), dtype=bool)
+    for key, edges in numbering.edges.items():
+        reaches[names.index(key.source), names.index(key.target)] |= len(edges) > 0
+    for _ in range(len(names).bit_length()):
+        reaches = (reaches.astype(np.float32) @ reaches) > 0
+    found: dict[bytes, list[str]] = {}
+    # Whoever comes later in the order is reached by more.
+    for i in np.argsort(reaches.sum(axis=0), kind="stable"):
+        found.setdefault((reaches[i] & reaches[:, i]).tobytes(), []).append(names[i])
+    return list(found.values())
+
+
+def _bundles(number: int, edges: EdgeSet, channels: int, fires: bool) -> list[_Bundle]:
+    found: list[_Bundle] = []
+    source, target = edges.source, edges.target
+    for delay in np.unique(edges.delay_steps):
+        edge = np.flatnonzero(edges.delay_steps == delay)
+        src, tgt = source[edge], target[edge]
+        pairs = src.astype(np.int64) * edges.n_target + tgt
+        share = edge.size / (edges.n_source * _columns(edges.n_target))
+        simple = channels == 1 and (np.diff(np.sort(pairs)) > 0).all()
+        forward = DENSE if simple and share >= _DENSE_FORWARD else SPARSE
+        backward = 0 if not fires else DENSE if simple and share >= _DENSE_BACKWARD else SPARSE
+        made = _Bundle(number, edges, int(delay), edge, src, tgt, forward, backward)
+        if forward == DENSE and backward == SPARSE:
+            found += [made._replace(backward=0), made._replace(forward=0)]
+        else:
+            found.append(made)
+    return found
+
+
+def _columns(n_target: int) -> int:
+    return -(-n_target // BLOCK) * BLOCK
+
+
+def _store(
+    bundles: list[_Bundle], regions: Regions, rounds: Rounds, span: Mapping[str, slice], sensors: tuple[str, ...],
+    n_membranes: int, numbering: Numbering,
+) -> Layout:  # fmt: skip
+    moves: list[Move] = []
+    copies: list[Move] = []
+    rows: list[NDArray[Any]] = [np.zeros(0, np.int64)]
+    indptr: list[NDArray[Any]] = [np.zeros(1, np.int64)]
+    place: list[NDArray[Any]] = [np.zeros(0, np.int64)]
+    table = np.zeros((11, len(bundles)), np.uint64)
+    sparse = [b for b in bundles if SPARSE in (b.forward, b.backward)]
+    at = sum(b.edge.size for b in sparse)
+    filled = row = 0
+    for s, b in enumerate(bundles):
+        key, columns = b.edges.key, _columns(b.edges.n_target)
+        start, n_rows, matrix = row, 0, 0
+        if SPARSE in (b.forward, b.backward):
+            order = np.argsort(b.source, kind="stable")
+            source, length = np.unique(b.source, return_counts=True)
+            rows.append(source)
+            indptr.append(filled + np.cumsum(length))
+            place.append(b.target[order] + span[key.target].start)
+            where, edge = filled + np.arange(order.size), b.edge[order]
+            filled, row, n_rows = filled + order.size, row + source.size, source.size
+        else:
+            matrix = at
+            where, edge = at + b.source.astype(np.int64) * columns + b.target, b.edge
+            at += b.edges.n_source * columns
+        (moves if b.forward else copies).append((b.number, _slice(edge), _slice(where)))
+        table[:, s] = (
+            b.delay, span[key.source].start, b.edges.n_source, span[key.target].start, b.edges.n_target, b.forward,
+            b.backward, start, n_rows, matrix, columns,
+        )  # fmt: skip
+    stored = Bundles(
+        *table, rows=np.concatenate(rows).astype(np.uint32),
+        indptr=np.concatenate(indptr).astype(np.uint64),
+        place=np.concatenate(place).astype(np.uint32),
+    )  # fmt: skip
+    net = TileNetwork(regions, rounds, stored)
+    sizes = tuple(len(e) for e in numbering.edges.values())
+    return Layout(net, span, sensors, n_membranes, at, sizes, moves, copies)
+
+
+def _slice(index: NDArray[np.int64]) -> slice | NDArray[np.int64]:
+    """The same places as a slice, which is faster to copy, if they follow each other."""
+    follow = index.size and index[-1] - index[0] == index.size - 1 and (np.diff(index) == 1).all()
+    return slice(int(index[0]), int(index[-1]) + 1) if follow else index
+
+
+def scratch(layout: Layout, steps: int) -> Scratch:
+    """Buffers for runs of so many steps."""
+    real = layout.net.regions.p22.dtype
+    n, channels, b = layout.n_membranes, len(layout.net.regions.p21), layout.net.bundles
+    chunk = min(steps, CHUNK)
+    dense = (b.forward == DENSE) | (b.backward == DENSE)
+    sources, columns = int(b.n_source[dense].max(initial=0)), int(b.columns[dense].max(initial=0))
+    return Scratch(
+        ring=np.zeros((chunk + layout.max_delay) * channels * n * LANES, real),
+        back=np.zeros(chunk * n * LANES, real), first=np.empty(n * LANES, real),
+        second=np.empty(channels * n * LANES, real), held=np.empty(n, Mask), when=np.empty(chunk, np.uint64),
+        spikes=np.empty(chunk * LANES, real), offset=np.empty(chunk, np.uint64),
+        entries=np.empty(sources * chunk * LANES, np.uint32), counts=np.empty(max(sources, chunk * LANES), np.uint32),
+        sums=np.zeros(LANES, real), panel=np.zeros(LANES * max(chunk * BLOCK, columns), real),
+    )  # fmt: skip

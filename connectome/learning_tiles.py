@@ -1,0 +1,189 @@
+"""A batch in tiles, on threads: the kernels of learning with the buffers they run on.
+
+Buffers are kept from one training step to the next, because the system takes as long to hand out fresh memory as the
+kernels take to fill it. With B samples in tiles of 16, T steps, N neurons and the N' of them with a membrane, and r
+bytes a real number, a forward pass that a backward pass may follow holds about ``B T N' (r + 1/4) + B T N / 8`` bytes
+until its graph is let go; others hold the last term alone. Each thread has ``16 r N' (2 C + 1) (32 + D)`` bytes at
+most, with D the longest delay in steps and C the synaptic channels. Neither grows with edges. The weights are held
+once more, and their gradients a few times: matrices of dense edge sets with all their places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectome.bundle_kernels import LANES, Mask, Scratch
+from connectome.learning_kernels import Tape, backward_tile, forward_tile, pack
+from connectome.learning_layout import Layout, scratch
+
+__all__ = ["Run", "Tiles"]
+
+_KEPT = 2  # runs whose memory is kept: one to train and one to test
+_PARTIAL_PLACES = 2**20  # weights, over all partial sums of a gradient
+
+
+class Run:
+    """One forward pass: what it left for the backward pass."""
+
+    def __init__(self, tiles: int, steps: int, layout: Layout, real: np.dtype[Any], keep: bool) -> None:
+        n, membranes = layout.n_neurons, layout.n_membranes
+        kept = membranes if keep else 0
+        self.shape = (tiles, steps, keep)
+        self.batch = 0
+        self.mask = np.zeros((tiles, steps, n), Mask)
+        self.free = np.empty((tiles, steps, kept), Mask)
+        self.near = np.empty((tiles, steps, kept), Mask)
+        self.slope = np.empty((tiles, steps * kept * LANES), real)
+        self.weight = np.zeros(layout.n_places, real)
+        self.net = layout.net
+        self.counts = np.zeros((tiles, n), np.uint32)
+
+    def tape(self, tile: int) -> Tape:
+        """The arrays of one tile."""
+        return Tape(self.mask[tile], self.free[tile], self.near[tile], self.slope[tile])
+
+
+class Tiles:
+    """A laid out network, ready to run batches of samples."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.real = layout.net.regions.p22.dtype
+        self._runs: list[Run] = []
+        self._partial = np.empty((0, 0), self.real)
+        self._scratch: dict[tuple[int, bool], list[Scratch]] = {}
+
+    def forward(
+        self, sensor_spikes: Mapping[str, NDArray[Any]], weights: Sequence[NDArray[Any]], columns: int,
+        keep: bool, threads: int,
+    ) -> tuple[Run, NDArray[Any]]:  # fmt: skip
+        """Run a batch from rest. (B, T, n) spikes by sensor; the weights of each edge set; ``keep``: a backward pass
+        may follow. Returns the run and the potentials of the effectors, (B, T, columns) mV above rest."""
+        batch, steps = next(iter(sensor_spikes.values())).shape[:2]
+        run = self._take(-(-batch // LANES), steps, keep)
+        run.batch = batch
+        self._set_weights(run, weights)
+        potential = np.empty((batch, steps, columns), self.real)
+        silent = [self.layout.span[name] for name in self.layout.sensors if name not in sensor_spikes]
+
+        def one(tile: int) -> None:
+            samples = slice(LANES * tile, min(LANES * (tile + 1), batch))
+            for name, spikes in sensor_spikes.items():
+                pack(spikes[samples], np.uint64(self.layout.span[name].start), run.mask[tile])
+            for span in silent:
+                run.mask[tile][:, span] = 0
+            run.counts[tile] = 0
+            valid = 2 ** (samples.stop - samples.start) - 1
+            with _Lent(self._scratch.setdefault((steps, False), []), lambda: scratch(self.layout, steps)) as buffers:
+                forward_tile(
+                    run.net, run.weight, valid, keep, run.tape(tile), potential[samples], run.counts[tile], buffers
+                )
+
+        _each(one, len(run.mask), threads)
+        return run, potential
+
+    def backward(
+        self, run: Run, grad_potential: NDArray[Any], grad_spikes: NDArray[Any], recorded: NDArray[np.uint64],
+        threads: int,
+    ) -> list[NDArray[Any]]:  # fmt: skip
+        """The gradients of each edge set's weights from those of the potentials and of (B, T, M) recorded spikes."""
+        tiles, steps, _ = run.shape
+        # Partial sums, as many as the shapes say: their number and order must not depend on the threads.
+        n = min(tiles, max(2, _PARTIAL_PLACES // max(run.weight.size, 1)))
+        if self._partial.shape != (n, run.weight.size):
+            self._partial = np.empty((n, run.weight.size), self.real)
+        partial = self._partial
+
+        def share(part: int) -> None:
+            partial[part] = 0
+            with _Lent(self._scratch.setdefault((steps, True), []), lambda: scratch(self.layout, steps)) as buffers:
+                for tile in range(part, tiles, len(partial)):
+                    samples = slice(LANES * tile, min(LANES * (tile + 1), run.batch))
+                    backward_tile(
+                        run.net, run.weight, run.tape(tile), grad_potential[samples], grad_spikes[samples], recorded,
+                        partial[part], buffers,
+                    )  # fmt: skip
+
+        _each(share, len(partial), threads)
+        for other in partial[1:]:
+            partial[0] += other
+        gradients = [np.empty(size, self.real) for size in self.layout.sizes]
+        for number, edges, places in self.layout.moves:
+            gradients[number][edges] = partial[0][places]
+        return gradients
+
+    def spikes(self, run: Run, name: str) -> NDArray[Any]:
+        """(B, T, n) 0 or 1 of one region."""
+        masks = np.ascontiguousarray(run.mask[:, :, self.layout.span[name]].astype("<u2"))
+        bits = np.unpackbits(masks.view(np.uint8).reshape(*masks.shape, 2), axis=-1, bitorder="little")
+        tiles, steps, n = masks.shape
+        return np.moveaxis(bits, -1, 1).reshape(tiles * LANES, steps, n)[: run.batch].astype(self.real)
+
+    def counts(self, run: Run) -> dict[str, NDArray[np.int64]]:
+        """(n,) spikes of each neuron of each region."""
+        total = run.counts.sum(axis=0, dtype=np.int64)
+        return {name: total[span] for name, span in self.layout.span.items()}
+
+    def give_back(self, run: Run) -> None:
+        """Let another forward pass have the memory of this one."""
+        self._runs.append(run)
+
+    def _take(self, tiles: int, steps: int, keep: bool) -> Run:
+        for i, run in enumerate(self._runs):
+            if run.shape == (tiles, steps, keep):
+                return self._runs.pop(i)
+        del self._runs[: len(self._runs) - _KEPT + 1]
+        return Run(tiles, steps, self.layout, self.real, keep)
+
+    def _set_weights(self, run: Run, weights: Sequence[NDArray[Any]]) -> None:
+        layout = self.layout
+        for number, edges, places in (*layout.moves, *layout.copies):
+            run.weight[places] = weights[number][edges]
+        if len(layout.net.regions.p21) == 2:
+            bundles = layout.net.bundles
+            inhibitory = (run.weight < 0)[: bundles.place.size] * np.uint32(layout.n_membranes)
+            run.net = layout.net._replace(bundles=bundles._replace(place=bundles.place + inhibitory))
+
+
+class _Lent:
+    """Something from a list, or new, for the length of a block; other threads meanwhile take others."""
+
+    def __init__(self, store: list[Any], make: Callable[[], Any]) -> None:
+        self._store, self._make = store, make
+
+    def __enter__(self) -> Any:
+        try:
+            self._thing = self._store.pop()
+        except IndexError:
+            self._thing = self._make()
+        return self._thing
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self._store.append(self._thing)
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(thread_name_prefix="connectome")
+
+
+def _each(run: Callable[[int], None], n: int, threads: int) -> None:
+    """Run 0 .. n - 1. Each writes to its own memory only, so the order does not matter."""
+    if threads == 1 or n == 1:
+        for i in range(n):
+            run(i)
+        return
+
+    def share(first: int) -> None:
+        for i in range(first, n, threads):
+            run(i)
+
+    for done in [_pool().submit(share, first) for first in range(min(threads, n))]:
+        done.result()
