@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from connectome.errors import ConnectomeError
 from connectome.graph import Connectome
-from connectome.parts import EdgeKey, NeuronParameters
+from connectome.parts import EdgeKey, EdgeSet, NeuronParameters, Region
 
-__all__ = ["Dynamics", "Engine", "FlatNetwork", "flatten", "propagators"]
+__all__ = ["Dynamics", "Engine", "FlatNetwork", "Numbering", "flatten", "number", "propagators"]
 
 #: Event driven on the CPU, or message passing in torch.
 Engine = Literal["numba", "torch"]
@@ -39,6 +39,21 @@ class Dynamics(NamedTuple):
     e_l: NDArray[Any]
     i_e: NDArray[Any]
     ref_steps: NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Numbering:
+    """The regions that take part, and the edge sets between them. Neurons are numbered region after region."""
+
+    dt_ms: float
+    regions: Mapping[str, Region]
+    span: Mapping[str, slice]
+    edges: Mapping[EdgeKey, EdgeSet]
+
+    @property
+    def n_neurons(self) -> int:
+        """N, sensors and effectors included."""
+        return sum(r.size for r in self.regions.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,22 +88,33 @@ class FlatNetwork:
         return int(self.delay.max()) if self.delay.size else 1
 
 
-def flatten(connectome: Connectome, recruit: Collection[str] | None = None) -> FlatNetwork:
-    """Number the neurons and merge the edge sets of a connectome, or of its regions named in ``recruit`` only.
+def number(connectome: Connectome, recruit: Collection[str] | None = None) -> Numbering:
+    """Number the neurons of a connectome, or of its regions named in ``recruit`` only.
 
     Raises :class:`ConnectomeError` for a region that does not exist.
     """
     for name in recruit or ():
         if name not in connectome.regions:
             raise ConnectomeError("recruit", f"must name regions of {list(connectome.regions)}", repr(name))
-    regions = [r for r in connectome.regions.values() if recruit is None or r.name in recruit]
+    regions = {r.name: r for r in connectome.regions.values() if recruit is None or r.name in recruit}
     span, start = {}, 0
-    for r in regions:
+    for r in regions.values():
         span[r.name] = slice(start, start + r.size)
         start += r.size
     if start >= 2**31:
         raise ConnectomeError("connectome", "must have fewer than 2**31 neurons", start)
-    sets = [e for e in connectome.edges.values() if e.key.source in span and e.key.target in span]
+    edges = {k: e for k, e in connectome.edges.items() if k.source in span and k.target in span}
+    return Numbering(connectome.dt_ms, regions, span, edges)
+
+
+def flatten(connectome: Connectome, recruit: Collection[str] | None = None) -> FlatNetwork:
+    """Merge the edge sets of a connectome, or of its regions named in ``recruit`` only.
+
+    Raises :class:`ConnectomeError` for a region that does not exist.
+    """
+    numbering = number(connectome, recruit)
+    span, sets, start = numbering.span, list(numbering.edges.values()), numbering.n_neurons
+    regions = list(numbering.regions.values())
     indptr = np.zeros(start + 1, np.int64)
     for e in sets:
         first = span[e.key.source].start

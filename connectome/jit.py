@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 import numba
 
-__all__ = ["kernel"]
+__all__ = ["inner", "kernel"]
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -23,16 +23,33 @@ def kernel(function: F) -> F:
     return cast(F, dispatcher)
 
 
+def inner(function: F) -> F:
+    """Compile what only kernels call: as :func:`kernel`, without what Python would need to call it, which takes most
+    of the time to compile where arguments are tuples of arrays."""
+    dispatcher = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    return cast(F, dispatcher)
+
+
 def _make_cache_safe(dispatcher: Any) -> None:
-    """Mend two faults of Numba's cache (0.68).
+    """Mend three faults of Numba's cache (0.68).
 
     Two processes that compile different types of one function at once give both the same file name, and a later one
     runs float64 code on float32 arrays: here each process has names of its own. And a kernel is not compiled anew when
-    a kernel that it calls changes in another file: here it depends on all files of kernels.
+    a kernel that it calls changes in another file: here it depends on all files of kernels. And what an earlier version
+    of this package has cached may name types that are gone: here that counts as nothing cached.
     """
     file = dispatcher._cache._cache_file
     file._data_name_pattern = file._data_name_pattern.replace("{number:d}", "{number:d}-" + _PROCESS)
     file._source_stamp = (file._source_stamp, _stamp())
+    load_index = file._load_index
+
+    def load_what_is_ours() -> Any:
+        try:
+            return load_index()
+        except (AttributeError, ImportError):
+            return {}
+
+    file._load_index = load_what_is_ours
 
 
 _PROCESS = secrets.token_hex(4)

@@ -1,4 +1,11 @@
-"""The event-driven simulation on plain arrays: neuron update, delivery of spikes, Poisson numbers. One thread.
+"""The event-driven simulation on plain arrays: neuron update, spike collection, delivery.
+
+Each thread owns some neurons: it updates them and delivers to them, over the edges of whatever source. A sum over the
+edges into a neuron is made in one order, by delay, then source, however many threads there are; so the results are
+the same to the last bit. Threads wait for each other no more often than the shortest delay.
+
+A spike waits in the list of its step until it is due. An edge set's rows are sorted by delay, so what is due of a row
+is one stretch of it, added straight to the synaptic currents: there is no buffer of arrivals to come.
 
 Indices are unsigned: Numba then emits neither sign extension nor wrap-around for them. Nothing is allocated in a loop.
 """
@@ -10,310 +17,375 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from connectome.jit import kernel
+from connectome.jit import inner, kernel
+from connectome.lanes_kernels import at_least, load_lanes, multiply_add, store_lanes
+from connectome.native_kernels import fetch_soon, observe, publish, value_at, yield_core
+from connectome.poisson_kernels import OCTET, PoissonDrive, draw
 
 __all__ = [
-    "POISSON_MEAN_MAX",
-    "Edges",
-    "Injected",
-    "Neurons",
-    "PoissonDrive",
-    "Scratch",
-    "Spikes",
-    "State",
-    "advance",
-    "philox",
-    "poisson_pair",
-]
+    "BLOCK", "SEGMENT", "STREAM", "Scratch", "State", "Visits", "advance", "bounds_in_groups", "collect", "neuron_type",
+]  # fmt: skip
 
-#: The largest mean that one random number is turned into a count for; larger means are sums of several counts.
-POISSON_MEAN_MAX = 32.0
+#: Neurons are laid out, and shared out to threads, in blocks of so many: a multiple of any vector and of a cache line.
+BLOCK = 16
 
-_CHUNK = np.uint64(512)  # neurons per pass: their state stays in the first-level cache from loop to loop
-_ONE = np.uint64(1)
-_LOW = np.uint64(0xFFFFFFFF)
-_32 = np.uint64(32)
-_M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-_W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
+_BLOCK = np.uint64(BLOCK)
+_U0, _U1, _U2 = np.uint64(0), np.uint64(1), np.uint64(2)
+
+Index = Any  # np.uint64; what range() makes of it is int to a type checker
+Records = Any  # an array of one of the types below; a type checker knows no fields of it
+_LINE = np.uint64(64)  # bytes
+_AHEAD = np.uint64(8)  # visits
+_MIXED = np.uint64(2**64 - 1)
+_FAR = np.uint64(1024)  # bytes of a stretch that are fetched ahead
+_FEW = np.uint64(32)  # edges: two lines of targets and three of weights hold them
+_SPIN = 2000
+_FLUSH = 32  # steps between two removals of what is about to become denormal
+_TINY = 1e-20  # pA and mV
 
 
-class Neurons(NamedTuple):
-    """The R regions that are not empty: region r is the neurons ``start[r]:stop[r]``, (R,) each.
+def neuron_type(real: np.dtype[Any]) -> np.dtype[Any]:
+    """A region of neurons or an effector: see :class:`connectome.flat.Dynamics`.
 
-    ``sensor`` (N,) says which neurons are sensors. The last nine are columns of :class:`connectome.flat.Dynamics`, one
-    number a region, in the run's type.
+    ``inhibitory``: what to add to a neuron's place to find its inhibitory current; 0 if it has one current for both
+    signs, which is enough where their time constants are equal.
     """
-
-    start: NDArray[np.uint64]
-    stop: NDArray[np.uint64]
-    sensor: NDArray[np.bool_]
-    p22: NDArray[Any]
-    p21_ex: NDArray[Any]
-    p21_in: NDArray[Any]
-    p20: NDArray[Any]
-    p11_ex: NDArray[Any]
-    p11_in: NDArray[Any]
-    theta: NDArray[Any]
-    v_reset: NDArray[Any]
-    ref_steps: NDArray[np.int32]
+    names = ("p22", "p21_ex", "p21_in", "p11_ex", "p11_in", "theta", "v_reset")
+    return np.dtype(
+        [("ref_steps", np.uint64), ("inhibitory", np.uint64), *((name, real) for name in names)], align=True
+    )
 
 
-class Edges(NamedTuple):
-    """CSR by source: indptr (N + 1,), the others (E,). Delays in steps, weights in pA."""
+#: Neurons that one thread owns of one region; in order of region, then place. A sensor is one segment.
+#:
+#: region : its number among all regions; owner : the thread, or -1 for a sensor
+#: start, stop : places in :class:`State`, whole blocks; for a sensor, numbers of its neurons
+#: varies : all bits set; or 0 where what is injected is the same for all neurons, and the first block's is read for all
+SEGMENT = np.dtype(
+    [("region", np.uint64), ("owner", np.int64), ("start", np.uint64), ("stop", np.uint64), ("varies", np.uint64)]
+)
 
-    indptr: NDArray[np.uint64]
-    target: NDArray[np.uint32]
-    delay: NDArray[np.uint16]
-    weight: NDArray[np.float32]
+#: An edge set into the neurons that one thread owns of one region; in the order in which they are delivered.
+#:
+#: owner : the thread
+#: first_segment, last_segment : those of the source region; source_start : the place of its first neuron
+#: groups : number of its delays, which are ``delay[delay_at : delay_at + groups]``
+#: table, row, column, split : ``table[source * row + group * split + column]`` is where the group's edges begin, and
+#:     the next entry where they end. Its address; uint32.
+#: indices : the address of the targets; shift : 1 if they are uint16, 2 if they are uint32
+#: weight : the address of the weights, or 0 where all are ``constant``
+#: sign : the address of the source neurons' signs, or 0 where a row may hold both
+#: plus, minus : where the target region's current for positive and for negative weights begins
+STREAM = np.dtype(
+    [
+        ("owner", np.int64), ("first_segment", np.uint64), ("last_segment", np.uint64), ("source_start", np.uint64),
+        ("groups", np.uint64), ("delay_at", np.uint64), ("table", np.uint64), ("row", np.uint64),
+        ("column", np.uint64), ("split", np.uint64), ("indices", np.uint64), ("shift", np.uint64),
+        ("weight", np.uint64), ("constant", np.float64), ("sign", np.uint64), ("plus", np.uint64),
+        ("minus", np.uint64),
+    ]
+)  # fmt: skip
 
 
 class State(NamedTuple):
-    """What a step leaves for the next: (N,) each, but ``ring`` (2 D N,) for a longest delay of D steps.
+    """What a step leaves for the next.
 
-    ``ring`` holds the arrivals of the steps to come, in pA: excitatory then inhibitory, slot ``step % D``, neuron.
-    Voltages are in mV above e_l.
+    v : (P,) mV above e_l; -inf while refractory, and where there is no neuron
+    current : (2 P,) or (P,) pA: of both signs or excitatory; inhibitory
+    ids : (capacity,) places of the neurons that fired (for a sensor: numbers), step after step
+    begin, end : (H + steps, G) where a segment's spikes of a step are in ``ids``. Row H is the first step.
+    free : (threads,) where a thread's next spike goes
+    done : (8 * threads,) steps completed since the beginning of the run, at every eighth place
     """
 
     v: NDArray[Any]
-    i_ex: NDArray[Any]
-    i_in: NDArray[Any]
-    refractory: NDArray[np.int32]
-    ring: NDArray[Any]
+    current: NDArray[Any]
+    ids: NDArray[np.uint32]
+    begin: NDArray[np.uint64]
+    end: NDArray[np.uint64]
+    free: NDArray[np.uint64]
+    done: NDArray[np.int64]
 
 
-class Injected(NamedTuple):
-    """Spikes that sensors are told to emit: (M,) each, sorted by step, then id; no such pair comes twice."""
+class Visits(NamedTuple):
+    """Room for stretches of an edge set that are due: from edge ``begin`` to ``end``, to the currents of the targets
+    counted from ``base``; or, if that is ``2**64 - 1``, from one place for positive weights and another for negative."""
 
-    step: NDArray[np.int64]
-    id: NDArray[np.uint32]
-    number: NDArray[np.int32]
-
-
-class PoissonDrive(NamedTuple):
-    """Poisson drive of P neurons, in order of id, in runs of one rate: run r is the places ``run[r]:run[r + 1]``.
-
-    id, key, weight : (P,) the neuron, its number for the random generator, pA a count (a sensor's counts are spikes)
-    run : (R + 1,); draws : (R,) random numbers a count
-    row : (R,) where the run's thresholds start in ``table``. They fall, and end with 0; how many of them are above a
-        uniform 64-bit number is the count.
-    seed : (2,) low and high 32 bits
-    """
-
-    id: NDArray[np.uint32]
-    key: NDArray[np.uint32]
-    weight: NDArray[Any]
-    run: NDArray[np.uint64]
-    draws: NDArray[np.int64]
-    row: NDArray[np.uint64]
-    table: NDArray[np.uint64]
-    seed: NDArray[np.uint64]
-
-
-class Spikes(NamedTuple):
-    """Output of :func:`advance`: neuron and how often it fired (capacity,), and how many entries a step ends with.
-
-    Sorted by step, then id. Only a sensor can emit more than one spike in a step.
-    """
-
-    id: NDArray[np.uint32]
-    number: NDArray[np.int32]
-    end: NDArray[np.int64]
+    begin: NDArray[np.uint64]
+    end: NDArray[np.uint64]
+    base: NDArray[np.uint64]
 
 
 class Scratch(NamedTuple):
-    """Room to work in, whatever it holds: how often each neuron fires in a step (N,), and what
-    :func:`poisson_pair` writes."""
+    """Room for one thread to work in: what :func:`draw_octet` wants, counts of its runs (OCTET * P',), visits."""
 
-    emitted: NDArray[np.int32]
-    bits: NDArray[np.uint64]
-    counts: NDArray[np.int64]
-
-
-@kernel
-def philox(
-    c0: NDArray[np.uint32], c1: np.uint64, c2: np.uint64, c3: np.uint64, seed: NDArray[np.uint64],
-    bits: NDArray[np.uint64],
-) -> None:  # fmt: skip
-    """Philox4x32-10: for each counter (c0[j], c1, c2, c3) the four random words w as ``bits[j] = w0 << 32 | w1`` and
-    ``bits[n + j] = w2 << 32 | w3``. 32-bit words, held in 64 bits.
-
-    Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC11 (2011).
-    """
-    n = np.uint64(c0.size)
-    w1_, w2_, w3_, k0_, k1_ = c1 & _LOW, c2 & _LOW, c3 & _LOW, seed[0] & _LOW, seed[1] & _LOW
-    for j in range(n):
-        w0, w1, w2, w3, k0, k1 = np.uint64(c0[j]), w1_, w2_, w3_, k0_, k1_
-        for _ in range(10):
-            a, b = _M0 * w0, _M1 * w2
-            w0, w1, w2, w3 = (b >> _32) ^ w1 ^ k0, b & _LOW, (a >> _32) ^ w3 ^ k1, a & _LOW
-            k0, k1 = (k0 + _W0) & _LOW, (k1 + _W1) & _LOW
-        bits[j] = w0 << _32 | w1
-        bits[n + j] = w2 << _32 | w3
+    bits: NDArray[np.uint16]
+    unsure: NDArray[np.uint16]
+    counts: NDArray[np.uint8]
+    visits: Visits
 
 
-@kernel
-def poisson_pair(step: int, drive: PoissonDrive, bits: NDArray[np.uint64], counts: NDArray[np.int64]) -> None:
-    """Poisson counts (2 P,) of the even step ``step``, then of the one after it, by inversion of the distribution.
-
-    Each depends on the seed, the neuron's key and the step alone. ``bits`` (2 P,) is scratch. The thresholds are the
-    outer loop, so that the inner one is vector code; it ends when no number of the chunk is below one.
-    """
-    n, pair = np.uint64(drive.key.size), np.uint64(step) >> _ONE
-    most = 0
-    for r in range(drive.draws.size):
-        most = max(most, drive.draws[r])
-    for j in range(counts.size):
-        counts[j] = 0
-    for draw in range(most):
-        philox(drive.key, pair, pair >> _32, np.uint64(draw), drive.seed, bits)
-        for half in range(2):
-            offset = np.uint64(half) * n
-            for r in range(drive.row.size):
-                if draw < drive.draws[r]:
-                    for first in range(drive.run[r], drive.run[r + 1], _CHUNK):
-                        last = min(first + _CHUNK, drive.run[r + 1])
-                        row, below = drive.row[r], np.int64(1)
-                        while below:
-                            threshold, below = drive.table[row], np.int64(0)
-                            for j in range(offset + first, offset + last):
-                                hit = np.int64(bits[j] < threshold)
-                                counts[j] += hit
-                                below += hit
-                            row += _ONE
-
-
-@kernel
+@inner
 def _integrate(
-    r: int,
-    neurons: Neurons,
-    current: NDArray[Any],
-    now: np.uint64,
-    slot: np.uint64,
-    state: State,
-    emitted: NDArray[np.int32],
+    g: Index, r: Index, neurons: Records, segments: Records, drive: NDArray[Any], v: NDArray[Any],
+    current: NDArray[Any], ids: NDArray[np.uint32], free: Index,
+) -> Index:  # fmt: skip
+    """One step of a segment: a pass over v and the currents. ``drive`` (P,). Returns where the next spike goes."""
+    p22, p21_ex, p21_in = neurons[r].p22, neurons[r].p21_ex, neurons[r].p21_in
+    p11_ex, p11_in, theta = neurons[r].p11_ex, neurons[r].p11_in, neurons[r].theta
+    inhibitory = neurons[r].inhibitory
+    start, varies = segments[g].start, segments[g].varies
+    for i in range(start, segments[g].stop, _BLOCK):
+        u = load_lanes(drive, start + ((i - start) & varies), BLOCK)
+        if inhibitory:
+            pa = load_lanes(current, inhibitory + i, BLOCK)
+            u = multiply_add(p21_in, pa, u)
+            store_lanes(current, inhibitory + i, p11_in * pa)
+        pa = load_lanes(current, i, BLOCK)
+        u = multiply_add(p22, load_lanes(v, i, BLOCK), multiply_add(p21_ex, pa, u))
+        store_lanes(current, i, p11_ex * pa)
+        store_lanes(v, i, u)
+        fires = np.uint64(at_least(u, theta))
+        at: Index = i
+        while fires:
+            if fires & _U1:
+                v[at] = -np.inf
+                ids[free] = np.uint32(at)
+                free += _U1
+            fires, at = fires >> _U1, at + _U1
+    return free
+
+
+@inner
+def _flush(x: NDArray[Any], first: np.uint64, last: np.uint64) -> None:
+    """Denormal numbers would cost a hundred times as much as others; nothing that small matters."""
+    tiny, zero = x.dtype.type(_TINY), x.dtype.type(0)
+    for i in range(first, last):
+        x[i] = zero if abs(x[i]) < tiny else x[i]
+
+
+@inner
+def _fetch(k: Index, m: Index, streams: Records, visits: Visits) -> None:
+    """Bring the beginning of a visit's edges into the cache."""
+    stream, begin, end = streams[m], visits.begin[k], visits.end[k]
+    first, last = stream.indices + (begin << stream.shift), stream.indices + (end << stream.shift)
+    if end - begin <= _FEW:  # no loops: they would end where the processor does not expect it
+        fetch_soon(first)
+        fetch_soon(last)
+        if stream.weight:
+            first, last = stream.weight + (begin << _U2), stream.weight + (end << _U2)
+            fetch_soon(first)
+            fetch_soon((first + last) >> _U1)
+            fetch_soon(last)
+        return
+    for line in range(first, min(last, first + _FAR), _LINE):
+        fetch_soon(line)
+    if stream.weight:
+        first = stream.weight + (begin << _U2)
+        for line in range(first, min(stream.weight + (end << _U2), first + _FAR), _LINE):
+            fetch_soon(line)
+
+
+@inner
+def _rows(
+    like: Any, n: Index, m: Index, streams: Records, visits: Visits, current: NDArray[Any]
+) -> None:  # fmt: skip
+    """Make the first n visits; ``like`` is a number of the type of the targets."""
+    stream = streams[m]
+    indices, weights, plus, minus, none = stream.indices, stream.weight, stream.plus, stream.minus, np.float32(0)
+    for k in range(min(_AHEAD, n)):
+        _fetch(k, m, streams, visits)
+    for k in range(n):
+        if k + _AHEAD < n:
+            _fetch(k + _AHEAD, m, streams, visits)
+        begin, end, base = visits.begin[k], visits.end[k], visits.base[k]
+        if weights == _U0:
+            constant = current.dtype.type(stream.constant)
+            for j in range(begin, end):
+                current[base + np.uint64(value_at(indices, like, j))] += constant
+        elif base != _MIXED:
+            for j in range(begin, end):
+                current[base + np.uint64(value_at(indices, like, j))] += value_at(weights, none, j)
+        else:
+            for j in range(begin, end):
+                weight = value_at(weights, none, j)
+                base_now = minus if weight < 0 else plus
+                current[base_now + np.uint64(value_at(indices, like, j))] += weight
+
+
+@inner
+def _deliver(
+    thread: Index, row: Index, streams: Records, delay: NDArray[np.uint64], visits: Visits, state: State
 ) -> None:
-    """One step of region r. Short loops over few arrays each, so that LLVM turns every one into vector code."""
-    p22, p21_ex, p21_in, p20 = neurons.p22[r], neurons.p21_ex[r], neurons.p21_in[r], neurons.p20[r]
-    p11_ex, p11_in = neurons.p11_ex[r], neurons.p11_in[r]
-    theta, v_reset, ref_steps = neurons.theta[r], neurons.v_reset[r], neurons.ref_steps[r]
-    v, i_ex, i_in, refractory, ring = state
-    zero = v.dtype.type(0)
-    ex = slot * np.uint64(v.size)
-    inh = ex + np.uint64(ring.size) // np.uint64(2)
-    for first in range(neurons.start[r], neurons.stop[r], _CHUNK):
-        last = min(first + _CHUNK, neurons.stop[r])
-        for i in range(first, last):
-            v[i] = p22 * v[i] + p21_ex * i_ex[i] + p21_in * i_in[i] + p20 * current[now, i]
-        for i in range(first, last):
-            u = v[i] if refractory[i] == 0 else v_reset
-            fires = u >= theta
-            v[i] = v_reset if fires else u
-            refractory[i] = ref_steps if fires else max(refractory[i] - np.int32(1), np.int32(0))
-            emitted[i] = np.int32(fires)
-        for i in range(first, last):
-            i_ex[i] = p11_ex * i_ex[i] + ring[ex + i]
-            ring[ex + i] = zero
-        for i in range(first, last):
-            i_in[i] = p11_in * i_in[i] + ring[inh + i]
-            ring[inh + i] = zero
+    """Deliver to a thread's neurons all that is due in the step of this row: of each edge set, note the stretches of
+    edges to visit, then visit them while the next are on their way from memory."""
+    ids, full = state.ids, np.uint64(visits.begin.size)
+    for m in range(np.uint64(streams.size)):
+        stream = streams[m]
+        if stream.owner != thread:
+            continue
+        n, table, signs, none = _U0, stream.table, stream.sign, np.uint32(0)
+        base = stream.plus
+        if stream.weight == _U0:
+            base = stream.minus if stream.constant < 0 else stream.plus
+        elif signs == _U0 and stream.plus != stream.minus:
+            base = _MIXED
+        for group in range(stream.groups):
+            past = row - delay[stream.delay_at + group]
+            column = group * stream.split + stream.column
+            for g in range(stream.first_segment, stream.last_segment):
+                for k in range(state.begin[past, g], state.end[past, g]):
+                    source = np.uint64(ids[k]) - stream.source_start
+                    at = source * stream.row + column
+                    visits.begin[n] = value_at(table, none, at)
+                    visits.end[n] = value_at(table, none, at + _U1)
+                    visits.base[n] = base
+                    if signs and value_at(signs, np.int8(0), source) < 0:
+                        visits.base[n] = stream.minus
+                    n += _U1
+                    if n == full:
+                        _visit(n, m, streams, visits, state.current)
+                        n = _U0
+        _visit(n, m, streams, visits, state.current)
 
 
-@kernel
-def _collect(emitted: NDArray[np.int32], spikes: Spikes, n_spikes: int) -> int:
-    """Append the neurons that emit, in order of id; most chunks hold none. Returns the new number."""
-    size, chunk = np.uint64(emitted.size), np.uint64(64)
-    for first in range(np.uint64(0), size, chunk):
-        last = min(first + chunk, size)
-        some = np.int32(0)
-        for i in range(first, last):
-            some |= emitted[i]
-        if some:
-            for i in range(first, last):
-                if emitted[i]:
-                    spikes.id[n_spikes] = np.uint32(i)
-                    spikes.number[n_spikes] = emitted[i]
-                    n_spikes += 1
-    return n_spikes
+@inner
+def _visit(n: Index, m: Index, streams: Records, visits: Visits, current: NDArray[Any]) -> None:
+    if streams[m].shift == _U1:
+        _rows(np.uint16(0), n, m, streams, visits, current)
+    else:
+        _rows(np.uint32(0), n, m, streams, visits, current)
 
 
-@kernel
-def _deliver(slot: np.uint64, first: int, last: int, edges: Edges, state: State, spikes: Spikes) -> None:
-    """Put the spikes first .. last - 1, emitted at the step of ``slot``, into the ring over all their edges."""
-    n = np.uint64(state.v.size)
-    slots = np.uint64(state.ring.size) // np.uint64(2) // n
-    for s in range(first, last):
-        source = np.uint64(spikes.id[s])
-        count = state.v.dtype.type(spikes.number[s])
-        for e in range(edges.indptr[source], edges.indptr[source + _ONE]):
-            weight = edges.weight[e]
-            row = slot + np.uint64(edges.delay[e])
-            row = row - slots if row >= slots else row
-            row = row + slots if weight < 0 else row
-            state.ring[row * n + np.uint64(edges.target[e])] += weight * count
+@inner
+def _poisson(step: int, fresh: bool, thread: int, drive: PoissonDrive, scratch: Scratch, current: NDArray[Any]) -> None:
+    """Add a step's Poisson events to the currents of a thread's neurons."""
+    counts, at = scratch.counts, _U0
+    for r in range(np.uint64(drive.run.size)):
+        run = drive.run[r]
+        if run.owner != thread:
+            continue
+        n, start = run.stop - run.start, run.start
+        if fresh or step % OCTET == 0:
+            draw(r, np.uint64(step) // np.uint64(OCTET), drive, scratch.bits, scratch.unsure, counts[at:])
+        now, entry = at + np.uint64(step % OCTET) * n, run.first
+        if run.spread:
+            for j in range(n):
+                weight = drive.weight[entry + j]
+                current[start + j + (run.inhibitory if weight < 0 else _U0)] += weight * counts[now + j]
+        else:
+            weight = drive.weight[entry]
+            if weight < 0:
+                start += run.inhibitory
+            for j in range(n):
+                current[start + j] += weight * counts[now + j]
+        at += np.uint64(OCTET) * n
 
 
-@kernel
-def _send(
-    step: int, cursor: int, slot: np.uint64, injected: Injected, drive: PoissonDrive, counts: NDArray[np.int64],
-    sensor: NDArray[np.bool_], state: State, emitted: NDArray[np.int32],
-) -> int:  # fmt: skip
-    """What enters at a step: Poisson counts, as arrivals or as a sensor's spikes; injected spikes from ``cursor`` on.
-
-    Returns the new cursor.
-    """
-    n, places = np.uint64(state.v.size), np.uint64(drive.id.size)
-    inhibitory = np.uint64(state.ring.size) // np.uint64(2)
-    offset = np.uint64(step % 2) * places
-    for j in range(places):
-        count = counts[offset + j]
-        if count:
-            i, weight = np.uint64(drive.id[j]), drive.weight[j]
-            if sensor[i]:
-                emitted[i] = np.int32(count)
-            else:
-                i += slot * n + (inhibitory if weight < 0 else np.uint64(0))
-                state.ring[i] += weight * state.v.dtype.type(count)
-    while cursor < injected.step.size and injected.step[cursor] == step:
-        emitted[injected.id[cursor]] += injected.number[cursor]
-        cursor += 1
-    return cursor
+@inner
+def _wait(thread: int, until: int, done: NDArray[np.int64]) -> None:
+    """Until the other threads have completed so many steps."""
+    for k in range(np.uint64(done.size // 8)):
+        if k != np.uint64(thread):
+            spins = 0
+            while observe(done, np.uint64(8) * k) < until:
+                spins += 1
+                if spins > _SPIN:
+                    yield_core()
 
 
 @kernel
 def advance(
-    first: int, n_steps: int, neurons: Neurons, edges: Edges, injected: Injected, drive: PoissonDrive,
-    current: NDArray[Any], state: State, scratch: Scratch, spikes: Spikes, record: NDArray[np.int64],
-    recorded: NDArray[Any],
-) -> int:  # fmt: skip
-    """Simulate steps first .. first + n_steps - 1, in place, or fewer: it stops before ``spikes`` could overflow.
+    thread: int, first: int, n_steps: int, ahead: int, history: int, neurons: Records, segments: Records,
+    streams: Records, delay: NDArray[np.uint64], poisson: PoissonDrive, drive: NDArray[Any], state: State,
+    scratch: Scratch, record: NDArray[np.int64], held: NDArray[Any], recorded: NDArray[Any],
+) -> None:  # fmt: skip
+    """Simulate a thread's share of steps first .. first + n_steps - 1, in place, while the other threads do theirs.
 
-    ``injected`` starts at step ``first``. ``current`` (1 or n_steps, N): pA, a row for each step or one for all.
-    ``recorded`` (n_steps, K): v of the neurons ``record`` (K,) after each step. Returns the number of steps done; it is
-    at least one if ``spikes`` has room for N.
+    ahead : steps of the shortest delay: a thread may be so far before another
+    history : H, rows of ``state.begin`` before the first step
+    delay : the delays of all streams, steps
+    drive : (1 or n_steps, P) mV: what the injected currents add to v in each step
+    record : (K,) places whose v to put into ``recorded`` (n_steps, K) if this thread has them; ``held`` (K,): v_reset
     """
-    n, n_spikes = state.v.size, 0
-    slots = state.ring.size // 2 // max(n, 1)
-    emitted, bits, counts = scratch
-    cursor = 0
-    for done in range(n_steps):
-        if spikes.id.size - n_spikes < n:
-            return done
-        step = first + done
-        slot = np.uint64(step % max(slots, 1))
-        if drive.id.size and (done == 0 or step % 2 == 0):
-            poisson_pair(step - step % 2, drive, bits, counts)
-        for r in range(neurons.start.size):
-            if neurons.sensor[neurons.start[r]]:
-                for i in range(neurons.start[r], neurons.stop[r]):
-                    emitted[i] = 0
-        cursor = _send(step, cursor, slot, injected, drive, counts, neurons.sensor, state, emitted)
-        for r in range(neurons.start.size):
-            if not neurons.sensor[neurons.start[r]]:
-                _integrate(r, neurons, current, np.uint64(done % current.shape[0]), slot, state, emitted)
-        start = n_spikes
-        n_spikes = _collect(emitted, spikes, start)
-        _deliver(slot, start, n_spikes, edges, state, spikes)
-        spikes.end[done] = n_spikes
+    threads = state.done.size // 8
+    free = state.free[thread]
+    v, current, ids = state.v, state.current, state.ids
+    for t in range(n_steps):
+        step, row, now = first + t, np.uint64(history + t), np.uint64(t % drive.shape[0])
+        for g in range(np.uint64(segments.size)):
+            if segments[g].owner != thread:
+                continue
+            r = segments[g].region
+            past, v_reset = row - neurons[r].ref_steps - _U1, neurons[r].v_reset
+            for k in range(state.begin[past, g], state.end[past, g]):
+                v[ids[k]] = v_reset
+            state.begin[row, g] = free
+            free = _integrate(g, r, neurons, segments, drive[now], v, current, ids, free)
+            state.end[row, g] = free
+            if step % _FLUSH == 0:
+                start, stop, inhibitory = segments[g].start, segments[g].stop, neurons[r].inhibitory
+                _flush(v, start, stop)
+                _flush(current, start, stop)
+                if inhibitory:
+                    _flush(current, start + inhibitory, stop + inhibitory)
+        _poisson(step, t == 0, thread, poisson, scratch, current)
+        if threads > 1:
+            _wait(thread, step - ahead + 1, state.done)
+        _deliver(thread, row, streams, delay, scratch.visits, state)
         for k in range(record.size):
-            recorded[done, k] = state.v[record[k]]
-    return n_steps
+            i = np.uint64(record[k])
+            for g in range(np.uint64(segments.size)):
+                if segments[g].owner == thread and segments[g].start <= i < segments[g].stop:
+                    recorded[t, k] = v[i] if v[i] > -np.inf else held[k]
+        publish(state.done, np.uint64(8 * thread), step + 1)
+    state.free[thread] = free
+
+
+@kernel
+def bounds_in_groups(
+    indptr: NDArray[np.int64], indices: NDArray[Any], delay: NDArray[np.uint16], group_of: NDArray[np.uint32],
+    cuts: NDArray[np.uint64], table: NDArray[np.uint32],
+) -> None:  # fmt: skip
+    """Fill ``table`` (n_source, groups * (C + 1) + 1): where in each row each delay's edges begin, and among them those
+    from each of the C cuts on. ``group_of[d]`` is the group of delay d; ``delay`` is (E,), or (1,) for all.
+    """
+    parts, width = np.uint64(cuts.size) + _U1, np.uint64(table.shape[1])
+    for i in range(np.uint64(indptr.size - 1)):
+        at, edge, end = _U0, np.uint64(indptr[i]), np.uint64(indptr[i + 1])
+        while edge < end:
+            group = np.uint64(group_of[delay[edge if delay.size > 1 else _U0]])
+            part = _U0
+            while part < parts - _U1 and np.uint64(indices[edge]) >= cuts[part]:
+                part += _U1
+            place = group * parts + part
+            while at <= place:
+                table[i, at] = edge
+                at += _U1
+            edge += _U1
+        while at < width:
+            table[i, at] = end
+            at += _U1
+
+
+@kernel
+def collect(
+    history: int, n_steps: int, first: int, start: NDArray[np.uint64], region: NDArray[np.int64],
+    out_degree: NDArray[np.int64], degree_at: NDArray[np.int64], state: State, step_of: NDArray[np.int32],
+    region_of: NDArray[np.int32], neuron_of: NDArray[np.int32],
+) -> int:  # fmt: skip
+    """Put the block's spikes in order of step, then region, then neuron; returns the synaptic operations.
+
+    start, region, degree_at : (G,) of each segment: its region's first place, its region, and where the numbers of
+    edges from its region's neurons begin in ``out_degree``.
+    """
+    m, operations = _U0, 0
+    for t in range(n_steps):
+        row = np.uint64(history + t)
+        for g in range(np.uint64(start.size)):
+            for k in range(state.begin[row, g], state.end[row, g]):
+                neuron = np.uint64(state.ids[k]) - start[g]
+                step_of[m], region_of[m], neuron_of[m] = first + t, region[g], neuron
+                operations += out_degree[np.uint64(degree_at[g]) + neuron]
+                m += _U1
+    return operations

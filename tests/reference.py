@@ -102,10 +102,12 @@ def philox_4x32(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tup
 def poisson_count(seed: int, neuron: int, step: int, mean: float) -> int:
     """The count that a neuron, numbered in the whole connectome, gets in a step: means above 32 are split evenly."""
     draws, total = math.ceil(mean / 32), 0
+    octet, place, key = step // 8, step % 8, (seed % 2**32, seed >> 32)
     for draw in range(draws):
-        words = philox_4x32((neuron, step // 2 % 2**32, step // 2**33, draw), (seed % 2**32, seed >> 32))
-        high, low = words[2 * (step % 2) : 2 * (step % 2) + 2]
-        uniform, m = (high * 2**32 + low) / 2**64, mean / draws
+        words = philox_4x32((neuron, octet % 2**32, octet >> 32, draw), key)
+        top = words[place // 2] >> 16 * (place % 2) & 0xFFFF
+        more = philox_4x32((neuron, octet % 2**32, octet >> 32, draw + 2**16 * (place + 1)), key)
+        uniform, m = ((top << 48) + ((more[0] & 0xFFFF) << 32) + more[1]) / 2**64, mean / draws
         probability = [math.exp(-m)]  # of 0, 1, ... events
         while len(probability) < m or probability[-1] > 1e-30:
             probability.append(probability[-1] * m / len(probability))

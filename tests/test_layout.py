@@ -21,7 +21,9 @@ TOP_LEVEL = {
     "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "constraints.txt",
 }  # fmt: skip
 #: What a kernel may import: it takes arrays and knows nothing else of the project.
-KERNEL_IMPORTS = re.compile(r"(numpy|numba|llvmlite|__future__|typing|connectome\.jit|connectome\.\w+_kernels)(\..*)?")
+KERNEL_IMPORTS = re.compile(
+    r"(numpy|numba|llvmlite|__future__|collections|operator|os|typing|connectome\.jit|connectome\.\w+_kernels)(\..*)?"
+)
 
 
 def modules(*folders: str) -> list[Path]:

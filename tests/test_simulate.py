@@ -7,15 +7,13 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-import scipy.stats
 import torch
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from connectome import Connectome, ConnectomeError, EdgeDelta, EdgeSet, NeuronParameters, Region, simulate
-from connectome import simulate_kernels as kernels
+from connectome import Connectome, ConnectomeError, EdgeDelta, EdgeSet, NeuronParameters, Region, event_engine, simulate
 from connectome.flat import Engine, flatten
 from connectome.simulate import Poisson, Stimulus, run
 from connectome.torch_engine import at_rest, propagate, triangle
@@ -156,6 +154,13 @@ def test_spikes_and_potentials_equal_the_reference(engine: Engine, case: tuple[C
         connectome, n_steps * connectome.dt_ms, stimulus, engine=engine, seed=seed, dtype="float64", record_v=everyone
     )
     assert spikes(result) == wanted.spikes
+    if engine == "numba":
+        for threads in (2, 3):
+            shared = run(
+                connectome, n_steps * connectome.dt_ms, stimulus, seed=seed, dtype="float64", record_v=everyone,
+                threads=threads,
+            )  # fmt: skip
+            assert shared.identical(result)
     assert result.attrs["n_spikes"] == len(wanted.spikes) == int(result.n_spikes.sum())
     assert result.attrs["synaptic_operations"] == wanted.synaptic_operations
     for name in everyone:
@@ -314,10 +319,12 @@ def test_size_of_the_blocks_does_not_matter(engine: Engine, monkeypatch: pytest.
         return run(connectome, 20.0, stimulus, engine=engine, record_v={"e": [0, 5]})
 
     whole = result()
-    monkeypatch.setattr(simulate, "_SPIKE_BUFFER", 0)  # returns as soon as a neuron has fired
-    assert result().identical(whole)
+    for name, value in (("_CALL_S", 0.0), ("_SPIKES", 1), ("_CALL_S", 1.0), ("_SPIKES", 7 * connectome.n_neurons)):
+        monkeypatch.setattr(event_engine, name, value)
+        assert result().identical(whole)
     for values in (1, 7 * connectome.n_neurons):
-        monkeypatch.setattr(simulate, "_BLOCK_VALUES", values)
+        for module in (simulate, event_engine):
+            monkeypatch.setattr(module, "_BLOCK_VALUES", values)
         assert result().identical(whole)
     monkeypatch.setattr(simulate, "_BLOCK_STEPS", 3)
     assert result().identical(whole)
@@ -403,98 +410,6 @@ def test_bad_input_is_refused_by_name(case: str) -> None:
         run(chain(), **{"duration_ms": 1.0, **given})
     assert caught.value.field == field
     assert str(caught.value.found) in str(caught.value)
-
-
-# Poisson numbers.
-
-
-def drawn(
-    mean: NDArray[np.float64], n_steps: int, seed: int = 0, key: NDArray[np.uint32] | None = None
-) -> NDArray[np.int64]:
-    """Counts (n_steps, N) for a mean of each neuron."""
-    key = np.arange(mean.size, dtype=np.uint32) if key is None else key
-    drive = simulate.poisson_drive(mean, np.ones(mean.size), key, seed)
-    places = drive.id.size
-    counts, pair, bits = (
-        np.zeros((n_steps, mean.size), np.int64),
-        np.zeros(2 * places, np.int64),
-        np.zeros(2 * places, np.uint64),
-    )
-    for t in range(0, n_steps, 2):
-        kernels.poisson_pair(t, drive, bits, pair)
-        counts[t : t + 2, drive.id] = pair.reshape(2, places)
-    return counts
-
-
-@pytest.mark.parametrize(
-    ("counter", "key", "words"),
-    [  # the known answers that come with Random123
-        ((0,) * 4, (0,) * 2, (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
-        ((2**32 - 1,) * 4, (2**32 - 1,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
-        (
-            (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344), (0xA4093822, 0x299F31D0),
-            (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1),
-        ),
-    ],
-)  # fmt: skip
-def test_philox_known_answers(
-    counter: tuple[int, int, int, int], key: tuple[int, int], words: tuple[int, int, int, int]
-) -> None:
-    assert reference.philox_4x32(counter, key) == words
-    bits = np.zeros(10, np.uint64)
-    c1, c2, c3 = (np.uint64(c) for c in counter[1:])
-    kernels.philox(np.full(5, counter[0], np.uint32), c1, c2, c3, np.array(key, np.uint64), bits)
-    assert bits.tolist() == [words[0] << 32 | words[1]] * 5 + [words[2] << 32 | words[3]] * 5
-
-
-@pytest.mark.parametrize("mean", [1e-6, 1e-3, 0.5, 2.0, 31.9])
-def test_poisson_thresholds_are_exact(mean: float) -> None:
-    table = simulate.poisson_drive(np.array([mean]), np.ones(1), np.zeros(1, np.uint32), 0).table
-    wanted = scipy.stats.poisson.sf(np.arange(table.size), mean)
-    np.testing.assert_allclose(table / 2.0**64, wanted, rtol=1e-11, atol=2.0**-63)
-    assert table[-1] == 0
-    assert wanted[table.size - 1] < 2.0**-64
-
-
-@pytest.mark.parametrize("mean", [1e-6, 1e-4, 0.01, 0.3, 2.0, 20.0, 32.0, 50.0, 200.0])
-def test_poisson_counts_follow_the_law(mean: float) -> None:
-    n, n_steps = (100_000, 100) if mean < 0.01 else (20_000, 10)
-    counts = drawn(np.full(n, mean), n_steps, seed=11)
-    total = counts.size
-    assert abs(counts.sum() - total * mean) < 5 * math.sqrt(total * mean)
-    found = np.bincount(counts.ravel())
-    edges = np.arange(found.size)
-    edges = edges[total * scipy.stats.poisson.pmf(edges, mean) > 8]  # one run of counts, its ends made open
-    cut = np.concatenate([[-1], edges[:-1], [np.inf]]) if edges[0] == 0 else np.concatenate([[-1], edges, [np.inf]])
-    expected = total * np.diff(np.where(np.isinf(cut), 1.0, scipy.stats.poisson.cdf(cut, mean)))
-    observed = np.diff([found[: int(min(c + 1, found.size))].sum() for c in cut])
-    if expected.size > 1:
-        assert scipy.stats.chisquare(observed, expected, sum_check=False).pvalue > 1e-4
-    # The sums over time and over neurons disperse as Poisson numbers do, so neither depends on its neighbours.
-    for axis in (0, 1):
-        sums = counts.sum(axis)
-        index = sums.var(ddof=1) / sums.mean() if sums.mean() > 0.02 else 1.0
-        assert abs(index - 1) < 6 * math.sqrt((2 + 1 / max(sums.mean(), 0.02)) / sums.size)
-
-
-def test_poisson_counts_are_uncorrelated() -> None:
-    counts = drawn(np.full(20_000, 1.0), 40).astype(float)
-    other = drawn(np.full(20_000, 1.0), 40, seed=1).astype(float)
-    far = drawn(np.full(20_000, 1.0), 40, seed=1 << 32).astype(float)
-    pairs = [(counts[:-k], counts[k:]) for k in (1, 2, 3)] + [(counts[:, :-k], counts[:, k:]) for k in (1, 2, 512)]
-    for a, b in [*pairs, (counts, other), (counts, far)]:
-        assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 5 / math.sqrt(a.size)
-
-
-def test_poisson_counts_depend_on_neuron_and_step_alone() -> None:
-    rng = np.random.default_rng(0)
-    mean = rng.choice([0.0, 0.1, 3.0, 70.0], 200)
-    counts = drawn(mean, 8, seed=5)
-    assert (counts[:, mean == 0] == 0).all()
-    few = rng.permutation(200)[:40]
-    assert (drawn(mean[few], 8, seed=5, key=few.astype(np.uint32)) == counts[:, few]).all()
-    one = [[reference.poisson_count(5, i, t, mean[i]) for i in range(60)] for t in range(8)]
-    assert (counts[:, :60] == one).all()
 
 
 def test_poisson_sensors_fire_at_their_rate(engine: Engine) -> None:
