@@ -16,7 +16,7 @@ from connectome import simulate_kernels as kernels
 from connectome.flat import Numbering, propagators
 from connectome.layout import Layout, lay_out
 from connectome.parts import Region
-from connectome.poisson_kernels import OCTET, PoissonDrive, draw_octet
+from connectome.poisson_kernels import OCTET, RUN, PoissonDrive, draw_octet
 from connectome.stimulus import Input, poisson_drive
 
 __all__ = ["Block", "poisson_counts", "run_events"]
@@ -53,7 +53,7 @@ def run_events(
     area = segments["owner"].copy()  # of the spikes of each segment
     area[is_sensor] = threads + np.arange(is_sensor.size)
     state, scratch = _state(layout, v_mv, area.size, threads, dtype), _scratch(layout, threads)
-    first_place = np.array([start.get(name, 0) for name in numbering.regions], np.uint64)[segments["region"]]
+    first_place = np.array([start.get(name, 0) for name in numbering.regions], np.int64)[segments["region"]]
     pause = 1 + int(layout.neurons["ref_steps"].min(initial=0))
     most = _SPIKES // max(layout.places, 1) * pause
     varies = any(len(current) > 1 for current in given.current_pa.values())
@@ -89,15 +89,23 @@ def run_events(
                 for done in [pool.submit(share) for share in shares]:
                     done.result()
             elapsed = time.perf_counter() - began
-            number = int((state.end[history:] - state.begin[history:]).sum())
-            step_of, region_of, neuron_of = (np.empty(number, np.int32) for _ in range(3))
-            operations = kernels.collect(
-                history, steps, first, first_place, segments["region"], layout.out_degree, layout.degree_at, state,
-                step_of, region_of, neuron_of,
-            )  # fmt: skip
-            yield Block(step_of, region_of, neuron_of, v, operations)
+            yield _spikes(layout, state, first_place, first, v)
             first += steps
             steps = min(8 * steps, int(steps * _CALL_S / max(elapsed, 1e-6)))
+
+
+def _spikes(layout: Layout, state: kernels.State, first_place: NDArray[np.int64], first: int, v: NDArray[Any]) -> Block:
+    """The spikes in order of step, then region, then neuron; ``first_place`` (G,): of the segments' regions."""
+    begin, end = (x[layout.history :].astype(np.int64).ravel() for x in (state.begin, state.end))
+    size, segment = end - begin, np.tile(np.arange(first_place.size), len(v))
+    after = np.cumsum(size)
+    at = np.repeat(begin - after + size, size) + np.arange(after[-1] if after.size else 0)
+    segment = np.repeat(segment, size)
+    neuron = state.ids[at].astype(np.int64) - first_place[segment]
+    step = first + np.repeat(np.repeat(np.arange(len(v)), first_place.size), size)
+    operations = int(layout.out_degree[layout.degree_at[segment] + neuron].sum())
+    region = layout.segments["region"][segment]
+    return Block(step.astype(np.int32), region.astype(np.int32), neuron.astype(np.int32), v, operations)
 
 
 def _state(
@@ -116,7 +124,7 @@ def _state(
 
 
 def _scratch(layout: Layout, threads: int) -> list[kernels.Scratch]:
-    run = layout.poisson.run
+    run = np.zeros(0, RUN) if layout.poisson is None else layout.poisson.run
     counts = [int((run["stop"] - run["start"])[run["owner"] == k].sum()) * OCTET for k in range(threads)]
     return [
         kernels.Scratch(

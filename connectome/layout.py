@@ -35,7 +35,7 @@ class Layout:
     bounds : (threads + 1,) places that the threads' shares begin and end at
     neurons : (S,) of :func:`simulate_kernels.neuron_type`
     segments, streams, delays : see ``simulate_kernels.SEGMENT`` and ``STREAM``
-    poisson : the drive of the active regions
+    poisson : the drive of the active regions, if any
     shortest : the shortest delay, steps
     history : H, steps for which spikes are kept
     out_degree, degree_at : the edges from each neuron, and (G,) where those of a segment's region begin
@@ -50,7 +50,7 @@ class Layout:
     segments: NDArray[Any]
     streams: NDArray[Any]
     delays: NDArray[np.uint64]
-    poisson: PoissonDrive
+    poisson: PoissonDrive | None
     shortest: int
     history: int
     out_degree: NDArray[np.int64]
@@ -175,7 +175,7 @@ def _poisson(
     inhibitory: Mapping[str, int],
     given: Input,
     dtype: np.dtype[Any],
-) -> PoissonDrive:
+) -> PoissonDrive | None:
     """The drive of what is no sensor: runs of places, cut where threads meet."""
     cut: list[PoissonRun] = []
     owner, minus = [], []
@@ -190,6 +190,8 @@ def _poisson(
                     )
                     owner.append(k)
                     minus.append(inhibitory[name])
+    if not cut:
+        return None
     drive = poisson_drive(cut, given.seed, dtype)
     drive.run["owner"], drive.run["inhibitory"] = owner, minus
     return drive

@@ -23,7 +23,7 @@ from connectome.native_kernels import fetch_soon, observe, publish, value_at, yi
 from connectome.poisson_kernels import OCTET, PoissonDrive, draw
 
 __all__ = [
-    "BLOCK", "SEGMENT", "STREAM", "Scratch", "State", "Visits", "advance", "bounds_in_groups", "collect", "neuron_type",
+    "BLOCK", "SEGMENT", "STREAM", "Scratch", "State", "Visits", "advance", "bounds_in_groups", "neuron_type",
 ]  # fmt: skip
 
 #: Neurons are laid out, and shared out to threads, in blocks of so many: a multiple of any vector and of a cache line.
@@ -109,7 +109,7 @@ class State(NamedTuple):
 
 class Visits(NamedTuple):
     """Room for stretches of an edge set that are due: from edge ``begin`` to ``end``, to the currents of the targets
-    counted from ``base``; or, if that is ``2**64 - 1``, from one place for positive weights and another for negative."""
+    counted from ``base``; or, if that is ``2**64 - 1``, from one place for positive weights, another for negative."""
 
     begin: NDArray[np.uint64]
     end: NDArray[np.uint64]
@@ -297,7 +297,7 @@ def _wait(thread: int, until: int, done: NDArray[np.int64]) -> None:
 @kernel
 def advance(
     thread: int, first: int, n_steps: int, ahead: int, history: int, neurons: Records, segments: Records,
-    streams: Records, delay: NDArray[np.uint64], poisson: PoissonDrive, drive: NDArray[Any], state: State,
+    streams: Records, delay: NDArray[np.uint64], poisson: PoissonDrive | None, drive: NDArray[Any], state: State,
     scratch: Scratch, record: NDArray[np.int64], held: NDArray[Any], recorded: NDArray[Any],
 ) -> None:  # fmt: skip
     """Simulate a thread's share of steps first .. first + n_steps - 1, in place, while the other threads do theirs.
@@ -329,7 +329,8 @@ def advance(
                 _flush(current, start, stop)
                 if inhibitory:
                     _flush(current, start + inhibitory, stop + inhibitory)
-        _poisson(step, t == 0, thread, poisson, scratch, current)
+        if poisson is not None:  # then this is not even compiled
+            _poisson(step, t == 0, thread, poisson, scratch, current)
         if threads > 1:
             _wait(thread, step - ahead + 1, state.done)
         _deliver(thread, row, streams, delay, scratch.visits, state)
@@ -366,26 +367,3 @@ def bounds_in_groups(
         while at < width:
             table[i, at] = end
             at += _U1
-
-
-@kernel
-def collect(
-    history: int, n_steps: int, first: int, start: NDArray[np.uint64], region: NDArray[np.int64],
-    out_degree: NDArray[np.int64], degree_at: NDArray[np.int64], state: State, step_of: NDArray[np.int32],
-    region_of: NDArray[np.int32], neuron_of: NDArray[np.int32],
-) -> int:  # fmt: skip
-    """Put the block's spikes in order of step, then region, then neuron; returns the synaptic operations.
-
-    start, region, degree_at : (G,) of each segment: its region's first place, its region, and where the numbers of
-    edges from its region's neurons begin in ``out_degree``.
-    """
-    m, operations = _U0, 0
-    for t in range(n_steps):
-        row = np.uint64(history + t)
-        for g in range(np.uint64(start.size)):
-            for k in range(state.begin[row, g], state.end[row, g]):
-                neuron = np.uint64(state.ids[k]) - start[g]
-                step_of[m], region_of[m], neuron_of[m] = first + t, region[g], neuron
-                operations += out_degree[np.uint64(degree_at[g]) + neuron]
-                m += _U1
-    return operations
