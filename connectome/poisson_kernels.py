@@ -121,9 +121,11 @@ def draw(
             philox_lanes(key + first + j, low, high, part, seed[0], seed[1], bits, j, _CHUNK)
         for s in range(np.uint64(OCTET)):
             at, pending = s * n + first, np.uint64(0)
+            base = mean[entry] * stride
             for j in range(size):
-                which = mean[entry + spread * (first + j)]
-                count = table[which * stride + np.uint64(bits[s * _CHUNK + j] >> _SHIFT)]
+                if spread:
+                    base = mean[entry + first + j] * stride
+                count = table[base + np.uint64(bits[s * _CHUNK + j] >> _SHIFT)]
                 counts[at + j] = count
                 if count == UNSURE:
                     unsure[pending] = j

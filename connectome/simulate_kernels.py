@@ -242,7 +242,7 @@ def _deliver(
                     visits.base[n] = base
                     if signs and value_at(signs, np.int8(0), source) < 0:
                         visits.base[n] = stream.minus
-                    n += _U1
+                    n += np.uint64(visits.end[n] > visits.begin[n])
                     if n == full:
                         _visit(n, m, streams, visits, state.current)
                         n = _U0
