@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from connectome.bundle_kernels import LANES, Bundles, Scratch, offsets
-from connectome.jit import kernel
+from connectome.bundle_kernels import LANES, Scratch, offsets
+from connectome.jit import inner
 from connectome.lanes_kernels import (
     choose,
     first_lane,
@@ -35,12 +35,11 @@ _W = np.uint64(LANES)
 _BLOCK = np.uint64(BLOCK)
 
 
-@kernel
+@inner
 def _spikes_of_samples(
-    mask: Array, source: np.uint64, n: np.uint64, first: np.uint64, stop: np.uint64, scratch: Scratch
+    mask: Array, source: np.uint64, n: np.uint64, first: np.uint64, stop: np.uint64, entries: Array, counts: Array
 ) -> None:
     """For each step and lane, the sources that fire: ``entries[(step, lane), :counts[(step, lane)]]``."""
-    entries, counts = scratch.entries, scratch.counts
     counts[: (stop - first) * _W] = 0
     for t in range(first, stop):
         list_of = (t - first) * _W
@@ -53,12 +52,11 @@ def _spikes_of_samples(
                 bits = later_lanes(bits)
 
 
-@kernel
+@inner
 def _spikes_of_sources(
-    mask: Array, source: np.uint64, n: np.uint64, first: np.uint64, stop: np.uint64, scratch: Scratch
+    mask: Array, source: np.uint64, n: np.uint64, first: np.uint64, stop: np.uint64, entries: Array, counts: Array
 ) -> None:
     """For each source, when it fires: ``entries[source, :counts[source]]``, steps times LANES plus lane."""
-    entries, counts = scratch.entries, scratch.counts
     counts[:n] = 0
     room = (stop - first) * _W
     for t in range(first, stop):
@@ -70,18 +68,18 @@ def _spikes_of_sources(
                 bits = later_lanes(bits)
 
 
-@kernel
+@inner
 def deliver_dense(
-    b: Bundles, s: np.uint64, weight: Array, mask: Array, first: np.uint64, stop: np.uint64, size: np.uint64,
+    b: Any, weight: Array, mask: Array, first: np.uint64, stop: np.uint64, size: np.uint64,
     scratch: Scratch,
 ) -> None:  # fmt: skip
     """As :func:`connectome.bundle_kernels.deliver`."""
-    offsets(scratch, b.delay[s], first, stop, size)
-    ring, panel, n, columns = scratch.ring, scratch.panel, b.n_source[s], b.columns[s]
-    _spikes_of_samples(mask, b.source[s], n, first, stop, scratch)
+    offsets(scratch.ring, scratch.offset, b.delay, first, stop, size)
+    ring, panel, n, columns = scratch.ring, scratch.panel, b.n_source, b.columns
+    _spikes_of_samples(mask, b.source, n, first, stop, scratch.entries, scratch.counts)
     for block in range(columns // _BLOCK):
         column = block * _BLOCK
-        wide = min(_BLOCK, b.n_target[s] - column)
+        wide = min(_BLOCK, b.n_target - column)
         for step in range(stop - first):
             for lane in range(_W):
                 key = step * _W + lane
@@ -90,29 +88,29 @@ def deliver_dense(
                     continue
                 total = no_lanes(weight, BLOCK)
                 for e in range(key * n, key * n + count):
-                    row = b.matrix[s] + np.uint64(scratch.entries[e]) * columns
+                    row = b.matrix + np.uint64(scratch.entries[e]) * columns
                     total = total + load_lanes(weight, row + column, BLOCK)
                 store_lanes(panel, _U0, total)
-                at = scratch.offset[step] + (b.target[s] + column) * _W + lane
+                at = scratch.offset[0, step] + (b.target + column) * _W + lane
                 for x in range(wide):
                     ring[at + x * _W] += panel[x]
 
 
-@kernel
+@inner
 def weight_gradient_dense(
-    b: Bundles, s: np.uint64, mask: Array, first: np.uint64, stop: np.uint64, size: np.uint64, scratch: Scratch,
+    b: Any, mask: Array, first: np.uint64, stop: np.uint64, size: np.uint64, scratch: Scratch,
     gradient: Array,
 ) -> None:  # fmt: skip
     """As :func:`connectome.bundle_kernels.weight_gradient`."""
-    offsets(scratch, b.delay[s], first, stop, size)
-    ring, panel, n, columns = scratch.ring, scratch.panel, b.n_source[s], b.columns[s]
-    _spikes_of_sources(mask, b.source[s], n, first, stop, scratch)
+    offsets(scratch.ring, scratch.offset, b.delay, first, stop, size)
+    ring, panel, n, columns = scratch.ring, scratch.panel, b.n_source, b.columns
+    _spikes_of_sources(mask, b.source, n, first, stop, scratch.entries, scratch.counts)
     room = (stop - first) * _W
     for block in range(columns // _BLOCK):
         column = block * _BLOCK
-        wide = min(_BLOCK, b.n_target[s] - column)
+        wide = min(_BLOCK, b.n_target - column)
         for step in range(stop - first):
-            at = scratch.offset[step] + (b.target[s] + column) * _W
+            at = scratch.offset[0, step] + (b.target + column) * _W
             for x in range(wide):
                 for lane in range(_W):
                     panel[(step * _W + lane) * _BLOCK + x] = ring[at + x * _W + lane]
@@ -120,35 +118,35 @@ def weight_gradient_dense(
             count = np.uint64(scratch.counts[i])
             if count == 0:
                 continue
-            at = b.matrix[s] + i * columns + column
+            at = b.matrix + i * columns + column
             total = load_lanes(gradient, at, BLOCK)
             for e in range(i * room, i * room + count):
                 total = total + load_lanes(panel, np.uint64(scratch.entries[e]) * _BLOCK, BLOCK)
             store_lanes(gradient, at, total)
 
 
-@kernel
+@inner
 def spike_gradient_dense(
-    b: Bundles, s: np.uint64, weight: Array, near: Array, first: np.uint64, stop: np.uint64, base: np.uint64,
+    b: Any, weight: Array, near: Array, first: np.uint64, stop: np.uint64, base: np.uint64,
     size: np.uint64, scratch: Scratch,
 ) -> None:  # fmt: skip
     """As :func:`connectome.bundle_kernels.spike_gradient`, for each lane that is near its threshold alone."""
-    offsets(scratch, b.delay[s], first, stop, size)
-    ring, back, panel, columns = scratch.ring, scratch.back, scratch.panel, b.columns[s]
+    offsets(scratch.ring, scratch.offset, b.delay, first, stop, size)
+    ring, back, panel, columns = scratch.ring, scratch.back, scratch.panel, b.columns
     wide = np.uint64(near.shape[1]) * _W
     no_sum = back.dtype.type(0)
-    for x in range(b.n_target[s], columns):
+    for x in range(b.n_target, columns):
         for lane in range(_W):
             panel[lane * columns + x] = 0
     for t in range(first, stop):
-        at = scratch.offset[t - first] + b.target[s] * _W
-        for x in range(b.n_target[s]):
+        at = scratch.offset[0, t - first] + b.target * _W
+        for x in range(b.n_target):
             for lane in range(_W):
                 panel[lane * columns + x] = ring[at + x * _W + lane]
-        for i in range(b.n_source[s]):
-            neuron = b.source[s] + i
+        for i in range(b.n_source):
+            neuron = b.source + i
             bits = near[t, neuron]
-            row = b.matrix[s] + i * columns
+            row = b.matrix + i * columns
             at = (t - base) * wide + neuron * _W
             while bits:
                 # Four lanes at once share what is loaded of the row; the last is taken again where there are fewer.
@@ -163,13 +161,13 @@ def spike_gradient_dense(
                     x1 = multiply_add(w, load_lanes(panel, k1 * columns + x, LANES), x1)
                     x2 = multiply_add(w, load_lanes(panel, k2 * columns + x, LANES), x2)
                     x3 = multiply_add(w, load_lanes(panel, k3 * columns + x, LANES), x3)
-                scratch.sums[k0], scratch.sums[k1] = lanes_total(x0), lanes_total(x1)
-                scratch.sums[k2], scratch.sums[k3] = lanes_total(x2), lanes_total(x3)
+                scratch.values[k0], scratch.values[k1] = lanes_total(x0), lanes_total(x1)
+                scratch.values[k2], scratch.values[k3] = lanes_total(x2), lanes_total(x3)
             back_of = load_lanes(back, at, LANES)
-            store_lanes(back, at, back_of + choose(near[t, neuron], load_lanes(scratch.sums, _U0, LANES), no_sum))
+            store_lanes(back, at, back_of + choose(near[t, neuron], load_lanes(scratch.values, _U0, LANES), no_sum))
 
 
-@kernel
+@inner
 def _next(lane: np.uint64, bits: int) -> tuple[np.uint64, int]:
     """The next lane, and the rest; the same lane again if there is none."""
     if bits:

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from connectome.bundle_kernels import CHUNK, LANES, Bundles, Mask, Scratch
+from connectome.bundle_kernels import BUNDLE, CHUNK, LANES, Mask, Rows, Scratch
 from connectome.dense_kernels import BLOCK
 from connectome.flat import Numbering, propagators
-from connectome.learning_kernels import DENSE, SPARSE, Regions, Rounds, TileNetwork
+from connectome.learning_kernels import COMPONENT, DENSE, SPARSE, TileNetwork, region_type
 from connectome.parts import EdgeSet
 
 __all__ = ["Layout", "lay_out", "scratch"]
@@ -42,6 +42,7 @@ class Layout:
     span: Mapping[str, slice]
     sensors: tuple[str, ...]
     n_membranes: int
+    channels: int
     n_places: int
     sizes: tuple[int, ...]
     moves: list[Move]
@@ -53,9 +54,14 @@ class Layout:
         return sum(s.stop - s.start for s in self.span.values())
 
     @property
+    def real(self) -> np.dtype[Any]:
+        """The floating type."""
+        return self.net.regions.dtype["p22"]
+
+    @property
     def max_delay(self) -> int:
         """The longest delay in steps; 0 if there is no edge."""
-        return int(self.net.bundles.delay.max(initial=0))
+        return int(self.net.bundles["delay"].max(initial=0))
 
 
 class _Bundle(NamedTuple):
@@ -84,27 +90,20 @@ def lay_out(numbering: Numbering, real: type[np.float32] | type[np.float64], wid
     n_membranes = sum(numbering.regions[name].size for name in membranes)
     steps = [propagators(numbering.regions[n].neuron, numbering.dt_ms, fires=roles[n] == "neuron") for n in membranes]
     # One channel is enough where both time constants are the same, everywhere.
-    channels = ("ex",) if all(d.p11_ex == d.p11_in for d in steps) else ("ex", "in")
+    channels = 1 if all(d.p11_ex == d.p11_in for d in steps) else 2
     effectors = [n for n in numbering.regions if roles[n] == "effector"]
     column = dict(zip(effectors, np.cumsum([0, *(numbering.regions[n].size for n in effectors)]), strict=False))
 
-    def each(values: list[Any], dtype: Any) -> NDArray[Any]:
-        return np.array(values, dtype)
-
-    regions = Regions(
-        start=each([span[n].start for n in membranes], np.uint64),
-        stop=each([span[n].stop for n in membranes], np.uint64),
-        p22=each([d.p22 for d in steps], real),
-        p21=each([[getattr(d, f"p21_{c}") for d in steps] for c in channels], real),
-        p11=each([[getattr(d, f"p11_{c}") for d in steps] for c in channels], real),
-        bias=each([d.p20 * d.i_e for d in steps], real), theta=each([d.theta for d in steps], real),
-        v_reset=each([d.v_reset for d in steps], real), ref_steps=each([d.ref_steps for d in steps], np.uint64),
-        inverse_width=np.full(len(steps), 1 / width_mv, real),
-        column=each([column.get(n, -1) for n in membranes], np.int64),
-    )  # fmt: skip
+    regions = np.zeros(len(membranes), region_type(real))
+    for region, name, d in zip(regions, membranes, steps, strict=True):
+        # With one channel its constants are both channels'.
+        region["start"], region["stop"], region["ref_steps"] = span[name].start, span[name].stop, d.ref_steps
+        region["p21"], region["p11"], region["p21_in"], region["p11_in"] = d.p21_ex, d.p11_ex, d.p21_in, d.p11_in
+        region["p22"], region["bias"], region["theta"], region["v_reset"] = d.p22, d.p20 * d.i_e, d.theta, d.v_reset
+        region["inverse_width"], region["column"] = 1 / width_mv, column.get(name, -1)
     bundles: list[_Bundle] = []
-    rounds: list[tuple[int, ...]] = []
-    region = 0
+    components: list[tuple[int, ...]] = []
+    first = 0
     for component in ranked:
         at = len(bundles)
         shortest = CHUNK
@@ -112,16 +111,19 @@ def lay_out(numbering: Numbering, real: type[np.float32] | type[np.float64], wid
         for inner in (True, False):
             for number, key, edges in leaving:
                 if (key.target in component) is inner:
-                    made = _bundles(number, edges, len(channels), roles[key.source] == "neuron")
+                    made = _bundles(number, edges, channels, roles[key.source] == "neuron")
                     bundles += made
                     shortest = min(shortest, *(m.delay for m in made)) if inner and made else shortest
             if inner:
                 outer = len(bundles)
         n_regions = sum(roles[name] != "sensor" for name in component)
-        rounds.append((region, region + n_regions, shortest, at, outer, len(bundles)))
-        region += n_regions
-    packed = np.array(rounds, np.uint64).reshape(-1, 6).T.copy()
-    return _store(bundles, regions, Rounds(*packed), span, tuple(sensors), n_membranes, numbering)
+        components.append((first, first + n_regions, shortest, at, outer, len(bundles)))
+        first += n_regions
+    stored, n_places, moves, copies = _store(bundles, span)
+    table = np.array(components, COMPONENT)
+    net = TileNetwork(regions, table, *stored)
+    sizes = tuple(len(e) for e in numbering.edges.values())
+    return Layout(net, span, tuple(sensors), n_membranes, channels, n_places, sizes, moves, copies)
 
 
 def _components(numbering: Numbering) -> list[list[str]]:
@@ -163,21 +165,21 @@ def _columns(n_target: int) -> int:
 
 
 def _store(
-    bundles: list[_Bundle], regions: Regions, rounds: Rounds, span: Mapping[str, slice], sensors: tuple[str, ...],
-    n_membranes: int, numbering: Numbering,
-) -> Layout:  # fmt: skip
+    bundles: list[_Bundle], span: Mapping[str, slice]
+) -> tuple[tuple[NDArray[Any], Rows], int, list[Move], list[Move]]:
+    """The bundles for the kernels, how many places their weights have, and which."""
     moves: list[Move] = []
     copies: list[Move] = []
     rows: list[NDArray[Any]] = [np.zeros(0, np.int64)]
     indptr: list[NDArray[Any]] = [np.zeros(1, np.int64)]
     place: list[NDArray[Any]] = [np.zeros(0, np.int64)]
-    table = np.zeros((11, len(bundles)), np.uint64)
+    table = np.zeros(len(bundles), BUNDLE)
     sparse = [b for b in bundles if SPARSE in (b.forward, b.backward)]
     at = sum(b.edge.size for b in sparse)
     filled = row = 0
     for s, b in enumerate(bundles):
         key, columns = b.edges.key, _columns(b.edges.n_target)
-        start, n_rows, matrix = row, 0, 0
+        start, matrix = row, 0
         if SPARSE in (b.forward, b.backward):
             order = np.argsort(b.source, kind="stable")
             source, length = np.unique(b.source, return_counts=True)
@@ -185,24 +187,21 @@ def _store(
             indptr.append(filled + np.cumsum(length))
             place.append(b.target[order] + span[key.target].start)
             where, edge = filled + np.arange(order.size), b.edge[order]
-            filled, row, n_rows = filled + order.size, row + source.size, source.size
+            filled, row = filled + order.size, row + source.size
         else:
             matrix = at
             where, edge = at + b.source.astype(np.int64) * columns + b.target, b.edge
             at += b.edges.n_source * columns
         (moves if b.forward else copies).append((b.number, _slice(edge), _slice(where)))
-        table[:, s] = (
+        table[s] = (
             b.delay, span[key.source].start, b.edges.n_source, span[key.target].start, b.edges.n_target, b.forward,
-            b.backward, start, n_rows, matrix, columns,
+            b.backward, start, row, matrix, columns,
         )  # fmt: skip
-    stored = Bundles(
-        *table, rows=np.concatenate(rows).astype(np.uint32),
-        indptr=np.concatenate(indptr).astype(np.uint64),
-        place=np.concatenate(place).astype(np.uint32),
+    stored = Rows(
+        np.concatenate(rows).astype(np.uint32), np.concatenate(indptr).astype(np.uint64),
+        np.concatenate(place).astype(np.uint32),
     )  # fmt: skip
-    net = TileNetwork(regions, rounds, stored)
-    sizes = tuple(len(e) for e in numbering.edges.values())
-    return Layout(net, span, sensors, n_membranes, at, sizes, moves, copies)
+    return (table, stored), at, moves, copies
 
 
 def _slice(index: NDArray[np.int64]) -> slice | NDArray[np.int64]:
@@ -213,16 +212,14 @@ def _slice(index: NDArray[np.int64]) -> slice | NDArray[np.int64]:
 
 def scratch(layout: Layout, steps: int) -> Scratch:
     """Buffers for runs of so many steps."""
-    real = layout.net.regions.p22.dtype
-    n, channels, b = layout.n_membranes, len(layout.net.regions.p21), layout.net.bundles
+    n, channels, b, real = layout.n_membranes, layout.channels, layout.net.bundles, layout.real
     chunk = min(steps, CHUNK)
-    dense = (b.forward == DENSE) | (b.backward == DENSE)
-    sources, columns = int(b.n_source[dense].max(initial=0)), int(b.columns[dense].max(initial=0))
+    dense = b[(b["forward"] == DENSE) | (b["backward"] == DENSE)]
+    sources, columns = int(dense["n_source"].max(initial=0)), int(dense["columns"].max(initial=0))
     return Scratch(
         ring=np.zeros((chunk + layout.max_delay) * channels * n * LANES, real),
-        back=np.zeros(chunk * n * LANES, real), first=np.empty(n * LANES, real),
-        second=np.empty(channels * n * LANES, real), held=np.empty(n, Mask), when=np.empty(chunk, np.uint64),
-        spikes=np.empty(chunk * LANES, real), offset=np.empty(chunk, np.uint64),
+        back=np.zeros(chunk * n * LANES, real), state=np.empty((1 + channels, n * LANES), real),
+        held=np.empty(n, Mask), offset=np.empty((2, chunk), np.uint64), values=np.empty(chunk * LANES, real),
         entries=np.empty(sources * chunk * LANES, np.uint32), counts=np.empty(max(sources, chunk * LANES), np.uint32),
-        sums=np.zeros(LANES, real), panel=np.zeros(LANES * max(chunk * BLOCK, columns), real),
+        panel=np.zeros(LANES * max(chunk * BLOCK, columns), real),
     )  # fmt: skip

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.bundle_kernels import LANES, Mask, Scratch
-from connectome.learning_kernels import Tape, backward_tile, forward_tile, pack
+from connectome.learning_kernels import Tape, backward_tiles, forward_tiles, pack
 from connectome.learning_layout import Layout, scratch
 
 __all__ = ["Run", "Tiles"]
@@ -36,17 +36,13 @@ class Run:
         kept = membranes if keep else 0
         self.shape = (tiles, steps, keep)
         self.batch = 0
-        self.mask = np.zeros((tiles, steps, n), Mask)
-        self.free = np.empty((tiles, steps, kept), Mask)
-        self.near = np.empty((tiles, steps, kept), Mask)
-        self.slope = np.empty((tiles, steps * kept * LANES), real)
+        self.tape = Tape(
+            mask=np.zeros((tiles, steps, n), Mask), free=np.empty((tiles, steps, kept), Mask),
+            near=np.empty((tiles, steps, kept), Mask), slope=np.empty((tiles, steps, kept * LANES), real),
+        )  # fmt: skip
         self.weight = np.zeros(layout.n_places, real)
         self.net = layout.net
-        self.counts = np.zeros((tiles, n), np.uint32)
-
-    def tape(self, tile: int) -> Tape:
-        """The arrays of one tile."""
-        return Tape(self.mask[tile], self.free[tile], self.near[tile], self.slope[tile])
+        self.counts = np.zeros(n, np.int64)
 
 
 class Tiles:
@@ -54,7 +50,7 @@ class Tiles:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self.real = layout.net.regions.p22.dtype
+        self.real = layout.real
         self._runs: list[Run] = []
         self._partial = np.empty((0, 0), self.real)
         self._scratch: dict[tuple[int, bool], list[Scratch]] = {}
@@ -71,21 +67,19 @@ class Tiles:
         self._set_weights(run, weights)
         potential = np.empty((batch, steps, columns), self.real)
         silent = [self.layout.span[name] for name in self.layout.sensors if name not in sensor_spikes]
+        shares = min(threads, len(run.tape.mask))
+        counts = np.zeros((shares, self.layout.n_neurons), np.uint32)
 
-        def one(tile: int) -> None:
-            samples = slice(LANES * tile, min(LANES * (tile + 1), batch))
+        def share(first: int) -> None:
             for name, spikes in sensor_spikes.items():
-                pack(spikes[samples], np.uint64(self.layout.span[name].start), run.mask[tile])
+                pack(spikes, self.layout.span[name].start, run.tape.mask, first, shares)
             for span in silent:
-                run.mask[tile][:, span] = 0
-            run.counts[tile] = 0
-            valid = 2 ** (samples.stop - samples.start) - 1
+                run.tape.mask[first::shares, :, span] = 0
             with _Lent(self._scratch.setdefault((steps, False), []), lambda: scratch(self.layout, steps)) as buffers:
-                forward_tile(
-                    run.net, run.weight, valid, keep, run.tape(tile), potential[samples], run.counts[tile], buffers
-                )
+                forward_tiles(run.net, run.weight, keep, run.tape, potential, counts[first], first, shares, buffers)
 
-        _each(one, len(run.mask), threads)
+        _each(share, shares)
+        run.counts = counts.sum(axis=0, dtype=np.int64)
         return run, potential
 
     def backward(
@@ -98,19 +92,16 @@ class Tiles:
         n = min(tiles, max(2, _PARTIAL_PLACES // max(run.weight.size, 1)))
         if self._partial.shape != (n, run.weight.size):
             self._partial = np.empty((n, run.weight.size), self.real)
-        partial = self._partial
+        partial, shares = self._partial, min(threads, n)
 
-        def share(part: int) -> None:
-            partial[part] = 0
+        def share(first: int) -> None:
             with _Lent(self._scratch.setdefault((steps, True), []), lambda: scratch(self.layout, steps)) as buffers:
-                for tile in range(part, tiles, len(partial)):
-                    samples = slice(LANES * tile, min(LANES * (tile + 1), run.batch))
-                    backward_tile(
-                        run.net, run.weight, run.tape(tile), grad_potential[samples], grad_spikes[samples], recorded,
-                        partial[part], buffers,
-                    )  # fmt: skip
+                backward_tiles(
+                    run.net, run.weight, run.tape, grad_potential, grad_spikes, recorded, partial, first, shares,
+                    buffers,
+                )  # fmt: skip
 
-        _each(share, len(partial), threads)
+        _each(share, shares)
         for other in partial[1:]:
             partial[0] += other
         gradients = [np.empty(size, self.real) for size in self.layout.sizes]
@@ -120,15 +111,14 @@ class Tiles:
 
     def spikes(self, run: Run, name: str) -> NDArray[Any]:
         """(B, T, n) 0 or 1 of one region."""
-        masks = np.ascontiguousarray(run.mask[:, :, self.layout.span[name]].astype("<u2"))
+        masks = np.ascontiguousarray(run.tape.mask[:, :, self.layout.span[name]].astype("<u2"))
         bits = np.unpackbits(masks.view(np.uint8).reshape(*masks.shape, 2), axis=-1, bitorder="little")
         tiles, steps, n = masks.shape
         return np.moveaxis(bits, -1, 1).reshape(tiles * LANES, steps, n)[: run.batch].astype(self.real)
 
     def counts(self, run: Run) -> dict[str, NDArray[np.int64]]:
         """(n,) spikes of each neuron of each region."""
-        total = run.counts.sum(axis=0, dtype=np.int64)
-        return {name: total[span] for name, span in self.layout.span.items()}
+        return {name: run.counts[span] for name, span in self.layout.span.items()}
 
     def give_back(self, run: Run) -> None:
         """Let another forward pass have the memory of this one."""
@@ -145,10 +135,10 @@ class Tiles:
         layout = self.layout
         for number, edges, places in (*layout.moves, *layout.copies):
             run.weight[places] = weights[number][edges]
-        if len(layout.net.regions.p21) == 2:
-            bundles = layout.net.bundles
-            inhibitory = (run.weight < 0)[: bundles.place.size] * np.uint32(layout.n_membranes)
-            run.net = layout.net._replace(bundles=bundles._replace(place=bundles.place + inhibitory))
+        if layout.channels == 2:
+            rows = layout.net.rows
+            inhibitory = (run.weight < 0)[: rows.place.size] * np.uint32(layout.n_membranes)
+            run.net = layout.net._replace(rows=rows._replace(place=rows.place + inhibitory))
 
 
 class _Lent:
@@ -174,16 +164,10 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(thread_name_prefix="connectome")
 
 
-def _each(run: Callable[[int], None], n: int, threads: int) -> None:
-    """Run 0 .. n - 1. Each writes to its own memory only, so the order does not matter."""
-    if threads == 1 or n == 1:
-        for i in range(n):
-            run(i)
+def _each(share: Callable[[int], None], n: int) -> None:
+    """Shares 0 .. n - 1, each on a thread. Each writes to its own memory only, so the order does not matter."""
+    if n == 1:
+        share(0)
         return
-
-    def share(first: int) -> None:
-        for i in range(first, n, threads):
-            run(i)
-
-    for done in [_pool().submit(share, first) for first in range(min(threads, n))]:
+    for done in [_pool().submit(share, i) for i in range(n)]:
         done.result()
