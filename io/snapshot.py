@@ -121,12 +121,17 @@ def open_snapshot(path: str | os.PathLike[str]) -> Snapshot:
 
 
 def list_stages(folder: str | os.PathLike[str]) -> list[Snapshot]:
-    """Every ``.h5`` file of a run's folder, by stage and then by name. Raises :class:`ConnectomeError` if the folder
-    does not exist or one of them is not a snapshot."""
+    """The snapshots in a run's folder, by stage and then by name; other HDF5 files are left out. Raises
+    :class:`ConnectomeError` if the folder does not exist or one of them cannot be read.
+    """
     place = Path(folder)
     if not place.is_dir():
         raise ConnectomeError(str(place), "must be a folder", "a file" if place.exists() else "no such folder")
-    found = [open_snapshot(file) for file in sorted(place.glob(f"*{SUFFIX}"))]
+    found = []
+    for file in sorted(place.glob(f"*{SUFFIX}")):
+        with hdf5.reading(file) as reader:
+            if reader.has("development"):
+                found.append(_header(reader, file))
     return sorted(found, key=lambda snapshot: snapshot.provenance.stage)
 
 

@@ -6,6 +6,7 @@ python -m sims.develop --regions perception,motor,interaction
 from __future__ import annotations
 
 import argparse
+import re
 import signal
 import sys
 import time
@@ -130,7 +131,11 @@ def _claim(out: Path, overwrite: bool) -> None:
     """Make the folder; refuse one that holds a run unless told to replace it, and one that cannot be written."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        ours = sorted(p for p in out.iterdir() if p.name in (RESULTS, CONFIGURATION, FIGURE) or p.suffix == ".h5")
+        ours = sorted(
+            p
+            for p in out.iterdir()
+            if p.name in (RESULTS, CONFIGURATION, FIGURE) or re.fullmatch(r"\d\d_.*\.h5", p.name)
+        )
         if ours and not overwrite:
             raise ConnectomeError(
                 "--out", "must not hold a run already", f"{ours[0]}", "Choose another folder, or add --overwrite."

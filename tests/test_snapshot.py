@@ -325,6 +325,8 @@ def test_list_stages(tmp_path: Path) -> None:
         provenance = Provenance(stage=stage, stage_name=stage_name)
         save(Connectome.of([Region("a", stage)], provenance=provenance), tmp_path / f"{name}.h5")
     (tmp_path / "results.nc").write_text("not a snapshot")
+    with h5py.File(tmp_path / "spikes.h5", "w") as other:
+        other.create_group("spikes")
     found = list_stages(tmp_path)
     assert [s.provenance.stage_name for s in found] == ["birth", "a", "b"]
     assert [s.path.name for s in found] == ["00_birth.h5", "9_a.h5", "10_b.h5"]
