@@ -1,0 +1,456 @@
+"""What ``python -m sims.benchmark`` measures: each model gives tables of figures."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+from connectome.errors import ConnectomeError
+from sims.peers import Network, Trial
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from connectome.models import Model
+
+__all__ = ["MODELS", "Bench", "Spread", "Table", "compare", "digits"]
+
+Drive = Literal["poisson", "dc"]
+_PER_SYNAPSE: Final = "ours"
+
+
+def digits(value: float) -> str:
+    """Three digits, and no exponent where a reader can do without."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.3g}"
+
+
+class Spread(NamedTuple):
+    """Of the rounds: median, and the least and the largest."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Of at least one value."""
+        return cls(statistics.median(values), min(values), max(values))
+
+    def __str__(self) -> str:
+        return f"{digits(self.median)} ({digits(self.low)}-{digits(self.high)})"
+
+
+class Table(NamedTuple):
+    """What one model showed: rows with the same keys, which are the headings and the keys in the JSON file."""
+
+    title: str
+    note: str
+    rows: list[dict[str, Any]]
+
+
+class Bench(NamedTuple):
+    """What the parts of the program need to know."""
+
+    repeats: int
+    threads: int
+    quick: bool
+    peers: Mapping[str, str]  # name -> interpreter
+    core: int | None  # that everything runs on, where the system lets one choose
+    cores: set[int]  # all that there are
+    say: Callable[[str], None]
+
+    @contextmanager
+    def on_cores(self, threads: int) -> Iterator[None]:
+        """More than one thread runs on all cores."""
+        if threads > 1 and self.core is not None:
+            os.sched_setaffinity(0, self.cores)
+        try:
+            yield
+        finally:
+            if threads > 1 and self.core is not None:
+                os.sched_setaffinity(0, {self.core})
+
+
+class _Peer:
+    """A peer's process, with the network built."""
+
+    def __init__(self, name: str, python: str, network: Network, core: int | None) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="benchmark-")
+        asked = {"peer": name, **network._asdict()}
+        path = os.pathsep.join((str(Path(python).parent), os.environ.get("PATH", "")))
+        self._errors = (Path(self._folder.name) / "stderr").open("w+")
+        self._process = subprocess.Popen(
+            [python, str(Path(__file__).with_name("peers.py")), json.dumps(asked)], cwd=self._folder.name, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+            env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""},
+        )  # fmt: skip
+        if core is not None:
+            os.sched_setaffinity(self._process.pid, {core})
+        self._name = name
+
+    def built(self) -> dict[str, Any]:
+        """Version and number of synapses; waits until the network is built."""
+        return self._answer()
+
+    def trial(self) -> Trial:
+        """Simulate once."""
+        with suppress(BrokenPipeError):  # then there is no answer either
+            if self._process.stdin is not None:
+                self._process.stdin.write("\n")
+                self._process.stdin.flush()
+        return Trial(**self._answer())
+
+    def _answer(self) -> dict[str, Any]:
+        line = self._process.stdout.readline() if self._process.stdout else ""
+        if not line:
+            self._process.wait()
+            self._errors.seek(0)
+            said = [text for text in self._errors.read().splitlines() if text.strip()]
+            raise _PeerFailed(f"{self._name} failed: {said[-1].strip() if said else 'it said nothing'}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        with suppress(BrokenPipeError):
+            self._process.communicate()
+        self._errors.close()
+        self._folder.cleanup()
+
+
+class _PeerFailed(Exception):
+    """A peer ended by itself; the others go on."""
+
+
+class _Ours:
+    """Our simulator on a model. ``last``: what it gave."""
+
+    def __init__(self, model: Model, duration_ms: float, bench: Bench, threads: int = 1) -> None:
+        self.model, self.threads = model, threads
+        self._duration_ms, self._bench = duration_ms, bench
+        self.last = self._run(duration_ms / 10)  # compiles
+
+    def _run(self, duration_ms: float) -> xr.Dataset:
+        from connectome.simulate import run
+
+        m = self.model
+        return run(m.connectome, duration_ms, m.stimulus, initial_v_mv=m.initial_v_mv, threads=self.threads, seed=1)
+
+    def trial(self) -> Trial:
+        """Simulate once: a run, less one of a single step, which is all setting up."""
+        with self._bench.on_cores(self.threads):
+            cpu, wall = [time.process_time()], [time.perf_counter()]
+            for duration_ms in (self.model.connectome.dt_ms, self._duration_ms):
+                self.last = self._run(duration_ms)
+                cpu.append(time.process_time())
+                wall.append(time.perf_counter())
+        return Trial(
+            max(cpu[2] - 2 * cpu[1] + cpu[0], 1e-9), max(wall[2] - 2 * wall[1] + wall[0], 1e-9),
+            int(self.last.attrs["n_spikes"]),
+        )  # fmt: skip
+
+
+# Networks
+
+
+def _cuba(n: int) -> Callable[[Bench], Iterator[Table]]:
+    def tables(bench: Bench) -> Iterator[Table]:
+        from connectome.models import cuba
+
+        size = n // 10 if bench.quick else n
+        network = Network("cuba", size, 80 / size, "none", 200.0 if bench.quick else 1000.0)
+        yield compare(bench, network, lambda weights: cuba(size, 80, weights=weights))
+
+    return tables
+
+
+def _brunel(drive: Drive) -> Callable[[Bench], Iterator[Table]]:
+    def tables(bench: Bench) -> Iterator[Table]:
+        from connectome.models import brunel
+
+        size = 500 if bench.quick else 12_500
+        network = Network("brunel", size, 0.1, drive, 200.0 if bench.quick else 1000.0)
+        yield compare(bench, network, lambda weights: brunel(size, drive=drive, weights=weights))
+
+    return tables
+
+
+def compare(bench: Bench, network: Network, make: Callable[[Any], Model]) -> Table:
+    """Rounds of ours and of each peer, in turns. ``make`` is given ``weights`` of :mod:`connectome.models`."""
+    contestants: dict[str, Any] = {}
+    built: dict[str, dict[str, Any]] = {}
+    trials: dict[str, list[Trial]] = {}
+    failed = []
+    with ExitStack() as stack:
+        for name, python in bench.peers.items():  # they build while we do
+            contestants[name] = peer = _Peer(name, python, network, bench.core)
+            stack.callback(peer.close)
+        bench.say("building")
+        models = {weights: make(weights) for weights in ("per_synapse", "constant")}
+        ours = {
+            _PER_SYNAPSE: _Ours(models["per_synapse"], network.duration_ms, bench),
+            f"{_PER_SYNAPSE}, constant weights": _Ours(models["constant"], network.duration_ms, bench),
+        }
+        if bench.threads > 1:
+            name = f"{_PER_SYNAPSE}, {bench.threads} threads"
+            ours[name] = _Ours(models["per_synapse"], network.duration_ms, bench, bench.threads)
+        for name in list(bench.peers):
+            bench.say(f"waiting for {name}")
+            try:
+                built[name] = contestants[name].built()
+            except _PeerFailed as error:
+                failed.append(str(error))
+                del contestants[name]
+        contestants = {**ours, **contestants}
+        for k in range(bench.repeats):
+            for name in list(contestants):
+                bench.say(f"round {k + 1} of {bench.repeats}: {name}")
+                try:
+                    trials.setdefault(name, []).append(contestants[name].trial())
+                except _PeerFailed as error:
+                    failed.append(str(error))
+                    del contestants[name]
+    base = trials[_PER_SYNAPSE]
+    rows = []
+    for name in contestants:
+        mine = trials[name]
+        measure = "wall_s" if name in ours and ours[name].threads > 1 else "cpu_s"
+        spikes = statistics.median(t.spikes for t in mine)
+        if name in ours:
+            edges = ours[name].model.connectome.n_edges
+            events = int(ours[name].last.attrs["synaptic_operations"])
+        else:
+            edges = built[name]["synapses"]
+            events = round(spikes * edges / network.n)
+        rows.append({
+            "simulator": built[name]["version"] if name in built else name,
+            "seconds": Spread.of([getattr(t, measure) for t in mine]),
+            "ratio": Spread.of([getattr(t, measure) / getattr(b, measure) for t, b in zip(mine, base, strict=True)]),
+            "rate_hz": spikes / network.n / network.duration_ms * 1000, "synapses": edges, "events": events,
+            "events_per_us": events / statistics.median(getattr(t, measure) for t in mine) / 1e6,
+        })  # fmt: skip
+    note = "ratio: seconds over those of the first row. "
+    if bench.threads > 1:
+        one, several = (ours[k].last.drop_attrs() for k in (_PER_SYNAPSE, list(ours)[-1]))
+        same = "the same" if one.equals(several) else "OTHER"
+        note += f"Wall seconds for the row of several threads, which has {same} spikes. "
+    return Table(f"{network.n:,} neurons, {network.duration_ms:g} ms", note + " ".join(failed), rows)
+
+
+# The machine
+
+
+def _scale(bench: Bench) -> Iterator[Table]:
+    from connectome.models import random_network
+    from sims.benchmark_delivery import compiled_limit, limit_mev_s, our_mev_s, rows
+
+    sizes = [(12_500, 12_500, 1000), (100_000, 100_000, 80), (100_000, 1_000_000, 1000)]
+    events = 60_000_000
+    if bench.quick:
+        sizes, events = [(1000, 1000, 50), (1000, 70_000, 50)], 2_000_000
+    found = []
+    title, note = (
+        "Delivery of spikes",
+        "share: ours over the limit, plain C on the same rows. 1 % of the sources fire in a step.",
+    )
+    try:
+        with compiled_limit() as library:
+            our_mev_s(rows(100, 100, 10, 100))  # compiles
+            for n_source, n_target, k in sizes:
+                name = f"{n_target:,} x {k:,}" + (f", {n_source:,} rows" if n_source != n_target else "")
+                bench.say(f"building {name}")
+                given = rows(n_source, n_target, k, events)
+                ours, limit = [], []
+                for r in range(bench.repeats):
+                    bench.say(f"{name}: round {r + 1} of {bench.repeats}")
+                    limit.append(limit_mev_s(library, given))
+                    ours.append(our_mev_s(given))
+                share = [a / b for a, b in zip(ours, limit, strict=True)]
+                ((_, edges),) = given.connectome.edges.items()
+                found.append({
+                    "targets": name, "target_bits": 8 * edges.indices.itemsize, "limit_events_per_us": Spread.of(limit),
+                    "our_events_per_us": Spread.of(ours), "share": Spread.of(share),
+                })  # fmt: skip
+                del given, edges
+    except ConnectomeError as error:
+        note = f"Left out: {error}"
+    yield Table(title, note, found)
+
+    n, k, duration_ms = (20_000, 100, 20.0) if bench.quick else (1_000_000, 100, 100.0)
+    bench.say(f"building {n:,} neurons")
+    _forget_peak()
+    began = time.process_time()
+    model = random_network(n, k)
+    build_s, peak_gb = time.process_time() - began, _peak_gb()
+    _forget_peak()
+    bench.say(f"running {n:,} neurons")
+    ours_run = _Ours(model, duration_ms, bench)
+    trials = [ours_run.trial() for _ in range(bench.repeats)]
+    run_gb, n_edges = _peak_gb(), model.connectome.n_edges
+    seconds = [t.cpu_s for t in trials]
+    stored = sum(_stored(e) for e in model.connectome.edges.values())
+    yield Table(
+        "A large network", f"{duration_ms:g} ms of activity; memory is that of the whole process at its peak.",
+        [{
+            "neurons": n, "synapses": n_edges, "build_s": build_s, "build_peak_gb": peak_gb,
+            "seconds": Spread.of(seconds), "run_peak_gb": run_gb, "bytes_per_synapse": stored / n_edges,
+            "rate_hz": trials[-1].spikes / n / duration_ms * 1000,
+            "events_per_us": ours_run.last.attrs["synaptic_operations"] / statistics.median(seconds) / 1e6,
+        }],
+    )  # fmt: skip
+
+
+def _stored(edges: Any) -> int:
+    """Bytes of an edge set, without the columns that are the same for all edges and stored once."""
+    columns = (edges.indptr, edges.indices, edges.weight, edges.delay_steps, edges.birth_stage)
+    return sum(c.nbytes for c in columns if any(c.strides))
+
+
+def _forget_peak() -> None:
+    """Let the peak of the process's memory start anew, where the system can."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def _peak_gb() -> float:
+    """Peak of the process's memory since then, 1e9 bytes; nan where the system does not say."""
+    try:
+        found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    except OSError:
+        found = None
+    return int(found[1]) * 1024 / 1e9 if found else math.nan
+
+
+# Training and pruning
+
+
+def _train(bench: Bench) -> Iterator[Table]:
+    from sims.benchmark_training import feed_forward, recurrent
+
+    shapes = [(25, 64), (25, 256), (100, 64), (100, 256)]
+    if bench.quick:
+        cases: list[tuple[str, Any, int, int]] = [("recurrent 128, 10 %", lambda: recurrent(128, 0.1), 5, 16)]
+    else:
+        cases = [
+            (f"784-512-512-10, {density:.0%}", lambda d=density: feed_forward(d), t, b)
+            for density in (1.0, 0.1, 0.01) for t, b in shapes
+        ] + [(f"recurrent {n:,}, 1 %", lambda m=n: recurrent(m, 0.01), 25, 64) for n in (1024, 4096)]  # fmt: skip
+    found = []
+    for name, make, n_steps, batch in cases:
+        bench.say(f"{name}, {n_steps} steps, batch {batch}")
+        ours, torchs, rates = _training_step(bench, make(), n_steps, batch)
+        found.append({
+            "network": name, "steps": n_steps, "batch": batch, "ours_ms": Spread.of([1000 * s for s in ours]),
+            "torch_ms": Spread.of([1000 * s for s in torchs]),
+            "ratio": Spread.of([b / a for a, b in zip(ours, torchs, strict=True)]),
+            "hidden_firing": max(v for k, v in rates.items() if k.startswith("hidden")),
+        })  # fmt: skip
+    note = (
+        "Forward pass, loss, backward pass, all gradients and Adam. ratio: torch's time over ours. "
+        "hidden_firing: spikes a neuron and step."
+    )
+    yield Table("A training step against plain torch, one thread", note, found)
+
+
+def _training_step(
+    bench: Bench, connectome: Any, n_steps: int, batch: int, *, against: bool = True
+) -> tuple[list[float], list[float], Mapping[str, float]]:
+    """CPU seconds of a step, ours and torch's, and spikes a neuron and step of each region."""
+    import torch
+
+    from sims.benchmark_training import steps
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        pair = steps(connectome, n_steps, batch, threads=1)
+        ours, torchs = [], []
+        for k in range(bench.repeats + 1):  # the first compiles
+            began = time.process_time()
+            pair.ours()
+            between = time.process_time()
+            if against:
+                pair.torch()
+            if k:
+                ours.append(between - began)
+                torchs.append(time.process_time() - between)
+    finally:
+        torch.set_num_threads(before)
+    return ours, torchs, pair.rates()
+
+
+def _pruned(bench: Bench) -> Iterator[Table]:
+    """The first row's edges, pruned at random: 100 % .. 1 % are left."""
+    import numpy as np
+
+    from connectome.simulate import Stimulus, run
+    from sims.benchmark_delivery import rows
+    from sims.benchmark_training import recurrent
+
+    size, k, events = (500, 50, 100_000) if bench.quick else (12_500, 1000, 60_000_000)
+    given = rows(size, size, k, events)
+    network = recurrent(128, 0.5) if bench.quick else recurrent(2048, 0.25)
+    spikes = {"sensor": ((given.step + 1) * given.connectome.dt_ms, given.neuron)}
+    run(given.connectome, 1.0, Stimulus(), threads=1)
+    fractions = (1.0, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01)
+    nets, trainings, step = [], [], []
+    cpu: list[list[float]] = [[] for _ in fractions]
+    for f in fractions:
+        bench.say(f"pruning to {f:.0%}")
+        rng = np.random.default_rng(1)
+        nets.append(_keep(given.connectome, f, rng))
+        trainings.append(_keep(network, f, rng))
+    for r in range(bench.repeats):
+        for at, (f, net) in enumerate(zip(fractions, nets, strict=True)):
+            bench.say(f"run, round {r + 1} of {bench.repeats}: {f:.0%} of the edges")
+            began = time.process_time()
+            run(net, given.duration_ms, Stimulus(spikes), threads=1)
+            cpu[at].append(time.process_time() - began)
+    for f, net in zip(fractions, trainings, strict=True):
+        bench.say(f"training step: {f:.0%} of the edges")
+        step.append(_training_step(bench, net, 25, 64, against=False)[0])
+    found = []
+    for at, f in enumerate(fractions):
+        found.append({
+            "edges": f"{f:.0%}", "run_s": Spread.of(cpu[at]),
+            "run_ratio": Spread.of([a / b for a, b in zip(cpu[0], cpu[at], strict=True)]),
+            "training_ms": Spread.of([1000 * s for s in step[at]]),
+            "training_ratio": statistics.median(step[0]) / statistics.median(step[at]),
+        })  # fmt: skip
+    yield Table(
+        "Cost against edges",
+        "ratio: cost with all edges over the cost with so many. The same spikes enter in each run.",
+        found,
+    )
+
+
+def _keep(connectome: Any, fraction: float, rng: Any) -> Any:
+    from connectome.graph import Connectome
+
+    edges = [e if fraction == 1 else e.take(rng.random(len(e)) < fraction) for e in connectome.edges.values()]
+    return Connectome.of(connectome.regions.values(), edges, dt_ms=connectome.dt_ms)
+
+
+#: Name -> what makes its tables.
+MODELS: Final[Mapping[str, Callable[[Bench], Iterator[Table]]]] = {
+    "cuba": _cuba(4000),
+    "cuba40k": _cuba(40_000),
+    "brunel": _brunel("poisson"),
+    "brunel_dc": _brunel("dc"),
+    "scale": _scale,
+    "train": _train,
+    "pruned": _pruned,
+}

@@ -1,0 +1,206 @@
+"""The program that measures: what it runs, what it shows and writes, and every message for a mistake. No time is
+judged."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import sims.peers
+from connectome.models import cuba
+from connectome.simulate import Stimulus, run
+from sims.benchmark import main
+from sims.benchmark_delivery import compiled_limit, deliver, limit_mev_s, our_mev_s, rows
+from sims.benchmark_models import MODELS, Bench, Spread, Table, compare
+
+needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+NETWORK = sims.peers.Network("cuba", 200, 0.1, "none", 20.0)
+
+
+def measure(tmp_path: Path, *arguments: str) -> dict[str, Any]:
+    """The figures of a quick run."""
+    out = tmp_path / "figures.json"
+    assert main([*arguments, "--quick", "--repeats", "2", "--json", str(out)]) == 0
+    figures: dict[str, Any] = json.loads(out.read_text())
+    assert list(tmp_path.iterdir()) == [out]
+    return figures
+
+
+def test_networks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ours in each of its forms, with as much activity in each; several threads find the same spikes."""
+    before = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    figures = measure(tmp_path, "cuba", "brunel_dc", "--threads", "2")
+    if before is not None:
+        assert os.sched_getaffinity(0) == before
+    shown = capsys.readouterr().out
+    for name in ("cuba", "brunel_dc"):
+        ((table),) = figures["models"][name]
+        assert [row["simulator"] for row in table["rows"]] == ["ours", "ours, constant weights", "ours, 2 threads"]
+        assert "has the same spikes" in table["note"]
+        first, constant, threads = table["rows"]
+        assert first["ratio"] == {"median": 1.0, "low": 1.0, "high": 1.0}
+        assert first["rate_hz"] > 1
+        assert constant["rate_hz"] == pytest.approx(first["rate_hz"], rel=0.25)
+        assert (threads["synapses"], threads["events"]) == (first["synapses"], first["events"])
+        assert f"{first['events']:,}" in shown
+    assert figures["machine"]["cores"] == os.cpu_count()
+    assert figures["versions"]["numpy"] == np.__version__
+
+
+@needs_compiler
+def test_scale(tmp_path: Path) -> None:
+    delivery, large = measure(tmp_path, "scale")["models"]["scale"]
+    assert [row["target_bits"] for row in delivery["rows"]] == [16, 32]
+    assert all(row["share"]["low"] > 0 for row in delivery["rows"])
+    (row,) = large["rows"]
+    assert row["synapses"] == 2_000_000
+    assert 6 <= row["bytes_per_synapse"] < 6.2
+    assert row["rate_hz"] > 1
+
+
+@pytest.mark.slow  # compiles the learning kernels
+def test_training_and_pruning(tmp_path: Path) -> None:
+    figures = measure(tmp_path, "train", "pruned")["models"]
+    assert figures["train"][0]["rows"][0]["ratio"]["low"] > 0
+    assert [row["edges"] for row in figures["pruned"][0]["rows"]][::7] == ["100%", "1%"]
+
+
+@needs_compiler
+@pytest.mark.parametrize("n_target", [300, 70_000])
+def test_the_limit_delivers(n_target: int) -> None:
+    """In C arrives what should, with prefetching or without, and it is what our run is asked to deliver."""
+    given = rows(200, n_target, 40, 4000)
+    (edges,) = given.connectome.edges.values()
+    times = np.bincount(given.neuron, minlength=200)
+    wanted = np.bincount(edges.target, edges.weight * times[edges.source], n_target)
+    with compiled_limit() as library:
+        for ahead in (0, 4):
+            np.testing.assert_allclose(deliver(library, given, ahead)[1], wanted, rtol=1e-5)
+        assert limit_mev_s(library, given) > 0
+    spikes = Stimulus({"sensor": ((given.step + 1) * 0.1, given.neuron)})
+    assert run(given.connectome, given.duration_ms, spikes).attrs["synaptic_operations"] == given.events >= 4000
+    assert our_mev_s(given) > 0
+
+
+def test_no_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The limit is left out, with a word; the rest is measured."""
+    monkeypatch.setenv("PATH", "")
+    delivery, large = measure(tmp_path, "scale")["models"]["scale"]
+    assert "needs a C compiler" in delivery["note"]
+    assert not delivery["rows"]
+    assert large["rows"]
+
+
+def fake_peer(folder: Path, body: str) -> str:
+    """An interpreter that runs this instead of what it is asked to."""
+    script, program = folder / "fake.py", folder / "python"
+    script.write_text(f"import json, sys\n{body}\n")
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n')
+    program.chmod(0o700)
+    return str(program)
+
+
+def compared(peers: dict[str, str]) -> Table:
+    return compare(Bench(3, 1, True, peers, None, set(), lambda _: None), NETWORK, lambda w: cuba(200, 20, weights=w))
+
+
+def test_a_peer(tmp_path: Path) -> None:
+    """It is told what to build, asked once a round, and compared with our round."""
+    python = fake_peer(tmp_path, """
+asked = json.loads(sys.argv[2])
+assert asked == {"peer": "nest", "network": "cuba", "n": 200, "p": 0.1, "drive": "none", "duration_ms": 20.0}, asked
+print(json.dumps({"version": "Fake 1", "synapses": 4000}), flush=True)
+for k, _ in enumerate(sys.stdin):
+    print(json.dumps({"cpu_s": 10.0 + k, "wall_s": 1.0, "spikes": 100}), flush=True)
+""")  # fmt: skip
+    table = compared({"nest": python})
+    ours, _, fake = table.rows
+    assert fake["simulator"] == "Fake 1"
+    assert fake["seconds"] == Spread(11.0, 10.0, 12.0)
+    assert fake["ratio"].low >= 10 / ours["seconds"].high
+    assert (fake["rate_hz"], fake["events"]) == (100 / 200 / 0.02, 100 * 4000 // 200)
+
+
+@pytest.mark.parametrize("rounds", [None, 0, 1])
+def test_a_peer_that_fails(tmp_path: Path, rounds: int | None) -> None:
+    """At building, or in a round: the others are compared, and its last words are told."""
+    answer = 'print(json.dumps({"version": "F", "synapses": 1}), flush=True)' if rounds is not None else ""
+    python = fake_peer(tmp_path, f"""
+{answer}
+for k in range({rounds or 0}):
+    sys.stdin.readline()
+    print(json.dumps({{"cpu_s": 1.0, "wall_s": 1.0, "spikes": 1}}), flush=True)
+sys.exit("out of luck")
+""")  # fmt: skip
+    table = compared({"nest": python})
+    assert "nest failed: out of luck" in table.note
+    assert [row["simulator"] for row in table.rows] == ["ours", "ours, constant weights"]
+
+
+def test_peers_need_only_the_standard_library() -> None:
+    """Their interpreters need not have NumPy, or this package."""
+    tree = ast.parse(Path(sims.peers.__file__).read_text())
+    imported = {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {str(node.module) for node in tree.body if isinstance(node, ast.ImportFrom)}
+    assert {name.split(".")[0] for name in imported} <= sys.stdlib_module_names
+    assert all(f'"{name}"' in Path(sims.peers.__file__).read_text() for name, _ in sims.peers.PEERS.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["cuba", "cubism"], "MODEL must be one of cuba, cuba40k"),
+        (["--repeats", "0"], "--repeats must be in 1 .. 1000"),
+        (["--threads", "0"], "--threads must be in 1 .. 256"),
+        (["--peers", "brian"], "--peers must be auto, none, or some of brian2"),
+        (["--peers", "nest,"], "--peers must be auto, none, or some of brian2"),
+        (["--peer-python", "nest"], "--peer-python must be NAME=PATH"),
+        (["--peer-python", "neuron=x"], "--peer-python must be NAME=PATH"),
+        (["--peer-python", "nest=/nowhere/python"], "--peer-python must be a program that can be run"),
+        (["--peer-python", "nest=."], "--peer-python must be a program that can be run"),
+        (["--json", "/nowhere/figures.json"], "--json must be a file in a folder that can be written"),
+        (["--json", "."], "--json must be a file in a folder that can be written"),
+    ],
+)
+def test_mistakes(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert message in said.err
+    assert said.err.startswith("benchmark: ")
+    assert not said.out
+
+
+def test_what_exists_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.json").write_text("mine")
+    assert main(["cuba", "--quick", "--json", str(tmp_path / "a.json")]) == 2
+    assert "--json must not exist already" in capsys.readouterr().err
+    assert (tmp_path / "a.json").read_text() == "mine"
+
+
+def test_a_peer_that_is_not_installed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    python = fake_peer(tmp_path, "sys.exit(1)")
+    assert main(["cuba", "--peer-python", f"nest={python}"]) == 2
+    assert "must be a Python that has nest" in capsys.readouterr().err
+    script = "from importlib import util; util.find_spec = lambda _: None; from sims.benchmark import main; main({})"
+    for arguments, wanted in ((["cuba", "--peers", "pygenn"], "--peer-python pygenn=PATH"), (["--help"], "pygenn")):
+        done = subprocess.run(
+            [sys.executable, "-c", script.format(arguments)], capture_output=True, text=True, check=False
+        )
+        assert wanted in done.stderr + done.stdout
+        assert "Traceback" not in done.stderr
+
+
+def test_models_of_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert all(name in shown for name in (*MODELS, *sims.peers.PEERS))

@@ -1,0 +1,280 @@
+"""Against NEST: the same edges, built there from arrays, give the same potentials and the same spikes.
+
+How NEST's times are ours, for ``iaf_psc_exp`` with the resolution dt:
+
+- A spike of our step t has the time (t + 1) dt in both. Over an edge with a delay of d steps it is added to the
+  synaptic current at (t + 1 + d) dt in both; so a ``spike_generator`` that fires at our sensor's times over the same
+  delays is our sensor.
+- ``t_ref`` holds the neuron for t_ref / dt whole steps after the one of its spike, in both.
+- ``I_e`` acts from step 0 on. A current from a generator that begins at time a, over a delay of d, acts from time a + d
+  on: row t of ``current_pa`` is an amplitude at the time t dt - d. NEST wants that to be positive: rows 0 and 1 are 0.
+- A multimeter's value of time (t + 1) dt is the potential after step t, ``v_mv`` at that time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from numpy.typing import NDArray
+
+from connectome import Connectome, EdgeSet, NeuronParameters, Region
+from connectome.activity import activity
+from connectome.models import cuba
+from connectome.simulate import Stimulus, run
+
+with contextlib.redirect_stdout(io.StringIO()):  # its greeting
+    nest: Any = pytest.importorskip("nest")
+
+pytestmark = pytest.mark.nest
+
+#: Of the two-sample tests of a comparison together (Bonferroni), and the runs of each simulator: different seeds.
+LEVEL, RUNS = 0.01, 6
+Spikes = Mapping[str, tuple[NDArray[Any], NDArray[Any]]]
+NONE: Mapping[str, Any] = {}
+
+
+def in_nest(
+    connectome: Connectome, duration_ms: float, spikes: Spikes = NONE, current_pa: Mapping[str, Any] = NONE,
+    initial_v_mv: Mapping[str, Any] = NONE, record: bool = False,
+) -> xr.Dataset:  # fmt: skip
+    """What ``run`` would give, by NEST."""
+    nest.ResetKernel()
+    nest.verbosity = nest.VerbosityLevel.ERROR
+    dt_ms = connectome.dt_ms
+    nest.resolution = dt_ms
+    nodes, first, meters = {}, {}, {}
+    recorder = nest.Create("spike_recorder")
+    for name, r in connectome.regions.items():
+        if r.role == "sensor":
+            times, neurons = spikes[name]
+            nodes[name] = nest.Create(
+                "spike_generator", r.size,
+                [{"spike_times": np.sort(times[neurons == k]).tolist()} for k in range(r.size)],
+            )  # fmt: skip
+        else:
+            p = r.neuron
+            nodes[name] = nest.Create("iaf_psc_exp", r.size, {
+                "E_L": p.e_l_mv, "V_th": p.v_th_mv, "V_reset": p.v_reset_mv, "tau_m": p.tau_m_ms, "C_m": p.c_m_pf,
+                "t_ref": p.t_ref_ms, "tau_syn_ex": p.tau_syn_ex_ms, "tau_syn_in": p.tau_syn_in_ms, "I_e": p.i_e_pa,
+            })  # fmt: skip
+            nodes[name].V_m = np.broadcast_to(initial_v_mv.get(name, p.e_l_mv), r.size).tolist()
+            nest.Connect(nodes[name], recorder)
+            if record:
+                meters[name] = nest.Create("multimeter", params={"interval": dt_ms, "record_from": ["V_m"]})
+                nest.Connect(meters[name], nodes[name])
+        first[name] = nodes[name].tolist()[0]
+    for key, e in connectome.edges.items():
+        nest.Connect(
+            e.source.astype(np.int64) + first[key.source], e.target.astype(np.int64) + first[key.target], "one_to_one",
+            {"synapse_model": "static_synapse", "weight": e.weight.astype(np.float64), "delay": e.delay},
+        )  # fmt: skip
+    for name, rows in current_pa.items():
+        for column, node in enumerate(nodes[name]):
+            at = 2 + np.flatnonzero(np.diff(rows[1:, column]))
+            source = nest.Create("step_current_generator")
+            source.set(
+                amplitude_times=np.round(at * dt_ms - dt_ms, 6).tolist(), amplitude_values=rows[at, column].tolist()
+            )
+            nest.Connect(source, node, syn_spec={"delay": dt_ms})
+    nest.Simulate(duration_ms + 2 * dt_ms)
+    last = duration_ms + dt_ms / 2
+    step, region, neuron = [], [], []
+    fired = recorder.events
+    for place, name in enumerate(connectome.regions):
+        size = connectome.regions[name].size
+        if connectome.regions[name].role == "sensor":
+            times, k = spikes[name]
+        else:
+            mine = (fired["senders"] >= first[name]) & (fired["senders"] < first[name] + size)
+            times, k = fired["times"][mine], fired["senders"][mine] - first[name]
+        k = k[times < last]
+        step.append(np.rint(times[times < last] / dt_ms).astype(np.int64))
+        region.append(np.full(k.size, place))
+        neuron.append(k)
+    steps, regions, neurons = (np.concatenate(x) for x in (step, region, neuron))
+    order = np.lexsort((neurons, regions, steps))
+    v_mv = []
+    for meter in meters.values():
+        seen = meter.events
+        seen_order = np.lexsort((seen["senders"], seen["times"]))
+        v_mv.append(seen["V_m"][seen_order].reshape(-1, np.unique(seen["senders"]).size)[: round(duration_ms / dt_ms)])
+    return xr.Dataset(
+        {
+            "spike_time_ms": ("spike", steps[order] * dt_ms), "spike_region": ("spike", regions[order]),
+            "spike_neuron": ("spike", neurons[order]),
+            "v_mv": (("time_ms", "recorded"), np.concatenate(v_mv, axis=1) if v_mv else np.zeros((0, 0))),
+        },
+        {"region": ("region", list(connectome.regions))},
+        {"duration_ms": duration_ms, "dt_ms": dt_ms},
+    )  # fmt: skip
+
+
+def same_spikes(ours: xr.Dataset, theirs: xr.Dataset) -> None:
+    """Each spike of one is a spike of the other, at the same step."""
+    assert ours.spike_neuron.size == theirs.spike_neuron.size
+    for name in ("spike_region", "spike_neuron"):
+        np.testing.assert_array_equal(ours[name].values, theirs[name].values)
+    np.testing.assert_array_equal(*(np.rint(x.spike_time_ms.values / x.attrs["dt_ms"]) for x in (ours, theirs)))
+
+
+def random_edges(
+    source: Region, target: Region, kind: str, in_degree: int, weight: tuple[float, float], delay_steps: int,
+    dt_ms: float, rng: np.random.Generator,
+) -> EdgeSet:  # fmt: skip
+    """Normal weights (mean, sd), of both signs, and delays of 1 .. ``delay_steps`` steps."""
+    n = in_degree * target.size
+    return EdgeSet.from_arrays(
+        (source.name, kind, target.name), rng.integers(0, source.size, n), np.repeat(np.arange(target.size), in_degree),
+        rng.normal(*weight, n), delay_ms=rng.integers(1, delay_steps + 1, n) * dt_ms, n_source=source.size,
+        n_target=target.size, dt_ms=dt_ms,
+    )  # fmt: skip
+
+
+def poisson_spikes(n: int, rate_hz: float, duration_ms: float, dt_ms: float, seed: int) -> tuple[Any, Any]:
+    rng = np.random.default_rng(seed)
+    fired = rng.random((round(duration_ms / dt_ms) - 1, n)) < rate_hz * dt_ms / 1000
+    step, neuron = np.nonzero(fired)
+    return (step + 1) * dt_ms, neuron
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_feed_forward(seed: int) -> None:
+    """Given spikes through two layers, with weights of both signs, delays of 1 to 80 steps, unlike time constants."""
+    rng = np.random.default_rng(seed)
+    dt_ms = [0.1, 0.1, 0.25][seed - 1]
+    eye = Region("eye", 60, "sensor")
+    a = Region(
+        "a",
+        100,
+        neuron=NeuronParameters(tau_m_ms=15.0, c_m_pf=200.0, t_ref_ms=2.0, tau_syn_ex_ms=1.5, tau_syn_in_ms=6.0),
+    )
+    b = Region("b", 80, neuron=NeuronParameters(
+        e_l_mv=-65.0, v_th_mv=-52.0, v_reset_mv=-61.0, t_ref_ms=0.0 if seed == 2 else 4.0, i_e_pa=150.0,
+        tau_syn_in_ms=5.0,
+    ))  # fmt: skip
+    edges = [
+        random_edges(eye, a, "afferent", 20, (200.0, 200.0), 40, dt_ms, rng),
+        random_edges(a, b, "long_range", 15, (300.0, 250.0), 80, dt_ms, rng),
+    ]  # fmt: skip
+    connectome = Connectome.of([eye, a, b], edges, dt_ms=dt_ms)
+    spikes = {"eye": poisson_spikes(60, 40.0, 1000.0, dt_ms, seed)}
+    v0 = {"a": rng.uniform(-75.0, -60.0, 100)}
+    ours = run(
+        connectome, 1000.0, Stimulus(spikes), dtype="float64", initial_v_mv=v0, record_v={"a": "all", "b": "all"}
+    )
+    theirs = in_nest(connectome, 1000.0, spikes, initial_v_mv=v0, record=True)
+    counts = ours.n_spikes.values
+    assert counts[1] > 500
+    assert counts[2] > 500
+    same_spikes(ours, theirs)
+    np.testing.assert_allclose(ours.v_mv.values, theirs.v_mv.values, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_weakly_recurrent(seed: int) -> None:
+    """Neurons that fire by their own current and shift each other's spikes a little: errors do not grow."""
+    rng = np.random.default_rng(seed)
+    cells = Region("cells", 200, neuron=NeuronParameters(i_e_pa=450.0, tau_syn_in_ms=4.0))
+    edges = random_edges(cells, cells, "local", 5, (0.0, 15.0), 30, 0.1, rng)
+    connectome = Connectome.of([cells], [edges], dt_ms=0.1)
+    v0 = {"cells": rng.uniform(cells.neuron.v_reset_mv, cells.neuron.v_th_mv, 200)}
+    ours = run(connectome, 1000.0, dtype="float64", initial_v_mv=v0)
+    assert ours.attrs["n_spikes"] > 2000
+    same_spikes(ours, in_nest(connectome, 1000.0, initial_v_mv=v0))
+
+
+def test_currents_that_change() -> None:
+    """Steps of current, one table a neuron; and both engines' time of their first effect."""
+    rng = np.random.default_rng(4)
+    cells = Region("cells", 20)
+    connectome = Connectome.of([cells], [], dt_ms=0.1)
+    current = np.repeat(rng.uniform(0, 900, (100, 20)), 100, axis=0)
+    current[:2] = 0
+    ours = run(connectome, 1000.0, Stimulus(current_pa={"cells": current}), dtype="float64", record_v={"cells": "all"})
+    theirs = in_nest(connectome, 1000.0, current_pa={"cells": current}, record=True)
+    assert ours.attrs["n_spikes"] > 200
+    same_spikes(ours, theirs)
+    np.testing.assert_allclose(ours.v_mv.values, theirs.v_mv.values, rtol=0, atol=1e-9)
+
+
+def test_subthreshold_potentials() -> None:
+    """Nothing fires; the threshold is out of reach."""
+    rng = np.random.default_rng(5)
+    eye = Region("eye", 100, "sensor")
+    cells = Region("cells", 50, neuron=NeuronParameters(v_th_mv=1000.0, tau_syn_ex_ms=0.5, tau_syn_in_ms=8.0))
+    connectome = Connectome.of(
+        [eye, cells], [random_edges(eye, cells, "afferent", 40, (0.0, 200.0), 100, 0.1, rng)], dt_ms=0.1
+    )
+    spikes = {"eye": poisson_spikes(100, 50.0, 1000.0, 0.1, 6)}
+    ours = run(connectome, 1000.0, Stimulus(spikes), dtype="float64", record_v={"cells": "all"})
+    theirs = in_nest(connectome, 1000.0, spikes, record=True)
+    assert np.ptp(ours.v_mv.values) > 10
+    np.testing.assert_allclose(ours.v_mv.values, theirs.v_mv.values, rtol=0, atol=1e-9)
+
+
+Distributions = tuple[NDArray[np.float64], ...]
+
+
+def distributions(spikes: xr.Dataset, connectome: Connectome, seed: int) -> Distributions:
+    """Rates and CVs of the neurons, correlations of pairs."""
+    found = activity(spikes, connectome.regions, skip_ms=200.0, correlation_neurons=100, seed=seed)
+    columns = found.neuron_rate_hz.values, found.neuron_cv_isi.values, found.pair_correlation.values.ravel()
+    return tuple(c[np.isfinite(c)] for c in columns)
+
+
+def same_distribution(a: list[NDArray[np.float64]], b: list[NDArray[np.float64]]) -> float:
+    """P-value of the two-sample Kolmogorov-Smirnov test with whole runs as the units that are exchanged.
+
+    The neurons of a run, and still more its pairs, are not independent: a test that took them to be would find
+    differences between two series of runs of the same simulator. So the distance between the two mean distribution
+    functions is compared with that of every other way to divide the runs into two halves, which is exact.
+    """
+    runs = [*a, *b]
+    at = np.unique(np.quantile(np.concatenate(runs), np.linspace(0, 1, 401)))
+    share = np.array([np.searchsorted(np.sort(x), at, side="right") / x.size for x in runs])
+    half = len(a)
+    splits = np.array([
+        [k in chosen for k in range(len(runs))] for chosen in itertools.combinations(range(len(runs)), half)
+    ])  # fmt: skip
+    weight = np.where(splits, 1 / half, -1 / len(b))
+    distance = np.abs(weight @ share).max(axis=1)
+    return float((distance >= distance[0] - 1e-12).mean())
+
+
+def test_balanced_network() -> None:
+    """The chaotic network: no distribution tells NEST's runs from ours; those of a network with inhibition 10 % weaker
+    are told from ours by the same test, so it can find a difference."""
+    model = cuba(2000)
+    connectome = model.connectome
+    rng = np.random.default_rng(1)
+
+    def starts() -> list[Mapping[str, Any]]:
+        return [{"all": rng.uniform(-60.0, -50.0, 2000)} for _ in range(RUNS)]
+
+    def our_runs(c: Connectome) -> list[Distributions]:
+        return [distributions(run(c, 1200.0, initial_v_mv=v), c, k) for k, v in enumerate(starts())]
+
+    ours = our_runs(connectome)
+    theirs = [
+        distributions(in_nest(connectome, 1200.0, initial_v_mv=v), connectome, RUNS + k) for k, v in enumerate(starts())
+    ]
+    ((_, edges),) = connectome.edges.items()
+    weaker = replace(edges, weight=np.where(edges.weight < 0, 0.9 * edges.weight, edges.weight).astype(np.float32))
+    others = our_runs(Connectome.of(connectome.regions.values(), [weaker], dt_ms=connectome.dt_ms))
+    p_nest, p_other = (
+        {
+            name: same_distribution([x[k] for x in ours], [x[k] for x in group])
+            for k, name in enumerate(("rate", "CV", "correlation"))
+        }
+        for group in (theirs, others)
+    )
+    assert min(p_nest.values()) > LEVEL / len(p_nest), p_nest
+    assert min(p_other.values()) < LEVEL / len(p_other), p_other
