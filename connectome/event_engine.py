@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from connectome import simulate_kernels as kernels
 from connectome.flat import Numbering, propagators
 from connectome.layout import Layout, lay_out
-from connectome.parts import Region
+from connectome.parts import EdgeKey, Region
 from connectome.poisson_kernels import OCTET, RUN, PoissonDrive, draw_octet
+from connectome.stdp import Plastic
 from connectome.stimulus import Input, poisson_drive
 
 __all__ = ["Block", "poisson_counts", "run_events"]
@@ -40,10 +41,11 @@ class Block(NamedTuple):
 
 def run_events(
     numbering: Numbering, given: Input, n_steps: int, dtype: np.dtype[Any], v_mv: Mapping[str, NDArray[Any]],
-    record: Mapping[str, NDArray[np.int64]], threads: int,
+    record: Mapping[str, NDArray[np.int64]], threads: int, plastic: Mapping[EdgeKey, Plastic],
 ) -> Iterator[Block]:  # fmt: skip
-    """Simulate. ``v_mv``: region -> (N,) above e_l, 0 by default; ``record``: region -> neurons whose v is wanted."""
-    layout = lay_out(numbering, given, n_steps, dtype, threads)
+    """Simulate. ``v_mv``: region -> (N,) above e_l, 0 by default; ``record``: region -> neurons whose v is wanted;
+    ``plastic``: the edge sets that learn, in place."""
+    layout = lay_out(numbering, given, n_steps, dtype, threads, plastic)
     start, segments, history = layout.start, layout.segments, layout.history
     reset = {r.name: r.neuron.v_reset_mv - r.neuron.e_l_mv for r in layout.active}
     places = np.concatenate([np.zeros(0, np.int64), *(start[n] + k for n, k in record.items())])
@@ -62,14 +64,13 @@ def run_events(
     constant = _drive(layout, numbering.dt_ms, given, slice(0, 1), dtype)
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(threads, "connectome")) if threads > 1 else None
-        first, steps = 0, 8
+        first, steps = 0, 0  # the first call makes no step: it compiles, and progress begins when that is done
         while first < n_steps:
-            steps = max(1, min(steps, most, n_steps - first))
             fired = [s.spikes(first, steps) for s in sensors]
             room = [*(np.diff(layout.bounds) * -(-steps // pause)), *(neuron.size for _, neuron in fired)]
             state = _make_room(state, history, steps, room, area)
             for (step, neuron), g in zip(fired, is_sensor, strict=True):
-                at = int(state.begin[history, g])
+                at = int(state.end[history - 1, g])
                 state.ids[at : at + neuron.size] = neuron
                 ends = at + np.searchsorted(step, np.arange(steps + 1))
                 state.begin[history:, g], state.end[history:, g] = ends[:-1], ends[1:]
@@ -79,7 +80,8 @@ def run_events(
             shares = [
                 partial(
                     kernels.advance, k, first, steps, layout.shortest, history, layout.neurons, segments,
-                    layout.streams, layout.delays, layout.poisson, drive, state, scratch[k], places, held, v,
+                    layout.streams, layout.due, layout.poisson, drive, state, scratch[k], places, held, v,
+                    layout.plastic,
                 )
                 for k in range(threads)
             ]  # fmt: skip
@@ -91,7 +93,8 @@ def run_events(
             elapsed = time.perf_counter() - began
             yield _spikes(layout, state, first_place, first, v)
             first += steps
-            steps = min(8 * steps, int(steps * _CALL_S / max(elapsed, 1e-6)))
+            steps = min(8 * steps, int(steps * _CALL_S / max(elapsed, 1e-6))) if steps else 8
+            steps = max(1, min(steps, most, n_steps - first))
 
 
 def _spikes(layout: Layout, state: kernels.State, first_place: NDArray[np.int64], first: int, v: NDArray[Any]) -> Block:

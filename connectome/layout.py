@@ -14,12 +14,14 @@ from connectome import simulate_kernels as kernels
 from connectome.arrays import is_constant
 from connectome.errors import ConnectomeError
 from connectome.flat import Dynamics, Numbering, propagators
-from connectome.parts import EdgeSet, Region
+from connectome.parts import EdgeKey, EdgeSet, Region
 from connectome.poisson_kernels import PoissonDrive
+from connectome.stdp import Plastic, plastic_records
 from connectome.stimulus import Input, PoissonRun, poisson_drive
 
 __all__ = ["Layout", "lay_out"]
 
+_TABLE_BYTES, _BYTES_AN_EDGE = 2**25, 0.25  # of a table of where a source's edges of each delay begin
 _NEURON_COST, _DRIVE_COST = 400, 800  # of a step, in edges into a neuron at some 3 spikes a second
 
 
@@ -34,12 +36,13 @@ class Layout:
     places : P
     bounds : (threads + 1,) places that the threads' shares begin and end at
     neurons : (S,) of :func:`simulate_kernels.neuron_type`
-    segments, streams, delays : see ``simulate_kernels.SEGMENT`` and ``STREAM``
+    segments, streams, due : see ``simulate_kernels.SEGMENT``, ``STREAM`` and ``DUE``
     poisson : the drive of the active regions, if any
     shortest : the shortest delay, steps
     history : H, steps for which spikes are kept
     out_degree, degree_at : the edges from each neuron, and (G,) where those of a segment's region begin
     kept : what addresses point to
+    plastic : see ``stdp_kernels.PLASTIC``; None if no edge set learns
     """
 
     active: list[Region]
@@ -49,16 +52,20 @@ class Layout:
     neurons: NDArray[Any]
     segments: NDArray[Any]
     streams: NDArray[Any]
-    delays: NDArray[np.uint64]
+    due: NDArray[Any]
     poisson: PoissonDrive | None
     shortest: int
     history: int
     out_degree: NDArray[np.int64]
     degree_at: NDArray[np.int64]
     kept: list[NDArray[Any]]
+    plastic: NDArray[Any] | None
 
 
-def lay_out(numbering: Numbering, given: Input, n_steps: int, dtype: np.dtype[Any], threads: int) -> Layout:
+def lay_out(
+    numbering: Numbering, given: Input, n_steps: int, dtype: np.dtype[Any], threads: int,
+    plastic: Mapping[EdgeKey, Plastic],
+) -> Layout:  # fmt: skip
     """Lay a network out for so many threads. Raises :class:`ConnectomeError` for an edge set that is too large."""
     regions, number = list(numbering.regions.values()), {name: k for k, name in enumerate(numbering.regions)}
     active = [r for r in regions if r.role != "sensor"]
@@ -75,29 +82,40 @@ def lay_out(numbering: Numbering, given: Input, n_steps: int, dtype: np.dtype[An
         if name in (neurons.dtype.names or ()):
             neurons[name] = [getattr(s, name) for s in step]
     neurons["ref_steps"] = np.minimum(neurons["ref_steps"], n_steps)
-    streams, delays, kept = [np.zeros(0, kernels.STREAM)], [np.zeros(0, np.int64)], []
+    streams, dues, kept = [np.zeros(0, kernels.STREAM)], [np.zeros(0, kernels.DUE)], []
+    learning: list[NDArray[Any]] = []
     for e in edges:
-        groups, rows, arrays = _streams(e, numbering.regions[e.key.source], segments[span[e.key.target]])
+        due, rows, arrays = _streams(
+            e, numbering.regions[e.key.source], segments[span[e.key.target]], coarse=e.key not in plastic
+        )
         rows["first_segment"], rows["last_segment"] = span[e.key.source].start, span[e.key.source].stop
         rows["source_start"], rows["plus"] = start.get(e.key.source, 0), start[e.key.target]
         rows["minus"] = rows["plus"] + neurons["inhibitory"][number[e.key.target]]
-        rows["groups"], rows["delay_at"] = groups.size, sum(d.size for d in delays)
+        rows["delays"], rows["delay_at"] = due.size, sum(d.size for d in dues)
+        if e.key in plastic:
+            learns, more = plastic_records(
+                plastic[e.key], rows["owner"], due["delay"], sum(map(len, streams)), span[e.key.target],
+                segments[span[e.key.target]],
+            )  # fmt: skip
+            rows["owner"] = -1
+            learning.append(learns)
+            arrays += more
         streams.append(rows)
-        delays.append(groups)
+        dues.append(due)
         kept += arrays
     degree = {name: np.zeros(r.size, np.int64) for name, r in numbering.regions.items()}
     for e in edges:
         degree[e.key.source] += np.diff(e.indptr)
     degree_at = np.cumsum([0, *(d.size for d in degree.values())])
-    of_all = np.concatenate(delays)
+    due = np.concatenate(dues)
     return Layout(
         active=active, start=start, places=places, bounds=bounds, neurons=neurons, segments=segments,
-        streams=np.concatenate(streams), delays=of_all.astype(np.uint64),
+        streams=np.concatenate(streams), due=due,
         poisson=_poisson(start, bounds, dict(zip(number, neurons["inhibitory"].tolist(), strict=True)), given, dtype),
-        shortest=int(of_all.min(initial=n_steps)),
-        history=max(int(of_all.max(initial=1)), 1 + int(neurons["ref_steps"].max(initial=0))),
+        shortest=int(due["delay"].min(initial=n_steps)),
+        history=max(int(due["delay"].max(initial=1)), 1 + int(neurons["ref_steps"].max(initial=0))),
         out_degree=np.concatenate([np.zeros(0, np.int64), *degree.values()]), degree_at=degree_at[segments["region"]],
-        kept=kept,
+        kept=kept, plastic=np.concatenate(learning) if learning else None,
     )  # fmt: skip
 
 
@@ -122,27 +140,44 @@ def _segments(
 
 
 def _streams(
-    e: EdgeSet, source: Region, targets: NDArray[Any]
-) -> tuple[NDArray[np.int64], NDArray[Any], list[NDArray[Any]]]:
-    """An edge set into the segments of its target: its delays, a stream for each, what their addresses point to."""
+    e: EdgeSet, source: Region, targets: NDArray[Any], *, coarse: bool
+) -> tuple[NDArray[Any], NDArray[Any], list[NDArray[Any]]]:
+    """An edge set into the segments of its target: its delays, a stream for each, what their addresses point to.
+    ``coarse``: the table may be."""
     if len(e) >= 2**32:
         raise ConnectomeError(
             f"edges[{e.key}]", "must have fewer than 2**32 edges to run", len(e), "Split its regions."
         )
     delay = e.delay_steps[:1] if is_constant(e.delay_steps) else e.delay_steps
-    delays, indices = np.flatnonzero(np.bincount(delay)), np.ascontiguousarray(e.indices)  # it may be one for all
-    cuts = targets["start"][1:] - targets["start"][:1]
-    row, split = (1, 0) if delays.size == 1 and not cuts.size else (delays.size * targets.size + 1, targets.size)
-    if split:
-        group_of = np.zeros(int(delays[-1]) + 1, np.uint32)
-        group_of[delays] = np.arange(delays.size)
-        table = np.empty((e.n_source, row), np.uint32)
-        kernels.bounds_in_groups(e.indptr, indices, delay, group_of, cuts, table)
+    seen, indices = np.zeros(2**16, np.bool_), np.ascontiguousarray(e.indices)  # it may be one for all
+    if delay.size > 1:
+        kernels.mark(delay, seen)
     else:
-        table = e.indptr.astype(np.uint32)
+        seen[delay] = True
+    delays = np.flatnonzero(seen)
+    cuts = targets["start"][1:] - targets["start"][:1]
+    due = np.zeros(delays.size, kernels.DUE)
+    due["delay"] = delays
+    # A place in the table for each source, delay and thread; or for several delays at once, if that would be large.
+    most = max(int(max(_TABLE_BYTES, _BYTES_AN_EDGE * len(e)) / e.n_source / 4) - 1, 1)
+    coarse = coarse and delays.size * targets.size > most and delays.size > 1
+    group = np.arange(delays.size) * most // delays.size if coarse else np.arange(delays.size)
+    due["column"] = group if coarse else group * targets.size
+    if delays.size == 1 and not cuts.size:
+        table = e.indptr.astype(np.uint32)[:, None]
+    else:
+        group_of = np.zeros(int(delays[-1]) + 1, np.uint32)
+        group_of[delays] = group
+        table = np.empty((e.n_source, int(due["column"][-1]) + (1 if coarse else targets.size) + 1), np.uint32)
+        kernels.bounds_in_groups(e.indptr, indices, delay, group_of, cuts[:0] if coarse else cuts, table)
     arrays, rows = [table, indices], np.zeros(targets.size, kernels.STREAM)
-    rows["owner"], rows["column"] = targets["owner"], np.arange(targets.size)
-    rows["table"], rows["row"], rows["split"] = table.ctypes.data, row, split
+    rows["owner"], rows["table"], rows["row"] = targets["owner"], table.ctypes.data, table.shape[1]
+    if coarse:
+        arrays.append(delay)
+        rows["each"] = delay.ctypes.data
+        rows["low"], rows["high"] = (targets[end] - targets["start"][:1] for end in ("start", "stop"))
+    else:
+        rows["column"] = np.arange(targets.size)
     rows["indices"], rows["shift"] = indices.ctypes.data, indices.itemsize // 2
     if is_constant(e.weight):
         rows["constant"] = e.weight[0]
@@ -152,7 +187,7 @@ def _streams(
     if source.sign.all():
         arrays.append(np.ascontiguousarray(source.sign))
         rows["sign"] = arrays[-1].ctypes.data
-    return delays, rows, arrays
+    return due, rows, arrays
 
 
 def _bounds(

@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba import extending
 from numba.core import cgutils, types
 
-__all__ = ["PHILOX_LANES", "fetch_soon", "observe", "philox_lanes", "publish", "value_at", "yield_core"]
+__all__ = ["PHILOX_LANES", "fetch_soon", "observe", "philox_lanes", "publish", "store_at", "value_at", "yield_core"]
 
 _I8, _I32 = ir.IntType(8), ir.IntType(32)
 #: Counters that :func:`philox_lanes` does at once.
@@ -33,6 +33,18 @@ def value_at(typingctx: Any, address: Any, like: Any, index: Any) -> Any:
         return builder.load(builder.gep(pointer, [args[2]]))
 
     return like(types.uint64, like, types.uint64), generate
+
+
+@intrinsic
+def store_at(typingctx: Any, address: Any, index: Any, value: Any) -> Any:
+    """``array[index] = value`` for an array of the type of the value, at this address. Nothing is checked."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = builder.inttoptr(args[0], context.get_value_type(signature.args[2]).as_pointer())
+        builder.store(args[2], builder.gep(pointer, [args[1]]))
+        return context.get_dummy_value()
+
+    return types.void(types.uint64, types.uint64, value), generate
 
 
 @intrinsic

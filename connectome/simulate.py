@@ -30,6 +30,8 @@ from connectome.errors import ConnectomeError
 from connectome.event_engine import Block, poisson_counts, run_events
 from connectome.flat import Engine, Numbering, flatten, number
 from connectome.graph import Connectome
+from connectome.parts import EdgeKey
+from connectome.stdp import PairSTDP, plastic_sets, weights_after
 from connectome.stimulus import Input, Poisson, Stimulus, neuron_ids, numbers, of_regions, poisson_drive, prepare
 
 __all__ = ["Poisson", "Stimulus", "run"]
@@ -49,6 +51,7 @@ def run(
     seed: int = 0, dtype: Precision = "float32", record_v: Mapping[str, ArrayLike] = MappingProxyType({}),
     recruit: Collection[str] | None = None, initial_v_mv: Mapping[str, ArrayLike] = MappingProxyType({}),
     threads: int | None = None, progress: Callable[[float], None] | None = None,
+    plasticity: Mapping[EdgeKey, PairSTDP] = MappingProxyType({}),
 ) -> xr.Dataset:  # fmt: skip
     """Simulate a connectome from rest, in steps of its ``dt_ms``.
 
@@ -66,15 +69,18 @@ def run(
     initial_v_mv : region -> scalar or (N,); e_l by default
     threads : of the ``numba`` engine, which gives the same result for any number; by default as many as the process has
         cores, or one for a small network
-    progress : called with the milliseconds that are done, a few times a second
+    progress : called with the milliseconds that are done: 0 when all is ready, then a few times a second
+    plasticity : edge set -> how it learns during the run, by the ``numba`` engine. ``connectome`` stays as it is: see
+        :func:`connectome.stdp.learnt`.
 
     Returns
     -------
     Dataset with ``spike_time_ms``, ``spike_region`` (a place in the coordinate ``region``) and ``spike_neuron`` (number
     in its region), along ``spike``, in order of time, then region, then neuron; ``n_spikes`` by ``region``; and, if
     asked for, ``v_mv`` (time_ms, recorded) with the coordinates ``recorded_region`` and ``recorded_neuron``. Spikes of
-    sensors are among them. The attributes are the run's parameters and ``synaptic_operations``: over all spikes, the
-    edges that each went out on.
+    sensors are among them. For each edge set that learns, ``weight_pa source:kind:target`` along ``edge
+    source:kind:target`` (E,) float32: its weights after the run. The attributes are the run's parameters and
+    ``synaptic_operations``: over all spikes, the edges that each went out on.
 
     Raises
     ------
@@ -99,14 +105,15 @@ def run(
     for where, r, wanted in of_regions("record_v", record_v, connectome, numbering.regions):
         everyone = isinstance(wanted, str) and wanted == "all"
         record[r.name] = np.arange(r.size) if everyone else neuron_ids(where, wanted, r)
-    real = np.dtype(dtype)
+    real, plastic = np.dtype(dtype), plastic_sets(connectome, numbering, plasticity, n_steps)
     if engine == "numba":
-        source = run_events(numbering, given, n_steps, real, v_mv, record, threads or _threads(numbering))
+        source = run_events(numbering, given, n_steps, real, v_mv, record, threads or _threads(numbering), plastic)
+    elif plastic:
+        raise ConnectomeError("plasticity", "must be left out for this engine", repr(engine), "Take engine='numba'.")
     else:
         source = _run_torch(connectome, numbering, given, n_steps, real, v_mv, record)
-    blocks, shown = [], time.monotonic()
-    if progress is not None:
-        progress(0.0)
+    blocks: list[Block] = []
+    shown = -math.inf
     for block in source:
         blocks.append(block)
         if progress is not None and time.monotonic() - shown > _PROGRESS_S:
@@ -127,6 +134,7 @@ def run(
             "seed": int(seed), "n_spikes": int(neuron.size), "synaptic_operations": sum(b.operations for b in blocks),
         },
     )  # fmt: skip
+    result = result.assign(weights_after(plastic))
     if not record_v:
         return result
     e_l = np.concatenate([np.full(k.size, numbering.regions[name].neuron.e_l_mv) for name, k in record.items()])
@@ -174,6 +182,8 @@ def _run_torch(
     out_degree = np.diff(flat.indptr)
     stop = np.array([s.stop for s in span.values()])
     most = max(1, min(_BLOCK_STEPS, _BLOCK_VALUES // max(n, 1)))
+    none = np.zeros(0, np.int32)
+    yield Block(none, none, none, np.zeros((0, rows.size), real), 0)
     for first in range(0, n_steps, most):
         steps = min(most, n_steps - first)
         sent, arrivals, current = np.zeros((steps, n)), np.zeros((steps, n)), np.zeros((steps, n))

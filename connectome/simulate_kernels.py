@@ -21,9 +21,11 @@ from connectome.jit import inner, kernel
 from connectome.lanes_kernels import at_least, load_lanes, multiply_add, store_lanes
 from connectome.native_kernels import fetch_soon, observe, publish, value_at, yield_core
 from connectome.poisson_kernels import OCTET, PoissonDrive, draw
+from connectome.stdp_kernels import deliver_and_learn, react
 
 __all__ = [
-    "BLOCK", "SEGMENT", "STREAM", "Scratch", "State", "Visits", "advance", "bounds_in_groups", "neuron_type",
+    "BLOCK", "DUE", "SEGMENT", "STREAM", "Scratch", "State", "Visits", "advance", "bounds_in_groups", "mark",
+    "neuron_type",
 ]  # fmt: skip
 
 #: Neurons are laid out, and shared out to threads, in blocks of so many: a multiple of any vector and of a cache line.
@@ -67,11 +69,13 @@ SEGMENT = np.dtype(
 
 #: An edge set into the neurons that one thread owns of one region; in the order in which they are delivered.
 #:
-#: owner : the thread
+#: owner : the thread; -1 for a set that learns, which is delivered by other kernels
 #: first_segment, last_segment : those of the source region; source_start : the place of its first neuron
-#: groups : number of its delays, which are ``delay[delay_at : delay_at + groups]``
-#: table, row, column, split : ``table[source * row + group * split + column]`` is where the group's edges begin, and
-#:     the next entry where they end. Its address; uint32.
+#: delays : number of its delays, which are at ``due[delay_at : delay_at + delays]``
+#: table, row : ``table[source * row + column + due[...].column]`` is where the edges of a delay begin, and the next
+#:     entry where they end. Its address; uint32.
+#: each : 0; or the address of the edges' delays (uint16) where the table is for several delays at once
+#: low, high : the targets that are meant, where the table does not tell
 #: indices : the address of the targets; shift : 1 if they are uint16, 2 if they are uint32
 #: weight : the address of the weights, or 0 where all are ``constant``
 #: sign : the address of the source neurons' signs, or 0 where a row may hold both
@@ -79,12 +83,16 @@ SEGMENT = np.dtype(
 STREAM = np.dtype(
     [
         ("owner", np.int64), ("first_segment", np.uint64), ("last_segment", np.uint64), ("source_start", np.uint64),
-        ("groups", np.uint64), ("delay_at", np.uint64), ("table", np.uint64), ("row", np.uint64),
-        ("column", np.uint64), ("split", np.uint64), ("indices", np.uint64), ("shift", np.uint64),
+        ("delays", np.uint64), ("delay_at", np.uint64), ("table", np.uint64), ("row", np.uint64),
+        ("column", np.uint64), ("each", np.uint64), ("low", np.uint64), ("high", np.uint64),
+        ("indices", np.uint64), ("shift", np.uint64),
         ("weight", np.uint64), ("constant", np.float64), ("sign", np.uint64), ("plus", np.uint64),
         ("minus", np.uint64),
     ]
 )  # fmt: skip
+
+#: A delay of a stream, in steps, and its column in the stream's table.
+DUE = np.dtype([("delay", np.uint64), ("column", np.uint64)])
 
 
 class State(NamedTuple):
@@ -214,9 +222,7 @@ def _rows(
 
 
 @inner
-def _deliver(
-    thread: Index, row: Index, streams: Records, delay: NDArray[np.uint64], visits: Visits, state: State
-) -> None:
+def _deliver(thread: Index, row: Index, streams: Records, due: Records, visits: Visits, state: State) -> None:
     """Deliver to a thread's neurons all that is due in the step of this row: of each edge set, note the stretches of
     edges to visit, then visit them while the next are on their way from memory."""
     ids, full = state.ids, np.uint64(visits.begin.size)
@@ -230,15 +236,17 @@ def _deliver(
             base = stream.minus if stream.constant < 0 else stream.plus
         elif signs == _U0 and stream.plus != stream.minus:
             base = _MIXED
-        for group in range(stream.groups):
-            past = row - delay[stream.delay_at + group]
-            column = group * stream.split + stream.column
+        for d in range(stream.delay_at, stream.delay_at + stream.delays):
+            past = row - due[d].delay
+            column = stream.column + due[d].column
             for g in range(stream.first_segment, stream.last_segment):
                 for k in range(state.begin[past, g], state.end[past, g]):
                     source = np.uint64(ids[k]) - stream.source_start
                     at = source * stream.row + column
                     visits.begin[n] = value_at(table, none, at)
                     visits.end[n] = value_at(table, none, at + _U1)
+                    if stream.each:
+                        _narrow(n, due[d].delay, m, streams, visits)
                     visits.base[n] = base
                     if signs and value_at(signs, np.int8(0), source) < 0:
                         visits.base[n] = stream.minus
@@ -247,6 +255,28 @@ def _deliver(
                         _visit(n, m, streams, visits, state.current)
                         n = _U0
         _visit(n, m, streams, visits, state.current)
+
+
+@inner
+def _narrow(n: Index, delay: Index, m: Index, streams: Records, visits: Visits) -> None:
+    """Of a stretch with several delays, only the edges of this one and into the thread's targets."""
+    stream, begin, end, none = streams[m], visits.begin[n], visits.end[n], np.uint16(0)
+    while begin < end and value_at(stream.each, none, begin) < delay:
+        begin += _U1
+    while begin < end and value_at(stream.each, none, end - _U1) > delay:
+        end -= _U1
+    while begin < end and _target(begin, m, streams) < stream.low:
+        begin += _U1
+    while begin < end and _target(end - _U1, m, streams) >= stream.high:
+        end -= _U1
+    visits.begin[n], visits.end[n] = begin, end
+
+
+@inner
+def _target(edge: Index, m: Index, streams: Records) -> Index:
+    if streams[m].shift == _U1:
+        return np.uint64(value_at(streams[m].indices, np.uint16(0), edge))
+    return np.uint64(value_at(streams[m].indices, np.uint32(0), edge))
 
 
 @inner
@@ -297,16 +327,17 @@ def _wait(thread: int, until: int, done: NDArray[np.int64]) -> None:
 @kernel
 def advance(
     thread: int, first: int, n_steps: int, ahead: int, history: int, neurons: Records, segments: Records,
-    streams: Records, delay: NDArray[np.uint64], poisson: PoissonDrive | None, drive: NDArray[Any], state: State,
-    scratch: Scratch, record: NDArray[np.int64], held: NDArray[Any], recorded: NDArray[Any],
+    streams: Records, due: Records, poisson: PoissonDrive | None, drive: NDArray[Any], state: State,
+    scratch: Scratch, record: NDArray[np.int64], held: NDArray[Any], recorded: NDArray[Any], plastic: Records | None,
 ) -> None:  # fmt: skip
     """Simulate a thread's share of steps first .. first + n_steps - 1, in place, while the other threads do theirs.
 
     ahead : steps of the shortest delay: a thread may be so far before another
     history : H, rows of ``state.begin`` before the first step
-    delay : the delays of all streams, steps
+    due : the delays of all streams
     drive : (1 or n_steps, P) mV: what the injected currents add to v in each step
     record : (K,) places whose v to put into ``recorded`` (n_steps, K) if this thread has them; ``held`` (K,): v_reset
+    plastic : of ``stdp_kernels.PLASTIC``: the edge sets that learn
     """
     threads = state.done.size // 8
     free = state.free[thread]
@@ -333,7 +364,11 @@ def advance(
             _poisson(step, t == 0, thread, poisson, scratch, current)
         if threads > 1:
             _wait(thread, step - ahead + 1, state.done)
-        _deliver(thread, row, streams, delay, scratch.visits, state)
+        if plastic is not None:
+            react(thread, step, row, plastic, streams, due, state)
+        _deliver(thread, row, streams, due, scratch.visits, state)
+        if plastic is not None:
+            deliver_and_learn(thread, step, row, plastic, streams, due, state)
         for k in range(record.size):
             i = np.uint64(record[k])
             for g in range(np.uint64(segments.size)):
@@ -341,6 +376,13 @@ def advance(
                     recorded[t, k] = v[i] if v[i] > -np.inf else held[k]
         publish(state.done, np.uint64(8 * thread), step + 1)
     state.free[thread] = free
+
+
+@kernel
+def mark(values: NDArray[np.uint16], seen: NDArray[np.bool_]) -> None:
+    """Which values occur: NumPy's ways to ask make a copy that is four times as large."""
+    for i in range(np.uint64(values.size)):
+        seen[values[i]] = True
 
 
 @kernel
