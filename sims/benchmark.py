@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from connectome.errors import ConnectomeError
+from sims.benchmark_microcircuit import microcircuit
 from sims.benchmark_models import MODELS, Bench, Spread, Table, digits
 from sims.peers import PEERS
 
@@ -34,16 +35,17 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _NO_PEERS: Final = ("none", "auto")
+_ALL: Final = {**MODELS, "microcircuit": microcircuit}
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m sims.benchmark",
         description="Measure the engine beside other simulators, beside the machine's limit, and against the edges.",
-        epilog=f"models: {', '.join(MODELS)}. peers: {', '.join(PEERS)}. "
+        epilog=f"models: {', '.join(_ALL)}. peers: {', '.join(PEERS)}. "
         "exit codes: 0 done, 1 a peer failed, 2 input that cannot be used, 130 interrupted",
     )
-    parser.add_argument("models", nargs="*", metavar="MODEL", help="what to measure (default: all)")
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="what to measure (default: all but microcircuit)")
     parser.add_argument(
         "--peers",
         default="auto",
@@ -108,7 +110,7 @@ def _benchmark(options: argparse.Namespace, affinity: set[int]) -> int:
 
             bench = Bench(options.repeats, options.threads, options.quick, peers, core, affinity, say)
             tables = []
-            for table in MODELS[name](bench):
+            for table in _ALL[name](bench):
                 tables.append(table)
                 _show(console, name, table)
         failed |= any(" failed: " in table.note for table in tables)
@@ -132,8 +134,8 @@ def _benchmark(options: argparse.Namespace, affinity: set[int]) -> int:
 
 def _check(options: argparse.Namespace) -> list[str]:
     for name in options.models:
-        if name not in MODELS:
-            raise ConnectomeError("MODEL", f"must be one of {', '.join(MODELS)}", repr(name))
+        if name not in _ALL:
+            raise ConnectomeError("MODEL", f"must be one of {', '.join(_ALL)}", repr(name))
     if not 1 <= options.repeats <= 1000:
         raise ConnectomeError("--repeats", "must be in 1 .. 1000", options.repeats)
     if not 1 <= options.threads <= 256:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
     from connectome.models import Model
 
-__all__ = ["MODELS", "Bench", "Spread", "Table", "compare", "digits"]
+__all__ = [
+    "MODELS", "Bench", "Ours", "Peer", "PeerFailed", "Spread", "Table", "compare", "digits", "forget_peak", "peak_gb",
+]  # fmt: skip
 
 Drive = Literal["poisson", "dc"]
 _PER_SYNAPSE: Final = "ours"
@@ -81,7 +83,7 @@ class Bench(NamedTuple):
                 os.sched_setaffinity(0, {self.core})
 
 
-class _Peer:
+class Peer:
     """A peer's process, with the network built."""
 
     def __init__(self, name: str, python: str, network: Network, core: int | None) -> None:
@@ -116,7 +118,7 @@ class _Peer:
             self._process.wait()
             self._errors.seek(0)
             said = [text for text in self._errors.read().splitlines() if text.strip()]
-            raise _PeerFailed(f"{self._name} failed: {said[-1].strip() if said else 'it said nothing'}")
+            raise PeerFailed(f"{self._name} failed: {said[-1].strip() if said else 'it said nothing'}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -129,11 +131,11 @@ class _Peer:
         self._folder.cleanup()
 
 
-class _PeerFailed(Exception):
+class PeerFailed(Exception):
     """A peer ended by itself; the others go on."""
 
 
-class _Ours:
+class Ours:
     """Our simulator on a model. ``last``: what it gave."""
 
     def __init__(self, model: Model, duration_ms: float, bench: Bench, threads: int = 1) -> None:
@@ -194,22 +196,22 @@ def compare(bench: Bench, network: Network, make: Callable[[Any], Model]) -> Tab
     failed = []
     with ExitStack() as stack:
         for name, python in bench.peers.items():  # they build while we do
-            contestants[name] = peer = _Peer(name, python, network, bench.core)
+            contestants[name] = peer = Peer(name, python, network, bench.core)
             stack.callback(peer.close)
         bench.say("building")
         models = {weights: make(weights) for weights in ("per_synapse", "constant")}
         ours = {
-            _PER_SYNAPSE: _Ours(models["per_synapse"], network.duration_ms, bench),
-            f"{_PER_SYNAPSE}, constant weights": _Ours(models["constant"], network.duration_ms, bench),
+            _PER_SYNAPSE: Ours(models["per_synapse"], network.duration_ms, bench),
+            f"{_PER_SYNAPSE}, constant weights": Ours(models["constant"], network.duration_ms, bench),
         }
         if bench.threads > 1:
             name = f"{_PER_SYNAPSE}, {bench.threads} threads"
-            ours[name] = _Ours(models["per_synapse"], network.duration_ms, bench, bench.threads)
+            ours[name] = Ours(models["per_synapse"], network.duration_ms, bench, bench.threads)
         for name in list(bench.peers):
             bench.say(f"waiting for {name}")
             try:
                 built[name] = contestants[name].built()
-            except _PeerFailed as error:
+            except PeerFailed as error:
                 failed.append(str(error))
                 del contestants[name]
         contestants = {**ours, **contestants}
@@ -218,7 +220,7 @@ def compare(bench: Bench, network: Network, make: Callable[[Any], Model]) -> Tab
                 bench.say(f"round {k + 1} of {bench.repeats}: {name}")
                 try:
                     trials.setdefault(name, []).append(contestants[name].trial())
-                except _PeerFailed as error:
+                except PeerFailed as error:
                     failed.append(str(error))
                     del contestants[name]
     base = trials[_PER_SYNAPSE]
@@ -289,21 +291,21 @@ def _scale(bench: Bench) -> Iterator[Table]:
 
     n, k, duration_ms = (20_000, 100, 20.0) if bench.quick else (1_000_000, 100, 100.0)
     bench.say(f"building {n:,} neurons")
-    _forget_peak()
+    forget_peak()
     began = time.process_time()
     model = random_network(n, k)
-    build_s, peak_gb = time.process_time() - began, _peak_gb()
-    _forget_peak()
+    build_s, build_gb = time.process_time() - began, peak_gb()
+    forget_peak()
     bench.say(f"running {n:,} neurons")
-    ours_run = _Ours(model, duration_ms, bench)
+    ours_run = Ours(model, duration_ms, bench)
     trials = [ours_run.trial() for _ in range(bench.repeats)]
-    run_gb, n_edges = _peak_gb(), model.connectome.n_edges
+    run_gb, n_edges = peak_gb(), model.connectome.n_edges
     seconds = [t.cpu_s for t in trials]
     stored = sum(_stored(e) for e in model.connectome.edges.values())
     yield Table(
         "A large network", f"{duration_ms:g} ms of activity; memory is that of the whole process at its peak.",
         [{
-            "neurons": n, "synapses": n_edges, "build_s": build_s, "build_peak_gb": peak_gb,
+            "neurons": n, "synapses": n_edges, "build_s": build_s, "build_peak_gb": build_gb,
             "seconds": Spread.of(seconds), "run_peak_gb": run_gb, "bytes_per_synapse": stored / n_edges,
             "rate_hz": trials[-1].spikes / n / duration_ms * 1000,
             "events_per_us": ours_run.last.attrs["synaptic_operations"] / statistics.median(seconds) / 1e6,
@@ -317,7 +319,7 @@ def _stored(edges: Any) -> int:
     return sum(c.nbytes for c in columns if any(c.strides))
 
 
-def _forget_peak() -> None:
+def forget_peak() -> None:
     """Let the peak of the process's memory start anew, where the system can."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
@@ -325,7 +327,7 @@ def _forget_peak() -> None:
         return
 
 
-def _peak_gb() -> float:
+def peak_gb() -> float:
     """Peak of the process's memory since then, 1e9 bytes; nan where the system does not say."""
     try:
         found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())

@@ -17,7 +17,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, Final, NamedTuple
 
@@ -25,13 +25,15 @@ __all__ = ["PEERS", "Built", "Network", "Trial", "main"]
 
 
 class Network(NamedTuple):
-    """What to simulate: ``cuba`` or ``brunel`` of ``connectome.models``. n neurons; p: probability of an edge."""
+    """What to simulate: a network of ``connectome.models``. n neurons; p: probability of an edge."""
 
     network: str
     n: int
     p: float
     drive: str
     duration_ms: float
+    populations: Sequence[dict[str, float]] = ()  # of ``microcircuit``, for NEST alone
+    projections: Sequence[dict[str, float]] = ()
 
 
 class Trial(NamedTuple):
@@ -81,6 +83,10 @@ def nest(net: Network) -> Built:
     nest.ResetKernel()
     nest.resolution, nest.local_num_threads, nest.rng_seed = _DT_MS, 1, 1
     n, n_e = net.n, net.n * 4 // 5
+    if net.network == "microcircuit":
+        group = _nest_microcircuit(nest, net)
+        synapses = nest.num_connections - n
+        return _nest_run(nest, net, group, synapses)
     if net.network == "cuba":
         c = _CUBA
         group = nest.Create("iaf_psc_exp", n, params={
@@ -104,6 +110,10 @@ def nest(net: Network) -> Built:
     if net.drive == "poisson":
         source = nest.Create("poisson_generator", params={"rate": _EXTERNAL[0] * _EXTERNAL[1]})
         nest.Connect(source, group, syn_spec={"weight": weights[0], "delay": delay})
+    return _nest_run(nest, net, group, synapses)
+
+
+def _nest_run(nest: Any, net: Network, group: Any, synapses: int) -> Built:
     recorder = nest.Create("spike_recorder", params={"record_to": "memory"})
     nest.Connect(group, recorder)
     nest.Prepare()
@@ -114,6 +124,36 @@ def nest(net: Network) -> Built:
         return int(seen[-1] - seen[-2])
 
     return Built("NEST " + nest.__version__, synapses, lambda: _timed(lambda: nest.Run(net.duration_ms), count))
+
+
+def _nest_microcircuit(nest: Any, net: Network) -> Any:
+    """Random pairs, normal weights and delays, as ``potjans_diesmann`` draws them."""
+    populations = []
+    for p in net.populations:
+        group = nest.Create("iaf_psc_exp", int(p["n"]), params={
+            "E_L": -65.0, "V_th": -50.0, "V_reset": -65.0, "C_m": 250.0, "tau_m": 10.0, "t_ref": 2.0,
+            "tau_syn_ex": 0.5, "tau_syn_in": 0.5, "I_e": p["current_pa"],
+        })  # fmt: skip
+        group.V_m = nest.random.normal(p["v_mean_mv"], p["v_sd_mv"])
+        source = nest.Create("poisson_generator", params={"rate": p["rate_hz"]})
+        nest.Connect(source, group, syn_spec={"weight": p["weight_pa"], "delay": 1.5})
+        populations.append(group)
+    for p in net.projections:
+        weight, delay = p["weight_pa"], p["delay_ms"]
+        drawn = nest.random.normal(weight, 0.1 * abs(weight))
+        low, high = (0.0, float("inf")) if weight > 0 else (float("-inf"), 0.0)
+        nest.Connect(
+            populations[int(p["source"])], populations[int(p["target"])],
+            {"rule": "fixed_total_number", "N": int(p["number"])},
+            {
+                "weight": nest.math.redraw(drawn, low, high),
+                "delay": nest.math.redraw(nest.random.normal(delay, delay / 2), _DT_MS / 2, float("inf")),
+            },
+        )  # fmt: skip
+    group = populations[0]
+    for other in populations[1:]:
+        group += other
+    return group
 
 
 def brian2(net: Network) -> Built:
