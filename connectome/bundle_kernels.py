@@ -14,10 +14,15 @@ from numpy.typing import NDArray
 from connectome.jit import inner
 from connectome.lanes_kernels import lanes_total, load_lanes, mask_lanes, multiply_add, no_lanes, store_lanes
 
-__all__ = ["BUNDLE", "CHUNK", "LANES", "Mask", "Rows", "Scratch", "deliver", "spike_gradient", "weight_gradient"]
+__all__ = [
+    "BLOCK", "BUNDLE", "CHUNK", "LANES", "Mask", "Rows", "Scratch", "deliver", "offsets", "slot", "spike_gradient",
+    "weight_gradient",
+]  # fmt: skip
 
 #: Samples in a tile: two vectors of AVX2 hide the latency of a multiply-add; wider ones gain no more.
 LANES = 16
+#: Columns of a matrix that are added at once: what fits in the registers of AVX2.
+BLOCK = 64
 #: One bit a sample.
 Mask = np.uint16
 #: Steps that one component of the network takes before the next does.
@@ -51,7 +56,9 @@ class Rows(NamedTuple):
 class Scratch(NamedTuple):
     """Buffers of one thread."""
 
-    ring: Array  # (CHUNK + D, C, N', LANES): arrivals, or adjoints of currents; zeros between forward passes
+    ring: (
+        Array  # (CHUNK + D, C, N', LANES): arrivals, or adjoints of currents; zeros between forward passes; and a block
+    )
     back: Array  # (CHUNK, N', LANES): adjoints of spikes; zeros between backward passes
     state: Array  # (1 + C, N', LANES): potentials and currents, or their adjoints
     held: Array  # (N') mask: refractory
@@ -63,11 +70,16 @@ class Scratch(NamedTuple):
 
 
 @inner
+def slot(ring: Array, t: np.uint64, size: np.uint64) -> np.uint64:
+    """Where the ring holds step t."""
+    return t % ((np.uint64(ring.size) - _W * np.uint64(BLOCK)) // size) * size
+
+
+@inner
 def offsets(ring: Array, offset: Array, delay: np.uint64, first: np.uint64, stop: np.uint64, size: np.uint64) -> None:
     """Where the ring holds steps first + delay .. stop - 1 + delay."""
-    slots = np.uint64(ring.size) // size
     for t in range(stop - first):
-        offset[0, t] = (first + t + delay) % slots * size
+        offset[0, t] = slot(ring, first + t + delay, size)
 
 
 @inner

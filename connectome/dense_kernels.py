@@ -1,7 +1,9 @@
 """Bundles with many edges, as matrices: whole rows, one sample at a time, targets innermost.
 
 The spikes of a sample select the rows to add, so that cost follows spikes rather than steps with a spike in any lane;
-columns go in blocks that stay in registers. Layouts change at the border, a panel of targets at a time.
+columns go in blocks that stay in registers. Layouts change at the border, a panel of targets at a time. Matrices are
+stored block by block, so that one stays in the cache, and have whole blocks: those columns beyond the last target have
+weights of 0, and gradients that nobody reads.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from connectome.bundle_kernels import LANES, Scratch, offsets
+from connectome.bundle_kernels import BLOCK, LANES, Scratch, offsets
 from connectome.jit import inner
 from connectome.lanes_kernels import (
     choose,
@@ -22,12 +24,10 @@ from connectome.lanes_kernels import (
     multiply_add,
     no_lanes,
     store_lanes,
+    turn_lanes,
 )
 
-__all__ = ["BLOCK", "deliver_dense", "spike_gradient_dense", "weight_gradient_dense"]
-
-#: Columns that are added at once: what fits in the registers of AVX2.
-BLOCK = 64
+__all__ = ["deliver_dense", "spike_gradient_dense", "weight_gradient_dense"]
 
 Array = NDArray[Any]
 _U0, _U1 = np.uint64(0), np.uint64(1)
@@ -77,23 +77,22 @@ def deliver_dense(
     offsets(scratch.ring, scratch.offset, b.delay, first, stop, size)
     ring, panel, n, columns = scratch.ring, scratch.panel, b.n_source, b.columns
     _spikes_of_samples(mask, b.source, n, first, stop, scratch.entries, scratch.counts)
-    for block in range(columns // _BLOCK):
-        column = block * _BLOCK
-        wide = min(_BLOCK, b.n_target - column)
+    square = _W * _BLOCK
+    for column in range(_U0, columns, _BLOCK):
         for step in range(stop - first):
             for lane in range(_W):
                 key = step * _W + lane
-                count = np.uint64(scratch.counts[key])
-                if count == 0:
-                    continue
                 total = no_lanes(weight, BLOCK)
-                for e in range(key * n, key * n + count):
-                    row = b.matrix + np.uint64(scratch.entries[e]) * columns
-                    total = total + load_lanes(weight, row + column, BLOCK)
-                store_lanes(panel, _U0, total)
-                at = scratch.offset[0, step] + (b.target + column) * _W + lane
-                for x in range(wide):
-                    ring[at + x * _W] += panel[x]
+                for e in range(key * n, key * n + np.uint64(scratch.counts[key])):
+                    row = b.matrix + column * n + np.uint64(scratch.entries[e]) * _BLOCK
+                    total = total + load_lanes(weight, row, BLOCK)
+                store_lanes(panel, lane * _BLOCK, total)
+            at = scratch.offset[0, step] + (b.target + column) * _W
+            for x in range(_U0, _BLOCK, _W):
+                turn_lanes(panel, x, _BLOCK, panel, square, _W, LANES)
+                for k in range(_U0, _W * _W, _BLOCK):
+                    to = at + x * _W + k
+                    store_lanes(ring, to, load_lanes(ring, to, BLOCK) + load_lanes(panel, square + k, BLOCK))
 
 
 @inner
@@ -106,19 +105,16 @@ def weight_gradient_dense(
     ring, panel, n, columns = scratch.ring, scratch.panel, b.n_source, b.columns
     _spikes_of_sources(mask, b.source, n, first, stop, scratch.entries, scratch.counts)
     room = (stop - first) * _W
-    for block in range(columns // _BLOCK):
-        column = block * _BLOCK
-        wide = min(_BLOCK, b.n_target - column)
+    for column in range(_U0, columns, _BLOCK):
         for step in range(stop - first):
             at = scratch.offset[0, step] + (b.target + column) * _W
-            for x in range(wide):
-                for lane in range(_W):
-                    panel[(step * _W + lane) * _BLOCK + x] = ring[at + x * _W + lane]
+            for x in range(_U0, _BLOCK, _W):
+                turn_lanes(ring, at + x * _W, _W, panel, step * _W * _BLOCK + x, _BLOCK, LANES)
         for i in range(n):
             count = np.uint64(scratch.counts[i])
             if count == 0:
                 continue
-            at = b.matrix + i * columns + column
+            at = b.matrix + column * n + i * _BLOCK
             total = load_lanes(gradient, at, BLOCK)
             for e in range(i * room, i * room + count):
                 total = total + load_lanes(panel, np.uint64(scratch.entries[e]) * _BLOCK, BLOCK)
@@ -135,18 +131,14 @@ def spike_gradient_dense(
     ring, back, panel, columns = scratch.ring, scratch.back, scratch.panel, b.columns
     wide = np.uint64(near.shape[1]) * _W
     no_sum = back.dtype.type(0)
-    for x in range(b.n_target, columns):
-        for lane in range(_W):
-            panel[lane * columns + x] = 0
     for t in range(first, stop):
         at = scratch.offset[0, t - first] + b.target * _W
-        for x in range(b.n_target):
-            for lane in range(_W):
-                panel[lane * columns + x] = ring[at + x * _W + lane]
+        for x in range(_U0, columns, _W):
+            turn_lanes(ring, at + x * _W, _W, panel, x, columns, LANES)
         for i in range(b.n_source):
             neuron = b.source + i
             bits = near[t, neuron]
-            row = b.matrix + i * columns
+            row = b.matrix + i * _BLOCK
             at = (t - base) * wide + neuron * _W
             while bits:
                 # Four lanes at once share what is loaded of the row; the last is taken again where there are fewer.
@@ -156,7 +148,8 @@ def spike_gradient_dense(
                 k3, bits = _next(k2, bits)
                 x0 = x1 = x2 = x3 = no_lanes(weight, LANES)
                 for x in range(_U0, columns, _W):
-                    w = load_lanes(weight, row + x, LANES)
+                    within = x % _BLOCK
+                    w = load_lanes(weight, row + (x - within) * b.n_source + within, LANES)
                     x0 = multiply_add(w, load_lanes(panel, k0 * columns + x, LANES), x0)
                     x1 = multiply_add(w, load_lanes(panel, k1 * columns + x, LANES), x1)
                     x2 = multiply_add(w, load_lanes(panel, k2 * columns + x, LANES), x2)

@@ -20,7 +20,7 @@ from numba.core.datamodel import models
 
 __all__ = [
     "LanesType", "all_lanes", "at_least", "choose", "count_lanes", "first_lane", "lanes_total", "larger", "later_lanes",
-    "load_lanes", "mask_lanes", "multiply_add", "no_lanes", "store_lanes",
+    "load_lanes", "mask_lanes", "multiply_add", "no_lanes", "store_lanes", "turn_lanes",
 ]  # fmt: skip
 
 _WIDTHS = (8, 16, 32, 64)
@@ -100,6 +100,36 @@ def store_lanes(typingctx: Any, x: Any, at: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(x, types.uint64, value), generate
+
+
+@intrinsic
+def turn_lanes(typingctx: Any, x: Any, at: Any, stride: Any, y: Any, to: Any, stride_to: Any, width: Any) -> Any:
+    """``y[to + i * stride_to + k] = x[at + k * stride + i]`` for all i, k < width: a square the other way round."""
+    lanes = _lanes(x.dtype, width)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        given, place, step, out, place_out, step_out, _ = args
+        rows, n, align = [], lanes.width, lanes.dtype.bitwidth // 8
+        for _ in range(n):
+            rows.append(builder.load(_pointer(context, builder, lanes, signature.args[0], given, place), align=align))
+            place = builder.add(place, step)
+        distance = n // 2
+        while distance:
+            low = [k if not k & distance else n + k - distance for k in range(n)]
+            high = [k + distance if not k & distance else n + k for k in range(n)]
+            masks = [ir.Constant(ir.VectorType(ir.IntType(32), n), index) for index in (low, high)]
+            for i in range(n):
+                if not i & distance:
+                    pair = rows[i], rows[i + distance]
+                    rows[i], rows[i + distance] = (builder.shuffle_vector(*pair, mask) for mask in masks)
+            distance //= 2
+        for row in rows:
+            builder.store(row, _pointer(context, builder, lanes, signature.args[3], out, place_out), align=align)
+            place_out = builder.add(place_out, step_out)
+        return context.get_dummy_value()
+
+    numbers = (types.uint64, types.uint64)
+    return lanes and (types.void(x, *numbers, y, *numbers, width), generate)
 
 
 @intrinsic

@@ -21,6 +21,7 @@ from connectome.bundle_kernels import (
     Rows,
     Scratch,
     deliver,
+    slot,
     spike_gradient,
     weight_gradient,
 )  # fmt: skip
@@ -154,7 +155,7 @@ def _advance(p: Any, tile: np.uint64, t: np.uint64, keep: bool, tape: Tape, pote
     current_in = scratch.state[len(scratch.state) - 1]
     inhibitory = np.uint64(v.size)
     size = np.uint64(scratch.state.size) - inhibitory
-    arriving = t % (np.uint64(ring.size) // size) * size
+    arriving = slot(ring, t, size)
     # Refractory in this step is who fired in the last `ref` steps; nobody fires twice in so many.
     if t > 0:
         for i in range(start, stop):
@@ -286,7 +287,7 @@ def _retreat(
     adjoint_in = scratch.state[len(scratch.state) - 1]
     inhibitory = np.uint64(g.size)
     size = np.uint64(scratch.state.size) - inhibitory
-    here = t % (np.uint64(ring.size) // size) * size
+    here = slot(ring, t, size)
     for i in range(start, stop):
         at = i * _W
         later = load_lanes(g, at, LANES)

@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from connectome.bundle_kernels import BUNDLE, CHUNK, LANES, Mask, Rows, Scratch
-from connectome.dense_kernels import BLOCK
+from connectome.bundle_kernels import BLOCK, BUNDLE, CHUNK, LANES, Mask, Rows, Scratch
 from connectome.flat import Numbering, propagators
 from connectome.learning_kernels import COMPONENT, DENSE, SPARSE, TileNetwork, region_type
 from connectome.parts import EdgeSet
@@ -27,8 +26,31 @@ _DENSE_FORWARD = 0.06
 _DENSE_BACKWARD = 0.35
 
 
-#: Number of an edge set, some of its edges, and their places among the weights as they are laid out.
-Move = tuple[int, slice | NDArray[np.int64], slice | NDArray[np.int64]]
+class Move(NamedTuple):
+    """Where some edges of a set, by its number, have their places among the weights as they are laid out."""
+
+    number: int
+    edges: slice | NDArray[np.int64]
+    places: slice | NDArray[np.int64]
+    blocks: tuple[int, ...] = ()  # of columns, sources and columns in a block, if it is a full matrix
+
+    def put(self, given: NDArray[Any], places: NDArray[Any]) -> None:
+        """From the edges to their places."""
+        if self.blocks:
+            _blocks(places[self.places], self.blocks)[...] = given.reshape(self.blocks[1], -1, self.blocks[2])
+        else:
+            places[self.places] = given[self.edges]
+
+    def get(self, out: NDArray[Any], places: NDArray[Any]) -> None:
+        """From the places to their edges."""
+        if self.blocks:
+            out.reshape(self.blocks[1], -1, self.blocks[2])[...] = _blocks(places[self.places], self.blocks)
+        else:
+            out[self.edges] = places[self.places]
+
+
+def _blocks(matrix: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    return matrix.reshape(shape).transpose(1, 0, 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +201,7 @@ def _store(
     filled = row = 0
     for s, b in enumerate(bundles):
         key, columns = b.edges.key, _columns(b.edges.n_target)
-        start, matrix = row, 0
+        start, matrix, matrix_size = row, 0, 0
         if SPARSE in (b.forward, b.backward):
             order = np.argsort(b.source, kind="stable")
             source, length = np.unique(b.source, return_counts=True)
@@ -190,9 +212,16 @@ def _store(
             filled, row = filled + order.size, row + source.size
         else:
             matrix = at
-            where, edge = at + b.source.astype(np.int64) * columns + b.target, b.edge
-            at += b.edges.n_source * columns
-        (moves if b.forward else copies).append((b.number, _slice(edge), _slice(where)))
+            block, column = np.divmod(b.target.astype(np.int64), BLOCK)
+            where, edge = at + (block * b.edges.n_source + b.source) * BLOCK + column, b.edge
+            matrix_size = b.edges.n_source * columns
+            at += matrix_size
+        full = matrix_size == edge.size == len(b.edges)
+        move = Move(b.number, _slice(edge), _slice(where))
+        if full:
+            blocks = (columns // BLOCK, b.edges.n_source, BLOCK)
+            move = Move(b.number, slice(None), slice(matrix, matrix + matrix_size), blocks)
+        (moves if b.forward else copies).append(move)
         table[s] = (
             b.delay, span[key.source].start, b.edges.n_source, span[key.target].start, b.edges.n_target, b.forward,
             b.backward, start, row, matrix, columns,
@@ -217,9 +246,9 @@ def scratch(layout: Layout, steps: int) -> Scratch:
     dense = b[(b["forward"] == DENSE) | (b["backward"] == DENSE)]
     sources, columns = int(dense["n_source"].max(initial=0)), int(dense["columns"].max(initial=0))
     return Scratch(
-        ring=np.zeros((chunk + layout.max_delay) * channels * n * LANES, real),
+        ring=np.zeros((chunk + layout.max_delay) * channels * n * LANES + BLOCK * LANES, real),
         back=np.zeros(chunk * n * LANES, real), state=np.empty((1 + channels, n * LANES), real),
         held=np.empty(n, Mask), offset=np.empty((2, chunk), np.uint64), values=np.empty(chunk * LANES, real),
         entries=np.empty(sources * chunk * LANES, np.uint32), counts=np.empty(max(sources, chunk * LANES), np.uint32),
-        panel=np.zeros(LANES * max(chunk * BLOCK, columns), real),
+        panel=np.zeros(LANES * (max(chunk * BLOCK, columns) + LANES), real),
     )  # fmt: skip

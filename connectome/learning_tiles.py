@@ -105,8 +105,8 @@ class Tiles:
         for other in partial[1:]:
             partial[0] += other
         gradients = [np.empty(size, self.real) for size in self.layout.sizes]
-        for number, edges, places in self.layout.moves:
-            gradients[number][edges] = partial[0][places]
+        for move in self.layout.moves:
+            move.get(gradients[move.number], partial[0])
         return gradients
 
     def spikes(self, run: Run, name: str) -> NDArray[Any]:
@@ -133,8 +133,8 @@ class Tiles:
 
     def _set_weights(self, run: Run, weights: Sequence[NDArray[Any]]) -> None:
         layout = self.layout
-        for number, edges, places in (*layout.moves, *layout.copies):
-            run.weight[places] = weights[number][edges]
+        for move in (*layout.moves, *layout.copies):
+            move.put(weights[move.number], run.weight)
         if layout.channels == 2:
             rows = layout.net.rows
             inhibitory = (run.weight < 0)[: rows.place.size] * np.uint32(layout.n_membranes)
