@@ -46,7 +46,8 @@ class PairSTDP:
 
     A pair at the same time changes nothing. ``f = 1`` if additive. If multiplicative, what raises w is scaled by
     ``f(w) = (w_max - w) / (w_max - w_min)``, what lowers it by ``f(w) = (w - w_min) / (w_max - w_min)``. In either case
-    w is clipped to w_min .. w_max. An arriving spike acts with the weight that it leaves.
+    w is clipped to w_min .. w_max. An arriving spike acts with the weight that it leaves. Edges with a weight of the
+    other sign than the bounds', or from a neuron of the other sign, do not learn.
 
     In the three-factor form (Izhikevich 2007; Fremaux & Gerstner 2016, equations 5 and 6) pairs change an eligibility
     c by as much instead, and a modulator m turns it into a change of w::
@@ -55,18 +56,18 @@ class PairSTDP:
 
     solved exactly for an m that is constant in each step, and clipped after each.
 
-    Weights are float32 between events, and float64 with an eligibility, where steps are many and small. Memory besides
-    them, an edge: 12 bytes (16 with several delays), 20 (24) in the three-factor form; a trace for each source neuron,
-    delay and thread, 8 bytes. Only spikes cost time, but for the modulator: each step in which it is not 0 passes over
-    all edges of the set.
+    Weights are float32 between events, and float64 with an eligibility, where steps are many and small. Memory, bytes
+    an edge: 4 for them, 12 for the way back from targets (16 with several delays), 12 for the eligibility; and 8 for
+    each source neuron, delay and thread. Only spikes cost time, but for the modulator: each step in which it is not 0
+    passes over all edges of the set.
 
     Parameters
     ----------
     tau_plus_ms, tau_minus_ms : > 0
     a_plus_pa, a_minus_pa : change for a pair at no distance. Negative ones turn the rule round (anti-Hebbian).
-    w_min_pa, w_max_pa : bounds, of one sign, w_min < w_max; the weights at the beginning must lie within. Of an
-        inhibitory set they are negative (w_max may be 0), and the equations stand as they are: a positive a_plus makes
-        such a weight smaller, a negative one makes it larger.
+    w_min_pa, w_max_pa : bounds, of one sign, w_min < w_max; the weights that learn must begin within. For inhibitory
+        edges they are negative (w_max may be 0), and the equations stand as they are: a positive a_plus makes such an
+        edge weaker, a negative one makes it stronger.
     dependence : ``"additive"`` or ``"multiplicative"``; the latter scales what is added to the eligibility, if there
         is one, by the weight at the time of the pair
     eligibility_tau_ms : > 0; makes it the three-factor form
@@ -117,13 +118,21 @@ class PairSTDP:
                 f"{self.modulator_per_ms!r:.80} with {self.eligibility_tau_ms}",
             )  # fmt: skip
 
+    @property
+    def side(self) -> int:
+        """The sign of the bounds: +1 or -1."""
+        return 1 if self.w_max_pa > 0 else -1
+
 
 @dataclass(frozen=True, eq=False)
 class Plastic:
-    """An edge set that learns. A run changes ``weight`` (E,), ``y`` (n_target,) and ``eligibility`` ((E,), or none)."""
+    """An edge set that learns, with the signs (n_source,) of its source neurons and a mask (E,) of the edges that do. A
+    run changes ``weight`` (E,), ``y`` (n_target,) and ``eligibility`` ((E,), or none)."""
 
     edges: EdgeSet
     rule: PairSTDP
+    signs: NDArray[np.int8]
+    learns: NDArray[np.bool_]
     modulator: NDArray[np.float64]
     weight: NDArray[Any]
     y: NDArray[np.float64]
@@ -181,7 +190,8 @@ def plastic_sets(
             raise ConnectomeError(
                 where, "must lead to neurons", f"{edges.key.target!r}, an effector", "It never fires: there is no pair."
             )
-        _check_weights(where, connectome, edges, rule)
+        signs = np.ascontiguousarray(connectome.regions[edges.key.source].sign)
+        learns = _learning_edges(where, edges, rule, signs)
         modulator = np.zeros(1)
         if rule.modulator_per_ms is not None:
             varies = np.ndim(rule.modulator_per_ms) > 0
@@ -192,28 +202,30 @@ def plastic_sets(
             modulator = np.ascontiguousarray(modulator if varies else modulator[None])
         three = rule.eligibility_tau_ms is not None
         sets[edges.key] = Plastic(
-            edges, rule, modulator, edges.weight.astype(np.float64 if three else np.float32),
+            edges, rule, signs, learns, modulator, edges.weight.astype(np.float64 if three else np.float32),
             np.zeros(edges.n_target), np.zeros(len(edges) if three else 0),
         )  # fmt: skip
     return sets
 
 
-def _check_weights(where: str, connectome: Connectome, edges: EdgeSet, rule: PairSTDP) -> None:
-    outside = (edges.weight < rule.w_min_pa) | (edges.weight > rule.w_max_pa)
+def _learning_edges(where: str, edges: EdgeSet, rule: PairSTDP, signs: NDArray[np.int8]) -> NDArray[np.bool_]:
+    """(E,) mask. Raises :class:`ConnectomeError`."""
+    side = rule.side
+    learns = np.asarray(side * edges.weight >= 0)
+    if (side * signs < 0).any():
+        learns &= np.repeat(side * signs >= 0, np.diff(edges.indptr))
+    outside = learns & ((edges.weight < rule.w_min_pa) | (edges.weight > rule.w_max_pa))
+    bounds = f"{rule.w_min_pa:g} .. {rule.w_max_pa:g} pA"
     if outside.any():
         edge = int(np.argmax(outside))
         raise ConnectomeError(
-            where, f"must start with weights in {rule.w_min_pa:g} .. {rule.w_max_pa:g} pA",
-            f"{edges.weight[edge]:g} of edge {edge}", "Bounds of one sign mean a set of one sign.",
-        )  # fmt: skip
-    sign = connectome.regions[edges.key.source].sign
-    wrong = (sign == (-1 if rule.w_max_pa > 0 else 1)) & (np.diff(edges.indptr) > 0)
-    if wrong.any():
-        neuron = int(np.argmax(wrong))
-        raise ConnectomeError(
-            where, "must have bounds of the sign of its source neurons",
-            f"{rule.w_min_pa:g} .. {rule.w_max_pa:g} pA, and neuron {neuron} with the sign {sign[neuron]:+d}",
-        )  # fmt: skip
+            where,
+            f"must have bounds that its weights lie within, not {bounds}",
+            f"{edges.weight[edge]:g} of edge {edge}",
+        )
+    if learns.size and not learns.any():
+        raise ConnectomeError(where, "must have bounds of the sign of its edges", bounds, "Or none of them learns.")
+    return learns
 
 
 def plastic_records(
@@ -226,15 +238,18 @@ def plastic_records(
     the G segments of the target region.
     """
     edges, rule = plastic.edges, plastic.rule
-    reverse, n = edges.reverse, edges.n_source * delays.size
+    (into, source, edge), n = edges.reverse, edges.n_source * delays.size
+    if not plastic.learns.all():
+        learns = plastic.learns[edge]
+        into, source, edge = np.concatenate([[0], np.cumsum(learns)])[into], source[learns], edge[learns]
     if n >= 2**32:
         raise ConnectomeError(
             f"plasticity[{edges.key}]", "must have fewer than 2**32 source neurons times delays", n, "Use fewer delays."
         )
-    slot = reverse.source.astype(np.uint32)
+    slot = source.view(np.uint32)
     if delays.size > 1:
-        slot *= np.uint32(delays.size)
-        slot += np.searchsorted(delays, edges.delay_steps[reverse.edge]).astype(np.uint32)
+        slot = slot * np.uint32(delays.size)
+        slot += np.searchsorted(delays, edges.delay_steps[edge]).astype(np.uint32)
     x = np.zeros((owner.size, n))
     records = np.zeros(owner.size, PLASTIC)
     place = np.int64(segments["start"][0]) if segments.size else 0
@@ -245,7 +260,8 @@ def plastic_records(
         "sources": edges.n_source, "whole": owner.size == 1, "weight": plastic.weight.ctypes.data,
         "x": x.ctypes.data + np.arange(owner.size) * x.strides[0], "y": plastic.y.ctypes.data,
         "eligibility": plastic.eligibility.ctypes.data if plastic.eligibility.size else 0,
-        "into": reverse.indptr.ctypes.data, "edge": reverse.edge.ctypes.data, "slot": slot.ctypes.data,
+        "into": into.ctypes.data, "edge": edge.ctypes.data, "slot": slot.ctypes.data, "side": rule.side,
+        "signs": plastic.signs.ctypes.data,
         "modulator": plastic.modulator.ctypes.data, "varies": plastic.modulator.size > 1,
         "low": rule.w_min_pa, "high": rule.w_max_pa,
     }  # fmt: skip
@@ -262,7 +278,17 @@ def plastic_records(
         values[f"{name}_size"], values[f"{name}_base"], values[f"{name}_slope"] = size, base, slope
     for name, value in values.items():
         records[name] = value
-    return records, [slot, x, plastic.weight, plastic.y, plastic.eligibility, plastic.modulator]
+    return records, [
+        into,
+        edge,
+        slot,
+        x,
+        plastic.signs,
+        plastic.weight,
+        plastic.y,
+        plastic.eligibility,
+        plastic.modulator,
+    ]
 
 
 def weights_after(plastic: Mapping[EdgeKey, Plastic]) -> dict[str, xr.DataArray]:

@@ -30,8 +30,10 @@ __all__ = ["PLASTIC", "deliver_and_learn", "react"]
 #: weight, x, y : addresses of the weights (E,) (float32; with an eligibility trace float64), of the presynaptic traces
 #:     (n_source, delays) and of the postsynaptic traces (n_target,), float64
 #: eligibility : address of (E,) float64; 0 without
-#: into, edge, slot : addresses of the edges by target: where each neuron's begin (int64), numbers of edges (int64),
-#:     places of their traces in x (uint32)
+#: into, edge, slot : addresses of the edges that learn by target: where each neuron's begin (int64), numbers of edges
+#:     (int64), places of their traces in x (uint32)
+#: side : 1 or -1: weights of the other sign do not learn; signs : address of the source neurons' signs (int8), of which
+#:     the opposite ones do not learn either
 #: plus, minus, fade : decay of x, y and eligibility: ``exp(-rate)`` a step, brought up to date ``every`` so many
 #: raised, lowered : pairs in which the source, or the target, came first add ``size (base + slope weight) trace``
 #: modulator : address of float64, ``(steps,)`` or, if not ``varies``, (1,); gain : ms that a step of it lasts
@@ -45,7 +47,7 @@ PLASTIC = np.dtype(
         ("fade_rate", np.float64), ("fade_every", np.int64), ("raised_size", np.float64), ("raised_base", np.float64),
         ("raised_slope", np.float64), ("lowered_size", np.float64), ("lowered_base", np.float64),
         ("lowered_slope", np.float64), ("modulator", np.uint64), ("varies", np.int64), ("gain", np.float64),
-        ("low", np.float64), ("high", np.float64),
+        ("low", np.float64), ("high", np.float64), ("side", np.float64), ("signs", np.uint64),
     ]
 )  # fmt: skip
 
@@ -69,8 +71,10 @@ def _refresh(address: Index, first: Index, last: Index, factor: float) -> None:
 def _modulate(rule: Any, begin: Index, end: Index, factor: float) -> None:
     """Change some edges' weights by their eligibility times the factor."""
     for e in range(begin, end):
-        weight = value_at(rule.weight, 0.0, e) + factor * value_at(rule.eligibility, 0.0, e)
-        store_at(rule.weight, e, min(max(weight, rule.low), rule.high))
+        eligibility = value_at(rule.eligibility, 0.0, e)
+        if eligibility != 0.0:
+            weight = value_at(rule.weight, 0.0, e) + factor * eligibility
+            store_at(rule.weight, e, min(max(weight, rule.low), rule.high))
 
 
 @inner
@@ -145,25 +149,36 @@ def react(thread: int, step: int, row: Index, plastic: Records, streams: Records
 
 
 @inner
-def _lower(like: Any, rule: Any, stream: Any, begin: Index, end: Index, base: Index, now: float, current: Any) -> None:
+def _lower(
+    like: Any, rule: Any, stream: Any, begin: Index, end: Index, learns: bool, now: float, current: Any
+) -> None:  # fmt: skip
     """A spike arrives over some edges: pairs with all that their targets have fired before, whose traces are to be
     multiplied by ``now``. Then it acts, with the weight that is now. ``like`` is a number of the type of the targets.
     """
     size, low, high, y, weights = rule.lowered_size * now, rule.low, rule.high, rule.y, rule.weight
-    offset, slope, indices = rule.lowered_base, rule.lowered_slope, stream.indices
+    offset, slope, indices, plus, minus = (
+        rule.lowered_base,
+        rule.lowered_slope,
+        stream.indices,
+        stream.plus,
+        stream.minus,
+    )
+    side = rule.side
     if rule.eligibility:
         for e in range(begin, end):
             target, weight = np.uint64(value_at(indices, like, e)), value_at(weights, 0.0, e)
-            change = size * value_at(y, 0.0, target) * (offset + slope * weight)
-            store_at(rule.eligibility, e, value_at(rule.eligibility, 0.0, e) + change)
-            current[base + target] += np.float32(weight)
+            if learns and side * weight >= 0.0:
+                change = size * value_at(y, 0.0, target) * (offset + slope * weight)
+                store_at(rule.eligibility, e, value_at(rule.eligibility, 0.0, e) + change)
+            current[(minus if weight < 0.0 else plus) + target] += np.float32(weight)
     else:
         for e in range(begin, end):
             target, weight = np.uint64(value_at(indices, like, e)), np.float64(value_at(weights, np.float32(0), e))
-            weight += size * value_at(y, 0.0, target) * (offset + slope * weight)
-            new = np.float32(min(max(weight, low), high))
-            store_at(weights, e, new)
-            current[base + target] += new
+            if learns and side * weight >= 0.0:
+                weight += size * value_at(y, 0.0, target) * (offset + slope * weight)
+                weight = np.float64(np.float32(min(max(weight, low), high)))
+                store_at(weights, e, np.float32(weight))
+            current[(minus if weight < 0.0 else plus) + target] += np.float32(weight)
 
 
 @inner
@@ -176,7 +191,6 @@ def deliver_and_learn(
         if rule.owner != thread:
             continue
         stream = streams[rule.stream]
-        base = stream.minus if rule.low < 0 else stream.plus
         arrival = math.exp((step % rule.plus_every) * rule.plus_rate)
         now = math.exp(-(step % rule.minus_every) * rule.minus_rate)
         if rule.eligibility:
@@ -190,10 +204,11 @@ def deliver_and_learn(
                     at = source * stream.row + column
                     begin = np.uint64(value_at(stream.table, np.uint32(0), at))
                     end = np.uint64(value_at(stream.table, np.uint32(0), at + _U1))
+                    learns = rule.side * value_at(rule.signs, np.int8(0), source) >= 0.0
                     if stream.shift == _U1:
-                        _lower(np.uint16(0), rule, stream, begin, end, base, now, state.current)
+                        _lower(np.uint16(0), rule, stream, begin, end, learns, now, state.current)
                     else:
-                        _lower(np.uint32(0), rule, stream, begin, end, base, now, state.current)
+                        _lower(np.uint32(0), rule, stream, begin, end, learns, now, state.current)
                     slot = source * stream.delays + d
                     store_at(rule.x, slot, value_at(rule.x, 0.0, slot) + arrival)
         spike = math.exp((step % rule.minus_every) * rule.minus_rate)

@@ -221,6 +221,9 @@ def slow(
 
     def change(key: EdgeKey, e: int, by: float) -> None:
         rule = rules[key]
+        side = 1 if rule.w_max_pa > 0 else -1
+        if side * weight[key][e] < 0 or side * connectome.regions[key.source].sign[ends[key][e][0]] < 0:
+            return
         by = soft(rule, weight[key][e], by)
         if rule.eligibility_tau_ms is None:
             clipped = min(max(weight[key][e] + by, rule.w_min_pa), rule.w_max_pa)
@@ -235,7 +238,8 @@ def slow(
                 m = np.broadcast_to(np.asarray(rule.modulator_per_ms, float), n_steps)[t]
                 for e, c in enumerate(trace[key]):
                     grown = weight[key][e] + m * tau * (1 - math.exp(-dt / tau)) * c
-                    weight[key][e] = min(max(grown, rule.w_min_pa), rule.w_max_pa)
+                    if c != 0:
+                        weight[key][e] = min(max(grown, rule.w_min_pa), rule.w_max_pa)
                     trace[key][e] = c * math.exp(-dt / tau)
         now = []
         for r, i in neurons:
@@ -283,12 +287,14 @@ def learning(draw: st.DrawFn) -> tuple[Connectome, int, dict[tuple[int, int], in
     dt_ms = draw(st.sampled_from([0.1, 0.5]))
     n_steps = draw(st.integers(2, 70))
     size = {"eye": 3, "e": int(rng.integers(1, 20)), "i": int(rng.integers(1, 4))}
-    sign = {"eye": 1, "e": 1, "i": -1}
+    side = {"eye": 1, "e": 1, "i": -1}
+    sign = {name: rng.choice(draw(st.sampled_from([[0], [s], [-1, 0, 1]])), size[name]) for name, s in side.items()}
+    quick = NeuronParameters(t_ref_ms=rng.choice([0.0, 1.0]), tau_syn_in_ms=5.0)
     regions = [
-        Region("eye", size["eye"], "sensor"),
-        Region("e", size["e"], neuron=NeuronParameters(t_ref_ms=rng.choice([0.0, 1.0]), tau_syn_in_ms=5.0)),
-        Region("i", size["i"], sign=np.full(size["i"], -1)),
-    ]
+        Region("eye", size["eye"], "sensor", sign=sign["eye"]), Region("e", size["e"], neuron=quick, sign=sign["e"]),
+        Region("i", size["i"], sign=sign["i"]),
+    ]  # fmt: skip
+    mixed = draw(st.booleans())  # where a neuron's sign is not set
     sets, rules = [], {}
     for key in (
         EdgeKey("eye", "afferent", "e"), EdgeKey("e", "local", "e"), EdgeKey("e", "long_range", "i"),
@@ -296,22 +302,20 @@ def learning(draw: st.DrawFn) -> tuple[Connectome, int, dict[tuple[int, int], in
     ):  # fmt: skip
         n = int(rng.choice([0, 5, 40]))
         high = float(rng.choice([100.0, 3000.0]))
-        constant = rng.random() < 0.2
-        sets.append(
-            EdgeSet.from_arrays(
-                key,
-                rng.integers(0, size[key.source], n),
-                rng.integers(0, size[key.target], n),
-                sign[key.source] * (high / 2 if constant else high * rng.random(n)),
-                n_source=size[key.source],
-                n_target=size[key.target],
-                dt_ms=dt_ms,
-                delay_ms=dt_ms * rng.integers(1, 15, None if rng.random() < 0.4 else n),
-            )
-        )
-        if draw(st.booleans()):
+        source = rng.integers(0, size[key.source], n)
+        signed = sign[key.source][source]
+        signed = np.where(signed == 0, rng.choice([-1, 1], n) if mixed else side[key.source], signed)
+        size_pa = high / 2 if rng.random() < 0.2 else np.maximum(high * rng.uniform(-0.1, 1, n), 0.0)
+        edges = EdgeSet.from_arrays(
+            key, source, rng.integers(0, size[key.target], n), signed * size_pa, n_source=size[key.source],
+            n_target=size[key.target], dt_ms=dt_ms,
+            delay_ms=dt_ms * rng.integers(1, 15, None if rng.random() < 0.4 else n),
+        )  # fmt: skip
+        sets.append(edges)
+        may = (side[key.source] * edges.weight >= 0) & (side[key.source] * sign[key.source][edges.source] >= 0)
+        if draw(st.booleans()) and (may.any() or not n):
             taus = rng.choice([0.02, 0.1, 2.0, 20.0], 2)
-            low, high = sorted((0.0, sign[key.source] * high))
+            low, high = sorted((0.0, side[key.source] * high))
             three: dict[str, Any] = {}
             if draw(st.booleans()):
                 modulator = rng.normal(size=n_steps) * (rng.random(n_steps) < 0.5)
@@ -319,10 +323,9 @@ def learning(draw: st.DrawFn) -> tuple[Connectome, int, dict[tuple[int, int], in
                     "eligibility_tau_ms": rng.choice([0.01, 1.0, 50.0]),
                     "modulator_per_ms": modulator if rng.random() < 0.7 else 0.1,
                 }
-            rules[key] = PairSTDP(
-                *taus, *(rng.normal(size=2) * (high - low) / 5), low, high,
-                draw(st.sampled_from(["additive", "multiplicative"])), **three,
-            )  # fmt: skip
+            amplitude = rng.normal(size=2) * (high - low) / 5
+            dependence: Any = draw(st.sampled_from(["additive", "multiplicative"]))
+            rules[key] = PairSTDP(taus[0], taus[1], amplitude[0], amplitude[1], low, high, dependence, **three)
     injected = {
         (int(t), int(i)): int(rng.integers(1, 3))
         for t, i in zip(rng.integers(0, n_steps, 20), rng.integers(0, 3, 20), strict=True)
@@ -521,16 +524,19 @@ def test_bad_plasticity_is_refused_by_name(case: str) -> None:
     assert caught.value.field == field
 
 
-def test_bounds_must_have_the_sign_of_the_neurons() -> None:
-    key = EdgeKey("a", "local", "a")
-    edges = EdgeSet.from_arrays(key, [0, 2], [1, 1], 0.0, n_source=3, n_target=3, dt_ms=0.1)
-    for signs, refused in (([1, 1, 1], False), ([0, -1, 0], False), ([1, 0, -1], True)):
-        connectome = Connectome.of([Region("a", 3, sign=np.array(signs))], [edges])
-        if refused:
-            with pytest.raises(ConnectomeError, match="neuron 2 with the sign -1"):
-                run(connectome, 1.0, plasticity={key: RULE})
-        else:
-            run(connectome, 1.0, plasticity={key: RULE})
+def test_edges_of_the_other_sign_do_not_learn() -> None:
+    signs = np.array([1, 1, -1, -1])
+    edges = EdgeSet.from_arrays(EYE, range(4), [0] * 4, [50.0, 0.0, -50.0, 0.0], n_source=4, n_target=1, dt_ms=0.1)
+    quick = Region("a", 1, neuron=NeuronParameters(t_ref_ms=0.0))
+    for sign, learns in ((signs, [1, 1, 0, 0]), (0 * signs, [1, 1, 0, 1])):
+        connectome = Connectome.of([Region("eye", 4, "sensor", sign=sign), quick], [edges])
+        after = learnt(connectome, forced(connectome, 100.0, [40.0] * 4, [50.0, 60.0], RULE))
+        assert ((after.edges[EYE].weight != edges.weight) == learns).all()
+    inhibitory = Connectome.of(
+        [Region("eye", 4, "sensor", sign=-np.abs(signs)), quick], [replace(edges, weight=-np.abs(edges.weight))]
+    )
+    with pytest.raises(ConnectomeError, match="the sign of its edges"):
+        run(inhibitory, 1.0, plasticity={EYE: RULE})
 
 
 STATIC = """
