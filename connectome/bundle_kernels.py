@@ -15,8 +15,8 @@ from connectome.jit import inner
 from connectome.lanes_kernels import lanes_total, load_lanes, mask_lanes, multiply_add, no_lanes, store_lanes
 
 __all__ = [
-    "BLOCK", "BUNDLE", "CHUNK", "LANES", "Mask", "Rows", "Scratch", "deliver", "offsets", "slot", "spike_gradient",
-    "weight_gradient",
+    "BLOCK", "BUNDLE", "CHUNK", "LANES", "Mask", "Rows", "Scratch", "Whole", "deliver", "offsets", "slot",
+    "spike_gradient", "weight_gradient",
 ]  # fmt: skip
 
 #: Samples in a tile: two vectors of AVX2 hide the latency of a multiply-add; wider ones gain no more.
@@ -29,6 +29,7 @@ Mask = np.uint16
 CHUNK = 32
 
 Array = NDArray[Any]
+Whole = int | np.uint64
 _U0, _U1, _U2, _U3, _U4 = (np.uint64(i) for i in range(5))
 _W = np.uint64(LANES)
 
@@ -70,22 +71,20 @@ class Scratch(NamedTuple):
 
 
 @inner
-def slot(ring: Array, t: np.uint64, size: np.uint64) -> np.uint64:
+def slot(ring: Array, t: Whole, size: Whole) -> Any:
     """Where the ring holds step t."""
     return t % ((np.uint64(ring.size) - _W * np.uint64(BLOCK)) // size) * size
 
 
 @inner
-def offsets(ring: Array, offset: Array, delay: np.uint64, first: np.uint64, stop: np.uint64, size: np.uint64) -> None:
+def offsets(ring: Array, offset: Array, delay: Whole, first: Whole, stop: Whole, size: Whole) -> None:
     """Where the ring holds steps first + delay .. stop - 1 + delay."""
     for t in range(stop - first):
         offset[0, t] = slot(ring, first + t + delay, size)
 
 
 @inner
-def _active(
-    mask: Array, neuron: np.uint64, first: np.uint64, stop: np.uint64, offset: Array, values: Array
-) -> np.uint64:
+def _active(mask: Array, neuron: Whole, first: Whole, stop: Whole, offset: Array, values: Array) -> Any:
     """List the steps of a chunk at which a neuron fires in any lane: how many, where they arrive, and the spikes."""
     count = _U0
     for t in range(first, stop):
@@ -100,7 +99,7 @@ def _active(
 
 @inner
 def deliver(
-    b: Any, rows: Rows, weight: Array, mask: Array, first: np.uint64, stop: np.uint64, size: np.uint64,
+    b: Any, rows: Rows, weight: Array, mask: Array, first: Whole, stop: Whole, size: Whole,
     scratch: Scratch,
 ) -> None:  # fmt: skip
     """Add the spikes of steps first .. stop - 1 to the arrivals."""
@@ -126,7 +125,7 @@ def deliver(
 
 @inner
 def weight_gradient(
-    b: Any, rows: Rows, mask: Array, first: np.uint64, stop: np.uint64, size: np.uint64, scratch: Scratch,
+    b: Any, rows: Rows, mask: Array, first: Whole, stop: Whole, size: Whole, scratch: Scratch,
     gradient: Array,
 ) -> None:  # fmt: skip
     """Add, for each edge, the adjoint of its target's current when its source's spikes arrived."""
@@ -148,8 +147,8 @@ def weight_gradient(
 
 @inner
 def spike_gradient(
-    b: Any, rows: Rows, weight: Array, near: Array, first: np.uint64, stop: np.uint64, base: np.uint64,
-    size: np.uint64, scratch: Scratch,
+    b: Any, rows: Rows, weight: Array, near: Array, first: Whole, stop: Whole, base: Whole,
+    size: Whole, scratch: Scratch,
 ) -> None:  # fmt: skip
     """Add the adjoints of the sources' spikes in steps first .. stop - 1, where any lane is ``near`` its threshold."""
     offsets(scratch.ring, scratch.offset, b.delay, first, stop, size)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from connectome.bundle_kernels import BLOCK, LANES, Scratch, offsets
+from connectome.bundle_kernels import BLOCK, LANES, Scratch, Whole, offsets
 from connectome.jit import inner
 from connectome.lanes_kernels import (
     choose,
@@ -37,7 +37,7 @@ _BLOCK = np.uint64(BLOCK)
 
 @inner
 def _spikes_of_samples(
-    mask: Array, source: np.uint64, n: np.uint64, first: np.uint64, stop: np.uint64, entries: Array, counts: Array
+    mask: Array, source: Whole, n: Whole, first: Whole, stop: Whole, entries: Array, counts: Array
 ) -> None:
     """For each step and lane, the sources that fire: ``entries[(step, lane), :counts[(step, lane)]]``."""
     counts[: (stop - first) * _W] = 0
@@ -54,7 +54,7 @@ def _spikes_of_samples(
 
 @inner
 def _spikes_of_sources(
-    mask: Array, source: np.uint64, n: np.uint64, first: np.uint64, stop: np.uint64, entries: Array, counts: Array
+    mask: Array, source: Whole, n: Whole, first: Whole, stop: Whole, entries: Array, counts: Array
 ) -> None:
     """For each source, when it fires: ``entries[source, :counts[source]]``, steps times LANES plus lane."""
     counts[:n] = 0
@@ -70,7 +70,7 @@ def _spikes_of_sources(
 
 @inner
 def deliver_dense(
-    b: Any, weight: Array, mask: Array, first: np.uint64, stop: np.uint64, size: np.uint64,
+    b: Any, weight: Array, mask: Array, first: Whole, stop: Whole, size: Whole,
     scratch: Scratch,
 ) -> None:  # fmt: skip
     """As :func:`connectome.bundle_kernels.deliver`."""
@@ -97,7 +97,7 @@ def deliver_dense(
 
 @inner
 def weight_gradient_dense(
-    b: Any, mask: Array, first: np.uint64, stop: np.uint64, size: np.uint64, scratch: Scratch,
+    b: Any, mask: Array, first: Whole, stop: Whole, size: Whole, scratch: Scratch,
     gradient: Array,
 ) -> None:  # fmt: skip
     """As :func:`connectome.bundle_kernels.weight_gradient`."""
@@ -123,8 +123,8 @@ def weight_gradient_dense(
 
 @inner
 def spike_gradient_dense(
-    b: Any, weight: Array, near: Array, first: np.uint64, stop: np.uint64, base: np.uint64,
-    size: np.uint64, scratch: Scratch,
+    b: Any, weight: Array, near: Array, first: Whole, stop: Whole, base: Whole,
+    size: Whole, scratch: Scratch,
 ) -> None:  # fmt: skip
     """As :func:`connectome.bundle_kernels.spike_gradient`, for each lane that is near its threshold alone."""
     offsets(scratch.ring, scratch.offset, b.delay, first, stop, size)
@@ -161,7 +161,7 @@ def spike_gradient_dense(
 
 
 @inner
-def _next(lane: np.uint64, bits: int) -> tuple[np.uint64, int]:
+def _next(lane: Whole, bits: int) -> Any:
     """The next lane, and the rest; the same lane again if there is none."""
     if bits:
         return first_lane(bits), later_lanes(bits)

@@ -9,14 +9,13 @@ not depend on the machine.
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 from numba import extending
 from numba.core import cgutils, types
 from numba.core.datamodel import models
+from numba.core.utils import BINOPS_TO_OPERATORS
 
 __all__ = [
     "LanesType", "all_lanes", "at_least", "choose", "count_lanes", "first_lane", "lanes_total", "larger", "later_lanes",
@@ -105,10 +104,11 @@ def store_lanes(typingctx: Any, x: Any, at: Any, value: Any) -> Any:
 @intrinsic
 def turn_lanes(typingctx: Any, x: Any, at: Any, stride: Any, y: Any, to: Any, stride_to: Any, width: Any) -> Any:
     """``y[to + i * stride_to + k] = x[at + k * stride + i]`` for all i, k < width: a square the other way round."""
-    lanes = _lanes(x.dtype, width)
+    known = _lanes(x.dtype, width)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         given, place, step, out, place_out, step_out, _ = args
+        lanes: Any = known
         rows, n, align = [], lanes.width, lanes.dtype.bitwidth // 8
         for _ in range(n):
             rows.append(builder.load(_pointer(context, builder, lanes, signature.args[0], given, place), align=align))
@@ -129,7 +129,7 @@ def turn_lanes(typingctx: Any, x: Any, at: Any, stride: Any, y: Any, to: Any, st
         return context.get_dummy_value()
 
     numbers = (types.uint64, types.uint64)
-    return lanes and (types.void(x, *numbers, y, *numbers, width), generate)
+    return known and (types.void(x, *numbers, y, *numbers, width), generate)
 
 
 @intrinsic
@@ -260,7 +260,7 @@ def lanes_total(typingctx: Any, lanes: Any) -> Any:
     return lanes.dtype(lanes), generate
 
 
-def _define(operation: Callable[[Any, Any], Any], build: str) -> None:
+def _define(operation: Any, build: str) -> None:
     """An operator among lanes, and between lanes and numbers, each rounded by itself."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -281,5 +281,5 @@ def _define(operation: Callable[[Any, Any], Any], build: str) -> None:
         extending.lower_builtin(operation, a, b)(generate)
 
 
-for _operation, _build in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
-    _define(_operation, _build)
+for _sign, _build in (("+", "fadd"), ("-", "fsub"), ("*", "fmul")):
+    _define(BINOPS_TO_OPERATORS[_sign], _build)

@@ -20,6 +20,7 @@ from connectome.bundle_kernels import (
     Mask,
     Rows,
     Scratch,
+    Whole,
     deliver,
     slot,
     spike_gradient,
@@ -125,7 +126,7 @@ def forward_tiles(
 
 @inner
 def _deliver_all(
-    net: TileNetwork, first: np.uint64, last: np.uint64, weight: Array, mask: Array, begin: np.uint64, end: np.uint64,
+    net: TileNetwork, first: Whole, last: Whole, weight: Array, mask: Array, begin: Whole, end: Whole,
     scratch: Scratch,
 ) -> None:  # fmt: skip
     steps, size = np.uint64(mask.shape[0]), np.uint64(scratch.state.size - scratch.state.shape[1])
@@ -141,7 +142,7 @@ def _deliver_all(
 
 
 @inner
-def _advance(p: Any, tile: np.uint64, t: np.uint64, keep: bool, tape: Tape, potential: Array, scratch: Scratch) -> None:
+def _advance(p: Any, tile: Whole, t: Whole, keep: bool, tape: Tape, potential: Array, scratch: Scratch) -> None:
     """One step of one region."""
     v, current, held, ring, mask = scratch.state[0], scratch.state[1], scratch.held, scratch.ring, tape.mask[tile]
     one, zero = v.dtype.type(1), v.dtype.type(0)
@@ -241,8 +242,8 @@ def backward_tiles(
 
 @inner
 def _spikes_all(
-    net: TileNetwork, first: np.uint64, last: np.uint64, weight: Array, near: Array, begin: np.uint64, end: np.uint64,
-    base: np.uint64, scratch: Scratch,
+    net: TileNetwork, first: Whole, last: Whole, weight: Array, near: Array, begin: Whole, end: Whole,
+    base: Whole, scratch: Scratch,
 ) -> None:  # fmt: skip
     steps, size = np.uint64(near.shape[0]), np.uint64(scratch.state.size - scratch.state.shape[1])
     for s in range(first, last):
@@ -258,7 +259,7 @@ def _spikes_all(
 
 @inner
 def _weights_all(
-    net: TileNetwork, first: np.uint64, last: np.uint64, mask: Array, begin: np.uint64, end: np.uint64,
+    net: TileNetwork, first: Whole, last: Whole, mask: Array, begin: Whole, end: Whole,
     scratch: Scratch, gradient: Array,
 ) -> None:  # fmt: skip
     steps, size = np.uint64(mask.shape[0]), np.uint64(scratch.state.size - scratch.state.shape[1])
@@ -274,9 +275,7 @@ def _weights_all(
 
 
 @inner
-def _retreat(
-    p: Any, tile: np.uint64, t: np.uint64, base: np.uint64, tape: Tape, grad_potential: Array, scratch: Scratch
-) -> None:
+def _retreat(p: Any, tile: Whole, t: Whole, base: Whole, tape: Tape, grad_potential: Array, scratch: Scratch) -> None:
     """The adjoint of one step of one region. The state: adjoints of u and of the currents, a step later."""
     g, adjoint, ring, back = scratch.state[0], scratch.state[1], scratch.ring, scratch.back
     zero = g.dtype.type(0)

@@ -114,7 +114,8 @@ class _Spike(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad: Tensor) -> Tensor:
         (distance,) = ctx.saved_tensors
-        return grad[0] * (1 - distance.abs() / _WIDTH_MV).clamp(min=0) / _WIDTH_MV
+        slope: Tensor = (1 - distance.abs() / _WIDTH_MV).clamp(min=0) / _WIDTH_MV
+        return grad[0] * slope
 
 
 class _Dense:
