@@ -52,7 +52,7 @@ PLASTIC = np.dtype(
 )  # fmt: skip
 
 _U0, _U1, _U2, _U3 = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(3)
-_AHEAD = np.uint64(16)  # edges
+_AHEAD = np.uint64(32)  # edges
 _TINY = 1e-200
 
 Index = Any  # np.uint64; what range() makes of it is int to a type checker
@@ -69,12 +69,15 @@ def _refresh(address: Index, first: Index, last: Index, factor: float) -> None:
 
 @inner
 def _modulate(rule: Any, begin: Index, end: Index, factor: float) -> None:
-    """Change some edges' weights by their eligibility times the factor."""
+    """Change some edges' weights by their eligibility times the factor. Where it is 0 the edge may be one that does not
+    learn: it may lie out of bounds."""
+    weights, traces, low, high = rule.weight, rule.eligibility, rule.low, rule.high
     for e in range(begin, end):
-        eligibility = value_at(rule.eligibility, 0.0, e)
-        if eligibility != 0.0:
-            weight = value_at(rule.weight, 0.0, e) + factor * eligibility
-            store_at(rule.weight, e, min(max(weight, rule.low), rule.high))
+        trace, old = value_at(traces, 0.0, e), value_at(weights, 0.0, e)
+        new = old + factor * trace
+        new = low if new < low else new
+        new = high if new > high else new
+        store_at(weights, e, old if trace == 0.0 else new)
 
 
 @inner
@@ -100,23 +103,24 @@ def _raise(rule: Any, target: Index, now: float) -> None:
     """A target has fired: pairs with all that has arrived before over its edges, whose traces are to be multiplied by
     ``now``."""
     none, size, low, high = np.uint32(0), rule.raised_size * now, rule.low, rule.high
-    base, slope, changes = rule.raised_base, rule.raised_slope, rule.weight
-    width = _U3 if rule.eligibility else _U2
+    base, slope, weights, x = rule.raised_base, rule.raised_slope, rule.weight, rule.x
+    edges, slots, eligibility = rule.edge, rule.slot, rule.eligibility
     begin, end = np.uint64(value_at(rule.into, _U0, target)), np.uint64(value_at(rule.into, _U0, target + _U1))
-    for k in range(begin, end):
-        if k + _AHEAD < end:
-            fetch_soon(changes + (value_at(rule.edge, _U0, k + _AHEAD) << width))
-            if rule.eligibility:
-                fetch_soon(rule.eligibility + (value_at(rule.edge, _U0, k + _AHEAD) << _U3))
-        e = value_at(rule.edge, _U0, k)
-        change = size * value_at(rule.x, 0.0, np.uint64(value_at(rule.slot, none, k)))
-        if rule.eligibility:
-            change *= base + slope * value_at(rule.weight, 0.0, e)
-            store_at(rule.eligibility, e, value_at(rule.eligibility, 0.0, e) + change)
-        else:
-            weight = np.float64(value_at(rule.weight, np.float32(0), e))
-            weight += change * (base + slope * weight)
-            store_at(rule.weight, e, np.float32(min(max(weight, low), high)))
+    if eligibility:
+        for k in range(begin, end):
+            ahead = value_at(edges, _U0, min(k + _AHEAD, end - _U1)) << _U3
+            fetch_soon(eligibility + ahead)
+            fetch_soon(weights + ahead)
+            e, trace = value_at(edges, _U0, k), value_at(x, 0.0, np.uint64(value_at(slots, none, k)))
+            change = size * trace * (base + slope * value_at(weights, 0.0, e))
+            store_at(eligibility, e, value_at(eligibility, 0.0, e) + change)
+    else:
+        for k in range(begin, end):
+            fetch_soon(weights + (value_at(edges, _U0, min(k + _AHEAD, end - _U1)) << _U2))
+            e, trace = value_at(edges, _U0, k), value_at(x, 0.0, np.uint64(value_at(slots, none, k)))
+            weight = np.float64(value_at(weights, np.float32(0), e))
+            weight += size * trace * (base + slope * weight)
+            store_at(weights, e, np.float32(min(max(weight, low), high)))
 
 
 @inner
