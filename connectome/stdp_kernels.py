@@ -12,7 +12,6 @@ all are brought up to date, before the factor leaves the range of float64.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -136,18 +135,16 @@ def react(thread: int, step: int, row: Index, plastic: Records, streams: Records
             strength = value_at(rule.modulator, 0.0, np.uint64(step * rule.varies)) * rule.gain
             if strength != 0.0:
                 # The trace as the last step left it
-                _all_edges(
-                    rule, stream, due, True, strength * math.exp(-((step - 1) % rule.fade_every) * rule.fade_rate)
-                )
+                _all_edges(rule, stream, due, True, strength * np.exp(-((step - 1) % rule.fade_every) * rule.fade_rate))
             if step % rule.fade_every == 0:
-                _all_edges(rule, stream, due, False, math.exp(-rule.fade_every * rule.fade_rate))
+                _all_edges(rule, stream, due, False, np.exp(-rule.fade_every * rule.fade_rate))
         if step % rule.plus_every == 0:
-            _refresh(rule.x, _U0, rule.sources * stream.delays, math.exp(-rule.plus_every * rule.plus_rate))
+            _refresh(rule.x, _U0, rule.sources * stream.delays, np.exp(-rule.plus_every * rule.plus_rate))
         if step % rule.minus_every == 0:
-            _refresh(rule.y, rule.first, rule.last, math.exp(-rule.minus_every * rule.minus_rate))
-        now = math.exp(-(step % rule.plus_every) * rule.plus_rate)
+            _refresh(rule.y, rule.first, rule.last, np.exp(-rule.minus_every * rule.minus_rate))
+        now = np.exp(-(step % rule.plus_every) * rule.plus_rate)
         if rule.eligibility:
-            now *= math.exp((step % rule.fade_every) * rule.fade_rate)
+            now *= np.exp((step % rule.fade_every) * rule.fade_rate)
         for k in range(state.begin[row, rule.segment], state.end[row, rule.segment]):
             _raise(rule, np.uint64(state.ids[k]) - stream.plus, now)
 
@@ -195,10 +192,10 @@ def deliver_and_learn(
         if rule.owner != thread:
             continue
         stream = streams[rule.stream]
-        arrival = math.exp((step % rule.plus_every) * rule.plus_rate)
-        now = math.exp(-(step % rule.minus_every) * rule.minus_rate)
+        arrival = np.exp((step % rule.plus_every) * rule.plus_rate)
+        now = np.exp(-(step % rule.minus_every) * rule.minus_rate)
         if rule.eligibility:
-            now *= math.exp((step % rule.fade_every) * rule.fade_rate)
+            now *= np.exp((step % rule.fade_every) * rule.fade_rate)
         for d in range(stream.delays):
             past = row - due[stream.delay_at + d].delay
             column = stream.column + due[stream.delay_at + d].column
@@ -215,7 +212,7 @@ def deliver_and_learn(
                         _lower(np.uint32(0), rule, stream, begin, end, learns, now, state.current)
                     slot = source * stream.delays + d
                     store_at(rule.x, slot, value_at(rule.x, 0.0, slot) + arrival)
-        spike = math.exp((step % rule.minus_every) * rule.minus_rate)
+        spike = np.exp((step % rule.minus_every) * rule.minus_rate)
         for k in range(state.begin[row, rule.segment], state.end[row, rule.segment]):
             target = np.uint64(state.ids[k]) - stream.plus
             store_at(rule.y, target, value_at(rule.y, 0.0, target) + spike)
