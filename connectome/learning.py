@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, NamedTuple, cast
 from weakref import finalize
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from connectome.errors import ConnectomeError
-from connectome.flat import Engine, flatten, number
+from connectome.flat import Engine, FlatNetwork, flatten, number
 from connectome.graph import Connectome
 from connectome.learning_layout import lay_out
 from connectome.learning_tiles import Run, Tiles
@@ -98,7 +99,10 @@ class SpikingNetwork(nn.Module):
         ``record`` names the regions whose spikes are wanted. Raises :class:`ConnectomeError` for a bad name or shape.
         """
         self._check(sensor_spikes, record)
-        fires = {name: x.detach().cpu() for name, x in sensor_spikes.items()}
+        device = self._sets[0].device if len(self._sets) else torch.device("cpu")
+        if self._tiles is not None and device.type != "cpu":
+            raise ConnectomeError("engine", f"must be 'torch' where the weights are on {device}", "'numba'")
+        fires = {name: x.detach().to(device) for name, x in sensor_spikes.items()}
         if self._tiles is None:
             u, recorded, counts = self._message_passing(fires, record)
         else:
@@ -130,19 +134,24 @@ class SpikingNetwork(nn.Module):
         )  # fmt: skip
         return u, dict(zip(record, spikes, strict=True)), counts
 
+    @cached_property
+    def _flat(self) -> FlatNetwork:
+        return flatten(self.connectome, tuple(self.numbering.regions))
+
     def _message_passing(self, fires: Mapping[str, Tensor], record: Sequence[str]) -> _Result:
         from connectome.torch_engine import propagate, triangle
 
-        flat = flatten(self.connectome, tuple(self.numbering.regions))
-        weight = torch.cat([*self._sets, torch.empty(0, dtype=self.dtype)])[torch.from_numpy(flat.order)]
+        flat = self._flat
         batch, steps, _ = next(iter(fires.values())).shape
-        silent = {name: torch.zeros(batch, steps, s.stop - s.start) for name, s in self.sensors.items()}
-        given = torch.cat([({**silent, **fires}[name] != 0).to(self.dtype) for name in self.sensors], -1).permute(
-            1, 2, 0
-        )
+        device = next(iter(fires.values())).device
+        weight = torch.cat([*self._sets, torch.empty(0, dtype=self.dtype, device=device)])
+        weight = weight[torch.from_numpy(flat.order).to(device)]
+        silent = {name: torch.zeros(batch, steps, s.stop - s.start, device=device) for name, s in self.sensors.items()}
+        every = [({**silent, **fires}[name] != 0).to(self.dtype) for name in self.sensors]
+        given = torch.cat(every, -1).permute(1, 2, 0)
         out = propagate(flat, weight, given, surrogate=triangle(self.surrogate_width_mv))
         spikes = {name: out.spikes[:, span].permute(2, 0, 1) for name, span in flat.span.items()}
-        counts = {name: s.detach().sum((0, 1)).to(torch.int64).numpy() for name, s in spikes.items()}
+        counts = {name: s.detach().sum((0, 1)).to(torch.int64).numpy(force=True) for name, s in spikes.items()}
         read = torch.from_numpy(np.concatenate([np.r_[s] for s in self.effectors.values()] or [np.empty(0, np.int64)]))
         return out.u[:, read].permute(2, 0, 1), {name: spikes[name] for name in record}, counts
 
