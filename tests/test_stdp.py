@@ -385,7 +385,8 @@ def balanced(n: int = 160) -> tuple[Connectome, Stimulus, dict[EdgeKey, PairSTDP
             wire("e", "long_range", "i", 5 * n, 80.0, 1), wire("i", "long_range", "e", 5 * n, -200.0, 5),
         ],
     )  # fmt: skip
-    stimulus = Stimulus(poisson={"eye": Poisson(60.0), "e": Poisson(4000.0, 40.0), "i": Poisson(4000.0, 50.0)})
+    current = {"e": rng.uniform(250, 650, n), "i": rng.uniform(250, 500, n // 4)}
+    stimulus = Stimulus(current_pa=current, poisson={"eye": Poisson(60.0)})
     modulator = np.random.default_rng(4).normal(size=600) * (np.arange(600) % 7 == 0)
     rule = PairSTDP(15.0, 25.0, 5.0, 4.0, 0.0, 250.0)
     return connectome, stimulus, {
