@@ -96,7 +96,7 @@ def _benchmark(options: argparse.Namespace, affinity: set[int]) -> int:
 
     console = Console()
     if not console.is_terminal:
-        console.width = 120
+        console.width = 140
     core = max(affinity) if affinity else None
     if core is not None:
         os.sched_setaffinity(0, {core})

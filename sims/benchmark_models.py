@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
@@ -19,8 +20,10 @@ from connectome.errors import ConnectomeError
 from sims.peers import Network, Trial
 
 if TYPE_CHECKING:
+    import numpy as np
     import xarray as xr
 
+    from connectome.graph import Connectome
     from connectome.models import Model
 
 __all__ = [
@@ -394,55 +397,75 @@ def _training_step(
     return ours, torchs, pair.rates()
 
 
+def _forward(bench: Bench, connectome: Connectome, n_steps: int, batch: int) -> list[float]:
+    """CPU seconds of forward passes that no gradient will be asked of."""
+    import torch
+
+    from connectome.learning import SpikingNetwork
+
+    x = torch.rand(batch, n_steps, connectome.regions["image"].size, generator=torch.Generator().manual_seed(0)) < 0.05
+    network = SpikingNetwork(connectome, threads=1)
+    cpu = []
+    with torch.no_grad():
+        for _ in range(bench.repeats + 1):  # the first compiles
+            began = time.process_time()
+            network({"image": x})
+            cpu.append(time.process_time() - began)
+    return cpu[1:]
+
+
 def _pruned(bench: Bench) -> Iterator[Table]:
-    """The first row's edges, pruned at random: 100 % .. 1 % are left."""
+    """The same networks with 100 % .. 1 % of their edges, pruned at random."""
     import numpy as np
 
-    from connectome.simulate import Stimulus, run
-    from sims.benchmark_delivery import rows
+    from connectome.models import brunel
     from sims.benchmark_training import recurrent
 
-    size, k, events = (500, 50, 100_000) if bench.quick else (12_500, 1000, 60_000_000)
-    given = rows(size, size, k, events)
-    network = recurrent(128, 0.5) if bench.quick else recurrent(2048, 0.25)
-    spikes = {"sensor": ((given.step + 1) * given.connectome.dt_ms, given.neuron)}
-    run(given.connectome, 1.0, Stimulus(), threads=1)
+    size, duration_ms = (500, 50.0) if bench.quick else (12_500, 500.0)
+    model = brunel(size, drive="dc")
+    network = recurrent(128, 0.5) if bench.quick else recurrent(4096, 0.1)
     fractions = (1.0, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01)
-    nets, trainings, step = [], [], []
-    cpu: list[list[float]] = [[] for _ in fractions]
+    runs, forward, step = [], [], []
     for f in fractions:
         bench.say(f"pruning to {f:.0%}")
         rng = np.random.default_rng(1)
-        nets.append(_keep(given.connectome, f, rng))
-        trainings.append(_keep(network, f, rng))
+        kept = model._replace(connectome=_keep(model.connectome, f, rng, strength=1e-6))
+        runs.append(Ours(kept, duration_ms, bench))
+        kept_network = _keep(network, f, rng, strength=f**-0.5)  # so that as many neurons fire
+        forward.append(_forward(bench, kept_network, 25, 64))
+        step.append(_training_step(bench, kept_network, 25, 64, against=False))
+    cpu: list[list[float]] = [[] for _ in fractions]
     for r in range(bench.repeats):
-        for at, (f, net) in enumerate(zip(fractions, nets, strict=True)):
+        for at, f in enumerate(fractions):
             bench.say(f"run, round {r + 1} of {bench.repeats}: {f:.0%} of the edges")
-            began = time.process_time()
-            run(net, given.duration_ms, Stimulus(spikes), threads=1)
-            cpu[at].append(time.process_time() - began)
-    for f, net in zip(fractions, trainings, strict=True):
-        bench.say(f"training step: {f:.0%} of the edges")
-        step.append(_training_step(bench, net, 25, 64, against=False)[0])
+            cpu[at].append(runs[at].trial().cpu_s)
     found = []
     for at, f in enumerate(fractions):
         found.append({
             "edges": f"{f:.0%}", "run_s": Spread.of(cpu[at]),
             "run_ratio": Spread.of([a / b for a, b in zip(cpu[0], cpu[at], strict=True)]),
-            "training_ms": Spread.of([1000 * s for s in step[at]]),
-            "training_ratio": statistics.median(step[0]) / statistics.median(step[at]),
+            "events": int(runs[at].last.attrs["synaptic_operations"]),
+            "forward_ms": Spread.of([1000 * s for s in forward[at]]),
+            "forward_ratio": statistics.median(forward[0]) / statistics.median(forward[at]),
+            "training_ms": Spread.of([1000 * s for s in step[at][0]]),
+            "training_ratio": statistics.median(step[0][0]) / statistics.median(step[at][0]),
+            "hidden_firing": step[at][2]["hidden"],
         })  # fmt: skip
     yield Table(
-        "Cost against edges",
-        "ratio: cost with all edges over the cost with so many. The same spikes enter in each run.",
+        f"Cost against edges: a run of {size:,} neurons for {duration_ms:g} ms; a forward pass and a training step",
+        "ratio: cost with all edges over the cost with so many. The neurons of the run fire by their own current, "
+        "whatever arrives. hidden_firing: spikes a neuron and step in training.",
         found,
     )
 
 
-def _keep(connectome: Any, fraction: float, rng: Any) -> Any:
+def _keep(connectome: Connectome, fraction: float, rng: np.random.Generator, strength: float = 1.0) -> Connectome:
+    """A random part of the edges, with weights times ``strength``."""
     from connectome.graph import Connectome
 
     edges = [e if fraction == 1 else e.take(rng.random(len(e)) < fraction) for e in connectome.edges.values()]
+    if strength != 1:
+        edges = [replace(e, weight=e.weight * type(e.weight[0])(strength)) for e in edges]
     return Connectome.of(connectome.regions.values(), edges, dt_ms=connectome.dt_ms)
 
 
