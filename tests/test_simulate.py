@@ -13,7 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from connectome import Connectome, ConnectomeError, EdgeDelta, EdgeSet, NeuronParameters, Region, event_engine, simulate
+from connectome import (
+    Connectome,
+    ConnectomeError,
+    EdgeDelta,
+    EdgeSet,
+    NeuronParameters,
+    Region,
+    event_engine,
+    layout,
+    simulate,
+)
 from connectome.flat import Engine, flatten
 from connectome.simulate import Poisson, Stimulus, run
 from connectome.torch_engine import at_rest, propagate, triangle
@@ -328,6 +338,22 @@ def test_size_of_the_blocks_does_not_matter(engine: Engine, monkeypatch: pytest.
         assert result().identical(whole)
     monkeypatch.setattr(simulate, "_BLOCK_STEPS", 3)
     assert result().identical(whole)
+
+
+@settings(max_examples=30)
+@given(driven())
+def test_tables_may_be_coarse(case: tuple[Connectome, Stimulus, int, int]) -> None:
+    connectome, stimulus, n_steps, seed = case
+
+    def result(threads: int) -> xr.Dataset:
+        return run(connectome, n_steps * connectome.dt_ms, stimulus, seed=seed, dtype="float64", threads=threads)
+
+    fine = result(1)
+    with pytest.MonkeyPatch.context() as patch:
+        for size in (0, 24 * max(connectome.n_neurons, 1)):  # one column, and a few
+            patch.setattr(layout, "_TABLE_BYTES", size)
+            for threads in (1, 2, 3):
+                assert result(threads).identical(fine)
 
 
 def test_float32_stays_close_to_float64(engine: Engine) -> None:
