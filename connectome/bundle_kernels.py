@@ -105,15 +105,18 @@ def deliver(
     """Add the spikes of steps first .. stop - 1 to the arrivals."""
     offsets(scratch.ring, scratch.offset, b.delay, first, stop, size)
     ring, values, offset = scratch.ring, scratch.values, scratch.offset
+    if stop - first == 1:
+        for row in range(b.row, b.row_stop):
+            bits = mask[first, b.source + np.uint64(rows.source[row])]
+            if bits:
+                on = mask_lanes(values, bits)
+                for j in range(rows.indptr[row], rows.indptr[row + _U1]):
+                    at = offset[0, 0] + np.uint64(rows.place[j]) * _W
+                    store_lanes(ring, at, multiply_add(weight[j], on, load_lanes(ring, at, LANES)))
+        return
     for row in range(b.row, b.row_stop):
         count = _active(mask, b.source + np.uint64(rows.source[row]), first, stop, offset, values)
         if count == 0:
-            continue
-        if count == 1:
-            on = load_lanes(values, _U0, LANES)
-            for j in range(rows.indptr[row], rows.indptr[row + _U1]):
-                at = offset[1, 0] + np.uint64(rows.place[j]) * _W
-                store_lanes(ring, at, multiply_add(weight[j], on, load_lanes(ring, at, LANES)))
             continue
         for j in range(rows.indptr[row], rows.indptr[row + _U1]):
             target = np.uint64(rows.place[j]) * _W
