@@ -61,6 +61,8 @@ def run_events(
     varies = any(len(current) > 1 for current in given.current_pa.values())
     if varies or sensors:
         most = min(most, _BLOCK_VALUES // max(numbering.n_neurons, 1))
+    wide = True if (layout.streams["shift"] == 2).any() else None
+    coarse = True if layout.streams["each"].any() else None
     constant = _drive(layout, numbering.dt_ms, given, slice(0, 1), dtype)
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(threads, "connectome")) if threads > 1 else None
@@ -81,7 +83,7 @@ def run_events(
                 partial(
                     kernels.advance, k, first, steps, layout.shortest, history, layout.neurons, segments,
                     layout.streams, layout.due, layout.poisson, drive, state, scratch[k], places, held, v,
-                    layout.plastic,
+                    layout.plastic, wide, coarse,
                 )
                 for k in range(threads)
             ]  # fmt: skip

@@ -222,7 +222,10 @@ def _rows(
 
 
 @inner
-def _deliver(thread: Index, row: Index, streams: Records, due: Records, visits: Visits, state: State) -> None:
+def _deliver(
+    thread: Index, row: Index, streams: Records, due: Records, visits: Visits, state: State, wide: bool | None,
+    coarse: bool | None,
+) -> None:  # fmt: skip
     """Deliver to a thread's neurons all that is due in the step of this row: of each edge set, note the stretches of
     edges to visit, then visit them while the next are on their way from memory."""
     ids, full = state.ids, np.uint64(visits.begin.size)
@@ -245,16 +248,16 @@ def _deliver(thread: Index, row: Index, streams: Records, due: Records, visits: 
                     at = source * stream.row + column
                     visits.begin[n] = value_at(table, none, at)
                     visits.end[n] = value_at(table, none, at + _U1)
-                    if stream.each:
+                    if coarse is not None and stream.each:
                         _narrow(n, due[d].delay, m, streams, visits)
                     visits.base[n] = base
                     if signs and value_at(signs, np.int8(0), source) < 0:
                         visits.base[n] = stream.minus
                     n += np.uint64(visits.end[n] > visits.begin[n])
                     if n == full:
-                        _visit(n, m, streams, visits, state.current)
+                        _visit(n, m, streams, visits, state.current, wide)
                         n = _U0
-        _visit(n, m, streams, visits, state.current)
+        _visit(n, m, streams, visits, state.current, wide)
 
 
 @inner
@@ -280,8 +283,8 @@ def _target(edge: Index, m: Index, streams: Records) -> Index:
 
 
 @inner
-def _visit(n: Index, m: Index, streams: Records, visits: Visits, current: NDArray[Any]) -> None:
-    if streams[m].shift == _U1:
+def _visit(n: Index, m: Index, streams: Records, visits: Visits, current: NDArray[Any], wide: bool | None) -> None:
+    if wide is None or streams[m].shift == _U1:
         _rows(np.uint16(0), n, m, streams, visits, current)
     else:
         _rows(np.uint32(0), n, m, streams, visits, current)
@@ -329,6 +332,7 @@ def advance(
     thread: int, first: int, n_steps: int, ahead: int, history: int, neurons: Records, segments: Records,
     streams: Records, due: Records, poisson: PoissonDrive | None, drive: NDArray[Any], state: State,
     scratch: Scratch, record: NDArray[np.int64], held: NDArray[Any], recorded: NDArray[Any], plastic: Records | None,
+    wide: bool | None, coarse: bool | None,
 ) -> None:  # fmt: skip
     """Simulate a thread's share of steps first .. first + n_steps - 1, in place, while the other threads do theirs.
 
@@ -338,6 +342,9 @@ def advance(
     drive : (1 or n_steps, P) mV: what the injected currents add to v in each step
     record : (K,) places whose v to put into ``recorded`` (n_steps, K) if this thread has them; ``held`` (K,): v_reset
     plastic : of ``stdp_kernels.PLASTIC``: the edge sets that learn
+    wide, coarse : whether a stream has targets of 32 bits, and a table for several delays at once
+
+    What is None is not even compiled: ``poisson``, ``plastic``, ``wide``, ``coarse``.
     """
     threads = state.done.size // 8
     free = state.free[thread]
@@ -360,13 +367,13 @@ def advance(
                 _flush(current, start, stop)
                 if inhibitory:
                     _flush(current, start + inhibitory, stop + inhibitory)
-        if poisson is not None:  # then this is not even compiled
+        if poisson is not None:
             _poisson(step, t == 0, thread, poisson, scratch, current)
         if threads > 1:
             _wait(thread, step - ahead + 1, state.done)
         if plastic is not None:
             react(thread, step, row, plastic, streams, due, state)
-        _deliver(thread, row, streams, due, scratch.visits, state)
+        _deliver(thread, row, streams, due, scratch.visits, state, wide, coarse)
         if plastic is not None:
             deliver_and_learn(thread, step, row, plastic, streams, due, state)
         for k in range(record.size):
