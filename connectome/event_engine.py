@@ -207,7 +207,7 @@ class _Sensor:
 def poisson_counts(drive: PoissonDrive, first: int, steps: int, n: int) -> NDArray[np.int64]:
     """(steps, n) counts of the neurons in places 0 .. n - 1, over all their runs."""
     begin = first // OCTET * OCTET
-    octets = -(-(first + steps - begin) // OCTET)
+    octets = max(1, -(-(first + steps - begin) // OCTET))  # so that no steps compile as well
     total = np.zeros((octets * OCTET, n), np.int64)
     bits, unsure = np.zeros(OCTET * 256, np.uint16), np.zeros(256, np.uint16)
     for r in range(drive.run.size):
