@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -14,7 +15,7 @@ from connectome.errors import ConnectomeError
 from connectome.graph import Connectome
 from connectome.parts import EdgeKey, EdgeSet, NeuronParameters, Region
 
-__all__ = ["Dynamics", "Engine", "FlatNetwork", "Numbering", "flatten", "number", "propagators"]
+__all__ = ["Dynamics", "Engine", "FlatNetwork", "Numbering", "cores", "flatten", "number", "propagators"]
 
 #: Event driven on the CPU, or message passing in torch.
 Engine = Literal["numba", "torch"]
@@ -86,6 +87,11 @@ class FlatNetwork:
     def max_delay(self) -> int:
         """The longest delay in steps; 1 if there is no edge."""
         return int(self.delay.max()) if self.delay.size else 1
+
+
+def cores() -> int:
+    """Cores that this process may use, where the system says so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def number(connectome: Connectome, recruit: Collection[str] | None = None) -> Numbering:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from connectome.errors import ConnectomeError
-from connectome.flat import Engine, FlatNetwork, flatten, number
+from connectome.flat import Engine, FlatNetwork, cores, flatten, number
 from connectome.graph import Connectome
 from connectome.learning_layout import lay_out
 from connectome.learning_tiles import Run, Tiles
@@ -74,7 +73,7 @@ class SpikingNetwork(nn.Module):
         self.numbering = number(connectome, recruit)
         self.engine = engine
         self.dtype = dtype
-        self.threads = threads or _cores()
+        self.threads = threads or cores()
         self.surrogate_width_mv = surrogate_width_mv
         keys = list(self.numbering.edges)
         self._sets = nn.ParameterList(
@@ -214,8 +213,3 @@ def _plain(spikes: Tensor) -> NDArray[Any]:
         spikes = spikes != 0
     array: NDArray[Any] = spikes.contiguous().numpy()
     return array.view(np.uint8) if array.dtype == np.bool_ else array
-
-
-def _cores() -> int:
-    """Cores that this process may use, where the system says so."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

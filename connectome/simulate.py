@@ -16,7 +16,6 @@ that no spike can travel over an edge that an edit made later.
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from types import MappingProxyType
@@ -28,7 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from connectome.errors import ConnectomeError
 from connectome.event_engine import Block, poisson_counts, run_events
-from connectome.flat import Engine, Numbering, flatten, number
+from connectome.flat import Engine, Numbering, cores, flatten, number
 from connectome.graph import Connectome
 from connectome.parts import EdgeKey
 from connectome.stdp import PairSTDP, plastic_sets, weights_after
@@ -147,11 +146,10 @@ def run(
 
 
 def _threads(numbering: Numbering) -> int:
-    """As many as the process may use cores, where the system says so; one for a network so small that threads would
-    wait for each other longer than they work."""
+    """As many as the process may use cores; one for a network so small that threads would wait for each other longer
+    than they work."""
     work = sum(len(e) for e in numbering.edges.values()) + _EDGES_A_NEURON * numbering.n_neurons
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, _THREADS_MAX) if work > _WORK_SHARED else 1
+    return min(cores(), _THREADS_MAX) if work > _WORK_SHARED else 1
 
 
 def _run_torch(

@@ -166,6 +166,7 @@ def _peers(asked: str, given: Sequence[str]) -> dict[str, str]:
     for name in names:
         if name not in PEERS:
             raise ConnectomeError("--peers", f"must be auto, none, or some of {','.join(PEERS)}", repr(name))
+    for name in names:
         if name not in pythons and find_spec(PEERS[name][0]) is not None:
             pythons[name] = sys.executable
         if name not in pythons and asked not in _NO_PEERS:
