@@ -15,7 +15,6 @@ import math
 import os
 import platform
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ from connectome.errors import ConnectomeError
 from sims.benchmark_microcircuit import microcircuit
 from sims.benchmark_models import MODELS, Bench, Spread, Table, digits
 from sims.peers import PEERS
+from sims.program import ended, refuse_taken
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,29 +70,20 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
     options = _parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, _interrupt)
     affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
     try:
-        return _benchmark(options, affinity)
-    except ConnectomeError as error:
-        print(f"benchmark: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nbenchmark: interrupted.", file=sys.stderr)
-        return 130
+        return ended("benchmark", lambda: _benchmark(options, affinity), lambda: "")
     finally:
         if affinity:
             os.sched_setaffinity(0, affinity)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _benchmark(options: argparse.Namespace, affinity: set[int]) -> int:
     names = _check(options)
     peers = {} if options.quick else _peers(options.peers, options.peer_python)
     from rich.console import Console
+
+    from connectome.io.results import save_text
 
     console = Console()
     if not console.is_terminal:
@@ -120,9 +111,7 @@ def _benchmark(options: argparse.Namespace, affinity: set[int]) -> int:
         ]
         figures["load_after"] = _load()
         if options.json is not None:
-            partial = options.json.with_name(options.json.name + ".part")
-            partial.write_text(json.dumps(figures, indent=1) + "\n")
-            partial.replace(options.json)
+            save_text(json.dumps(figures, indent=1) + "\n", options.json)
     machine = figures["machine"]
     console.print(
         f"{machine['cpu']}, {machine['cores']} cores, {'one of them used' if core is not None else 'not pinned to one'}"
@@ -141,12 +130,7 @@ def _check(options: argparse.Namespace) -> list[str]:
     if not 1 <= options.threads <= 256:
         raise ConnectomeError("--threads", "must be in 1 .. 256", options.threads)
     if options.json is not None:
-        if not os.access(options.json.parent, os.W_OK) or options.json.is_dir():
-            raise ConnectomeError("--json", "must be a file in a folder that can be written", repr(str(options.json)))
-        if os.path.lexists(options.json) and not options.overwrite:
-            raise ConnectomeError(
-                "--json", "must not exist already", repr(str(options.json)), "Choose another name, or add --overwrite."
-            )
+        refuse_taken("--json", options.json, overwrite=options.overwrite)
     return list(dict.fromkeys(options.models)) or list(MODELS)
 
 

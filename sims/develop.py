@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connectome.errors import ConnectomeError
+from sims.program import ended
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -56,24 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
     options = _parser().parse_args(argv)
     out: Path = options.out or Path("runs") / f"seed{options.seed}"
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        _develop(options, out)
-    except ConnectomeError as error:
-        print(f"develop: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        kept = ", ".join(sorted(p.name for p in out.glob("*.h5"))) or "none yet"
-        print(f"\ndevelop: interrupted. Finished stages are in {out}: {kept}.", file=sys.stderr)
-        return 130
-    return 0
+
+    def kept() -> str:
+        return f"Finished stages are in {out}: {', '.join(sorted(p.name for p in out.glob('*.h5'))) or 'none yet'}."
+
+    return ended("develop", lambda: _develop(options, out), kept)
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _develop(options: argparse.Namespace, out: Path) -> None:
+def _develop(options: argparse.Namespace, out: Path) -> int:
     if options.seed < 0:
         raise ConnectomeError("--seed", "must be 0 or more", options.seed)
     # Heavy imports wait until the options are known to parse: --help answers at once.
@@ -125,6 +115,7 @@ def _develop(options: argparse.Namespace, out: Path) -> None:
             save_results(results, out / RESULTS)
     save_figure(draw_development(results), out / FIGURE)
     _report(console, results, out, time.monotonic() - began)
+    return 0
 
 
 def _claim(out: Path, overwrite: bool) -> None:

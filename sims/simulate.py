@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import re
-import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connectome.errors import ConnectomeError
+from sims.program import ended, refuse_taken
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -72,23 +71,10 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
     options = _parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        _simulate(options)
-    except ConnectomeError as error:
-        print(f"simulate: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nsimulate: interrupted. No file is half-written.", file=sys.stderr)
-        return 130
-    return 0
+    return ended("simulate", lambda: _simulate(options), lambda: "No file is half-written.")
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _simulate(options: argparse.Namespace) -> None:
+def _simulate(options: argparse.Namespace) -> int:
     raster: Path | None = None if options.no_raster else options.raster or options.out.with_suffix(".png")
     _check(options, raster)
     # Heavy imports wait until the options are known to parse: --help answers at once.
@@ -123,6 +109,7 @@ def _simulate(options: argparse.Namespace) -> None:
         save_figure(draw_raster(spikes, connectome.regions), raster)
     _report(console, spikes, activity(spikes, connectome.regions, skip_ms=options.skip_ms), display)
     console.print("Written: " + ", ".join(str(p) for p in (options.out, raster) if p), markup=False, soft_wrap=True)
+    return 0
 
 
 def _check(options: argparse.Namespace, raster: Path | None) -> None:
@@ -145,12 +132,7 @@ def _check(options: argparse.Namespace, raster: Path | None) -> None:
             raise ConnectomeError(name, f"must end in {suffix}", repr(str(path)))
         if path.resolve() in taken:
             raise ConnectomeError(name, f"must not be the file of {taken[path.resolve()]}", repr(str(path)))
-        if not os.access(path.parent, os.W_OK) or path.is_dir():
-            raise ConnectomeError(name, "must be a file in a folder that can be written", repr(str(path)))
-        if os.path.lexists(path) and not options.overwrite:
-            raise ConnectomeError(
-                name, "must not exist already", repr(str(path)), "Choose another name, or add --overwrite."
-            )
+        refuse_taken(name, path, overwrite=options.overwrite)
 
 
 def _stimulus(options: argparse.Namespace, regions: Mapping[str, Region]) -> tuple[Stimulus, Mapping[str, int]]:
