@@ -16,7 +16,7 @@ from connectome import simulate_kernels as kernels
 from connectome.flat import Numbering, propagators
 from connectome.layout import Layout, lay_out
 from connectome.parts import EdgeKey, Region
-from connectome.poisson_kernels import OCTET, RUN, PoissonDrive, draw_octet
+from connectome.poisson_kernels import OCTET, RUN, PoissonDrive, draw_octet, draw_room
 from connectome.stdp import Plastic
 from connectome.stimulus import Input, poisson_drive
 
@@ -133,7 +133,7 @@ def _scratch(layout: Layout, threads: int) -> list[kernels.Scratch]:
     counts = [int((run["stop"] - run["start"])[run["owner"] == k].sum()) * OCTET for k in range(threads)]
     return [
         kernels.Scratch(
-            np.zeros(OCTET * 256, np.uint16), np.zeros(256, np.uint16), np.zeros(n, np.uint8),
+            *draw_room(), np.zeros(n, np.uint8),
             kernels.Visits(*(np.zeros(_VISITS, np.uint64) for _ in range(3))),
         )
         for n in counts
@@ -209,7 +209,7 @@ def poisson_counts(drive: PoissonDrive, first: int, steps: int, n: int) -> NDArr
     begin = first // OCTET * OCTET
     octets = max(1, -(-(first + steps - begin) // OCTET))  # so that no steps compile as well
     total = np.zeros((octets * OCTET, n), np.int64)
-    bits, unsure = np.zeros(OCTET * 256, np.uint16), np.zeros(256, np.uint16)
+    bits, unsure = draw_room()
     for r in range(drive.run.size):
         here = slice(int(drive.run[r]["start"]), int(drive.run[r]["stop"]))
         counts = np.zeros((OCTET, here.stop - here.start), np.uint8)

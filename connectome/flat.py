@@ -61,9 +61,9 @@ class Numbering:
 class FlatNetwork:
     """All regions in one numbering, all edge sets in one CSR.
 
-    Neurons are numbered region after region. A row holds the edges of one source neuron, edge set after edge set, by
-    target; ``order[j]`` is the place of the CSR's edge j in the concatenation of the edge sets, which is how weight
-    vectors are laid out outside.
+    Neurons are numbered region after region. A row holds the edges of one source neuron, edge set after edge set, in
+    the set's own order; ``order[j]`` is the place of the CSR's edge j in the concatenation of the edge sets, which is
+    how weight vectors are laid out outside.
     """
 
     dt_ms: float

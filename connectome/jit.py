@@ -10,7 +10,11 @@ from typing import Any, TypeVar, cast
 
 import numba
 
-__all__ = ["inner", "kernel"]
+__all__ = ["Index", "Records", "inner", "kernel"]
+
+# For a type checker alone.
+Index = Any  # np.uint64: what range() makes of it would be int
+Records = Any  # an array of records: it would have no fields
 
 F = TypeVar("F", bound=Callable[..., object])
 

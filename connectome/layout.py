@@ -152,7 +152,7 @@ def _streams(
     seen, indices = np.zeros(2**16, np.bool_), np.ascontiguousarray(e.indices)  # it may be one for all
     if delay.size > 1:
         kernels.mark(delay, seen)
-    else:
+    else:  # nothing to compile
         seen[delay] = True
     delays = np.flatnonzero(seen)
     cuts = targets["start"][1:] - targets["start"][:1]
@@ -205,16 +205,13 @@ def _bounds(
 
 
 def _poisson(
-    start: Mapping[str, int],
-    bounds: NDArray[np.int64],
-    inhibitory: Mapping[str, int],
-    given: Input,
+    start: Mapping[str, int], bounds: NDArray[np.int64], inhibitory: Mapping[str, int], given: Input,
     dtype: np.dtype[Any],
-) -> PoissonDrive | None:
+) -> PoissonDrive | None:  # fmt: skip
     """The drive of what is no sensor: runs of places, cut where threads meet."""
     cut: list[PoissonRun] = []
     owner, minus = [], []
-    for name in start.keys() & given.poisson.keys():
+    for name in (n for n in given.poisson if n in start):
         for r in given.poisson[name]:
             first, last = start[name] + r.start, start[name] + r.stop
             for k, (a, b) in enumerate((max(first, a), min(last, b)) for a, b in pairwise(bounds.tolist())):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from connectome.jit import inner, kernel
 from connectome.native_kernels import PHILOX_LANES, philox_lanes
 
-__all__ = ["MEAN_MAX", "OCTET", "RUN", "TABLE", "UNSURE", "PoissonDrive", "draw", "draw_octet", "philox"]
+__all__ = ["MEAN_MAX", "OCTET", "RUN", "TABLE", "UNSURE", "PoissonDrive", "draw", "draw_octet", "draw_room"]
 
 #: The largest mean that one random number is turned into a count for; larger means are sums of several counts.
 MEAN_MAX = 32.0
@@ -22,11 +22,10 @@ TABLE = 4096
 UNSURE = 255
 
 _CHUNK = np.uint64(256)
+_LANES = np.uint64(PHILOX_LANES)
+_APART = np.uint64(OCTET) * _CHUNK  # in the scratch, where more bits of one neuron go
 _LOW = np.uint64(0xFFFFFFFF)
 _16, _32, _48 = np.uint64(16), np.uint64(32), np.uint64(48)
-_M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-_W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
-_LOW_16 = np.uint64(0xFFFF)
 _SHIFT = np.uint16(4)
 _ONE = np.uint64(1)
 _EXTRA = np.uint64(2**16)  # of the fourth counter: the 48 bits that follow the first 16
@@ -70,21 +69,6 @@ class PoissonDrive(NamedTuple):
     seed: NDArray[np.uint64]
 
 
-@inner
-def philox(
-    c0: np.uint64, c1: np.uint64, c2: np.uint64, c3: np.uint64, k0: np.uint64, k1: np.uint64
-) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
-    """Philox4x32-10: four random 32-bit words for a counter and a key of 32-bit words, all held in 64 bits.
-
-    Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC11 (2011).
-    """
-    for _ in range(10):
-        a, b = _M0 * (c0 & _LOW), _M1 * (c2 & _LOW)
-        c0, c1, c2, c3 = (b >> _32) ^ c1 ^ k0, b & _LOW, (a >> _32) ^ c3 ^ k1, a & _LOW
-        k0, k1 = (k0 + _W0) & _LOW, (k1 + _W1) & _LOW
-    return c0, c1, c2, c3
-
-
 @kernel
 def draw_octet(
     r: int, octet: np.uint64, drive: PoissonDrive, bits: NDArray[np.uint16], unsure: NDArray[np.uint16],
@@ -101,8 +85,8 @@ def draw(
 ) -> None:  # fmt: skip
     """Counts (OCTET, n) of run r in the steps ``8 octet .. 8 octet + 7``, by inversion of the distribution.
 
-    A count is decided by 16 random bits, or by 64 where these are not enough. ``bits`` (OCTET * 256,) and ``unsure``
-    (256,) are scratch.
+    A count is decided by 16 random bits, or by 64 where these are not enough. ``bits`` and ``unsure`` are scratch, from
+    :func:`draw_room`.
     """
     run = drive.run[r]
     n, part, key, entry, spread = run.stop - run.start, run.draw, run.key, run.first, run.spread
@@ -117,7 +101,7 @@ def draw(
     )
     for first in range(np.uint64(0), n, _CHUNK):
         size = min(_CHUNK, n - first)
-        for j in range(np.uint64(0), size, np.uint64(PHILOX_LANES)):
+        for j in range(np.uint64(0), size, _LANES):
             philox_lanes(key + first + j, low, high, part, seed[0], seed[1], bits, j, _CHUNK)
         for s in range(np.uint64(OCTET)):
             at, pending = s * n + first, np.uint64(0)
@@ -132,7 +116,7 @@ def draw(
                     pending += _ONE
             for k in range(pending):
                 lane = np.uint64(unsure[k])
-                uniform = _uniform(bits[s * _CHUNK + lane], key + first + lane, octet, s, part, seed)
+                uniform = _uniform(bits[s * _CHUNK + lane], key + first + lane, octet, s, part, seed, bits)
                 below = row[mean[entry + spread * (first + lane)]]
                 count = np.uint8(0)
                 while uniform < threshold[below]:
@@ -142,7 +126,16 @@ def draw(
 
 
 @inner
-def _uniform(top: np.uint16, key: Any, octet: Any, s: Any, draw: Any, seed: NDArray[np.uint64]) -> np.uint64:
+def _uniform(
+    top: np.uint16, key: Any, octet: Any, s: Any, draw: Any, seed: NDArray[np.uint64], bits: NDArray[np.uint16]
+) -> np.uint64:
     """64 random bits that begin with the 16 of ``top``, which is the number of step s of the octet."""
-    w0, w1, _, _ = philox(key, octet & _LOW, octet >> _32, draw + _EXTRA * (s + _ONE), seed[0], seed[1])
-    return np.uint64(top) << _48 | (w0 & _LOW_16) << _32 | w1
+    part = draw + _EXTRA * (s + _ONE)
+    philox_lanes(key, octet & _LOW, octet >> _32, part, seed[0], seed[1], bits, _APART, _LANES)
+    second, third, last = bits[_APART], bits[_APART + np.uint64(3) * _LANES], bits[_APART + np.uint64(2) * _LANES]
+    return np.uint64(top) << _48 | np.uint64(second) << _32 | np.uint64(third) << _16 | np.uint64(last)
+
+
+def draw_room() -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+    """The scratch that :func:`draw` wants: ``bits`` and ``unsure``."""
+    return np.zeros(OCTET * (int(_CHUNK) + PHILOX_LANES), np.uint16), np.zeros(int(_CHUNK), np.uint16)

@@ -1,8 +1,8 @@
 """The event-driven simulation on plain arrays: neuron update, spike collection, delivery.
 
 Each thread owns some neurons: it updates them and delivers to them, over the edges of whatever source. A sum over the
-edges into a neuron is made in one order, by delay, then source, however many threads there are; so the results are
-the same to the last bit. Threads wait for each other no more often than the shortest delay.
+edges into a neuron is made in one order, by edge set, delay, source, however many threads there are; so the results
+are the same to the last bit. Threads wait for each other no more often than the shortest delay.
 
 A spike waits in the list of its step until it is due. An edge set's rows are sorted by delay, so what is due of a row
 is one stretch of it, added straight to the synaptic currents: there is no buffer of arrivals to come.
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from connectome.jit import inner, kernel
+from connectome.jit import Index, Records, inner, kernel
 from connectome.lanes_kernels import at_least, load_lanes, multiply_add, store_lanes
 from connectome.native_kernels import fetch_soon, observe, publish, value_at, yield_core
 from connectome.poisson_kernels import OCTET, PoissonDrive, draw
@@ -34,8 +34,6 @@ BLOCK = 16
 _BLOCK = np.uint64(BLOCK)
 _U0, _U1, _U2 = np.uint64(0), np.uint64(1), np.uint64(2)
 
-Index = Any  # np.uint64; what range() makes of it is int to a type checker
-Records = Any  # an array of one of the types below; a type checker knows no fields of it
 _LINE = np.uint64(64)  # bytes
 _AHEAD = np.uint64(8)  # visits
 _MIXED = np.uint64(2**64 - 1)

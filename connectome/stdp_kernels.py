@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from connectome.jit import inner
+from connectome.jit import Index, Records, inner
 from connectome.native_kernels import fetch_soon, store_at, value_at
 
 __all__ = ["PLASTIC", "deliver_and_learn", "react"]
@@ -53,9 +53,6 @@ PLASTIC = np.dtype(
 _U0, _U1, _U2, _U3 = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(3)
 _AHEAD = np.uint64(32)  # edges
 _TINY = 1e-200
-
-Index = Any  # np.uint64; what range() makes of it is int to a type checker
-Records = Any  # an array of records; a type checker knows no fields of it
 
 
 @inner
