@@ -16,13 +16,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LINKED = ("io", "datasets")
+LIBRARY = ("connectome", "connectome/analysis")
 TOP_LEVEL = {
     "connectome", "io", "datasets", "sims", "tests",
     "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "constraints.txt",
 }  # fmt: skip
 #: What a kernel may import: it takes arrays and knows nothing else of the project.
 KERNEL_IMPORTS = re.compile(
-    r"(numpy|numba|llvmlite|__future__|collections|operator|os|typing|connectome\.jit|connectome\.\w+_kernels)(\..*)?"
+    r"(numpy|numba|llvmlite|__future__|collections|operator|os|typing|connectome\.jit|connectome\.(analysis\.)?\w+_kernels)(\..*)?"
 )
 
 
@@ -33,7 +34,8 @@ def modules(*folders: str) -> list[Path]:
 
 def name_of(path: Path) -> str:
     """The name that a module is imported by."""
-    return ".".join((("connectome",) if path.parent.name in LINKED else ()) + (path.parent.name, path.stem))
+    folder = path.parent.relative_to(ROOT).parts
+    return ".".join((("connectome",) if folder[0] in LINKED else ()) + (*folder, path.stem))
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -96,7 +98,7 @@ def test_top_level_holds_the_agreed_names() -> None:
 
 def test_public_modules_say_what_is_public() -> None:
     missing = []
-    for path in modules("connectome", *LINKED, "sims"):
+    for path in modules(*LIBRARY, *LINKED, "sims"):
         body = ast.parse(path.read_text("utf-8")).body
         targets = [t for n in body if isinstance(n, ast.Assign) for t in n.targets]
         targets += [n.target for n in body if isinstance(n, ast.AnnAssign)]
@@ -118,7 +120,11 @@ def test_every_dependency_is_pinned() -> None:
 
 
 def test_connectome_knows_neither_its_rooms_nor_the_programs() -> None:
-    assert not broken(modules("connectome"), r"(sims|tests|connectome\.io|connectome\.datasets)(\.|$)")
+    assert not broken(modules(*LIBRARY), r"(sims|tests|connectome\.io|connectome\.datasets)(\.|$)")
+
+
+def test_the_rest_of_the_library_does_not_need_its_analysis() -> None:
+    assert not broken(modules("connectome"), r"connectome\.analysis(\.|$)")
 
 
 @pytest.mark.parametrize(("room", "other"), [LINKED, LINKED[::-1]])
@@ -128,11 +134,11 @@ def test_rooms_know_neither_each_other_nor_the_programs(room: str, other: str) -
 
 def test_rooms_are_imported_under_connectome() -> None:
     rooms = "|".join(rf"{path.parent.name}\.{path.stem}(\.|$)" for path in modules(*LINKED))
-    assert not broken(modules("connectome", *LINKED, "sims", "tests"), rooms)
+    assert not broken(modules(*LIBRARY, *LINKED, "sims", "tests"), rooms)
 
 
 def test_kernels_import_numpy_and_numba_alone() -> None:
-    kernels = [path for path in modules("connectome", *LINKED) if path.stem.endswith("_kernels")]
+    kernels = [path for path in modules(*LIBRARY, *LINKED) if path.stem.endswith("_kernels")]
     assert kernels
     assert not [f"{name_of(p)} imports {n}" for p in kernels for n in imports(p) if not KERNEL_IMPORTS.fullmatch(n)]
 
@@ -140,7 +146,7 @@ def test_kernels_import_numpy_and_numba_alone() -> None:
 def test_kernels_are_where_their_name_says() -> None:
     wrong = [
         f"{name_of(path)}.{node.name}"
-        for path in modules("connectome", *LINKED, "sims")
+        for path in modules(*LIBRARY, *LINKED, "sims")
         if not path.stem.endswith("_kernels")
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.FunctionDef)

@@ -1,0 +1,187 @@
+"""The graph that metrics are defined on: directed, weighted, at most one edge from a node to another, no self-loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from connectome.arrays import freeze, integer, lock, row_starts, stable_argsort
+from connectome.errors import ConnectomeError
+from connectome.graph import Connectome
+from connectome.parts import ENDS, KINDS, MAX_SIZE, ReverseView, checked_ids
+
+__all__ = ["Metric", "SimpleGraph", "simple_graph"]
+
+#: The per-edge state that holds a measured length, in micrometres.
+TRACT_LENGTH: Final = "tract_length_um"
+
+
+class Metric(NamedTuple):
+    """One number of a graph, of each node or of each edge, and what must be known to read it.
+
+    ``function(graph)``, or ``function(graph, seed)`` if ``seeded``, gives a float, (N,) or (E,) numbers. ``definition``
+    is one sentence that also says what the empty and the disconnected graph give; ``source`` the paper and the
+    name in the Brain Connectivity Toolbox, if it is there.
+    """
+
+    name: str
+    of: Literal["graph", "node", "edge"]
+    function: Callable[..., Any]
+    units: str
+    definition: str
+    source: str
+    seeded: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class SimpleGraph:
+    """A directed graph of N nodes and E edges in CSR order, by source, then target. Make one with :meth:`from_arrays`
+    or :func:`simple_graph`.
+
+    Parameters
+    ----------
+    indptr : (N + 1,) int64
+    target : (E,) int32, rising within a row
+    weight : (E,) float64, signed; parallel edges of the connectome are summed. An edge of weight 0 is an edge.
+    length_um : (E,) float64: measured tract length if there is one, else the distance of the nodes
+    position_um : (N, 3) float64
+    region : (N,) int32, the place of each node's region in ``regions``
+    regions : names
+    n_loops, n_parallel : self-loops and parallel edges that were left out, or merged
+    """
+
+    indptr: NDArray[np.int64]
+    target: NDArray[np.int32]
+    weight: NDArray[np.float64]
+    length_um: NDArray[np.float64]
+    position_um: NDArray[np.float64]
+    region: NDArray[np.int32]
+    regions: tuple[str, ...] = ("all",)
+    n_loops: int = 0
+    n_parallel: int = 0
+
+    @classmethod
+    def from_arrays(
+        cls, n: int, source: ArrayLike, target: ArrayLike, weight: ArrayLike | None = None, *,
+        length_um: ArrayLike | None = None, position_um: ArrayLike | None = None, region: ArrayLike | None = None,
+        regions: tuple[str, ...] = ("all",),
+    ) -> SimpleGraph:  # fmt: skip
+        """From edges in any order, with weights of 1 and no extent unless given. Raises :class:`ConnectomeError`.
+
+        A self-loop is left out; weights of parallel edges are summed, their lengths averaged.
+        """
+        n = integer("n", n, 0, MAX_SIZE)
+        src = checked_ids("source", source, n, "the number of nodes").astype(np.int64)
+        tgt = checked_ids("target", target, n, "the number of nodes").astype(np.int64)
+        if src.size != tgt.size:
+            raise ConnectomeError("target", f"must be as long as source, {src.size}", tgt.size)
+        w = freeze("weight", np.ones(src.size) if weight is None else weight, np.float64, (src.size,))
+        position = freeze("position_um", np.zeros((n, 3)) if position_um is None else position_um, np.float64, (n, 3))
+        if length_um is None:
+            length = np.linalg.norm(position[src] - position[tgt], axis=1)
+        else:
+            length = freeze("length_um", length_um, np.float64, (src.size,))
+        for name, values in (("weight", w), ("position_um", position), ("length_um", length)):
+            if not np.isfinite(values).all():
+                raise ConnectomeError(name, "must be finite", values[~np.isfinite(values)][0])
+        loops = src == tgt
+        if loops.any():
+            src, tgt, w, length = (a[~loops] for a in (src, tgt, w, length))
+        pair = src * n + tgt
+        order = stable_argsort(pair, n * n)
+        pair = pair[order]
+        first = np.flatnonzero(np.concatenate([[True], pair[1:] != pair[:-1]])) if pair.size else np.zeros(0, np.int64)
+        parallel = pair.size - first.size
+        w, length = w[order], length[order]
+        if parallel:
+            w = np.add.reduceat(w, first)
+            length = np.add.reduceat(length, first) / np.diff(np.append(first, pair.size))
+        pair = pair[first]
+        return cls(
+            indptr=row_starts(pair // max(n, 1), n), target=lock((pair % max(n, 1)).astype(np.int32)), weight=lock(w),
+            length_um=lock(length), position_um=position,
+            region=freeze("region", np.zeros(n, np.int32) if region is None else region, np.int32, (n,)),
+            regions=tuple(regions), n_loops=int(loops.sum()), n_parallel=int(parallel),
+        )  # fmt: skip
+
+    @property
+    def n(self) -> int:
+        """The number of nodes."""
+        return int(self.indptr.size - 1)
+
+    @property
+    def n_edges(self) -> int:
+        """The number of edges."""
+        return int(self.target.size)
+
+    @property
+    def source(self) -> NDArray[np.int32]:
+        """(E,) int32, made from ``indptr``."""
+        return np.repeat(np.arange(self.n, dtype=np.int32), np.diff(self.indptr))
+
+    @cached_property
+    def reverse(self) -> ReverseView:
+        """The same edges by target, sources rising; made at the first call and kept."""
+        edge = stable_argsort(self.target, self.n)
+        return ReverseView(row_starts(self.target, self.n), lock(self.source[edge]), lock(edge))
+
+    @cached_property
+    def undirected(self) -> SimpleGraph:
+        """Both directions wherever there is one, each with half of the two weights' sum and their mean length: a
+        symmetric graph. Made at the first call and kept."""
+        source, n = self.source, self.n
+        return SimpleGraph.from_arrays(
+            n, np.concatenate([source, self.target]), np.concatenate([self.target, source]),
+            np.concatenate([self.weight, self.weight]) / 2, length_um=np.concatenate([self.length_um, self.length_um]),
+            position_um=self.position_um, region=self.region, regions=self.regions,
+        )  # fmt: skip
+
+    def within(self, regions: Collection[str]) -> SimpleGraph:
+        """The nodes of these regions and the edges among them. Raises :class:`ConnectomeError` for an unknown name."""
+        for name in regions:
+            if name not in self.regions:
+                raise ConnectomeError("regions", f"must be among {', '.join(self.regions)}", repr(name))
+        names = tuple(r for r in self.regions if r in regions)
+        new_region = np.array([names.index(r) if r in names else -1 for r in self.regions], np.int32)[self.region]
+        keep = new_region >= 0
+        number = np.cumsum(keep) - 1
+        source = self.source
+        edge = keep[source] & keep[self.target]
+        return SimpleGraph.from_arrays(
+            int(keep.sum()), number[source[edge]], number[self.target[edge]], self.weight[edge],
+            length_um=self.length_um[edge], position_um=self.position_um[keep], region=new_region[keep], regions=names,
+        )  # fmt: skip
+
+
+def simple_graph(c: Connectome, *, kinds: Collection[str] = ("local", "long_range")) -> SimpleGraph:
+    """The neurons of a connectome in its order of regions, joined by the edges of these kinds.
+
+    Sensors and effectors are nodes only if "afferent" or "efferent" is among the kinds. Raises
+    :class:`ConnectomeError` for an unknown kind.
+    """
+    for kind in kinds:
+        if kind not in KINDS:
+            raise ConnectomeError("kinds", f"must be among {', '.join(KINDS)}", repr(kind))
+    roles = {role for kind in kinds for role in ENDS[kind]} | {"neuron"}
+    regions = [r for r in c.regions.values() if r.role in roles]
+    offset = dict(zip((r.name for r in regions), np.cumsum([0, *(r.size for r in regions)]).tolist(), strict=False))
+    chosen = [e for e in c.edges.values() if e.key.kind in kinds]
+    position = np.concatenate([np.zeros((0, 3)), *(r.position_um for r in regions)])
+
+    def joined(columns: list[NDArray[Any]], dtype: type) -> NDArray[Any]:
+        return np.concatenate([np.zeros(0, dtype), *columns])
+
+    source = joined([e.source.astype(np.int64) + offset[e.key.source] for e in chosen], np.int64)
+    target = joined([e.target.astype(np.int64) + offset[e.key.target] for e in chosen], np.int64)
+    length = np.linalg.norm(position[source] - position[target], axis=1)
+    measured = joined([e.state.get(TRACT_LENGTH, np.full(len(e), np.nan)) for e in chosen], np.float64)
+    return SimpleGraph.from_arrays(
+        len(position), source, target, joined([e.weight for e in chosen], np.float64),
+        length_um=np.where(np.isnan(measured), length, measured), position_um=position,
+        region=np.repeat(np.arange(len(regions)), [r.size for r in regions]), regions=tuple(r.name for r in regions),
+    )  # fmt: skip
