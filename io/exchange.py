@@ -1,0 +1,96 @@
+"""Every format that a connectome is read from and written to, by name and by a file's ending.
+
+A file says what it is by its ending and, where two formats share one, by its content. A folder of a run stands for its
+last stage.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from connectome.errors import ConnectomeError
+from connectome.graph import Connectome
+from connectome.io import snapshot
+
+__all__ = ["FORMATS", "Format", "format_of", "read", "write"]
+
+
+class Format(NamedTuple):
+    """One format. ``suffixes`` are endings in lower case; ``read(path)`` and ``write(connectome, path)`` are None for a
+    format that is only written or only read."""
+
+    name: str
+    suffixes: tuple[str, ...]
+    read: Callable[[Path], Connectome] | None
+    write: Callable[[Connectome, Path], None] | None
+    description: str
+
+
+def _by_name(formats: Iterable[Format]) -> Mapping[str, Format]:
+    return MappingProxyType({f.name: f for f in formats})
+
+
+def _write_snapshot(connectome: Connectome, path: Path) -> None:
+    snapshot.save(connectome, path, overwrite=True)
+
+
+#: In the order in which endings are looked up.
+FORMATS: Final = _by_name(
+    [
+        Format(
+            "snapshot", (".h5",), snapshot.load, _write_snapshot,
+            "this project's own, HDF5 to the SONATA circuit format: everything, bit for bit",
+        ),
+    ]
+)  # fmt: skip
+
+
+def format_of(path: str | os.PathLike[str], *, writing: bool = False) -> Format:
+    """The format that a path's ending names. Raises :class:`ConnectomeError` for an ending that none has."""
+    name = Path(path).name.lower()
+    able = [f for f in FORMATS.values() if (f.write if writing else f.read)]
+    for known in able:
+        if name.endswith(known.suffixes):
+            return known
+    endings = ", ".join(sorted({suffix for f in able for suffix in f.suffixes}))
+    raise ConnectomeError(
+        os.fspath(path), f"must end in one of {endings}", repr(Path(path).suffix), "Or name the format."
+    )
+
+
+def read(path: str | os.PathLike[str], format: str | None = None) -> Connectome:
+    """Read a connectome from a file of any format in :data:`FORMATS`, or the last stage of a run's folder.
+
+    ``format`` is a name in :data:`FORMATS`; default: by the ending. Raises :class:`ConnectomeError` naming the file.
+    """
+    place = Path(path)
+    if format is None and place.is_dir():
+        stages = snapshot.list_stages(place)
+        if not stages:
+            raise ConnectomeError(str(place), "must be a folder with snapshots", "none in it")
+        return snapshot.load(stages[-1].path)
+    chosen = _named(format) if format is not None else format_of(place)
+    if chosen.read is None:
+        raise ConnectomeError("format", "must be one that can be read", repr(chosen.name))
+    return chosen.read(place)
+
+
+def write(connectome: Connectome, path: str | os.PathLike[str], format: str | None = None) -> None:
+    """Write a connectome in a format of :data:`FORMATS`, whole or not at all; a file that exists is replaced.
+
+    ``format`` is a name in :data:`FORMATS`; default: by the ending. Raises :class:`ConnectomeError`.
+    """
+    chosen = _named(format) if format is not None else format_of(path, writing=True)
+    if chosen.write is None:
+        raise ConnectomeError("format", "must be one that can be written", repr(chosen.name))
+    chosen.write(connectome, Path(path))
+
+
+def _named(name: str) -> Format:
+    if name not in FORMATS:
+        raise ConnectomeError("format", f"must be one of {', '.join(FORMATS)}", repr(name))
+    return FORMATS[name]
