@@ -1,37 +1,87 @@
-"""Labelled images in 0 .. 1, split once and for all: no stage trains on the validation or the test images."""
+"""Labelled images, split once and for all: no stage trains on the validation or the test images."""
 
 from __future__ import annotations
 
-import gzip
-import math
-import struct
-import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from connectome.datasets.image_files import Labelled, read_cifar, read_idx, read_pictures
 from connectome.errors import ConnectomeError
 
-__all__ = ["Images", "Split", "load_digits", "load_idx"]
+__all__ = ["Images", "Split", "load_digits", "load_images"]
 
 Split = Literal["train", "validation", "test"]
+
+#: Where the sets are published, with the MD5 of each file (the publishers', for CIFAR).
+_PUBLISHED: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
+    "mnist": (
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        {
+            "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+            "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+            "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+            "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+        },
+    ),
+    "cifar10": (
+        "https://www.cs.toronto.edu/~kriz/",
+        {"cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530"},
+    ),
+    "cifar100": (
+        "https://www.cs.toronto.edu/~kriz/",
+        {"cifar-100-binary.tar.gz": "03b5dce01913d631647c71ecec9e9cb8"},
+    ),
+}
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Images of one set: ``image[split]`` (n, height, width) float32 in 0 .. 1, ``label[split]`` (n,) int64, 0 .. 9."""
+    """Images of one set, by split.
 
-    image: dict[str, NDArray[np.float32]]
+    ``image[split]`` is (n, height, width) or (n, height, width, 3), float32 in 0 .. 1 or uint8 in 0 .. 255;
+    ``label[split]`` (n,) int64, the place in ``classes``.
+    """
+
+    image: dict[str, NDArray[Any]]
     label: dict[str, NDArray[np.int64]]
+    classes: tuple[str, ...] = tuple("0123456789")
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        height, width = self.image["train"].shape[1:]
-        return int(height), int(width)
+    def shape(self) -> tuple[int, ...]:
+        """Height and width in pixels, and 3 if they are in colour."""
+        return tuple(int(n) for n in self.image["train"].shape[1:])
+
+    def look(self, split: str, pick: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """These images of a split, float32 in 0 .. 1."""
+        chosen: NDArray[Any] = self.image[split][pick]
+        return np.divide(chosen, 255, dtype=np.float32) if chosen.dtype == np.uint8 else chosen
+
+
+def load_images(source: str = "") -> Images:
+    """Images from a source: nothing (scikit-learn's digits), ``mnist``, ``cifar10`` or ``cifar100`` (downloaded once,
+    with a checksum), or a path: a folder of MNIST's IDX files, CIFAR's binary archive or its folder, a folder or zip
+    of pictures in ``train/<class>/`` and ``test/<class>/``.
+
+    A tenth of the training images, chosen at random once and for all, validates. For IDX files it is the last tenth:
+    they are in random order. Raises :class:`ConnectomeError`.
+    """
+    if not source:
+        return load_digits()
+    path = _download(source) if source in _PUBLISHED else Path(source)
+    if not path.exists():
+        raise ConnectomeError(
+            "images", f"must be {', '.join(_PUBLISHED)} or a file or folder that exists", repr(source)
+        )
+    if ".tar" in path.name or (path.is_dir() and any(path.glob("*.bin"))):
+        return _split(path, read_cifar(path), shuffle=True)
+    if path.is_file() or (path / "train").is_dir():
+        return _split(path, read_pictures(path), shuffle=True)
+    return _split(path, read_idx(path), shuffle=False)
 
 
 def load_digits() -> Images:
@@ -47,61 +97,37 @@ def load_digits() -> Images:
     return Images({k: image[i] for k, i in parts.items()}, {k: label[i] for k, i in parts.items()})
 
 
-def load_idx(folder: str | Path) -> Images:
-    """MNIST's IDX files, or others like them, from a folder: ``{train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz]``.
-
-    The last tenth of the training images validates. Raises :class:`ConnectomeError` for a missing or damaged file.
-    """
-    image, label = {}, {}
-    for split, prefix in (("train", "train"), ("test", "t10k")):
-        pixels = _read_idx(Path(folder), f"{prefix}-images-idx3-ubyte", 3)
-        digits = _read_idx(Path(folder), f"{prefix}-labels-idx1-ubyte", 1)
-        least = 2 if split == "train" else 1  # one to train, one to validate
-        if len(pixels) != len(digits) or len(digits) < least:
-            raise ConnectomeError(
-                f"{folder}: {prefix}", f"must have as many images as labels, at least {least}",
-                f"{len(pixels)} images and {len(digits)} labels",
-            )  # fmt: skip
-        if not pixels.size:
-            raise ConnectomeError(
-                f"{folder}: {prefix}", "must have images of at least one pixel", f"sizes {pixels.shape}"
-            )
-        if digits.max() > 9:
-            raise ConnectomeError(f"{folder}: {prefix} labels", "must be digits, 0 .. 9", int(digits.max()))
-        image[split] = np.divide(pixels, 255, dtype=np.float32)
-        label[split] = digits.astype(np.int64)
-    if image["train"].shape[1:] != image["test"].shape[1:]:
-        raise ConnectomeError(f"{folder}", "must have images of one size", [i.shape[1:] for i in image.values()])
-    cut = len(label["train"]) - max(len(label["train"]) // 10, 1)
-    image["train"], image["validation"] = image["train"][:cut], image["train"][cut:]
-    label["train"], label["validation"] = label["train"][:cut], label["train"][cut:]
-    return Images(image, label)
-
-
-def _read_idx(folder: Path, name: str, n_dims: int) -> NDArray[np.uint8]:
-    """One IDX file of unsigned bytes: a magic number, big-endian sizes, then the values."""
-    path = next((p for p in (folder / f"{name}.gz", folder / name) if p.is_file()), None)
-    if path is None:
+def _split(path: Path, found: Mapping[str, Labelled], *, shuffle: bool) -> Images:
+    train, test = found["train"], found["test"]
+    if train.image.shape[1:] != test.image.shape[1:]:
         raise ConnectomeError(
-            f"{folder}", f"must hold {name}.gz or {name}", "neither", "Download MNIST's four IDX files."
+            str(path), "must have images of one size", [part.image.shape[1:] for part in (train, test)]
         )
+    n = len(train.label)
+    if n < 2:
+        raise ConnectomeError(str(path), "must have at least two images to train, one of which validates", n)
+    order = np.random.default_rng(12345).permutation(n) if shuffle else np.arange(n)
+    cut = n - max(n // 10, 1)
+    parts = {"train": order[:cut], "validation": order[cut:]}
+    return Images(
+        {k: train.image[i] for k, i in parts.items()} | {"test": test.image},
+        {k: train.label[i] for k, i in parts.items()} | {"test": test.label},
+        train.classes,
+    )
+
+
+def _download(name: str) -> Path:
+    """The folder, or the file if it is one, of a published set in the user's cache; fetched if it is not there."""
+    import pooch
+
+    base, hashes = _PUBLISHED[name]
+    store = pooch.create(
+        pooch.os_cache("connectome") / name, base, registry={file: f"md5:{md5}" for file, md5 in hashes.items()}
+    )
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            header = file.read(4 + 4 * n_dims)
-            if header[:4] != bytes([0, 0, 8, n_dims]):
-                raise ConnectomeError(
-                    str(path), f"must start with IDX magic 0008{n_dims:02d}", header[:4].hex() or "nothing"
-                )
-            if len(header) != 4 + 4 * n_dims:
-                raise ConnectomeError(str(path), f"must have a header of {4 + 4 * n_dims} bytes", len(header))
-            shape = struct.unpack(f">{n_dims}I", header[4:])
-            claimed = math.prod(shape)
-            if claimed > 2**31:
-                raise ConnectomeError(str(path), "must hold at most 2 GiB", f"sizes {shape}")
-            data = file.read(claimed + 1)
-    except (OSError, EOFError, MemoryError, zlib.error) as error:  # zlib's own is no OSError
-        raise ConnectomeError(str(path), "must be a readable IDX file", str(error)) from error
-    if len(data) != claimed:
-        found = f"{len(data)} bytes" if len(data) < claimed else "more"
-        raise ConnectomeError(str(path), f"must hold {claimed} bytes for sizes {shape}", found)
-    return np.frombuffer(data, np.uint8).reshape(shape)
+        paths = [Path(store.fetch(file)) for file in hashes]
+    except (OSError, ValueError) as error:  # no network; another checksum
+        raise ConnectomeError(
+            "images", f"{name} must be there to be downloaded", str(error), "Give the path of a copy instead."
+        ) from error
+    return paths[0] if len(paths) == 1 else paths[0].parent

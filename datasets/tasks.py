@@ -72,7 +72,7 @@ class Perception:
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Mapping[str, Tensor], Any]:
         """Training images, each shifted at random by up to ``jitter`` pixels, and their labels."""
         pick = rng.integers(0, len(self.images.label["train"]), size)
-        image = shifted(self.images.image["train"][pick], self.jitter, rng)
+        image = shifted(self.images.look("train", pick), self.jitter, rng)
         return {"image": _see(image, STEPS)}, torch.from_numpy(self.images.label["train"][pick])
 
     def loss(self, activity: Activity, target: Any) -> Tensor:
@@ -83,7 +83,7 @@ class Perception:
         """The fraction recognised of ``trials`` images of a split, of all if there are no more."""
         label = self.images.label[split]
         pick = np.arange(len(label)) if trials >= len(label) else rng.permutation(len(label))[:trials]
-        activity = act({"image": _see(self.images.image[split][pick], STEPS)})
+        activity = act({"image": _see(self.images.look(split, pick), STEPS)})
         right = _readout(activity, "digit").argmax(1).numpy() == label[pick]
         value = float(right.mean())
         return Score(value, activity.operations / len(pick), _spikes(activity) / len(pick), value)
@@ -165,14 +165,14 @@ class Interaction(_Reaching):
         """Training images and postures, and the teacher's moves to the digits' places."""
         pick = rng.integers(0, len(self.images.label["train"]), size)
         joint, move = self._demonstrate(PLACES[self.images.label["train"][pick]], rng)
-        image = shifted(self.images.image["train"][pick], self.jitter, rng)
+        image = shifted(self.images.look("train", pick), self.jitter, rng)
         return {"joints": _feel(joint, CHAIN_STEPS), "image": _see(image, CHAIN_STEPS)}, move
 
     def score(self, act: Act, split: str, trials: int, rng: np.random.Generator) -> Score:
         """The fraction of ``trials`` digits of a split whose place is reached; one trial a digit at most."""
         label = self.images.label[split]
         pick = rng.permutation(len(label))[:trials]
-        image = _see(self.images.image[split][pick], CHAIN_STEPS)
+        image = _see(self.images.look(split, pick), CHAIN_STEPS)
         return self._reach(
             act,
             list(PLACES[label[pick]]),
@@ -191,14 +191,14 @@ def known_tasks() -> dict[str, Callable[[Images, float], Task]]:
 
 
 def shifted(image: Array, reach: float, rng: np.random.Generator) -> Array:
-    """(B, height, width) images, each moved by up to ``reach`` pixels each way, with bilinear weights and black
+    """(B, height, width[, 3]) images, each moved by up to ``reach`` pixels each way, with bilinear weights and black
     borders."""
-    batch, height, width = image.shape
+    batch, height, width = image.shape[:3]
     shift = rng.uniform(-reach, reach, (2, batch))
     whole = np.floor(shift).astype(int)
     part = shift - whole
     pad = int(np.ceil(reach)) + 1
-    padded = np.pad(image, ((0, 0), (pad, pad), (pad, pad)))
+    padded = np.pad(image, ((0, 0), (pad, pad), (pad, pad), *((0, 0),) * (image.ndim - 3)))
     which = np.arange(batch)[:, None, None]
     moved = np.zeros_like(image)
     for right in (0, 1):
@@ -206,7 +206,7 @@ def shifted(image: Array, reach: float, rng: np.random.Generator) -> Array:
             share = np.abs(1 - down - part[0]) * np.abs(1 - right - part[1])
             rows = np.arange(height)[None, :, None] + (pad + whole[0] + down)[:, None, None]
             columns = np.arange(width)[None, None, :] + (pad + whole[1] + right)[:, None, None]
-            moved += (share[:, None, None] * padded[which, rows, columns]).astype(image.dtype)
+            moved += (share.reshape(-1, *(1,) * (image.ndim - 1)) * padded[which, rows, columns]).astype(image.dtype)
     return moved
 
 

@@ -71,7 +71,7 @@ def _develop(options: argparse.Namespace, out: Path) -> int:
     from rich.console import Console
 
     from connectome.configuration import Configuration, plan_stages, read_configuration
-    from connectome.datasets.images import load_digits, load_idx
+    from connectome.datasets.images import load_images
     from connectome.datasets.tasks import known_tasks
     from connectome.development import develop
     from connectome.figures import draw_development
@@ -81,7 +81,7 @@ def _develop(options: argparse.Namespace, out: Path) -> int:
 
     configuration = Configuration() if options.config is None else read_configuration(options.config)
     data = configuration.data
-    images = load_idx(data.idx_folder) if data.idx_folder else load_digits()
+    images = load_images(data.idx_folder)
     tasks = {name: make(images, data.jitter_pixels) for name, make in known_tasks().items()}
     regions = [name.strip() for name in options.regions.split(",")]
     stages = plan_stages(regions, tasks, configuration)

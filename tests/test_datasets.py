@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import gzip
-import hashlib
 import importlib.metadata
-import re
-import struct
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,169 +28,14 @@ from connectome.datasets.arm import (
     teacher,
 )
 from connectome.datasets.encoding import population_code, rate_code
-from connectome.datasets.images import Images, load_digits, load_idx
+from connectome.datasets.images import Images
 from connectome.datasets.tasks import PLACES, Interaction, Motor, Perception, known_tasks, shifted
-from connectome.errors import ConnectomeError
 from connectome.learning import Activity
 from connectome.task import Score
 
 SPLITS = ("train", "validation", "test")
 SIZES = {"train": 40, "validation": 20, "test": 30}
 seeds = st.integers(0, 2**32 - 1)
-
-
-# Images
-
-
-def test_digits_are_split_once_and_whole() -> None:
-    from sklearn.datasets import load_digits as load
-
-    images = load_digits()
-    parts = [images.image[s] for s in SPLITS]
-    assert [len(p) for p in parts] == [len(images.label[s]) for s in SPLITS] == [1100, 300, 397]
-    assert images.shape == (8, 8)
-    assert all(p.dtype == np.float32 and p.min() == 0.0 and p.max() == 1.0 for p in parts)
-    rows = [(p.tobytes(), int(n)) for s in SPLITS for p, n in zip(images.image[s], images.label[s], strict=True)]
-    assert len(set(rows)) == len(rows), "an image is in two splits, or twice in one"
-    source: Any = load()
-    expected = {
-        ((p / 16).astype(np.float32).tobytes(), int(n)) for p, n in zip(source.images, source.target, strict=True)
-    }
-    assert set(rows) == expected
-    assert all(set(images.label[s]) == set(range(10)) for s in SPLITS)
-
-
-def test_digits_are_the_same_every_time() -> None:
-    one, two = load_digits(), load_digits()
-    assert all((one.image[s] == two.image[s]).all() and (one.label[s] == two.label[s]).all() for s in SPLITS)
-    # The split is part of what "never seen" means: to change it is to spoil every score published before.
-    assert hashlib.sha256(one.label["test"].tobytes()).hexdigest().startswith("3dfc35830ffe7d26")
-
-
-def idx(array: NDArray[np.uint8], *, magic: bytes | None = None, shape: tuple[int, ...] | None = None) -> bytes:
-    sizes = array.shape if shape is None else shape
-    return (magic or bytes([0, 0, 8, array.ndim])) + struct.pack(f">{len(sizes)}I", *sizes) + array.tobytes()
-
-
-def pictures(n: int, side: int = 3) -> NDArray[np.uint8]:
-    return np.random.default_rng(n).integers(0, 256, (n, side, side + 1)).astype(np.uint8)
-
-
-def labels(n: int) -> NDArray[np.uint8]:
-    return (np.arange(n) % 10).astype(np.uint8)
-
-
-def mnist(folder: Path, **other: bytes) -> Path:
-    """The four files, some of them replaced: ``train_images=...``."""
-    contents = {
-        "train_images": idx(pictures(30)), "train_labels": idx(labels(30)),
-        "t10k_images": idx(pictures(11)), "t10k_labels": idx(labels(11)),
-    }  # fmt: skip
-    for name, data in {**contents, **other}.items():
-        split, what = name.split("_")
-        (folder / f"{split}-{what}-{'idx3' if what == 'images' else 'idx1'}-ubyte").write_bytes(data)
-    return folder
-
-
-@pytest.mark.parametrize("packed", [False, True])
-def test_idx_files_are_read(tmp_path: Path, packed: bool) -> None:
-    mnist(tmp_path)
-    if packed:
-        for path in list(tmp_path.iterdir()):
-            path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
-            path.unlink()
-    images = load_idx(tmp_path)
-    whole = np.concatenate([images.image["train"], images.image["validation"]])
-    assert [len(images.label[s]) for s in SPLITS] == [27, 3, 11]
-    assert images.shape == (3, 4)
-    np.testing.assert_array_equal(whole, pictures(30).astype(np.float32) / 255)
-    np.testing.assert_array_equal(images.image["test"], pictures(11).astype(np.float32) / 255)
-    np.testing.assert_array_equal(np.concatenate([images.label["train"], images.label["validation"]]), labels(30))
-    assert images.image["validation"].dtype == np.float32
-    assert images.label["validation"].dtype == np.int64
-
-
-def many(n: int) -> bytes:
-    return idx(pictures(30), shape=(n, n, n))
-
-
-@pytest.mark.parametrize(
-    ("name", "data", "message"),
-    [
-        ("train_images", idx(labels(30)), r"train-images-idx3-ubyte must start with IDX magic 000803; found 00000801"),
-        ("train_labels", idx(labels(30), magic=b"\x00\x00\x0d\x01"), r"magic 000801; found 00000d01"),
-        ("t10k_labels", b"", r"t10k-labels-idx1-ubyte must start with IDX magic 000801; found nothing"),
-        ("t10k_images", idx(pictures(11))[:9], r"t10k-images-idx3-ubyte must have a header of 16 bytes; found 9"),
-        ("train_images", idx(pictures(30))[:-1], r"must hold 360 bytes for sizes \(30, 3, 4\); found 359 bytes"),
-        ("train_images", idx(pictures(30)) + b"\0", r"must hold 360 bytes for sizes \(30, 3, 4\); found more"),
-        ("train_images", many(2**32 - 1), r"must hold at most 2 GiB; found sizes \(4294967295, "),
-        ("train_images", many(2**10), r"must hold 1073741824 bytes for sizes .*; found 360 bytes"),
-        ("train_images", idx(pictures(30), shape=(30, 0, 4)), r"must hold 0 bytes for sizes .*; found more"),
-        ("train_images", idx(pictures(29)), r"train must have as many images as labels.* 29 images and 30 labels"),
-        ("t10k_labels", idx(labels(12)), r"t10k must have as many images as labels.*; found 11 images and 12 labels"),
-        ("t10k_labels", idx(labels(11) + np.uint8(1)), r"t10k labels must be digits, 0 .. 9; found 10"),
-        ("t10k_images", idx(pictures(11, 5)), r"must have images of one size; found \[\(3, 4\), \(5, 6\)\]"),
-    ],
-)  # fmt: skip
-def test_damaged_idx_files_get_one_clear_error(tmp_path: Path, name: str, data: bytes, message: str) -> None:
-    with pytest.raises(ConnectomeError, match=message) as caught:
-        load_idx(mnist(tmp_path, **{name: data}))
-    assert str(tmp_path) in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("n", [0, 1])
-def test_too_few_images_to_split(tmp_path: Path, n: int) -> None:
-    with pytest.raises(ConnectomeError, match=f"found {n} images and {n} labels"):
-        load_idx(mnist(tmp_path, train_images=idx(pictures(n)), train_labels=idx(labels(n))))
-
-
-def test_images_without_pixels_are_refused(tmp_path: Path) -> None:
-    empty = np.zeros((30, 0, 4), np.uint8)
-    with pytest.raises(ConnectomeError, match=r"must have images of at least one pixel; found sizes \(30, 0, 4\)"):
-        load_idx(mnist(tmp_path, train_images=idx(empty)))
-
-
-@pytest.mark.parametrize("cut", [0, 5, 40, -9, -1])
-def test_a_gzip_file_cut_short(tmp_path: Path, cut: int) -> None:
-    path = mnist(tmp_path) / "train-images-idx3-ubyte"
-    path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes())[:cut])
-    with pytest.raises(ConnectomeError, match=r"ubyte\.gz must"):
-        load_idx(tmp_path)
-
-
-@given(at=st.integers(0, 10**6), bit=st.integers(0, 7))
-def test_a_flipped_bit_in_a_gzip_file(tmp_path_factory: pytest.TempPathFactory, at: int, bit: int) -> None:
-    """Refused by name, or harmless (the header's time stamp)."""
-    folder = mnist(tmp_path_factory.mktemp("idx"))
-    path = folder / "train-images-idx3-ubyte"
-    data = bytearray(gzip.compress(path.read_bytes()))
-    data[at % len(data)] ^= 1 << bit
-    path.with_name(path.name + ".gz").write_bytes(data)
-    with contextlib.suppress(ConnectomeError):
-        images = load_idx(folder)
-        assert (images.image["train"] == pictures(30)[:27].astype(np.float32) / 255).all()
-
-
-@pytest.mark.parametrize("gone", ["train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"])
-def test_missing_idx_files(tmp_path: Path, gone: str) -> None:
-    (mnist(tmp_path) / gone).unlink()
-    with pytest.raises(
-        ConnectomeError, match=rf"{re.escape(str(tmp_path))} must hold {gone}\.gz or {gone}; found neither"
-    ):
-        load_idx(tmp_path)
-    with pytest.raises(ConnectomeError, match=r"none must hold train-images"):
-        load_idx(tmp_path / "none")
-
-
-def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path, mode: str) -> Any:
-        raise PermissionError(13, "Permission denied", str(path))
-
-    mnist(tmp_path)
-    monkeypatch.setattr(Path, "open", refuse)  # the user who runs this may be allowed everything
-    with pytest.raises(ConnectomeError, match=r"ubyte must be a readable IDX file; found .*Permission denied"):
-        load_idx(tmp_path)
 
 
 # Arm
