@@ -7,9 +7,11 @@ weight: what has matured stays plastic, at a stated fraction of a new region's r
 
 from __future__ import annotations
 
+import copy
 import importlib.metadata
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -27,7 +29,7 @@ from connectome.parts import EdgeKey
 from connectome.rules import IMPORTANCE, Evidence, Link, LinkEvolution, Rule, Sample
 from connectome.task import Score, Task
 
-__all__ = ["Plasticity", "Progress", "Stage", "StageOutcome", "develop"]
+__all__ = ["Plasticity", "Progress", "Stage", "StageOutcome", "StageState", "develop", "versions"]
 
 
 @dataclass(frozen=True)
@@ -94,44 +96,97 @@ class StageOutcome:
     peak_local_edges: int
 
 
+@dataclass(frozen=True, eq=False)
+class StageState:
+    """All that development carries from one update to the next: what is not in here has no say in what comes.
+
+    Parameters
+    ----------
+    stage : the number of the stage under way, from 1
+    connectome : with its weights as they are now. An edge that learns also has Adam's moments as state, and, where
+        importance is measured, ``"evidence"``: its sum over the updates of this epoch
+    links : the long-range links of the new region
+    born : local edge set -> edges at its birth
+    random : what the batches, the rules and the validation trials draw from
+    scale : edge set -> a typical weight when it was new, pA
+    mean_rate, rate : region -> (N,) spikes per step: the running mean, and the sum over this epoch
+    update, seen : updates done in this stage and in this epoch
+    loss : sum over this epoch
+    score : the last validation score
+    peak_local_edges : of all stages so far
+    """
+
+    stage: int
+    connectome: Connectome
+    links: tuple[Link, ...]
+    born: Mapping[EdgeKey, int]
+    random: Mapping[str, np.random.Generator]
+    scale: Mapping[EdgeKey, float] = field(default_factory=dict)
+    mean_rate: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    rate: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    update: int = 0
+    seen: int = 0
+    loss: float = 0.0
+    score: float = math.nan
+    peak_local_edges: int = 0
+
+
 def develop(
     stages: Sequence[Stage], anatomy: Anatomy, *, seed: int = 0, engine: Engine = "numba",
     on_birth: Callable[[Connectome], None] = lambda c: None, on_progress: Callable[[Progress], None] = lambda p: None,
+    on_point: Callable[[Callable[[], StageState]], None] = lambda state: None, resume: StageState | None = None,
     test_trials: int = 400,
 ) -> Iterator[StageOutcome]:  # fmt: skip
-    """Develop a connectome through the stages, yielding the outcome of each. The same seed gives the same bytes."""
+    """Develop a connectome through the stages, yielding the outcome of each. The same seed gives the same bytes.
+
+    ``on_point`` is called wherever development can be taken up again, between two updates for one: with a function
+    that gives its state there. From that state, with ``resume``, the stage under way and those after it go on to the
+    same bytes. So tasks and rules keep nothing from one call to the next, and draw from the generator they are given.
+    """
     connectome: Connectome | None = None
     peak = 0
     for number, stage in enumerate(stages, start=1):
-        rng = np.random.default_rng([seed, number])
-        parent = () if connectome is None else (connectome.digest(),)
-        links = new_links(connectome, stage.task.name)
-        connectome = birth(connectome, stage.task, anatomy, number, links, rng)
-        provenance = replace(
-            connectome.provenance,
-            seed=seed,
-            stage=number,
-            stage_name=stage.task.name,
-            parents=parent,
-            versions=_versions(),
-        )
-        connectome = replace(connectome, provenance=provenance)
-        if number == 1:
-            newborn = replace(provenance, stage=0, stage_name="birth")
-            on_birth(replace(connectome, provenance=newborn))
-        last = number == len(stages)
-        training = _Training(connectome, stage, number, last, links, engine, rng)
-        for progress in training.run():
-            peak = max(peak, progress.local_edges)
-            on_progress(progress)
-        connectome = training.connectome
-        tasks = [s.task for s in stages[:number]]
-        scores = {t.name: _perform(connectome, t, t.recruits, engine, [seed, _TEST_STREAM], test_trials) for t in tasks}
-        everything = tuple(connectome.regions)
-        everyone = {
-            t.name: _perform(connectome, t, everything, engine, [seed, _TEST_STREAM], test_trials) for t in tasks
-        }
-        yield StageOutcome(connectome, scores, everyone, training.links, peak)
+        if resume is not None and number < resume.stage:
+            continue
+        if resume is not None and number == resume.stage:
+            state = resume
+        else:
+            state = _begin(connectome, stage, anatomy, seed, number, peak)
+            if number == 1:
+                newborn = replace(state.connectome.provenance, stage=0, stage_name="birth")
+                on_birth(replace(state.connectome, provenance=newborn))
+        training = _Training(state, stage, engine, last=number == len(stages))
+        on_point(training.state)
+        while training.update < stage.updates:
+            progress = training.step()
+            if progress is not None:
+                on_progress(progress)
+            on_point(training.state)
+        connectome, peak = training.connectome, training.peak_local_edges
+        scores: tuple[dict[str, Score], dict[str, Score]] = {}, {}
+        for task in (s.task for s in stages[:number]):
+            for recruits, found in zip((task.recruits, tuple(connectome.regions)), scores, strict=True):
+                found[task.name] = _perform(connectome, task, recruits, engine, [seed, _TEST_STREAM], test_trials)
+                on_point(training.state)
+        yield StageOutcome(connectome, *scores, training.links, peak)
+
+
+def _begin(
+    connectome: Connectome | None, stage: Stage, anatomy: Anatomy, seed: int, number: int, peak: int
+) -> StageState:
+    """A stage's state at the birth of its region."""
+    rng = np.random.default_rng([seed, number])
+    parents = () if connectome is None else (connectome.digest(),)
+    links = new_links(connectome, stage.task.name)
+    born = birth(connectome, stage.task, anatomy, number, links, rng)
+    provenance = replace(
+        born.provenance, seed=seed, stage=number, stage_name=stage.task.name, parents=parents, versions=versions()
+    )
+    return StageState(
+        number, replace(born, provenance=provenance), links,
+        born={key: _born(born, key) for key in born.edges if key.kind == "local"},
+        random=dict(zip(("batch", "rules", "score"), rng.spawn(3), strict=True)), peak_local_edges=peak,
+    )  # fmt: skip
 
 
 def _perform(
@@ -143,78 +198,86 @@ def _perform(
 
 
 class _Training:
-    """One stage's training, with what it carries from update to update."""
+    """One stage's training: the network and the optimiser of a state, at work on it."""
 
-    def __init__(
-        self, connectome: Connectome, stage: Stage, number: int, last: bool, links: tuple[Link, ...], engine: Engine,
-        rng: np.random.Generator,
-    ) -> None:  # fmt: skip
-        self.stage, self.number, self.links, self.engine = stage, number, links, engine
+    def __init__(self, state: StageState, stage: Stage, engine: Engine, *, last: bool) -> None:
+        self.stage, self.engine, self.number, self.links = stage, engine, state.stage, state.links
         self.region = stage.task.name
-        regions = [r.name for r in connectome.regions.values() if r.role == "neuron"]
+        regions = [r.name for r in state.connectome.regions.values() if r.role == "neuron"]
         # Nothing matures after the last region, so its own effectors' feedback prunes it within its stage.
         self.judged = tuple(regions if last else [r for r in regions if r != self.region])
-        self.born = {key: _born(connectome, key) for key in connectome.edges if key.kind == "local"}
-        self.scale: dict[EdgeKey, float] = {}
-        self.data_rng, self.rule_rng, self.score_rng = rng.spawn(3)
-        self.mean_rate: dict[str, NDArray[np.float64]] = {}
-        self._load(connectome)
+        self.born, self.scale, self.peak_local_edges = state.born, dict(state.scale), state.peak_local_edges
+        self.random = copy.deepcopy(dict(state.random))
+        self.mean_rate = dict(state.mean_rate)
+        self.update, self.score = state.update, state.score
+        self._load(state.connectome)
+        self.rate |= {name: rate.copy() for name, rate in state.rate.items()}
+        self.seen, self.loss = state.seen, state.loss
 
-    def run(self) -> Iterator[Progress]:
-        """Train; yield after each epoch."""
-        stage, score, loss_sum, since = self.stage, float("nan"), 0.0, 0
-        epochs = -(-stage.updates // stage.epoch_updates)
-        for update in range(stage.updates):
-            self._set_rate(update / stage.updates)
-            spikes, target = stage.task.batch(self.data_rng, stage.batch)
-            activity = self.network(spikes)
-            loss = stage.task.loss(activity, target)
-            if not torch.isfinite(loss):
-                raise ConnectomeError(
-                    f"stage {self.region}", "must have a finite loss", f"{loss.item()} at update {update}",
-                    "Lower the plasticity rate.",
-                )  # fmt: skip
-            self.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            self._measure(activity, stage.batch * next(iter(spikes.values())).shape[1])
-            self.optimizer.step()
-            self._keep_signs()
-            loss_sum, since = loss_sum + loss.item(), since + 1
-            if (update + 1) % stage.epoch_updates and update + 1 < stage.updates:
-                continue
-            epoch = -(-(update + 1) // stage.epoch_updates)
-            self._edit(epoch, update + 1)
-            if epoch % _SCORE_EPOCHS == 0 or epoch == epochs:
-                score = stage.task.score(self._act, "validation", _SCORE_TRIALS, self.score_rng).value
-            yield Progress(
-                self.number, self.region, update + 1, stage.updates, loss_sum / since, score,
-                self.connectome.count("local"), self.connectome.count("long_range"),
+    def state(self) -> StageState:
+        """All of it, as it is now."""
+        return StageState(
+            self.number, self.network.to_connectome().apply(EdgeDelta(state=self._edge_state())), self.links, self.born,
+            copy.deepcopy(self.random), dict(self.scale), dict(self.mean_rate),
+            {name: rate.copy() for name, rate in self.rate.items()}, self.update, self.seen, self.loss, self.score,
+            self.peak_local_edges,
+        )  # fmt: skip
+
+    def step(self) -> Progress | None:
+        """One update, with what comes at the end of an epoch."""
+        stage = self.stage
+        self._set_rate(self.update / stage.updates)
+        spikes, target = stage.task.batch(self.random["batch"], stage.batch)
+        activity = self.network(spikes)
+        loss = stage.task.loss(activity, target)
+        if not torch.isfinite(loss):
+            raise ConnectomeError(
+                f"stage {self.region}", "must have a finite loss", f"{loss.item()} at update {self.update}",
+                "Lower the plasticity rate.",
             )  # fmt: skip
-            loss_sum, since = 0.0, 0
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        self._measure(activity, stage.batch * next(iter(spikes.values())).shape[1])
+        self.optimizer.step()
+        self._keep_signs()
+        self.loss += loss.item()
+        self.update += 1
+        if self.update % stage.epoch_updates and self.update < stage.updates:
+            return None
+        mean_loss = self.loss / self.seen
+        epoch = -(-self.update // stage.epoch_updates)
+        self._edit(epoch)
+        if epoch % _SCORE_EPOCHS == 0 or self.update == stage.updates:
+            self.score = stage.task.score(self._act, "validation", _SCORE_TRIALS, self.random["score"]).value
+        local, long_range = self.connectome.count("local"), self.connectome.count("long_range")
+        self.peak_local_edges = max(self.peak_local_edges, local)
+        return Progress(self.number, self.region, self.update, stage.updates, mean_loss, self.score, local, long_range)
 
     def _act(self, spikes: Mapping[str, Tensor]) -> Activity:
         with torch.no_grad():
             return cast(Activity, self.network(spikes))
 
-    def _load(self, connectome: Connectome, step: int = 0) -> None:
-        """Make the network and the optimiser of a connectome; Adam's moments are state of its edges, and end here."""
+    def _load(self, connectome: Connectome) -> None:
+        """Make the network and the optimiser of a connectome, and start an epoch. What is state of its edges for their
+        way here, moments and evidence, ends here."""
         self.connectome = _without(connectome, {"evidence", *_MOMENTS.values()})
         self.network = SpikingNetwork(self.connectome, recruit=self.stage.task.recruits, engine=self.engine)
         groups = [{"params": [w], "lr": 0.0, "key": key} for key, w in self.network.weight.items()]
         self.optimizer = torch.optim.Adam(groups, foreach=False)
-        self.sign, self.ends = {}, {}
+        self.sign, self.ends, self.evidence = {}, {}, {}
         for key, w in self.network.weight.items():
             edges = connectome.edges[key]
             source = edges.source
             self.scale[key] = self.scale.get(key) or _rms(edges.weight)  # a typical weight when the set was new
-            self.ends[key] = (source, edges.target)
             self.sign[key] = torch.from_numpy(self.connectome.regions[key.source].sign[source])
-            if step:
+            if key.kind in ("local", "long_range"):
+                self.ends[key] = (source, edges.target)
+                self.evidence[key] = np.array(edges.state.get("evidence", np.zeros(len(edges), np.float32)))
+            if self.update:
                 moments = {name: torch.tensor(edges.state[state]) for name, state in _MOMENTS.items()}
-                self.optimizer.state[w] = {"step": torch.tensor(float(step)), **moments}
-        self.evidence = {key: np.zeros(w.shape, np.float32) for key, w in self.network.weight.items()}
+                self.optimizer.state[w] = {"step": torch.tensor(float(self.update)), **moments}
         self.rate = {name: np.zeros(self.connectome.regions[name].size) for name in self.stage.task.recruits}
-        self.seen = 0
+        self.seen, self.loss = 0, 0.0
 
     def _set_rate(self, done: float) -> None:
         p = self.stage.plasticity
@@ -236,38 +299,42 @@ class _Training:
             rate = count / samples
             self.rate[name] += rate
             self.mean_rate[name] = 0.9 * self.mean_rate.get(name, rate) + 0.1 * rate
-        for key, weight in self.network.weight.items():
-            if key.kind in ("local", "long_range"):
-                source, target = self.ends[key]
-                gradient = weight.grad
-                assert gradient is not None
-                self.evidence[key] += measure(
-                    Sample(
-                        weight.detach().numpy(), gradient.numpy(), (activity.counts[key.source] / samples)[source],
-                        (activity.counts[key.target] / samples)[target], self.mean_rate[key.target][target],
-                    )
-                )  # fmt: skip
+        for key, (source, target) in self.ends.items():
+            weight = self.network.weight[key]
+            gradient = weight.grad
+            assert gradient is not None
+            self.evidence[key] += measure(
+                Sample(
+                    weight.detach().numpy(), gradient.numpy(), (activity.counts[key.source] / samples)[source],
+                    (activity.counts[key.target] / samples)[target], self.mean_rate[key.target][target],
+                )
+            )  # fmt: skip
         self.seen += 1
 
-    def _edit(self, epoch: int, update: int) -> None:
+    def _edge_state(self) -> dict[EdgeKey, dict[str, NDArray[np.float32]]]:
+        """What edges carry besides their weights: Adam's moments, and the evidence of the epoch so far."""
+        state: dict[EdgeKey, dict[str, NDArray[np.float32]]] = {}
+        for key, weight in self.network.weight.items():
+            moments = self.optimizer.state[weight]  # none before the first update
+            state[key] = {kept: moments[name].numpy() for name, kept in _MOMENTS.items() if moments}
+            if key in self.evidence:
+                state[key]["evidence"] = self.evidence[key]
+        return state
+
+    def _edit(self, epoch: int) -> None:
         """Let the rules act on what the epoch showed. Evidence and Adam's moments are edge state meanwhile, so that
         each stays with its edge."""
-        state = {}
-        for key, weight in self.network.weight.items():
-            moments = self.optimizer.state[weight]
-            state[key] = {kept: moments[name].numpy() for name, kept in _MOMENTS.items()}
-            if key.kind in ("local", "long_range"):
-                state[key]["evidence"] = self.evidence[key] / self.seen
-        connectome = self.network.to_connectome().apply(EdgeDelta(state=state))
-        evidence = Evidence(
-            stage=self.number, step=update, epoch=epoch, region=self.region, judged=self.judged, born=self.born,
+        for evidence in self.evidence.values():
+            evidence /= self.seen
+        connectome = self.network.to_connectome().apply(EdgeDelta(state=self._edge_state()))
+        seen = Evidence(
+            stage=self.number, step=self.update, epoch=epoch, region=self.region, judged=self.judged, born=self.born,
             rate={name: rate / self.seen for name, rate in self.rate.items()}, links=self.links,
         )  # fmt: skip
         for rule in self.stage.rules:
-            delta = rule(connectome, evidence, self.rule_rng)
-            connectome = connectome.apply(delta)
+            connectome = connectome.apply(rule(connectome, seen, self.random["rules"]))
         self.links = self.stage.links(connectome, self.links)
-        self._load(connectome, update)
+        self._load(_without(connectome, {"evidence"}))
 
 
 _MOMENTS = {"exp_avg": "adam_mean", "exp_avg_sq": "adam_square"}
@@ -295,6 +362,7 @@ def _rms(weight: NDArray[np.float32]) -> float:
     return float(np.sqrt(np.mean(np.square(weight)))) if weight.size else 0.0
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """The versions of what a development's bytes depend on."""
     names = ("numpy", "numba", "torch", "torch-geometric", "h5py")
     return {name: importlib.metadata.version(name) for name in names}

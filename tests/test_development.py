@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from connectome import Connectome, ConnectomeError, EdgeDelta, EdgeKey
+from connectome import Connectome, ConnectomeError, EdgeDelta, EdgeKey, RuleRecord
 from connectome.birth import Anatomy, birth
-from connectome.development import Plasticity, Progress, Stage, _Training, develop
+from connectome.development import Plasticity, Progress, Stage, StageOutcome, StageState, _Training, develop
 from connectome.learning import Activity
-from connectome.rules import Evidence, FeedbackPruning, LongRangeGrowth, Rule, Strengthening
+from connectome.rules import IMPORTANCE, Evidence, FeedbackPruning, LongRangeGrowth, Rule, Strengthening
 from connectome.task import Act, Score
 
 STEPS = 24
@@ -139,26 +139,94 @@ def test_rules_see_evidence_of_what_took_part() -> None:
     assert left == set()  # evidence and Adam's moments do not end up in the snapshot
 
 
+def beginning(stage: Stage, seed: int) -> StageState:
+    """A first stage's state at birth."""
+    connectome = birth(None, stage.task, ANATOMY, 1, (), np.random.default_rng(seed))
+    random = dict(zip(("batch", "rules", "score"), np.random.default_rng(seed + 1).spawn(3), strict=True))
+    born = {key: len(edges) for key, edges in connectome.edges.items() if key.kind == "local"}
+    return StageState(1, connectome, (), born, random)
+
+
 def test_adams_moments_stay_with_their_edges() -> None:
     """An edit in the middle of training: kept edges keep their moments, new ones start at zero."""
-    toy = toys()[0]
-    connectome = birth(None, toy, ANATOMY, 1, (), np.random.default_rng(5))
     key = EdgeKey("first", "local", "first")
 
     def halve(connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
         return EdgeDelta(remove={key: np.arange(len(connectome.edges[key])) % 2 == 1})
 
-    stage = Stage(toy, 4, batch=8, epoch_updates=2, rules=(halve,))
-    training = _Training(connectome, stage, 1, False, (), "numba", np.random.default_rng(6))
+    stage = Stage(toys()[0], 4, batch=8, epoch_updates=2, rules=(halve,))
+    training = _Training(beginning(stage, 5), stage, "numba", last=False)
+    plain = _Training(beginning(stage, 5), replace(stage, rules=()), "numba", last=False)
     watched: dict[str, np.ndarray[Any, Any]] = {}
-    plain = _Training(connectome, replace(stage, rules=()), 1, False, (), "numba", np.random.default_rng(6))
     for trained, name in ((training, "halved"), (plain, "plain")):
-        next(trained.run())
+        assert trained.step() is None
+        assert trained.step() is not None
         state = trained.optimizer.state[trained.network.weight[key]]
         watched[name] = np.stack([state["exp_avg"].numpy(), state["exp_avg_sq"].numpy()])
         assert float(state["step"]) == 2
     assert (watched["halved"] == watched["plain"][:, ::2]).all()
     assert watched["plain"].any()
+
+
+def content(state: StageState) -> list[Any]:
+    """All of a state, to compare. ``born`` and ``scale`` as lists: their order is what was given."""
+    random = {name: (g.bit_generator.state, g.bit_generator.seed_seq.state) for name, g in state.random.items()}  # type: ignore[attr-defined]  # NumPy says ISeedSequence
+    rates = [{name: rate.tolist() for name, rate in rates.items()} for rates in (state.mean_rate, state.rate)]
+    numbers = [state.stage, state.update, state.seen, state.loss, repr(state.score), state.peak_local_edges]
+    edges = [state.connectome.digest(), state.connectome.provenance, dict(state.born), dict(state.scale), state.links]
+    return [*numbers, *edges, random, *rates]
+
+
+@pytest.mark.parametrize("importance", IMPORTANCE)
+def test_a_stage_goes_on_from_any_update_to_the_same_bytes(importance: str) -> None:
+    """A state made after each update, in an epoch and at its end, is all that the rest of the stage depends on."""
+
+    def draw(connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
+        """A rule that uses all that it is given: what was drawn, also by a generator of its own, ends in the log."""
+        noise = int(rng.spawn(1)[0].integers(1000)) + int(1000 * rng.random())
+        rates = sum(float(rate.sum()) for rate in evidence.rate.values())
+        return EdgeDelta(records=(RuleRecord(1, evidence.step, repr(rates), "a", "local", "a", added=noise),))
+
+    rules = (draw, FeedbackPruning(initial=0.5, keep=0.5, inhibition=0.5))
+    stage = Stage(toys()[0], 12, batch=8, epoch_updates=5, rules=rules, importance=importance)
+    whole = _Training(beginning(stage, 7), stage, "numba", last=True)
+    states = [whole.state()]
+    while whole.update < stage.updates:
+        whole.step()
+        states.append(whole.state())
+    kept = [content(state) for state in states]
+    for update, state in enumerate(states):
+        training = _Training(state, stage, "numba", last=True)
+        assert content(training.state()) == kept[update]
+        for later in kept[update + 1 :]:
+            training.step()
+            assert content(training.state()) == later
+    assert [content(state) for state in states] == kept  # a state is not changed by what goes on from it
+
+
+def test_development_goes_on_from_any_point_to_the_same_outcomes() -> None:
+    plan = stages(LongRangeGrowth(edges=9), FeedbackPruning(initial=0.5, keep=0.5, inhibition=0.5), updates=12)
+    points: list[StageState] = []
+    shown: list[Progress] = []
+    at: list[int] = []  # how much was shown before each point
+
+    def keep(state: Callable[[], StageState]) -> None:
+        points.append(state())
+        at.append(len(shown))
+
+    def outcome(o: StageOutcome) -> tuple[Any, ...]:
+        return (o.connectome.digest(), o.connectome.provenance, o.scores, o.links, o.peak_local_edges)
+
+    whole = [
+        outcome(o) for o in develop(plan, ANATOMY, seed=11, test_trials=4, on_point=keep, on_progress=shown.append)
+    ]
+    assert len(points) == 2 * 13 + 2 + 4  # birth and updates of both stages; one test, two of each task
+    for point in [0, 1, 7, 12, 13, 14, 15, 16, 22, 27, 28, 31]:
+        rest: list[Progress] = []
+        state = points[point]
+        again = develop(plan, ANATOMY, seed=11, test_trials=4, resume=state, on_progress=rest.append)
+        assert [outcome(o) for o in again] == whole[state.stage - 1 :]
+        assert repr(shown[: at[point]] + rest) == repr(shown)  # repr: nan is nan
 
 
 def test_rules_edit_between_epochs_and_the_log_accounts() -> None:
