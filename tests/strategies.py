@@ -14,8 +14,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from connectome import Connectome, EdgeDelta, EdgeKey, EdgeSet, NeuronParameters, Provenance, Region, RuleRecord
+from connectome.analysis.simple_graph import SimpleGraph
 
-__all__ = ["connectomes", "edge_deltas", "edge_sets", "neuron_parameters", "provenances", "regions"]
+__all__ = [
+    "connectomes", "edge_deltas", "edge_sets", "neuron_parameters", "provenances", "regions", "simple_graphs",
+]  # fmt: skip
 
 DT_MS = st.sampled_from([0.1, 0.25, 1.0])
 STATE_NAMES = ("survival", "inhibition", "trace")
@@ -103,6 +106,33 @@ def edge_deltas(draw: st.DrawFn, connectome: Connectome) -> EdgeDelta:
                 key = EdgeKey(s.name, kind, t.name)
                 add.append(draw(edge_sets(key, s.size, t.size, connectome.dt_ms, s.sign, max_edges=8)))
     return EdgeDelta(reweight, state, remove, tuple(add), draw(_records))
+
+
+@st.composite
+def simple_graphs(draw: st.DrawFn, signed: bool = False, min_nodes: int = 0, max_nodes: int = 12) -> SimpleGraph:
+    """A directed weighted graph: none or one node, no edges to complete, mostly in parts that no path joins.
+
+    Weights are all 1, powers of 2 (whose paths tie, exactly) or any in 0.1 .. 2; none is 0. With ``signed``, that of a
+    node's edges is one. Loops and duplicates are among the edges that it is made from; the nodes are in two regions.
+    """
+    n = draw(st.sampled_from([m for m in (0, 1, 2, 3, *range(4, max_nodes + 1)) if min_nodes <= m <= max_nodes]))
+    rng = np.random.default_rng(draw(_seeds))
+    e = draw(st.sampled_from([0, 1, n // 2, n, 2 * n, 4 * n, 2 * n * n])) if n else 0
+    part = rng.integers(0, draw(st.integers(1, 3)), n)
+    source, target = rng.integers(0, max(n, 1), (2, e))
+    joined = part[source] == part[target]
+    source, target = source[joined], target[joined]
+    kind = draw(st.sampled_from(["one", "powers", "any"]))
+    if kind == "any":
+        weight = rng.uniform(0.1, 2.0, source.size)
+    else:
+        weight = 2.0 ** (rng.integers(-2, 3, source.size) if kind == "powers" else np.zeros(source.size))
+        _, place = np.unique(source * n + target, return_index=True)  # a sum of duplicates would be neither
+        source, target, weight = source[place], target[place], weight[place]
+    return SimpleGraph.from_arrays(
+        n, source, target, weight * np.where(source % 3 == 1, -1 if signed else 1, 1),
+        position_um=rng.normal(scale=100, size=(n, 3)), region=rng.integers(0, 2, n), regions=("a", "b"),
+    )  # fmt: skip
 
 
 def provenances() -> st.SearchStrategy[Provenance]:
