@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from connectome.errors import ConnectomeError
 from connectome.graph import Connectome
-from connectome.io import snapshot
+from connectome.io import graph_files, graph_readers, snapshot
 
 __all__ = ["FORMATS", "Format", "format_of", "read", "write"]
 
@@ -44,6 +44,16 @@ FORMATS: Final = _by_name(
         Format(
             "snapshot", (".h5",), snapshot.load, _write_snapshot,
             "this project's own, HDF5 to the SONATA circuit format: everything, bit for bit",
+        ),
+        Format(
+            "graphml", (".graphml",), graph_readers.read_graphml, graph_files.write_graphml,
+            "GraphML: igraph, networkx, Gephi, Cytoscape, R",
+        ),
+        Format("gexf", (".gexf",), graph_readers.read_gexf, graph_files.write_gexf, "GEXF 1.2: Gephi, networkx"),
+        Format("gml", (".gml",), graph_readers.read_gml, graph_files.write_gml, "GML: networkx, igraph, Gephi"),
+        Format(
+            "cytoscape", (".cyjs", ".json"), graph_readers.read_cytoscape, graph_files.write_cytoscape,
+            "Cytoscape JSON: Cytoscape, Cytoscape.js",
         ),
     ]
 )  # fmt: skip

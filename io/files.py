@@ -1,0 +1,71 @@
+"""Files that are no HDF5: read whole and within a bound, written whole or not at all, refused in one line."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from connectome.errors import ConnectomeError
+from connectome.io.hdf5 import atomic
+
+__all__ = ["naming", "read_bytes", "write_lines"]
+
+#: The largest text or matrix file that is read. What is made of one takes a few times as much memory.
+MAX_BYTES: Final = 1 << 29
+_LINES_A_WRITE: Final = 4096
+
+
+@contextmanager
+def naming(path: str | os.PathLike[str], what: str) -> Iterator[None]:
+    """Whatever goes wrong with this file inside the block is one :class:`ConnectomeError` that names it; ``what`` it
+    must be, e.g. "a GraphML file", is the rule where the error has none of its own."""
+    name = os.fspath(path)
+    try:
+        yield
+    except ConnectomeError as error:
+        raise ConnectomeError(f"{name}: {error.field}", error.rule, error.found, error.hint) from None
+    except MemoryError:
+        raise ConnectomeError(name, "must fit in memory", f"{os.path.getsize(name)} bytes on disk") from None
+    except RecursionError:
+        raise ConnectomeError(name, f"must be {what}", "elements nested too deeply") from None
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, OSError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise ConnectomeError(name, f"must be {what}", f"{type(error).__name__}: {reason}"[:300]) from None
+
+
+def read_bytes(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> bytes:
+    """The content of a plain file. Raises :class:`ConnectomeError` for one that is none, is larger than ``max_bytes``
+    or cannot be read."""
+    name = os.fspath(path)
+    try:
+        with open(os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # a pipe must not block
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ConnectomeError(
+                    name, "must be a file", "a folder" if stat.S_ISDIR(status.st_mode) else "a device"
+                )
+            if status.st_size > max_bytes:
+                raise ConnectomeError(
+                    name, f"must have at most {max_bytes:,} bytes", f"{status.st_size:,}",
+                    "A snapshot (.h5) or a parquet table holds a large graph better.",
+                )  # fmt: skip
+            return file.read(max_bytes)
+    except (OSError, ValueError) as error:  # a ValueError for a name with NUL in it
+        raise ConnectomeError(name, "must be a file that can be read", getattr(error, "strerror", error)) from None
+
+
+def write_lines(path: str | os.PathLike[str], lines: Iterable[str]) -> None:
+    """Write lines as UTF-8, whole or not at all. Raises :class:`ConnectomeError` if that fails; a file that was there
+    is then as it was."""
+    rest = iter(lines)
+    try:
+        with atomic(Path(path)) as sink:
+            while some := "\n".join(islice(rest, _LINES_A_WRITE)):
+                sink.write(f"{some}\n".encode())
+    except OSError as error:
+        raise ConnectomeError(str(path), "must be writable", error.strerror or error) from None

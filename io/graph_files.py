@@ -1,0 +1,257 @@
+"""Graphs as text for the tools of network science: GraphML, GEXF, GML and Cytoscape JSON, written and read back.
+
+A node is a neuron with the id ``region:index`` and the attributes of :func:`connectome.views.to_networkx`; so is an
+edge, with an id of its own, so that parallel edges stay apart. What belongs to the whole graph (dt_ms, parameters of
+regions, empty sets, provenance) is a graph attribute, in GEXF the description. A number that is nan is left out.
+
+Our own writers, since networkx's give all edges one id, drop a GEXF graph's attributes and write the date; here equal
+graphs make equal bytes, and memory does not grow with the graph. What is read is in :mod:`connectome.io.graph_readers`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+from xml.sax.saxutils import escape, quoteattr
+
+from numpy.typing import NDArray
+
+from connectome.errors import ConnectomeError
+from connectome.graph import Connectome
+from connectome.io.files import write_lines
+from connectome.parts import EdgeSet, Region
+from connectome.tables import STATE, header_of
+
+__all__ = ["write_cytoscape", "write_gexf", "write_gml", "write_graphml"]
+
+_NODE_TYPES: Final[Mapping[str, type]] = {
+    "region": str, "index": int, "label": str, "role": str, "birth_stage": int, "sign": int, "x": float, "y": float,
+    "z": float,
+}  # fmt: skip
+_EDGE_TYPES: Final[Mapping[str, type]] = {"kind": str, "weight": float, "delay": float, "birth_stage": int}
+_GRAPHML_TYPES: Final = {str: "string", int: "int", float: "double"}
+_GEXF_TYPES: Final = {str: "string", int: "integer", float: "double"}
+_XML: Final = '<?xml version="1.0" encoding="UTF-8"?>'
+_NOT_XML: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_GML_KEY: Final = re.compile(r"[A-Za-z][0-9A-Za-z_]*")
+_NOT_GML: Final = re.compile(r"[^ !#-%\'-~]")
+
+
+def write_graphml(connectome: Connectome, path: str | os.PathLike[str]) -> None:
+    """Write GraphML (http://graphml.graphdrawing.org), for igraph, networkx, Gephi, yEd, Cytoscape, R.
+
+    Raises :class:`ConnectomeError` if it cannot be written; a file that was there is then as it was.
+    """
+    write_lines(path, _graphml(connectome))
+
+
+def write_gexf(connectome: Connectome, path: str | os.PathLike[str]) -> None:
+    """Write GEXF 1.2, for Gephi and networkx, with positions for its layout. Raises as :func:`write_graphml`."""
+    write_lines(path, _gexf(connectome))
+
+
+def write_gml(connectome: Connectome, path: str | os.PathLike[str]) -> None:
+    """Write GML (Himsolt 1997), for networkx, igraph and Gephi. Raises as :func:`write_graphml`, and for a state whose
+    name or number GML does not have."""
+    write_lines(path, _gml(connectome))
+
+
+def write_cytoscape(connectome: Connectome, path: str | os.PathLike[str]) -> None:
+    """Write Cytoscape's JSON (.cyjs), for Cytoscape and Cytoscape.js, with x and y as the layout. Raises as
+    :func:`write_graphml`, and for a number that is infinite."""
+    write_lines(path, _cytoscape(connectome))
+
+
+def _nodes(connectome: Connectome) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The id and the attributes of each node, in order."""
+    for r in connectome.regions.values():
+        columns = (r.sign.tolist(), *r.position_um.T.tolist(), _labels(r))
+        for i, (sign, x, y, z, label) in enumerate(zip(*columns, strict=True)):
+            about = {"region": r.name, "index": i, "role": r.role, "birth_stage": r.birth_stage, "sign": sign}
+            yield f"{r.name}:{i}", about | {"x": x, "y": y, "z": z} | ({"label": label} if label else {})
+
+
+def _labels(region: Region) -> list[str]:
+    label = getattr(region, "label", None)
+    return [""] * region.size if label is None else label.tolist()
+
+
+def _edges(connectome: Connectome) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """The ids of source and target and the attributes of each edge."""
+    for key, e in connectome.edges.items():
+        names = ("weight", "delay", "birth_stage", *(STATE + name for name in e.state))
+        columns: list[NDArray[Any]] = [e.source, e.target, e.weight, e.delay, e.birth_stage, *e.state.values()]
+        for part in _parts(e):
+            for source, target, *row in zip(*(c[part].tolist() for c in columns), strict=True):
+                about = {"kind": key.kind, **dict(zip(names, row, strict=True))}
+                yield f"{key.source}:{source}", f"{key.target}:{target}", about
+
+
+def _parts(edges: EdgeSet, rows: int = 1 << 16) -> Iterable[slice]:
+    """Python's numbers take several times the room of NumPy's: a part at a time."""
+    return (slice(first, first + rows) for first in range(0, len(edges), rows))
+
+
+def _states(connectome: Connectome) -> dict[str, type]:
+    return {STATE + name: float for name in sorted({name for e in connectome.edges.values() for name in e.state})}
+
+
+def _header(connectome: Connectome) -> dict[str, Any]:
+    """What belongs to the whole graph: a number and JSON texts."""
+    return {k: v if k == "dt_ms" else json.dumps(v, sort_keys=True) for k, v in header_of(connectome).items()}
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _xml_text(value: Any) -> str:
+    """A value as XML's text; XML Schema's word for infinity."""
+    if isinstance(value, str):
+        if _NOT_XML.search(value):
+            raise ConnectomeError("text", "must have only characters that XML has", repr(value))
+        return escape(value, {"\r": "&#13;"})
+    return repr(value).replace("inf", "INF")
+
+
+def _graphml(connectome: Connectome) -> Iterator[str]:
+    yield _XML
+    yield (
+        '<graphml xmlns="http://graphml.graphdrawing.org/xmlns" '
+        'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
+        'xsi:schemaLocation="http://graphml.graphdrawing.org/xmlns '
+        'http://graphml.graphdrawing.org/xmlns/1.0/graphml.xsd">'
+    )
+    header = _header(connectome)
+    of_graph = {name: type(value) for name, value in header.items()}
+    of_edge = {**_EDGE_TYPES, **_states(connectome)}
+    for letter, domain, types in (("g", "graph", of_graph), ("v", "node", _NODE_TYPES), ("e", "edge", of_edge)):
+        for name, kind in types.items():
+            yield (f'<key id="{letter}_{name}" for="{domain}" attr.name="{name}" attr.type="{_GRAPHML_TYPES[kind]}"/>')
+
+    def data(letter: str, values: Mapping[str, Any]) -> str:
+        return "".join(f'<data key="{letter}_{k}">{_xml_text(v)}</data>' for k, v in values.items() if not _is_nan(v))
+
+    yield f'<graph id="connectome" edgedefault="directed">{data("g", header)}'
+    for node, about in _nodes(connectome):
+        yield f'<node id="{node}">{data("v", about)}</node>'
+    for number, (source, target, about) in enumerate(_edges(connectome)):
+        yield f'<edge id="e{number}" source="{source}" target="{target}">{data("e", about)}</edge>'
+    yield "</graph></graphml>"
+
+
+def _gexf(connectome: Connectome) -> Iterator[str]:
+    yield _XML
+    yield (
+        '<gexf xmlns="http://www.gexf.net/1.2draft" xmlns:viz="http://www.gexf.net/1.2draft/viz" '
+        'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
+        'xsi:schemaLocation="http://www.gexf.net/1.2draft http://www.gexf.net/1.2draft/gexf.xsd" version="1.2">'
+    )
+    header = json.dumps(header_of(connectome), sort_keys=True)
+    yield f"<meta><creator>connectome</creator><description>{_xml_text(header)}</description></meta>"
+    yield '<graph defaultedgetype="directed" idtype="string" mode="static">'
+    of_node = {name: kind for name, kind in _NODE_TYPES.items() if name != "label"}
+    of_edge = {name: kind for name, kind in _EDGE_TYPES.items() if name != "weight"} | _states(connectome)
+    for domain, types in (("node", of_node), ("edge", of_edge)):
+        yield f'<attributes class="{domain}" mode="static">'
+        for name, kind in types.items():
+            yield f'<attribute id="{name}" title="{name}" type="{_GEXF_TYPES[kind]}"/>'
+        yield "</attributes>"
+
+    def data(values: Mapping[str, Any]) -> str:
+        some = {k: v for k, v in values.items() if k not in ("label", "weight") and not _is_nan(v)}
+        rows = (f'<attvalue for="{k}" value={_attribute(v)}/>' for k, v in some.items())
+        return f"<attvalues>{''.join(rows)}</attvalues>"
+
+    yield "<nodes>"
+    for node, about in _nodes(connectome):
+        position = " ".join(f'{axis}="{about[axis]!r}"' for axis in "xyz")
+        label = _attribute(about.get("label", node))
+        yield f'<node id="{node}" label={label}>{data(about)}<viz:position {position}/></node>'
+    yield "</nodes><edges>"
+    for number, (source, target, about) in enumerate(_edges(connectome)):
+        ends = f'id="{number}" source="{source}" target="{target}" weight="{about["weight"]!r}"'
+        yield f"<edge {ends}>{data(about)}</edge>"
+    yield "</edges></graph></gexf>"
+
+
+def _attribute(value: Any) -> str:
+    """A value as XML's attribute, in quotes; a line's end would become a space."""
+    if not isinstance(value, str):
+        return f'"{_xml_text(value)}"'
+    if _NOT_XML.search(value):
+        raise ConnectomeError("text", "must have only characters that XML has", repr(value))
+    return quoteattr(value, {"\n": "&#10;", "\r": "&#13;", "\t": "&#9;"})
+
+
+def _gml(connectome: Connectome) -> Iterator[str]:
+    for name in _states(connectome):
+        if not _GML_KEY.fullmatch(name):
+            raise ConnectomeError(f"state {name.removeprefix(STATE)!r}", "must be letters, digits, '_' for GML", name)
+
+    def pairs(values: Mapping[str, Any]) -> str:
+        return " ".join(f"{k} {_gml_value(k, v)}" for k, v in values.items() if not _is_nan(v))
+
+    yield f"graph [\ndirected 1\nmultigraph 1\n{pairs(_header(connectome))}"
+    # networkx wants labels, and no two the same: names where they are, else ids.
+    labels = [label for r in connectome.regions.values() for label in _labels(r)]
+    named = all(labels) and len(set(labels)) == len(labels)
+    place = {}
+    for number, (node, about) in enumerate(_nodes(connectome)):
+        place[node] = number
+        label = about.pop("label", "")
+        about |= {"label": label} if named else {"label": node, **({"name": label} if label else {})}
+        yield f"node [ id {number} {pairs(about)} ]"
+    for source, target, about in _edges(connectome):
+        yield f"edge [ source {place[source]} target {place[target]} {pairs(about)} ]"
+    yield "]"
+
+
+def _gml_value(name: str, value: Any) -> str:
+    """A value as GML has it: text in ASCII with XML's references, numbers with a point."""
+    if isinstance(value, str):
+        return '"' + _NOT_GML.sub(lambda found: f"&#{ord(found[0])};", value) + '"'
+    if isinstance(value, int):
+        return str(value)
+    if math.isinf(value):
+        raise ConnectomeError(name, "must be finite for GML", value)
+    mantissa, _, exponent = repr(value).partition("e")
+    mantissa += "" if "." in mantissa else ".0"
+    return f"{mantissa}E{exponent}" if exponent else mantissa
+
+
+def _cytoscape(connectome: Connectome) -> Iterator[str]:
+    def data(values: Mapping[str, Any]) -> dict[str, Any]:
+        for name, value in values.items():
+            if isinstance(value, float) and math.isinf(value):
+                raise ConnectomeError(name, "must be finite for JSON", value)
+        return {k: v for k, v in values.items() if not _is_nan(v)}
+
+    about = header_of(connectome) | {"name": connectome.provenance.stage_name or "connectome"}
+    yield '{"format_version": "1.0", "generated_by": "connectome", "target_cytoscapejs_version": "~2.1",'
+    yield f'"directed": true, "multigraph": true, "data": {json.dumps(about, sort_keys=True)}, "elements": {{"nodes": ['
+    yield from _listed(
+        {
+            "data": {"id": node, "name": about.get("label", node), **data(about)},
+            "position": {"x": about["x"], "y": about["y"]},
+        }
+        for node, about in _nodes(connectome)
+    )
+    yield '], "edges": ['
+    yield from _listed(
+        {"data": {"id": f"e{number}", "source": source, "target": target, "interaction": about["kind"], **data(about)}}
+        for number, (source, target, about) in enumerate(_edges(connectome))
+    )
+    yield "]}}"
+
+
+def _listed(values: Iterable[Any]) -> Iterator[str]:
+    """One a line, with commas between."""
+    comma = ""
+    for value in values:
+        yield comma + json.dumps(value, allow_nan=False)
+        comma = ","
