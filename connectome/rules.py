@@ -258,7 +258,9 @@ class FeedbackPruning(Parameters):
     is no longer among them gets as much back, until it is whole. One that was inhibited to the floor and still is among
     them is pruned, while its region keeps at least the fraction ``keep`` of the local edges that it was born with.
 
-    State of an edge: ``survival``, R; ``inhibition``, the fraction of its weight that is held back.
+    State of an edge: ``survival``, R; ``inhibition``, the fraction of its weight that is held back. An edge that another
+    rule added since comes with 0 for what it lacks of state, and R is hardly ever 0 by itself: so an R of 0 means newly
+    joined, and becomes ``initial``; the epoch that finds it so, which it did not see or not whole, does not count.
     """
 
     initial: float = bounded(5.0, 0)
@@ -279,9 +281,11 @@ class FeedbackPruning(Parameters):
             if key.kind != "local" or not len(edges):
                 continue
             survival = edges.state.get("survival", np.full(len(edges), self.initial, np.float32))
+            joined = survival == 0
             held = edges.state.get("inhibition", np.zeros(len(edges), np.float32))
             if "evidence" in edges.state:
                 survival = self.survive(survival, edges.state["evidence"], evidence.epoch)
+            survival = np.where(joined, np.float32(self.initial), survival)
             state[key] = {"survival": survival, "inhibition": held}
             if key.source not in evidence.judged:
                 continue
