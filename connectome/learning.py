@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 from weakref import finalize
 
 import numpy as np
@@ -20,7 +20,10 @@ from connectome.learning_layout import lay_out
 from connectome.learning_tiles import Run, Tiles
 from connectome.parts import EdgeKey
 
-__all__ = ["Activity", "SpikingNetwork"]
+__all__ = ["TIED", "Activity", "SpikingNetwork"]
+
+#: The per-edge state that says which edges share one weight.
+TIED: Final = "tied"
 
 #: Potentials of the effectors (B, T, K), recorded spikes (B, T, n) and counts (n,) by region.
 _Result = tuple[Tensor, dict[str, Tensor], dict[str, NDArray[np.int64]]]
@@ -44,10 +47,12 @@ class Activity(NamedTuple):
 class SpikingNetwork(nn.Module):
     """A connectome, or the regions of it that a task recruits, ready to be trained by any torch optimiser.
 
-    Weights are one parameter vector per edge set, (E,) pA, in the edge set's order: ``weight[key]``. The forward pass
-    is the propagator's (the same spikes as :func:`connectome.simulate.run`); the backward pass is the exact
-    surrogate-gradient backpropagation through time, ``ds/du = max(0, 1 - |u - theta| / width) / width``, where the
-    reset and the refractory hold carry no gradient (Zenke & Vogels 2021).
+    Weights are one parameter vector per edge set, (E,) pA, in the edge set's order: ``weight[key]``. Edges with the
+    same number in the state ``"tied"`` of their set share one weight (a convolution, say): the vector has one element
+    for each number, in rising order, at first the mean of its edges' weights. The forward pass is the propagator's
+    (the same spikes as :func:`connectome.simulate.run`); the backward pass is the exact surrogate-gradient
+    backpropagation through time, ``ds/du = max(0, 1 - |u - theta| / width) / width``, where the reset and the
+    refractory hold carry no gradient (Zenke & Vogels 2021).
 
     Parameters
     ----------
@@ -75,11 +80,16 @@ class SpikingNetwork(nn.Module):
         self.dtype = dtype
         self.threads = threads or cores()
         self.surrogate_width_mv = surrogate_width_mv
-        keys = list(self.numbering.edges)
-        self._sets = nn.ParameterList(
-            nn.Parameter(torch.tensor(connectome.edges[key].weight, dtype=dtype)) for key in keys
-        )
-        self.weight: dict[EdgeKey, nn.Parameter] = dict(zip(keys, self._sets, strict=True))
+        self._tied: dict[EdgeKey, Tensor] = {}
+        self.weight: dict[EdgeKey, nn.Parameter] = {}
+        for key, edges in self.numbering.edges.items():
+            weight: NDArray[Any] = edges.weight
+            if TIED in edges.state:
+                _, group = np.unique(edges.state[TIED], return_inverse=True)
+                weight = np.bincount(group, weight) / np.bincount(group)
+                self._tied[key] = torch.from_numpy(group)
+            self.weight[key] = nn.Parameter(torch.tensor(weight, dtype=dtype))
+        self._sets = nn.ParameterList(self.weight.values())
         roles = {name: r.role for name, r in self.numbering.regions.items()}
         self.sensors = {n: s for n, s in self.numbering.span.items() if roles[n] == "sensor"}
         self.effectors = {n: s for n, s in self.numbering.span.items() if roles[n] == "effector"}
@@ -114,11 +124,15 @@ class SpikingNetwork(nn.Module):
         operations = sum(int(n @ self._out_degree[name]) for name, n in counts.items())
         return Activity(potential, recorded, {n: c for n, c in counts.items() if n not in self.effectors}, operations)
 
+    def by_edge(self, key: EdgeKey, values: Tensor) -> Tensor:
+        """(E,) values of the edges of a set from one for each element of ``weight[key]``: the same, unless tied."""
+        return values.index_select(0, self._tied[key].to(values.device)) if key in self._tied else values
+
     def to_connectome(self) -> Connectome:
         """The connectome with the weights as they are now."""
         edges = dict(self.connectome.edges)
         for key, weight in self.weight.items():
-            edges[key] = replace(edges[key], weight=weight.detach().cpu().numpy())
+            edges[key] = replace(edges[key], weight=self.by_edge(key, weight.detach()).cpu().numpy())
         return replace(self.connectome, edges=edges)
 
     def _event_driven(self, fires: Mapping[str, Tensor], record: Sequence[str]) -> _Result:
@@ -129,9 +143,12 @@ class SpikingNetwork(nn.Module):
         propagate = cast(Callable[..., tuple[Tensor, ...]], _Propagate.apply)
         u, *spikes = propagate(
             self._tiles, fires, columns, tuple(record), keep, self.threads,
-            lambda run: counts.update(self._tiles.counts(run)), *self._sets,
+            lambda run: counts.update(self._tiles.counts(run)), *self._by_edge(),
         )  # fmt: skip
         return u, dict(zip(record, spikes, strict=True)), counts
+
+    def _by_edge(self) -> list[Tensor]:
+        return [self.by_edge(key, weight) for key, weight in self.weight.items()]
 
     @cached_property
     def _flat(self) -> FlatNetwork:
@@ -143,7 +160,7 @@ class SpikingNetwork(nn.Module):
         flat = self._flat
         batch, steps, _ = next(iter(fires.values())).shape
         device = next(iter(fires.values())).device
-        weight = torch.cat([*self._sets, torch.empty(0, dtype=self.dtype, device=device)])
+        weight = torch.cat([*self._by_edge(), torch.empty(0, dtype=self.dtype, device=device)])
         weight = weight[torch.from_numpy(flat.order).to(device)]
         silent = {name: torch.zeros(batch, steps, s.stop - s.start, device=device) for name, s in self.sensors.items()}
         every = [({**silent, **fires}[name] != 0).to(self.dtype) for name in self.sensors]
