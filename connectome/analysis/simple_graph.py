@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from connectome.arrays import freeze, integer, lock, row_starts, stable_argsort
+from connectome.arrays import freeze, integer, lock, numbers_of
 from connectome.errors import ConnectomeError
 from connectome.graph import Connectome
 from connectome.parts import ENDS, KINDS, MAX_SIZE, ReverseView, checked_ids
@@ -19,6 +19,8 @@ __all__ = ["Metric", "SimpleGraph", "simple_graph"]
 
 #: The per-edge state that holds a measured length, in micrometres.
 TRACT_LENGTH: Final = "tract_length_um"
+
+_EDGES_MAX: Final = 2**31 - 1
 
 
 class Metric(NamedTuple):
@@ -76,37 +78,27 @@ class SimpleGraph:
         A self-loop is left out; weights of parallel edges are summed, their lengths averaged.
         """
         n = integer("n", n, 0, MAX_SIZE)
-        src = checked_ids("source", source, n, "the number of nodes").astype(np.int64)
-        tgt = checked_ids("target", target, n, "the number of nodes").astype(np.int64)
+        src = checked_ids("source", source, n, "the number of nodes")
+        tgt = checked_ids("target", target, n, "the number of nodes")
         if src.size != tgt.size:
             raise ConnectomeError("target", f"must be as long as source, {src.size}", tgt.size)
-        w = freeze("weight", np.ones(src.size) if weight is None else weight, np.float64, (src.size,))
+        if src.size > _EDGES_MAX:
+            raise ConnectomeError("source", f"must have at most {_EDGES_MAX:,} edges", f"{src.size:,}")
         position = freeze("position_um", np.zeros((n, 3)) if position_um is None else position_um, np.float64, (n, 3))
-        if length_um is None:
-            length = np.linalg.norm(position[src] - position[tgt], axis=1)
-        else:
-            length = freeze("length_um", length_um, np.float64, (src.size,))
-        for name, values in (("weight", w), ("position_um", position), ("length_um", length)):
-            if not np.isfinite(values).all():
-                raise ConnectomeError(name, "must be finite", values[~np.isfinite(values)][0])
-        loops = src == tgt
-        if loops.any():
-            src, tgt, w, length = (a[~loops] for a in (src, tgt, w, length))
-        pair = src * n + tgt
-        order = stable_argsort(pair, n * n)
-        pair = pair[order]
-        first = np.flatnonzero(np.concatenate([[True], pair[1:] != pair[:-1]])) if pair.size else np.zeros(0, np.int64)
-        parallel = pair.size - first.size
-        w, length = w[order], length[order]
-        if parallel:
-            w = np.add.reduceat(w, first)
-            length = np.add.reduceat(length, first) / np.diff(np.append(first, pair.size))
-        pair = pair[first]
+        if not np.isfinite(position).all():
+            raise ConnectomeError("position_um", "must be finite", position[~np.isfinite(position)][0])
+        w = lock(np.ones(src.size)) if weight is None else _column("weight", weight, src.size)
+        length = lock(np.zeros(0)) if length_um is None else _column("length_um", length_um, src.size)
+        from connectome.analysis.simple_graph_kernels import distance, merge
+
+        # All read-only: then there is one version of the kernel.
+        indptr, kept, w, length, loops = merge(*(lock(np.array(a, np.int32)) for a in (src, tgt)), w, length, n)
+        indptr, kept = lock(indptr), lock(kept)
         return cls(
-            indptr=row_starts(pair // max(n, 1), n), target=lock((pair % max(n, 1)).astype(np.int32)), weight=lock(w),
-            length_um=lock(length), position_um=position,
+            indptr=indptr, target=kept, weight=lock(w),
+            length_um=lock(distance(indptr, kept, position) if length_um is None else length), position_um=position,
             region=freeze("region", np.zeros(n, np.int32) if region is None else region, np.int32, (n,)),
-            regions=tuple(regions), n_loops=int(loops.sum()), n_parallel=int(parallel),
+            regions=tuple(regions), n_loops=loops, n_parallel=src.size - loops - kept.size,
         )  # fmt: skip
 
     @property
@@ -127,18 +119,20 @@ class SimpleGraph:
     @cached_property
     def reverse(self) -> ReverseView:
         """The same edges by target, sources rising; made at the first call and kept."""
-        edge = stable_argsort(self.target, self.n)
-        return ReverseView(row_starts(self.target, self.n), lock(self.source[edge]), lock(edge))
+        from connectome.analysis.simple_graph_kernels import argsort_nodes
+
+        indptr, edge = argsort_nodes(self.target, self.n)
+        return ReverseView(lock(indptr), lock(self.source[edge]), lock(edge.astype(np.int64)))
 
     @cached_property
     def undirected(self) -> SimpleGraph:
         """Both directions wherever there is one, each with half of the two weights' sum and their mean length: a
         symmetric graph. Made at the first call and kept."""
-        source, n = self.source, self.n
-        return SimpleGraph.from_arrays(
-            n, np.concatenate([source, self.target]), np.concatenate([self.target, source]),
-            np.concatenate([self.weight, self.weight]) / 2, length_um=np.concatenate([self.length_um, self.length_um]),
-            position_um=self.position_um, region=self.region, regions=self.regions,
+        from connectome.analysis.simple_graph_kernels import join
+
+        indptr, target, weight, length = join(self.indptr, self.target, self.weight, self.length_um, *self.reverse)
+        return replace(
+            self, indptr=lock(indptr), target=lock(target), weight=lock(weight), length_um=lock(length)
         )  # fmt: skip
 
     def within(self, regions: Collection[str]) -> SimpleGraph:
@@ -178,10 +172,23 @@ def simple_graph(c: Connectome, *, kinds: Collection[str] = ("local", "long_rang
 
     source = joined([e.source.astype(np.int64) + offset[e.key.source] for e in chosen], np.int64)
     target = joined([e.target.astype(np.int64) + offset[e.key.target] for e in chosen], np.int64)
-    length = np.linalg.norm(position[source] - position[target], axis=1)
-    measured = joined([e.state.get(TRACT_LENGTH, np.full(len(e), np.nan)) for e in chosen], np.float64)
+    length = None
+    if any(TRACT_LENGTH in e.state for e in chosen):
+        measured = joined([e.state.get(TRACT_LENGTH, np.full(len(e), np.nan)) for e in chosen], np.float64)
+        distance = np.linalg.norm(position[source] - position[target], axis=1)
+        length = np.where(np.isnan(measured), distance, measured)
     return SimpleGraph.from_arrays(
-        len(position), source, target, joined([e.weight for e in chosen], np.float64),
-        length_um=np.where(np.isnan(measured), length, measured), position_um=position,
-        region=np.repeat(np.arange(len(regions)), [r.size for r in regions]), regions=tuple(r.name for r in regions),
+        len(position), source, target, joined([e.weight for e in chosen], np.float64), length_um=length,
+        position_um=position, region=np.repeat(np.arange(len(regions)), [r.size for r in regions]),
+        regions=tuple(r.name for r in regions),
     )  # fmt: skip
+
+
+def _column(name: str, given: ArrayLike, size: int) -> NDArray[np.float64]:
+    """(E,) finite numbers, read-only, not copied if they need not be. Raises :class:`ConnectomeError`."""
+    array = np.asarray(numbers_of(name, given), np.float64)
+    if array.shape != (size,):
+        raise ConnectomeError(name, f"must have shape ({size},)", array.shape)
+    if not np.isfinite(array).all():
+        raise ConnectomeError(name, "must be finite", array[~np.isfinite(array)][0])
+    return lock(np.ascontiguousarray(array).view())
