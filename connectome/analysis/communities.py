@@ -1,0 +1,230 @@
+"""Communities: found by the Leiden algorithm, their modularity, and the place of each node among them.
+
+Weights count by their size, |weight|. Labels are any integers; nodes with the same one are a community.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache, partial
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from connectome.analysis.community_kernels import Level, aggregate, by_community, move_nodes, refine
+from connectome.analysis.simple_graph import Metric, SimpleGraph
+from connectome.arrays import finite_step, freeze, integer, lock
+from connectome.errors import ConnectomeError
+
+__all__ = ["METRICS", "Direction", "communities", "modularity", "participation_coefficient", "within_module_degree_z"]
+
+Direction = Literal["out", "in", "both"]
+
+#: Of the draw in which parts grow, in units of the mean weight of a pair of nodes.
+_TEMPERATURE: Final = 0.01
+#: An iteration that gains less modularity than this is the last one.
+_ENOUGH: Final = 1e-6
+_MOST_ITERATIONS: Final = 30
+
+
+def communities(graph: SimpleGraph, seed: int = 0, gamma: float = 1.0) -> NDArray[np.int32]:
+    """The community of each node, (N,) int32, numbered from the largest, by the Leiden algorithm (Traag, Waltman & van
+    Eck 2019) for :func:`modularity`. Raises :class:`ConnectomeError`.
+
+    Iterations, each of which begins with the communities of the one before, go on until one gains less than 1e-6.
+    Other seeds may give other communities of nearly the same modularity. Nodes without edges are alone.
+    """
+    return _communities(graph, integer("seed", seed, 0, 2**64 - 1), finite_step("gamma", gamma))
+
+
+@lru_cache(maxsize=1)  # several metrics ask for the same ones
+def _communities(graph: SimpleGraph, seed: int, gamma: float) -> NDArray[np.int32]:
+    n, size = graph.n, np.abs(graph.weight)
+    label, total = np.arange(n, dtype=np.int32), float(size.sum())
+    if total == 0:
+        return lock(label)
+    indptr, neighbour, weight = _rows(graph, "both")
+    kept = weight > 0
+    indptr, neighbour, weight = np.concatenate([[0], np.cumsum(kept)])[indptr], neighbour[kept], weight[kept]
+    k_out, k_in = (np.bincount(end, size, n).astype(np.float64) for end in (graph.source, graph.target))
+    whole = Level(indptr, neighbour, weight, k_out, k_in, gamma / total)
+    state, temperature, quality = np.array([seed], np.uint64), _TEMPERATURE * float(whole.weight.mean()), -np.inf
+    for _ in range(_MOST_ITERATIONS):
+        label = _iterate(whole, label, state, temperature)
+        before, quality = quality, _modularity(graph, label, gamma)
+        if quality - before < _ENOUGH:
+            break
+    _, first, number, count = np.unique(label, return_index=True, return_inverse=True, return_counts=True)
+    rank = np.empty(count.size, np.int32)
+    rank[np.lexsort((first, -count))] = np.arange(count.size)  # of equal ones, that of the lowest node comes first
+    return lock(rank[number])
+
+
+def _iterate(
+    whole: Level, label: NDArray[np.int32], state: NDArray[np.uint64], temperature: float
+) -> NDArray[np.int32]:
+    """Moving, refining and aggregating until each community is one aggregated node. ``label`` is changed."""
+    level, place = whole, np.arange(label.size)  # place: of each node in the level
+    while True:
+        move_nodes(level, label, state)
+        found, label = _numbered(label)
+        if found == label.size:
+            return np.take(label, place)
+        n_parts, part = _numbered(refine(level, label, state, temperature))
+        if n_parts == label.size:  # nothing to aggregate by: take the communities themselves
+            n_parts, part = found, label
+        of_part = np.empty(n_parts, np.int32)
+        of_part[part] = label
+        level, label = Level(*aggregate(level, part, n_parts), level.scale), of_part
+        place = part[place]
+
+
+def _numbered(names: NDArray[Any]) -> tuple[int, NDArray[np.int32]]:
+    """How many different names there are, and them as 0, 1, ..."""
+    unique, number = np.unique(names, return_inverse=True)
+    return unique.size, number.astype(np.int32)
+
+
+def _rows(graph: SimpleGraph, direction: Direction) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
+    """The neighbours of each node along its edges out, in, or both ways, and |weight|: as CSR."""
+    out = graph.indptr, graph.target, np.abs(graph.weight)
+    if direction == "out":
+        return out
+    if direction == "in":
+        reverse = graph.reverse
+        return reverse.indptr, reverse.source, np.abs(graph.weight[reverse.edge])
+    both = replace(graph, weight=out[2]).undirected
+    return both.indptr, both.target, 2 * both.weight
+
+
+def _checked(graph: SimpleGraph, labels: ArrayLike) -> tuple[int, NDArray[np.int32]]:
+    return _numbered(freeze("labels", labels, np.int64, (graph.n,)))
+
+
+def modularity(graph: SimpleGraph, labels: ArrayLike, gamma: float = 1.0) -> float:
+    """Leicht & Newman's (2008) modularity of directed graphs, BCT modularity_dir, with the resolution ``gamma``:
+    the share of |weight| within communities less gamma times what strengths out and in would give by chance.
+
+    For a symmetric graph it is Newman's (BCT modularity_und). nan if there is no weight. ``labels`` is (N,) integers.
+    Raises :class:`ConnectomeError`.
+    """
+    return _modularity(graph, _checked(graph, labels)[1], finite_step("gamma", gamma))
+
+
+def _modularity(graph: SimpleGraph, label: NDArray[np.int32], gamma: float) -> float:
+    size, source, target = np.abs(graph.weight), label[graph.source], label[graph.target]
+    total = size.sum()
+    if total == 0:
+        return float("nan")
+    n = int(label.max()) + 1
+    within = size[source == target].sum() / total
+    return float(within - gamma * np.dot(np.bincount(source, size, n) / total, np.bincount(target, size, n) / total))
+
+
+def participation_coefficient(graph: SimpleGraph, labels: ArrayLike, direction: Direction) -> NDArray[np.float64]:
+    """(N,) how evenly each node's |weight| goes to communities (Guimerà & Amaral 2005; BCT participation_coef):
+    ``1 - sum over communities of (strength to it / strength)**2``. Raises :class:`ConnectomeError`.
+
+    ``direction``: of edges "out", "in", or "both" added. 0 for a node without any.
+    """
+    n, label = _checked(graph, labels)
+    total, _, squares = by_community(*_rows(graph, _checked_direction(direction)), label, n)
+    share = np.divide(squares, total**2, out=np.ones(graph.n), where=total > 0)
+    return 1.0 - share
+
+
+def within_module_degree_z(graph: SimpleGraph, labels: ArrayLike, direction: Direction) -> NDArray[np.float64]:
+    """(N,) each node's strength within its community, in standard deviations from that community's mean (Guimerà &
+    Amaral 2005; BCT module_degree_zscore, whose "in" is our "out": there a row is a target). Raises
+    :class:`ConnectomeError`.
+
+    ``direction``: of edges "out", "in", or "both" added. The deviation is that of the population, as in bctpy. 0 where
+    all nodes of a community have the same.
+    """
+    n, label = _checked(graph, labels)
+    _, own, _ = by_community(*_rows(graph, _checked_direction(direction)), label, n)
+    members = np.bincount(label, minlength=n)
+    mean = np.bincount(label, own, n) / members
+    apart = own - mean[label]
+    sd = np.sqrt(np.bincount(label, apart**2, n) / members)
+    sd[sd <= 1e-12 * mean] = 0  # what rounding leaves of equal strengths
+    z = np.zeros(graph.n)
+    np.divide(apart, sd[label], out=z, where=sd[label] > 0)
+    return z
+
+
+def _checked_direction(direction: Direction) -> Direction:
+    if direction not in ("out", "in", "both"):
+        raise ConnectomeError("direction", "must be out, in or both", repr(direction))
+    return direction
+
+
+def _found_modularity(graph: SimpleGraph, seed: int) -> float:
+    return modularity(graph, communities(graph, seed))
+
+
+def _n_communities(graph: SimpleGraph, seed: int) -> float:
+    return float(communities(graph, seed).max(initial=-1) + 1)
+
+
+def _of_regions(function: Any, direction: Direction | None, graph: SimpleGraph) -> Any:
+    return function(graph, graph.region) if direction is None else function(graph, graph.region, direction)
+
+
+def _of_found(function: Any, direction: Direction, graph: SimpleGraph, seed: int) -> Any:
+    return function(graph, communities(graph, seed), direction)
+
+
+_LEIDEN: Final = "Traag, Waltman & van Eck 2019, Sci Rep 9:5233"
+_MODULARITY: Final = "Leicht & Newman 2008, Phys Rev Lett 100:118703; BCT modularity_dir"
+_ROLES: Final = "Guimerà & Amaral 2005, Nature 433:895; BCT "
+
+
+def _metrics() -> tuple[Metric, ...]:
+    leiden = "communities found by the Leiden algorithm, gamma = 1"
+    made = [
+        Metric(
+            "modularity", "graph", _found_modularity, "1", f"directed modularity of |weight|, {leiden}; nan without "
+            "weight", f"{_MODULARITY}; {_LEIDEN}", seeded=True,
+        ),
+        Metric(
+            "n_communities", "graph", _n_communities, "communities",
+            f"number of {leiden}; a node without edges is one",
+            _LEIDEN, seeded=True,
+        ),
+        Metric(
+            "community", "node", communities, "number", f"which of the {leiden}; 0 is the largest",
+            _LEIDEN, seeded=True,
+        ),
+        Metric(
+            "modularity_of_regions", "graph", partial(_of_regions, modularity, None), "1",
+            "directed modularity of |weight|, each region a community; nan without weight",
+            _MODULARITY,
+        ),
+    ]  # fmt: skip
+    directions: tuple[tuple[Direction, str], ...] = (
+        ("out", "outgoing"), ("in", "incoming"), ("both", "outgoing and incoming"),
+    )  # fmt: skip
+    for direction, words in directions:
+        for function, name, definition, source in (
+            (
+                participation_coefficient, "participation_coefficient",
+                f"how evenly {words} |weight| is spread over {{}}: 1 - sum of squared shares; 0 without edges",
+                _ROLES + "participation_coef",
+            ),
+            (
+                within_module_degree_z, "within_module_degree_z",
+                f"{words} |weight| within the node's own of the {{}}, in standard deviations (of the "
+                "population) from its mean; 0 where all are equal", _ROLES + "module_degree_zscore",
+            ),
+        ):  # fmt: skip
+            found, regions = partial(_of_found, function, direction), partial(_of_regions, function, direction)
+            made += [
+                Metric(f"{name}_{direction}", "node", found, "1", definition.format(leiden), source, seeded=True),
+                Metric(f"{name}_{direction}_of_regions", "node", regions, "1", definition.format("regions"), source),
+            ]
+    return tuple(made)
+
+
+METRICS: Final = _metrics()

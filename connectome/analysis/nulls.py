@@ -1,0 +1,211 @@
+"""Null models of a graph, and metrics set beside their values in them."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectome.analysis import null_kernels
+from connectome.analysis.null_kernels import Slots, match_strengths, rewire
+from connectome.analysis.simple_graph import Metric, SimpleGraph
+from connectome.arrays import integer
+from connectome.errors import ConnectomeError
+
+__all__ = ["DEFINITIONS", "Normalised", "NullKind", "normalised", "null"]
+
+NullKind = Literal["degree", "strength", "spatial", "erdos_renyi", "lattice"]
+
+#: Swaps an edge (of the Brain Connectivity Toolbox's randmio_dir: its ``iter``), and attempts an edge at most: in a
+#: dense graph few swaps are possible.
+SWAPS: Final = 10
+ATTEMPTS: Final = 200
+#: Exchanges of weights that are tried, an edge.
+EXCHANGES: Final = 100
+#: Each of the bins of length has this share of the edges.
+BINS: Final = 10
+
+#: What each null keeps, in one sentence.
+DEFINITIONS: Final[dict[NullKind, str]] = {
+    "degree": (
+        f"Each node's in- and out-degree; weights stay with their source, so out-strength too. {SWAPS} swaps an edge "
+        f"of the targets of two edges, at most {ATTEMPTS} attempts (Maslov & Sneppen 2002; BCT randmio_dir, _und)."
+    ),
+    "strength": (
+        "Each node's in- and out-degree of positive and of negative edges, and the weights as a set; each node's "
+        "positive and negative strengths nearly: swaps as for 'degree' among edges of one sign, weights dealt out at "
+        f"random, then {EXCHANGES} exchanges of two weights tried an edge, kept if the strengths come no further from "
+        "their values (after Rubinov & Sporns 2011, BCT null_model_dir_sign, and Milisav et al. 2025)."
+    ),
+    "spatial": (
+        "Each node's in- and out-degree, the sign of its weights, and how many edges, with which weights, have a "
+        f"length in each of {BINS} bins that hold equally many edges: swaps as for 'degree', among sources at all "
+        "distances (Betzel & Bassett 2018). Length is the distance of positions."
+    ),
+    "erdos_renyi": "The numbers of nodes and edges; weights are dealt out at random (BCT makerandCIJ_dir, _und).",
+    "lattice": (
+        "Each node's in- and out-degree and out-strength: swaps as for 'degree' by which the sum of |weight| times "
+        "distance on a ring of the nodes, in random order, does not rise (Sporns & Zwi 2004; BCT latmio_dir, _und)."
+    ),
+}
+
+
+class Normalised(NamedTuple):
+    """A metric beside its values in null models: numbers of a graph, or (N,) of each node.
+
+    ``sd`` has n - 1 below the line; ``z`` is (value - mean) / sd and ``ratio`` value / mean, nan where that is 0/0;
+    ``percentile`` is the percentage of nulls below the value, ties counting half.
+    """
+
+    metric: str
+    null: NullKind
+    n: int
+    seed: int
+    value: Any
+    mean: Any
+    sd: Any
+    z: Any
+    ratio: Any
+    percentile: Any
+
+
+def normalised(
+    graph: SimpleGraph, metric: Metric, null: NullKind = "degree", n: int = 100, seed: int = 0
+) -> Normalised:
+    """The metric of a graph beside that of n nulls, whose seeds are drawn from this one. Raises
+    :class:`ConnectomeError`, also for a metric of edges: those of a null are others."""
+    n = integer("n", n, 2, 10**6)
+    if metric.of == "edge":
+        raise ConnectomeError("metric", "must be of the graph or of its nodes", repr(metric.name))
+    seeds = np.random.SeedSequence(_checked_seed(seed)).generate_state(n).tolist()
+
+    def of(g: SimpleGraph) -> NDArray[np.float64]:
+        return np.asarray(metric.function(g, seed) if metric.seeded else metric.function(g), np.float64)
+
+    value = of(graph)
+    nulls = np.stack([of(_null(graph, null, s)) for s in seeds])
+    mean, sd = nulls.mean(0), nulls.std(0, ddof=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z, ratio = (value - mean) / sd, value / mean
+    share = ((nulls < value) + (nulls <= value)).mean(0) / 2
+    percentile = np.where(np.isnan(value) | np.isnan(nulls).any(0), np.nan, 100 * share)
+    return Normalised(metric.name, null, n, seed, *(_plain(a) for a in (value, mean, sd, z, ratio, percentile)))
+
+
+def _plain(a: NDArray[np.float64]) -> Any:
+    return float(a) if a.ndim == 0 else a
+
+
+def null(graph: SimpleGraph, kind: NullKind, seed: int = 0) -> SimpleGraph:
+    """A random graph of the same nodes that keeps what :data:`DEFINITIONS` says of its kind. Raises
+    :class:`ConnectomeError`.
+
+    A graph that is symmetric, weights and all, has symmetric nulls; any other has directed ones. Lengths of new edges
+    are distances of positions, for nobody has measured them. A graph without edges is its own null. Swaps alone do not
+    turn round a cycle of three edges (Roberts & Coolen 2012); as the Brain Connectivity Toolbox we leave it at that.
+    """
+    return _null(graph, kind, _checked_seed(seed))
+
+
+def _checked_seed(seed: int) -> int:
+    return integer("seed", seed, 0, 2**64 - 1)
+
+
+def _null(graph: SimpleGraph, kind: NullKind, seed: int) -> SimpleGraph:
+    if kind not in get_args(NullKind):
+        raise ConnectomeError("kind", f"must be among {', '.join(get_args(NullKind))}", repr(kind))
+    if kind == "spatial" and graph.n_edges and not np.ptp(graph.position_um, axis=0).any():
+        raise ConnectomeError("position_um", "must differ for a spatial null", "one place for all", "Take 'degree'.")
+    if not graph.n_edges:
+        return graph
+    rng = np.random.default_rng(seed)
+    pair = _pairs(graph)
+    if kind == "erdos_renyi":
+        return _random_pairs(graph, pair, rng)
+    slots = Slots(graph.indptr, graph.source, graph.target.copy(), graph.weight.copy(), pair)
+    order = _along_a_curve(graph.position_um) if kind == "spatial" else rng.permutation(graph.n).astype(np.int32)
+    rank = np.empty(graph.n, np.int32)
+    rank[order] = np.arange(graph.n)
+    limit = np.zeros(0)
+    if kind == "spatial":
+        square = ((graph.position_um[slots.source] - graph.position_um[slots.target]) ** 2).sum(1)
+        limit = np.unique(np.quantile(square, np.arange(1, BINS + 1) / BINS, method="inverted_cdf"))
+    state = rng.integers(2**64, size=1, dtype=np.uint64)
+    n_edges = graph.n_edges // 2 if pair.size else graph.n_edges
+    code = {"degree": null_kernels.DEGREE, "strength": null_kernels.SIGNED, "spatial": null_kernels.SPATIAL}
+    if n_edges > 1:
+        rewire(
+            slots, code.get(kind, null_kernels.LATTICE), order, rank, graph.position_um, limit, SWAPS * n_edges,
+            ATTEMPTS * n_edges, state,
+        )  # fmt: skip
+    if kind == "strength":
+        _deal_weights(slots, rng)
+        wanted = _strengths(graph.source, graph.target, graph.weight, graph.n)
+        found = _strengths(slots.source, slots.target, slots.weight, graph.n)
+        match_strengths(slots, found - wanted, EXCHANGES * n_edges, state)
+    return _graph_of(graph, slots.source, slots.target, slots.weight)
+
+
+def _pairs(graph: SimpleGraph) -> NDArray[np.int64]:
+    """Of each edge the one the other way, if the graph is symmetric; else none."""
+    r = graph.reverse
+    symmetric = (
+        np.array_equal(r.indptr, graph.indptr)
+        and np.array_equal(r.source, graph.target)
+        and np.array_equal(graph.weight[r.edge], graph.weight)
+    )
+    return r.edge.copy() if symmetric else np.zeros(0, np.int64)
+
+
+def _random_pairs(graph: SimpleGraph, pair: NDArray[np.int64], rng: np.random.Generator) -> SimpleGraph:
+    """Pairs drawn without replacement, numbered by the distance on a ring, then by the first node."""
+    n = graph.n
+    edge = np.flatnonzero(pair >= np.arange(pair.size)) if pair.size else np.arange(graph.n_edges)
+    number = rng.choice(n * (n - 1) // (2 if pair.size else 1), edge.size, replace=False)
+    return _graph_of(graph, *ring_pairs(number, n), graph.weight[edge], both_ways=bool(pair.size))
+
+
+def ring_pairs(number: NDArray[np.int64], n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The pair of each number. The first n (n - 1) / 2 are all undirected pairs of n nodes, nearest on a ring first;
+    all n (n - 1) the directed ones."""
+    return number % n, (number % n + number // n + 1) % n
+
+
+def _graph_of(
+    graph: SimpleGraph, source: NDArray[Any], target: NDArray[Any], weight: NDArray[np.float64], both_ways: bool = False
+) -> SimpleGraph:
+    """The nodes of a graph with other edges."""
+    if both_ways:
+        source, target = np.concatenate([source, target]), np.concatenate([target, source])
+        weight = np.concatenate([weight, weight])
+    return SimpleGraph.from_arrays(
+        graph.n, source, target, weight, position_um=graph.position_um, region=graph.region, regions=graph.regions
+    )
+
+
+def _deal_weights(slots: Slots, rng: np.random.Generator) -> None:
+    """The weights of one sign go to edges of this sign at random."""
+    for chosen in (slots.weight < 0, slots.weight >= 0):
+        edge = np.flatnonzero(chosen & (slots.source < slots.target) if slots.pair.size else chosen)
+        slots.weight[edge] = rng.permutation(slots.weight[edge])
+        if slots.pair.size:
+            slots.weight[slots.pair[edge]] = slots.weight[edge]
+
+
+def _strengths(source: NDArray[Any], target: NDArray[Any], weight: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+    """(4 n,) sums of |weight|: (out, in) x (node) x (positive, negative)."""
+    size, sign = np.abs(weight), weight < 0
+    out, into = (np.bincount(2 * node.astype(np.int64) + sign, size, 2 * n) for node in (source, target))
+    return np.concatenate([out, into])
+
+
+def _along_a_curve(position: NDArray[np.float64]) -> NDArray[np.int32]:
+    """The nodes in the order of Morton's curve: near in the order is mostly near in space."""
+    extent = max(float(np.ptp(position, axis=0).max(initial=0)), np.finfo(np.float64).tiny)
+    cell = ((position - position.min(0)) / extent * 1023).astype(np.int64)
+    code = np.zeros(len(cell), np.int64)
+    for bit in range(10):
+        for axis in range(3):
+            code |= ((cell[:, axis] >> bit) & 1) << (3 * bit + axis)
+    return np.argsort(code, kind="stable").astype(np.int32)
