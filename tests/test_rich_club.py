@@ -1,0 +1,93 @@
+"""Rich club, core and periphery, k-cores: against bctpy and networkx."""
+
+from __future__ import annotations
+
+import math
+
+import bct
+import networkx as nx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connectome.analysis import core_periphery, rich_club
+from connectome.analysis.simple_graph import SimpleGraph
+from tests.test_degrees import dense, graphs
+
+
+@given(graphs())
+def test_the_binary_rich_club_is_that_of_bct(graph: SimpleGraph) -> None:
+    if not graph.n_edges:
+        return
+    found = rich_club.rich_club_binary(graph)
+    with np.errstate(all="ignore"):
+        expected, n_nodes, n_edges = bct.rich_club_bd((dense(graph) != 0).astype(float))
+    np.testing.assert_array_equal(found.n_nodes, n_nodes)
+    np.testing.assert_array_equal(found.n_edges, n_edges)
+    np.testing.assert_allclose(found.coefficient, np.where(n_nodes > 1, expected, math.nan), atol=1e-12)
+
+
+@given(graphs())
+def test_the_weighted_rich_club_is_that_of_bct(graph: SimpleGraph) -> None:
+    if not graph.n_edges:
+        return
+    with np.errstate(all="ignore"):
+        expected = bct.rich_club_wd(dense(graph))
+    np.testing.assert_allclose(rich_club.rich_club_weighted(graph), expected, atol=1e-9)
+
+
+def test_the_normalised_rich_club_finds_a_club() -> None:
+    """Ten hubs with many edges each, all joined to each other, which rewiring undoes."""
+    rng = np.random.default_rng(0)
+    edges = [(i, j) for i in range(10) for j in range(10) if i != j]
+    edges += [(i, j) for i in range(10) for j in rng.choice(np.arange(10, 200), 12, replace=False)]
+    edges += [(j, i) for i in range(10) for j in rng.choice(np.arange(10, 200), 12, replace=False)]
+    edges += rng.integers(10, 200, (400, 2)).tolist()
+    graph = SimpleGraph.from_arrays(200, *np.array(edges).T)
+    curve = rich_club.rich_club_normalised(graph, seed=1)
+    np.testing.assert_array_equal(curve, rich_club.rich_club_normalised(graph, seed=1))
+    assert curve[19] > 1.5  # degrees above 20: the hubs alone
+    assert curve[0] == pytest.approx(1)  # degrees above 1: nearly all
+
+
+@given(graphs(min_size=2), st.sampled_from([0.5, 1.0, 1.3]), st.integers(0, 9))
+def test_no_search_finds_a_better_core_than_the_formula(graph: SimpleGraph, gamma: float, seed: int) -> None:
+    if not graph.n_edges:
+        return
+    found = core_periphery.core_periphery(graph, gamma)
+    core, coreness = bct.core_periphery_dir(dense(graph), gamma=gamma, seed=seed)
+    assert found.coreness == pytest.approx(coreness, abs=1e-9)
+    matrix = dense(graph)
+    b = matrix - gamma * matrix.mean()
+    row = (b + b.T).sum(1) / (2 * matrix.sum())
+    decided = np.abs(row) > 1e-9  # others may be on either side
+    np.testing.assert_array_equal(found.is_core[decided], core.astype(bool)[decided])
+
+
+@given(graphs())
+def test_core_numbers_are_those_of_networkx(graph: SimpleGraph) -> None:
+    there = nx.from_numpy_array(dense(graph) != 0, create_using=nx.DiGraph)
+    expected = nx.core_number(there) if graph.n else {}
+    assert core_periphery.core_number(graph).tolist() == [expected[i] for i in range(graph.n)]
+
+
+def test_core_numbers_are_those_of_bct() -> None:
+    matrix = (np.random.default_rng(0).random((60, 60)) < np.linspace(0, 0.3, 60)).astype(float)
+    np.fill_diagonal(matrix, 0)
+    numbers = core_periphery.core_number(SimpleGraph.from_arrays(60, *matrix.nonzero()))
+    for k in (1, 5, 10, 15):
+        left, size = bct.kcore_bd(matrix, k)
+        assert size == (numbers >= k).sum()
+        np.testing.assert_array_equal((left.sum(0) + left.sum(1)) > 0, numbers >= k)
+
+
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_without_edges(n: int) -> None:
+    graph = SimpleGraph.from_arrays(n, [], [])
+    assert rich_club.rich_club_binary(graph).coefficient.size == 0
+    assert rich_club.rich_club_weighted(graph).size == 0
+    assert rich_club.rich_club_normalised(graph).size == 0
+    assert math.isnan(core_periphery.coreness(graph))
+    assert not core_periphery.core_periphery(graph).is_core.any()
+    assert core_periphery.core_number(graph).tolist() == [0] * n
