@@ -8,7 +8,7 @@ own through the entry point group ``connectome.tasks``: a callable that takes :c
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -29,12 +29,13 @@ from connectome.datasets.arm import (
     random_posture,
     teacher,
 )  # fmt: skip
-from connectome.datasets.encoding import population_code, rate_code
+from connectome.datasets.encoding import ENCODERS, population_code, rate_code
 from connectome.datasets.images import Images
+from connectome.errors import ConnectomeError
 from connectome.learning import Activity
 from connectome.task import Act, Score, Task
 
-__all__ = ["PLACES", "Interaction", "Motor", "Perception", "known_tasks"]
+__all__ = ["PLACES", "Interaction", "Motor", "Perception", "known_tasks", "permuted_tasks", "split_tasks"]
 
 Array = NDArray[Any]
 
@@ -47,6 +48,8 @@ READOUT_STEPS: Final = 10
 IMAGE_PEAK: Final = 0.25
 #: Units of the population code of one joint or one coordinate.
 UNITS: Final = 12
+#: Images that are scored at once.
+_SCORED: Final = 500
 #: Readouts are in units of the distance from rest to threshold, mV.
 _UNIT_MV: Final = 15.0
 #: Where each digit, 0 .. 9, sends the hand: (10, 2), spread over what the arm can reach.
@@ -55,38 +58,113 @@ PLACES: Final = forward_kinematics(np.stack(np.meshgrid(np.linspace(-1.2, 1.2, 5
 
 @dataclass(frozen=True, eq=False)
 class Perception:
-    """Recognise a handwritten digit: image -> perception -> one effector per digit, the highest mean potential wins."""
+    """Recognise an image: image -> perception -> one effector per class, the highest mean potential wins.
+
+    Parameters
+    ----------
+    images : what there is to see; ``classes``, places among theirs, are those to be told apart (default: all)
+    jitter : each training image is shifted at random by up to this many pixels
+    encoder : how an image reaches the sensor, one of :data:`connectome.datasets.encoding.ENCODERS`
+    pixels : (number of pixels,) a permutation that every image undergoes
+    earlier : regions that are recruited besides: what they know can be of use
+    """
 
     images: Images
     jitter: float = 0.5
     name: str = "perception"
-    requires: tuple[str, ...] = ()
-    recruits: tuple[str, ...] = ("image", "perception", "digit")
-    effectors: Mapping[str, int] = field(default_factory=lambda: {"digit": 10})
+    effector: str = "digit"
+    classes: tuple[int, ...] = ()
+    encoder: str = "rate"
+    pixels: NDArray[np.int64] | None = None
+    earlier: tuple[str, ...] = ()
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """The regions that must be there before."""
+        return self.earlier
+
+    @property
+    def recruits(self) -> tuple[str, ...]:
+        """What takes part."""
+        return ("image", *self.earlier, self.name, self.effector)
 
     @property
     def sensors(self) -> Mapping[str, int]:
-        """One unit a pixel."""
+        """One unit a pixel, and for each colour."""
         return {"image": int(np.prod(self.images.shape))}
+
+    @property
+    def effectors(self) -> Mapping[str, int]:
+        """One unit a class."""
+        return {self.effector: len(self._classes)}
 
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Mapping[str, Tensor], Any]:
         """Training images, each shifted at random by up to ``jitter`` pixels, and their labels."""
-        pick = rng.integers(0, len(self.images.label["train"]), size)
-        image = shifted(self.images.look("train", pick), self.jitter, rng)
-        return {"image": _see(image, STEPS)}, torch.from_numpy(self.images.label["train"][pick])
+        pick, label = self._of("train")
+        chosen = rng.integers(0, len(pick), size)
+        image = shifted(self.images.look("train", pick[chosen]), self.jitter, rng)
+        return {"image": self._see(image, rng)}, torch.from_numpy(label[chosen])
 
     def loss(self, activity: Activity, target: Any) -> Tensor:
         """Cross-entropy of the effectors' mean potentials."""
-        return torch.nn.functional.cross_entropy(4 * _readout(activity, "digit"), target)
+        return torch.nn.functional.cross_entropy(4 * _readout(activity, self.effector), target)
 
     def score(self, act: Act, split: str, trials: int, rng: np.random.Generator) -> Score:
         """The fraction recognised of ``trials`` images of a split, of all if there are no more."""
+        pick, label = self._of(split)
+        chosen = np.arange(len(pick)) if trials >= len(pick) else rng.permutation(len(pick))[:trials]
+        right = operations = spikes = 0
+        for part in np.split(chosen, range(_SCORED, len(chosen), _SCORED)):
+            activity = act({"image": self._see(self.images.look(split, pick[part]), rng)})
+            right += int((_readout(activity, self.effector).argmax(1).numpy() == label[part]).sum())
+            operations, spikes = operations + activity.operations, spikes + _spikes(activity)
+        n = len(chosen)
+        return Score(right / n, operations / n, spikes / n, right / n)
+
+    @property
+    def _classes(self) -> tuple[int, ...]:
+        return self.classes or tuple(range(len(self.images.classes)))
+
+    def _of(self, split: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Which images of a split are of the task's classes, and the place of each one's class among them."""
         label = self.images.label[split]
-        pick = np.arange(len(label)) if trials >= len(label) else rng.permutation(len(label))[:trials]
-        activity = act({"image": _see(self.images.look(split, pick), STEPS)})
-        right = _readout(activity, "digit").argmax(1).numpy() == label[pick]
-        value = float(right.mean())
-        return Score(value, activity.operations / len(pick), _spikes(activity) / len(pick), value)
+        place = np.full(len(self.images.classes), -1)
+        place[list(self._classes)] = np.arange(len(self._classes))
+        pick = np.flatnonzero(place[label] >= 0)
+        return pick, place[label[pick]]
+
+    def _see(self, image: Array, rng: np.random.Generator) -> Tensor:
+        return _see(image, STEPS, rng, self.encoder, self.pixels)
+
+
+def split_tasks(images: Images, tasks: int, **options: Any) -> list[Perception]:
+    """The classes of a set dealt out, in order, to this many tasks (split MNIST: Zenke et al. 2017): each a region of
+    its own, ``task1`` .., which may make use of those before. Which task an image is of is known.
+
+    ``options`` are those of :class:`Perception`. Raises :class:`ConnectomeError` if the classes do not divide evenly.
+    """
+    n = len(images.classes)
+    if tasks < 1 or n % tasks:
+        raise ConnectomeError("tasks", f"must divide {n}, the number of classes", tasks)
+    width = n // tasks
+    return _stream(images, [{"classes": tuple(range(i * width, (i + 1) * width))} for i in range(tasks)], options)
+
+
+def permuted_tasks(images: Images, tasks: int, seed: int = 0, **options: Any) -> list[Perception]:
+    """All classes in each of this many tasks, whose pixels change places (permuted MNIST: Goodfellow et al. 2013): not
+    in the first, and by a random permutation of its own in each of the others. Otherwise as :func:`split_tasks`.
+    """
+    rng = np.random.default_rng(seed)
+    n = int(np.prod(images.shape))
+    return _stream(images, [{"pixels": rng.permutation(n) if i else None} for i in range(tasks)], options)
+
+
+def _stream(images: Images, each: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> list[Perception]:
+    names = [f"task{i}" for i in range(1, len(each) + 1)]
+    return [
+        Perception(images, name=name, effector=f"{name}_class", earlier=tuple(names[:i]), **what, **options)
+        for i, (name, what) in enumerate(zip(names, each, strict=True))
+    ]
 
 
 class _Reaching:
@@ -164,21 +242,26 @@ class Interaction(_Reaching):
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Mapping[str, Tensor], Any]:
         """Training images and postures, and the teacher's moves to the digits' places."""
         pick = rng.integers(0, len(self.images.label["train"]), size)
-        joint, move = self._demonstrate(PLACES[self.images.label["train"][pick]], rng)
+        joint, move = self._demonstrate(self._places("train", pick), rng)
         image = shifted(self.images.look("train", pick), self.jitter, rng)
-        return {"joints": _feel(joint, CHAIN_STEPS), "image": _see(image, CHAIN_STEPS)}, move
+        return {"joints": _feel(joint, CHAIN_STEPS), "image": _see(image, CHAIN_STEPS, rng)}, move
 
     def score(self, act: Act, split: str, trials: int, rng: np.random.Generator) -> Score:
         """The fraction of ``trials`` digits of a split whose place is reached; one trial a digit at most."""
-        label = self.images.label[split]
-        pick = rng.permutation(len(label))[:trials]
-        image = _see(self.images.look(split, pick), CHAIN_STEPS)
+        pick = rng.permutation(len(self.images.label[split]))[:trials]
+        image = _see(self.images.look(split, pick), CHAIN_STEPS, rng)
         return self._reach(
             act,
-            list(PLACES[label[pick]]),
+            list(self._places(split, pick)),
             lambda seen: {"joints": _feel(seen[:, :2], CHAIN_STEPS), "image": image},
             _seed(rng),
         )
+
+    def _places(self, split: str, pick: NDArray[np.int64]) -> Array:
+        if len(self.images.classes) > len(PLACES):
+            found = f"{len(self.images.classes)} classes"
+            raise ConnectomeError("images", f"must be of at most {len(PLACES)} classes, one for each place", found)
+        return PLACES[self.images.label[split][pick]]
 
 
 def known_tasks() -> dict[str, Callable[[Images, float], Task]]:
@@ -210,8 +293,12 @@ def shifted(image: Array, reach: float, rng: np.random.Generator) -> Array:
     return moved
 
 
-def _see(image: Array, steps: int) -> Tensor:
-    return rate_code(image.reshape(len(image), -1), steps, IMAGE_PEAK)
+def _see(
+    image: Array, steps: int, rng: np.random.Generator, encoder: str = "rate", pixels: NDArray[np.int64] | None = None
+) -> Tensor:
+    """Spikes of the sensor: colour by colour, row by row; permuted if ``pixels`` says how."""
+    flat = np.moveaxis(image, -1, 1).reshape(len(image), -1) if image.ndim == 4 else image.reshape(len(image), -1)
+    return ENCODERS[encoder](flat if pixels is None else flat[:, pixels], steps, IMAGE_PEAK, rng)
 
 
 def _feel(joint: Array, steps: int) -> Tensor:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,9 +29,17 @@ from connectome.datasets.arm import (
     random_posture,
     teacher,
 )
-from connectome.datasets.encoding import population_code, rate_code
+from connectome.datasets.encoding import (
+    ENCODERS,
+    current_code,
+    latency_code,
+    poisson_code,
+    population_code,
+    rate_code,
+)
 from connectome.datasets.images import Images
 from connectome.datasets.tasks import PLACES, Interaction, Motor, Perception, known_tasks, shifted
+from connectome.errors import ConnectomeError
 from connectome.learning import Activity
 from connectome.task import Score
 
@@ -147,6 +157,40 @@ def test_rate_code_is_even_and_clips() -> None:
         assert (np.diff(np.flatnonzero(unit)) == 4).all()
     assert len({unit.tobytes() for unit in spikes.T}) == 4, "units of one rate fire together"
     assert torch.equal(rate_code(np.array([[7.0, -3.0]]), 10), rate_code(np.array([[1.0, 0.0]]), 10))
+
+
+def test_current_code_is_the_rate_of_a_leaky_integrator() -> None:
+    """Intervals from the closed form of its charging, in whole steps."""
+    peak, decay = 0.25, math.exp(-1 / 10)
+    full = 1 / (1 - math.exp(-1 / (peak * 10)))
+    for x in (1.0, 0.7, 0.5, 0.4):
+        spikes = current_code(np.array([[x]]), 200, peak)[0, :, 0].numpy()
+        interval = math.ceil(math.log(1 - 1 / (x * full)) / math.log(decay) - 1e-6)
+        assert (np.flatnonzero(spikes) + 1).tolist() == list(range(interval, 201, interval))
+    assert not current_code(np.array([[0.3, 0.0, -1.0]]), 500, peak).any(), "too weak to reach threshold"
+
+
+def test_latency_code_is_one_spike_the_sooner_the_stronger() -> None:
+    spikes = latency_code(np.array([[1.0, 0.5, 0.01, 0.0, 7.0]]), 11)[0].numpy()
+    assert spikes.sum(0).tolist() == [1, 1, 1, 0, 1]
+    assert spikes.argmax(0)[[0, 1, 2, 4]].tolist() == [0, 5, 10, 0]
+
+
+def test_poisson_code_has_the_mean_and_the_variance() -> None:
+    activity = np.array([[0.0, 0.2, 1.0, 3.0]])
+    counts = poisson_code(np.repeat(activity, 4000, 0), 20, 0.4, np.random.default_rng(1)).sum(1).numpy()
+    chance = np.array([0.0, 0.08, 0.4, 0.4])
+    np.testing.assert_allclose(counts.mean(0), 20 * chance, atol=5 * np.sqrt(20 * 0.24 / 4000))
+    np.testing.assert_allclose(counts.var(0), 20 * chance * (1 - chance), rtol=0.15)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_every_encoder_has_one_shape(name: str) -> None:
+    rng = np.random.default_rng(2)
+    spikes = ENCODERS[name](rng.random((3, 7)), 20, 0.25, rng)
+    assert spikes.shape == (3, 20, 7)
+    assert spikes.dtype == torch.bool
+    assert spikes.any()
 
 
 @given(seed=seeds, units=st.integers(2, 40))
@@ -274,6 +318,49 @@ def watch() -> Watch:
     return Watch()
 
 
+@pytest.mark.parametrize("split", SPLITS)
+def test_split_tasks_share_out_classes_and_images(watch: Watch, split: str) -> None:
+    stream = tasks.split_tasks(watch.images, 5)
+    assert [t.name for t in stream] == [f"task{i}" for i in range(1, 6)]
+    assert stream[2].recruits == ("image", "task1", "task2", "task3", "task3_class")
+    assert stream[2].requires == ("task1", "task2")
+    picks = []
+    for i, task in enumerate(stream):
+        pick, label = task._of(split)
+        assert (watch.images.label[split][pick] == 2 * i + label).all()
+        assert set(label) == {0, 1}
+        picks.append(pick)
+    assert sorted(np.concatenate(picks)) == list(range(SIZES[split]))
+
+
+def test_split_tasks_need_an_even_number_of_classes(watch: Watch) -> None:
+    with pytest.raises(ConnectomeError, match="tasks must divide 10, the number of classes; found 3"):
+        tasks.split_tasks(watch.images, 3)
+
+
+def test_interaction_has_ten_places(watch: Watch) -> None:
+    eleven = replace(watch.images, classes=tuple("0123456789x"))
+    with pytest.raises(ConnectomeError, match="images must be of at most 10 classes, one for each place"):
+        tasks.Interaction(eleven).batch(np.random.default_rng(0), 4)
+
+
+def test_permuted_tasks_see_the_same_pixels_elsewhere(watch: Watch) -> None:
+    one, two, three = tasks.permuted_tasks(watch.images, 3, seed=4, encoder="latency")
+    image = watch.images.look("train", np.arange(6))
+    plain, moved, again = (t._see(image, np.random.default_rng(0)) for t in (one, two, three))
+    assert two.pixels is not None
+    assert torch.equal(moved, plain[:, :, torch.from_numpy(two.pixels)])
+    assert not torch.equal(moved, again)
+    assert tasks.permuted_tasks(watch.images, 2, seed=4)[1].pixels.tolist() == two.pixels.tolist()  # type: ignore[union-attr]  # it has some
+
+
+def test_colour_images_reach_the_sensor_colour_by_colour() -> None:
+    image = np.zeros((1, 2, 3, 3), np.float32)
+    image[0, 1, 2, 1] = 1.0  # green, last row, last column
+    spikes = tasks._see(image, 9, np.random.default_rng(0), "latency")
+    assert spikes[0].any(0).nonzero().ravel().tolist() == [6 + 5]
+
+
 def every_task(images: Images) -> dict[str, Any]:
     return {name: make(images, 0.5) for name, make in known_tasks().items()}
 
@@ -387,9 +474,9 @@ class Senses:
             self.goal = goal
             return aim(goal)
 
-        def tap_see(image: NDArray[Any], steps: int) -> Tensor:
+        def tap_see(image: NDArray[Any], *rest: Any) -> Tensor:
             self.digit = image.reshape(len(image), -1)[:, :10].argmax(1)
-            return see(image, steps)
+            return see(image, *rest)
 
         monkeypatch.setattr(tasks, "_feel", tap_feel)
         monkeypatch.setattr(tasks, "_aim", tap_aim)
