@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Final
 
 import gymnasium
@@ -48,6 +48,8 @@ READOUT_STEPS: Final = 10
 IMAGE_PEAK: Final = 0.25
 #: Units of the population code of one joint or one coordinate.
 UNITS: Final = 12
+#: Seed of the demonstrations, where their number is limited.
+_SHOWN: Final = 20201
 #: Images that are scored at once.
 _SCORED: Final = 500
 #: Readouts are in units of the distance from rest to threshold, mV.
@@ -229,22 +231,48 @@ class Motor(_Reaching):
 
 @dataclass(frozen=True, eq=False)
 class Interaction(_Reaching):
-    """See a digit and reach to the place that it names, through motor's muscles: the goal is never given."""
+    """See a digit and reach to the place that it names, through motor's muscles: the goal is never given.
+
+    With other ``requires``, ``sensors`` and ``effectors`` the same task falls to another set of regions: to one that
+    has eyes and muscles of its own, say. ``demonstrations``, if above 0, is how many different ones there are to learn
+    from: an image, a posture and the teacher's move each.
+    """
 
     images: Images
     jitter: float = 0.5
     name: str = "interaction"
     requires: tuple[str, ...] = ("perception", "motor")
-    recruits: tuple[str, ...] = ("image", "joints", "perception", "motor", "interaction", "muscles")
     sensors: Mapping[str, int] = field(default_factory=dict)
     effectors: Mapping[str, int] = field(default_factory=dict)
+    demonstrations: int = 0
+
+    @property
+    def recruits(self) -> tuple[str, ...]:
+        """What takes part."""
+        return ("image", "joints", *self.requires, self.name, "muscles")
 
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Mapping[str, Tensor], Any]:
         """Training images and postures, and the teacher's moves to the digits' places."""
-        pick = rng.integers(0, len(self.images.label["train"]), size)
-        joint, move = self._demonstrate(self._places("train", pick), rng)
+        if self.demonstrations:
+            chosen = rng.integers(0, self.demonstrations, size)
+            shown, postures, moves = self._shown
+            pick, joint, move = shown[chosen], postures[chosen], moves[chosen]
+        else:
+            pick, joint, move = self._show(rng, size)
         image = shifted(self.images.look("train", pick), self.jitter, rng)
         return {"joints": _feel(joint, CHAIN_STEPS), "image": _see(image, CHAIN_STEPS, rng)}, move
+
+    def _show(self, rng: np.random.Generator, size: int) -> tuple[NDArray[np.int64], Array, Tensor]:
+        pick = rng.integers(0, len(self.images.label["train"]), size)
+        return pick, *self._demonstrate(self._places("train", pick), rng)
+
+    @cached_property
+    def _shown(self) -> tuple[NDArray[np.int64], Array, Tensor]:
+        """The demonstrations that there are, the same for every seed: more of them include fewer."""
+        rng = np.random.default_rng(_SHOWN)
+        parts = [self._show(rng, 1) for _ in range(self.demonstrations)]
+        pick, joint, move = zip(*parts, strict=True)
+        return np.concatenate(pick), np.concatenate(joint), torch.cat(move)
 
     def score(self, act: Act, split: str, trials: int, rng: np.random.Generator) -> Score:
         """The fraction of ``trials`` digits of a split whose place is reached; one trial a digit at most."""

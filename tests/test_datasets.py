@@ -338,6 +338,25 @@ def test_split_tasks_need_an_even_number_of_classes(watch: Watch) -> None:
         tasks.split_tasks(watch.images, 3)
 
 
+def test_demonstrations_can_be_few(watch: Watch) -> None:
+    """No more than there are, the same for every seed, and fewer of them are among more."""
+
+    def seen(demonstrations: int, seed: int) -> set[bytes]:
+        task = tasks.Interaction(watch.images, 0.0, demonstrations=demonstrations)
+        spikes, move = task.batch(np.random.default_rng(seed), 200)
+        rows = zip(spikes["joints"].numpy(), spikes["image"].numpy(), move.numpy(), strict=True)
+        return {joints.tobytes() + image.tobytes() + moves.tobytes() for joints, image, moves in rows}
+
+    assert len(seen(7, 0)) == 7
+    assert seen(7, 0) == seen(7, 1) < seen(12, 0)
+    assert len(seen(0, 0)) > 190
+
+
+def test_a_region_of_its_own_can_interact(watch: Watch) -> None:
+    alone = tasks.Interaction(watch.images, requires=(), sensors={"image": 16, "joints": 24}, effectors={"muscles": 4})
+    assert alone.recruits == ("image", "joints", "interaction", "muscles")
+
+
 def test_interaction_has_ten_places(watch: Watch) -> None:
     eleven = replace(watch.images, classes=tuple("0123456789x"))
     with pytest.raises(ConnectomeError, match="images must be of at most 10 classes, one for each place"):
