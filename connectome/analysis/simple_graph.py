@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, Final, Literal, NamedTuple
+from functools import cached_property, wraps
+from typing import Any, Final, Literal, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,12 +16,14 @@ from connectome.errors import ConnectomeError
 from connectome.graph import Connectome
 from connectome.parts import ENDS, KINDS, MAX_SIZE, ReverseView, checked_ids
 
-__all__ = ["Metric", "SimpleGraph", "simple_graph"]
+__all__ = ["Metric", "SimpleGraph", "once", "simple_graph"]
 
 #: The per-edge state that holds a measured length, in micrometres.
 TRACT_LENGTH: Final = "tract_length_um"
 
 _EDGES_MAX: Final = 2**31 - 1
+
+T = TypeVar("T")
 
 
 class Metric(NamedTuple):
@@ -38,6 +41,19 @@ class Metric(NamedTuple):
     definition: str
     source: str
     seeded: bool = False
+
+
+def once(function: Callable[[SimpleGraph], T]) -> Callable[[SimpleGraph], T]:
+    """Keep what a function found for as long as the graph lives: several metrics are read from one search."""
+    found: WeakKeyDictionary[SimpleGraph, T] = WeakKeyDictionary()
+
+    @wraps(function)
+    def kept(graph: SimpleGraph) -> T:
+        if graph not in found:
+            found[graph] = function(graph)
+        return found[graph]
+
+    return kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +108,9 @@ class SimpleGraph:
         from connectome.analysis.simple_graph_kernels import distance, merge
 
         # All read-only: then there is one version of the kernel.
-        indptr, kept, w, length, loops = merge(*(lock(np.array(a, np.int32)) for a in (src, tgt)), w, length, n)
+        indptr, kept, w, length, loops = merge(
+            lock(np.array(src, np.int32)), lock(np.array(tgt, np.int32)), w, length, n
+        )
         indptr, kept = lock(indptr), lock(kept)
         return cls(
             indptr=indptr, target=kept, weight=lock(w),
@@ -130,7 +148,10 @@ class SimpleGraph:
         symmetric graph. Made at the first call and kept."""
         from connectome.analysis.simple_graph_kernels import join
 
-        indptr, target, weight, length = join(self.indptr, self.target, self.weight, self.length_um, *self.reverse)
+        back = self.reverse
+        indptr, target, weight, length = join(
+            self.indptr, self.target, self.weight, self.length_um, back.indptr, back.source, back.edge
+        )  # fmt: skip
         return replace(
             self, indptr=lock(indptr), target=lock(target), weight=lock(weight), length_um=lock(length)
         )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from connectome.jit import kernel
+from connectome.jit import Index, kernel
 
 __all__ = ["argsort_nodes", "distance", "join", "merge"]
 
@@ -41,12 +41,13 @@ def merge(source: Ids, target: Ids, weight: Floats, length: Floats, n: int) -> t
         start[i + 1] += start[i]
     key = np.empty(source.size, np.int64)
     for e in range(source.size):
-        i = np.uint64(source[e]) + np.uint64(1)
+        i: Index = np.uint64(source[e]) + np.uint64(1)
         key[np.uint64(start[i])] = np.int64(target[e]) << 32 | e
         start[i] += 1
     tgt, w, um = np.empty(key.size, np.int32), np.empty(key.size), np.empty(length.size)
     indptr = np.zeros(n + 1, np.int64)
-    end, loops = np.uint64(0), 0
+    end: Index = np.uint64(0)
+    loops = 0
     for i in range(n):
         row = key[start[i] : start[i + 1]]
         row.sort()
@@ -84,7 +85,7 @@ def distance(indptr: Ints, target: Ids, position: Floats) -> Floats:
 
 @kernel
 def join(
-    indptr: Ints, target: Ids, weight: Floats, length: Floats, back_indptr: Ints, back_source: Ids, back_edge: Ids
+    indptr: Ints, target: Ids, weight: Floats, length: Floats, back_indptr: Ints, back_source: Ids, back_edge: Ints
 ) -> tuple[Ints, Ids, Floats, Floats]:
     """Rows and columns of a graph merged: each edge in both directions, with half the sum of the weights that there
     are and the mean of the lengths."""
@@ -92,9 +93,10 @@ def join(
     tgt = np.empty(2 * n_edges, np.int32)
     w, um = np.empty(2 * n_edges), np.empty(2 * n_edges)
     start = np.zeros(n + 1, np.int64)
-    at = np.uint64(0)
+    at: Index = np.uint64(0)
     for i in range(n):
-        e, b = np.uint64(indptr[i]), np.uint64(back_indptr[i])
+        e: Index = np.uint64(indptr[i])
+        b: Index = np.uint64(back_indptr[i])
         e_end, b_end = np.uint64(indptr[i + 1]), np.uint64(back_indptr[i + 1])
         while e < e_end or b < b_end:
             to = target[e] if e < e_end else np.int32(n)
