@@ -201,6 +201,8 @@ class Connectome:
         for r in self.regions.values():
             sha.update(repr((r.name, r.size, r.role, r.neuron, r.birth_stage)).encode())
             sha.update(r.position_um.tobytes() + r.sign.tobytes())
+            if r.label is not None:
+                sha.update(repr(r.label.tolist()).encode())
         for e in self.edges.values():
             sha.update(repr((tuple(e.key), e.n_source, e.n_target, list(e.state))).encode())
             for array in (e.indptr, e.target, e.weight, e.delay_steps, e.birth_stage, *e.state.values()):

@@ -48,6 +48,7 @@ MAX_DELAY_STEPS: Final = np.iinfo(np.uint16).max
 MAX_SIZE: Final = np.iinfo(np.int32).max
 MAX_STAGE: Final = np.iinfo(np.int16).max
 _BLOCK_EDGES: Final = 2**20
+MAX_LABEL: Final = 128
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 NAME_RULE: Final = "letters, digits, '_', '.', '-', not starting with '.' or '-'"
 
@@ -110,6 +111,8 @@ class Region:
     position_um : (N, 3) float64, micrometres; zeros if not given
     sign : (N,) int8, Dale's sign of each neuron's outgoing weights: +1, -1, or 0 where either is allowed
     birth_stage : the stage that made it
+    label : (N,) str, what each neuron is called elsewhere (``"ADAL"``), ``""`` for one without a name; printable, at
+        most 128 characters. None if none has one. Two neurons may share one.
     """
 
     name: str
@@ -119,6 +122,7 @@ class Region:
     position_um: NDArray[np.float64] = None  # type: ignore[assignment]  # filled in by __post_init__
     sign: NDArray[np.int8] = None  # type: ignore[assignment]
     birth_stage: int = 0
+    label: NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
@@ -138,8 +142,10 @@ class Region:
         bad = (sign < -1) | (sign > 1)
         if bad.any():
             raise ConnectomeError(f"{where}.sign", "must be -1, 0 or +1", first_bad(bad, sign))
+        label = None if self.label is None else _labels(f"{where}.label", self.label, n)
         for name, value in (
             ("name", str(self.name)), ("size", n), ("position_um", position), ("sign", sign), ("birth_stage", birth),
+            ("label", label),
         ):  # fmt: skip
             object.__setattr__(self, name, value)
 
@@ -345,6 +351,20 @@ class EdgeSet:
             n_target=self.n_target, dt_ms=self.dt_ms, delay_ms=column("delay"), birth_stage=column("birth_stage"),
             state={name: state(name) for name in {*self.state, *other.state}},
         )  # fmt: skip
+
+
+def _labels(where: str, given: ArrayLike, n: int) -> NDArray[np.str_] | None:
+    """(n,) names, read-only; None if all are empty. Raises :class:`ConnectomeError`."""
+    array = np.asarray(given, object)
+    if array.shape != (n,):
+        raise ConnectomeError(where, f"must have shape {(n,)}", array.shape)
+    names = array.tolist()
+    for place, name in enumerate(names):
+        if not isinstance(name, str) or len(name) > MAX_LABEL or not name.isprintable():
+            raise ConnectomeError(
+                where, f"must be printable text of at most {MAX_LABEL} characters", f"{name!r:.200} at index {place}"
+            )
+    return lock(np.array(names, str)) if any(names) else None
 
 
 def index_type(n_target: int) -> type[np.uint16] | type[np.int32]:

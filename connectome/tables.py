@@ -162,12 +162,13 @@ def make_regions(
 ) -> tuple[list[Region], NDArray[np.int64], NDArray[np.int64]]:
     """Regions from the columns of n nodes, then the region (its place) and the index of each node.
 
-    Columns: region, index, role, birth_stage, sign, x, y, z; each may lack. The header's word on a region goes first.
+    Columns: region, index, role, birth_stage, sign, x, y, z, label; each may lack. The header's word on a region goes
+    first.
     """
-    label = nodes.get("region", [DEFAULT_REGION] * n)
+    name_of = nodes.get("region", [DEFAULT_REGION] * n)
     place = {name: i for i, name in enumerate(header.regions)}
     try:
-        code = np.array([place.setdefault(name, len(place)) for name in label], np.int64)
+        code = np.array([place.setdefault(name, len(place)) for name in name_of], np.int64)
     except TypeError as error:
         raise ConnectomeError(f"{where}[region]", "must be names", str(error)) from None
     index = numbers(f"{where}[index]", nodes["index"], np.int64) if "index" in nodes else count_within(code)
@@ -178,19 +179,20 @@ def make_regions(
     if bad.any():
         at = order[int(np.argmax(bad))]
         raise ConnectomeError(
-            f"{where}[index]", f"must count 0 .. {size[code[at]] - 1} in region {label[at]!r}, each once", index[at],
+            f"{where}[index]", f"must count 0 .. {size[code[at]] - 1} in region {name_of[at]!r}, each once", index[at],
             "Drop 'index' to number the nodes afresh.",
         )  # fmt: skip
     zero = np.zeros(n)
     position = np.stack([numbers(f"{where}[{axis}]", nodes.get(axis, zero)) for axis in "xyz"], axis=1)[order]
     sign = numbers(f"{where}[sign]", nodes.get("sign", zero), np.int64)[order]
+    label = np.asarray(nodes["label"], object)[order] if "label" in nodes else None
     roles = roles_of_kinds(header.edge_sets)
     regions = []
     for name, end, length in zip(place, last.tolist(), size.tolist(), strict=True):
         here = slice(end - length, end)
         about: dict[str, Any] = {"role": roles.get(name, "neuron")}
         about |= {k: nodes[k][order[here][0]] for k in ("role", "birth_stage") if k in nodes and length}
-        about |= header.regions.get(name, {})
+        about |= header.regions.get(name, {}) | ({} if label is None else {"label": label[here]})
         regions.append(Region(name, length, position_um=position[here], sign=sign[here], **about))
     return regions, code, index
 

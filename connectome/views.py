@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,13 +58,17 @@ __all__ = [
 ]
 
 
+_NUMBERED: Final = re.compile(r"[A-Za-z]?\d+")
+
+
 # networkx
 
 
 def to_networkx(connectome: Connectome) -> networkx.MultiDiGraph:
     """A directed multigraph of plain Python values, so that networkx's own writers (GraphML, GEXF, JSON) take it.
 
-    A node is ``(region, index)`` with the attributes region, index, role, sign, x, y, z (micrometres) and birth_stage.
+    A node is ``(region, index)`` with the attributes region, index, role, sign, x, y, z (micrometres), birth_stage and,
+    if it has one, label.
     An edge has kind, weight (pA), delay (ms), birth_stage and ``state_<name>`` for each state of its set. The graph has
     ``dt_ms``, and ``regions``, ``edge_sets`` and ``provenance`` as JSON text, because GraphML takes only scalars there.
     """
@@ -80,6 +85,9 @@ def to_networkx(connectome: Connectome) -> networkx.MultiDiGraph:
             (n, {"region": n[0], "index": n[1], **constant, "sign": sign, "x": x, "y": y, "z": z})
             for n, sign, x, y, z in rows
         )
+        if r.label is not None:
+            named = zip(node[r.name], r.label.tolist(), strict=True)
+            graph.add_nodes_from((n, {"label": label}) for n, label in named if label)
     for key, e in connectome.edges.items():
         names = ("weight", "delay", "birth_stage", *(STATE + name for name in e.state))
         columns: list[NDArray[Any]] = [e.weight, e.delay, e.birth_stage, *e.state.values()]
@@ -102,7 +110,8 @@ def from_networkx(graph: networkx.Graph, *, weight: str = "weight", dt_ms: float
 
     Defaults for a graph that does not say: all nodes are in one region ``"all"``, numbered in the graph's order; role
     neuron, sign 0, position 0; weight 1 pA; delay one step. A node attribute ``region`` makes regions in order of
-    first appearance. Raises :class:`ConnectomeError`.
+    first appearance. A node attribute ``label`` that is not the node itself is its label; where no node has one, nodes
+    that are texts but no numbers (``7``, ``n7``) are their own. Raises :class:`ConnectomeError`.
     """
     if not hasattr(graph, "nodes") or not hasattr(graph, "is_directed"):
         raise ConnectomeError("graph", "must be a networkx graph", type(graph).__name__)
@@ -115,6 +124,7 @@ def from_networkx(graph: networkx.Graph, *, weight: str = "weight", dt_ms: float
             nodes[name] = [d[name] for d in data]
         elif len(lack) < len(labels):
             raise ConnectomeError(f"graph.nodes[{name}]", "must be given for all or none", f"none: {lack[0]!r}")
+    nodes["label"] = _names(labels, data)
     regions, code, index = make_regions("graph.nodes", len(labels), nodes, header)
     place = {label: i for i, label in enumerate(labels)}
     triples = list(graph.edges(data=True))
@@ -136,6 +146,17 @@ def from_networkx(graph: networkx.Graph, *, weight: str = "weight", dt_ms: float
     return connect("graph.edges", regions, ends[0], ends[1], columns, header)
 
 
+def _names(nodes: Sequence[Any], data: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """What each node is called; an empty text if that is only its number."""
+    given = [d.get("label", "") for d in data]
+    names = ["" if name == str(node) else str(name) for node, name in zip(nodes, given, strict=True)]
+    if any(names) or not any(isinstance(node, str) and not _NUMBERED.fullmatch(node) for node in nodes):
+        return names
+    if all("region" in d and "index" in d for d in data):  # as to_networkx makes them, and a file turns into text
+        return names
+    return [str(node) for node in nodes]
+
+
 # PyTorch Geometric
 
 
@@ -144,7 +165,8 @@ def to_pyg(connectome: Connectome) -> HeteroData:
 
     Node stores: num_nodes, pos (N, 3) float64 micrometres, sign (N,) int8; role, birth_stage and neuron (the parameters
     as a dict) for the whole region. Edge stores: edge_index (2, E) int64, weight (E,) float32 pA, delay_ms (E,)
-    float64, birth_stage (E,) int16, ``state_<name>`` (E,) float32. The data have dt_ms and provenance.
+    float64, birth_stage (E,) int16, ``state_<name>`` (E,) float32. The data have dt_ms and provenance. Where neurons
+    have names, their store has label, a list of N texts.
     """
     import torch
     from torch_geometric.data import HeteroData
@@ -158,6 +180,8 @@ def to_pyg(connectome: Connectome) -> HeteroData:
         store = data[r.name]
         store.num_nodes, store.pos, store.sign = r.size, tensor(r.position_um), tensor(r.sign)
         store.role, store.birth_stage, store.neuron = r.role, r.birth_stage, asdict(r.neuron)
+        if r.label is not None:
+            store.label = r.label.tolist()
     for key, e in connectome.edges.items():
         store = data[tuple(key)]
         index = np.empty((2, len(e)), np.int64)
@@ -202,6 +226,8 @@ def from_pyg(data: HeteroData, *, dt_ms: float | None = None) -> Connectome:
             raise ConnectomeError(f"data[{name}].neuron", "must hold NeuronParameters", error) from None
         names = {"role": "role", "pos": "position_um", "sign": "sign", "birth_stage": "birth_stage"}
         about = {"role": roles.get(name, "neuron"), **{names[k]: v for k, v in store.items() if k in names}}
+        if isinstance(store.get("label"), list):  # others have a tensor of that name: classes
+            about["label"] = store["label"]
         regions[name] = Region(name, size, neuron=neuron, **about)
     edge_sets = []
     for key in data.edge_types:
@@ -273,7 +299,8 @@ def from_scipy(matrix: Any, regions: Sequence[Region] | None = None, *, dt_ms: f
 def to_pandas(connectome: Connectome) -> tuple[pandas.DataFrame, pandas.DataFrame]:
     """A table of nodes and a table of edges.
 
-    Nodes: region and role (categorical), index int32, birth_stage int64, sign int8, x, y, z float64 (micrometres).
+    Nodes: region and role (categorical), index int32, birth_stage int64, sign int8, x, y, z float64 (micrometres) and,
+    if any neuron has a name, label.
     Edges: source_region, kind, target_region (categorical), source and target int32 (counted in their regions),
     weight_pa float32, delay_ms float64, birth_stage int16, ``state_<name>`` float32 (nan for sets without that state).
     What has no row (dt_ms, region parameters, empty sets, provenance) is in ``nodes.attrs``, as values that JSON knows:
@@ -306,6 +333,9 @@ def to_pandas(connectome: Connectome) -> tuple[pandas.DataFrame, pandas.DataFram
             **dict(zip("xyz", position.T, strict=True)),
         }
     )
+    if any(r.label is not None for r in regions):
+        labels = (np.full(r.size, "", object) if r.label is None else r.label.astype(object) for r in regions)
+        nodes["label"] = pandas.Series(np.concatenate([*labels]), dtype=object)
     nodes.attrs.update(header_of(connectome))
     edges = pandas.DataFrame(
         {
@@ -331,8 +361,8 @@ def from_pandas(nodes: pandas.DataFrame | None, edges: pandas.DataFrame, *, dt_m
     ``edges`` needs the integer columns source and target, counted from 0 in each region; all else may lack. Defaults:
     one region ``"all"``; kind and roles as they follow from each other; weight 1 pA; delay one step; birth_stage 0; no
     state. Without ``nodes`` a region ends at the last neuron that has an edge, and regions come in order of first
-    appearance. ``nodes`` needs region; index (else rows are numbered in order), role, sign, x, y, z, birth_stage may
-    lack. ``dt_ms`` defaults to that of ``nodes.attrs``, else 0.1 ms. Raises :class:`ConnectomeError`.
+    appearance. ``nodes`` needs region; index (else rows are numbered in order), role, sign, x, y, z, birth_stage, label
+    may lack. ``dt_ms`` defaults to that of ``nodes.attrs``, else 0.1 ms. Raises :class:`ConnectomeError`.
     """
     import pandas
 
@@ -354,7 +384,10 @@ def from_pandas(nodes: pandas.DataFrame | None, edges: pandas.DataFrame, *, dt_m
     index = {end: numbers(f"edges[{end}]", edges[end].to_numpy(), np.int64) for end in ("source", "target")}
     region = {end: names_in(f"{end}_region") for end in index}
     if nodes is not None:
-        regions, _, _ = make_regions("nodes", len(nodes), {str(k): nodes[k].tolist() for k in nodes.columns}, header)
+        given = {str(k): nodes[k].tolist() for k in nodes.columns}
+        if "label" in given:  # an empty cell of a file
+            given["label"] = nodes["label"].astype(object).where(nodes["label"].notna(), "").tolist()
+        regions, _, _ = make_regions("nodes", len(nodes), given, header)
     else:
         size: dict[Any, int] = {}
         for end, (code, names) in region.items():

@@ -10,6 +10,7 @@ are opened. So memory stays within a few times the size of the file, whatever th
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import stat
@@ -25,7 +26,17 @@ from numpy.typing import DTypeLike, NDArray
 
 from connectome.errors import ConnectomeError
 
-__all__ = ["Reader", "atomic", "create", "reading", "write_column", "write_constant", "write_table", "write_text"]
+__all__ = [
+    "Reader",
+    "atomic",
+    "create",
+    "reading",
+    "write_column",
+    "write_constant",
+    "write_table",
+    "write_text",
+    "write_texts",
+]
 
 CHUNK_ROWS: Final = 1 << 18
 MAX_CHUNK_BYTES: Final = 1 << 26
@@ -134,8 +145,14 @@ def write_table(group: Any, name: str, columns: Mapping[str, tuple[type, Sequenc
 
 def write_text(group: Any, name: str, text: str) -> None:
     """Write one text, checked as a column is."""
-    data = _encode(name, text)
-    write_column(group, name, np.array([data], h5py.string_dtype("utf-8", max(1, len(data)))), shrink=False)
+    write_texts(group, name, [text])
+
+
+def write_texts(group: Any, name: str, texts: Sequence[str]) -> None:
+    """Write texts, as long as the longest, checked as a column is."""
+    data = [_encode(name, text) for text in texts]
+    width = max([1, *map(len, data)])
+    write_column(group, name, np.array(data, h5py.string_dtype("utf-8", width)), shrink=False)
 
 
 def _is_one_value(array: NDArray[Any]) -> bool:
@@ -245,10 +262,16 @@ class Reader:
 
     def text(self, *place: str) -> str:
         """Read one text."""
+        (text,) = self.texts(*place, size=1)
+        return text
+
+    def texts(self, *place: str, size: int, longest: int | None = None) -> list[str]:
+        """Read ``size`` texts, each of at most ``longest`` bytes."""
         dataset, where = self._open(place, h5py.Dataset), "/".join(("", *place))
-        if dataset.dtype.kind != "S" or dataset.shape != (1,):
-            raise ConnectomeError(where, "must be one text", f"{dataset.dtype} of shape {dataset.shape}")
-        return str(self._read(dataset, where, shrunk=False)[0].decode())
+        if dataset.dtype.kind != "S" or dataset.shape != (size,) or dataset.dtype.itemsize > (longest or math.inf):
+            within = "" if longest is None else f" of at most {longest} bytes"
+            raise ConnectomeError(where, f"must be {size} texts{within}", f"{dataset.dtype} of shape {dataset.shape}")
+        return [text.decode() for text in self._read(dataset, where, shrunk=False).tolist()]
 
     def _open(self, place: Sequence[str], kind: type) -> Any:
         here = self._file

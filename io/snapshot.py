@@ -4,9 +4,9 @@
 (``circuit_config.json``, ``node_types.csv``, ``edge_types.csv``); nothing is ever read from there.
 
 ``/development`` has attributes ``format_version``, ``version``, ``digest``, ``dt_ms``; texts ``provenance`` (JSON) and
-``config``; tables ``regions``, ``edge_sets`` (with each set's summary) and ``rule_log``; ``nodes/<region>/sign``;
-``edges/<source:kind:target>/birth_stage`` and ``.../state/<name>``. Targets, weights, delays, the index by source and
-positions are read from the SONATA groups.
+``config``; tables ``regions``, ``edge_sets`` (with each set's summary) and ``rule_log``; ``nodes/<region>/sign`` and,
+where neurons have names, ``label``; ``edges/<source:kind:target>/birth_stage`` and ``.../state/<name>``. Targets,
+weights, delays, the index by source and positions are read from the SONATA groups.
 
 Format 2: the edges of a source are by delay, then target. In format 1 they were by target alone.
 """
@@ -31,7 +31,7 @@ from connectome.arrays import is_constant
 from connectome.errors import ConnectomeError
 from connectome.graph import Connectome, Provenance, RuleRecord
 from connectome.io import hdf5, sonata
-from connectome.parts import KINDS, ROLES, EdgeKey, EdgeSet, NeuronParameters, Region, delay_to_steps
+from connectome.parts import KINDS, MAX_LABEL, ROLES, EdgeKey, EdgeSet, NeuronParameters, Region, delay_to_steps
 
 if TYPE_CHECKING:
     import xarray
@@ -237,7 +237,10 @@ def _write(h5: Any, connectome: Connectome, config: str) -> None:
     )
     for number, region in enumerate(regions):
         sonata.write_nodes(h5, region, number)
-        hdf5.write_column(ours.create_group(f"nodes/{region.name}"), "sign", region.sign)
+        about = ours.create_group(f"nodes/{region.name}")
+        hdf5.write_column(about, "sign", region.sign)
+        if region.label is not None:
+            hdf5.write_texts(about, "label", region.label.tolist())
     for number, edges in enumerate(connectome.edges.values()):
         sonata.write_edges(h5, edges, number)
         group = ours.create_group(f"edges/{sonata.population(edges.key)}")
@@ -332,6 +335,8 @@ def _region(reader: hdf5.Reader, snapshot: Snapshot, name: str) -> Region:
         name, n, row["role"], NeuronParameters(**{k: row[k] for k in _NEURON}), position_um=np.stack(axes, axis=1),
         sign=reader.column("development", "nodes", name, "sign", dtype=np.int8, shape=(n,)),
         birth_stage=row["birth_stage"],
+        label=reader.texts("development", "nodes", name, "label", size=n, longest=4 * MAX_LABEL)
+        if reader.has("development", "nodes", name, "label") else None,
     )  # fmt: skip
 
 

@@ -59,6 +59,8 @@ def write_nodes(file: Any, region: Region, number: int) -> None:
         write_column(properties, name, np.ascontiguousarray(region.position_um[:, axis]), shrink=False)
     write_constant(properties, "model_type", n, _model_type(region), h5py.string_dtype())
     write_constant(properties, "model_template", n, _model_template(region), h5py.string_dtype())
+    if region.label is not None:  # libsonata reads no text of fixed length
+        properties.create_dataset("label", data=region.label.astype(object), dtype=h5py.string_dtype())
     dynamics = properties.create_group("dynamics_params")
     if region.role != "sensor":
         for name, nest_name in NEST_NAMES.items():

@@ -45,6 +45,7 @@ def regions(draw: st.DrawFn, name: str = "a", role: Any = "neuron", max_size: in
         position_um=rng.normal(scale=100, size=(size, 3)),
         sign=rng.choice(draw(st.sampled_from([[0], [1], [-1, 1], [-1, 0, 1]])), size).astype(np.int8),
         birth_stage=draw(st.integers(0, 3)),
+        label=rng.choice(np.array(draw(st.sampled_from([[""], ["AVAL", "é <1>", ""], ["0", "x"]]))), size),
     )  # fmt: skip
 
 

@@ -433,3 +433,31 @@ def test_repr_is_short() -> None:
     assert repr(two_regions()) == "Connectome(a[2], b[1]; 1 edge sets, 3 edges)"
     assert repr(small()) == "EdgeSet(a -local-> a, 2 x 2, 3 edges)"
     assert str(A) == "a -local-> a"
+
+
+# Labels
+
+
+def test_labels_are_kept_or_none() -> None:
+    region = Region("a", 3, label=["ADAL", "", "é 1"])  # type: ignore[arg-type]  # what a list becomes
+    assert region.label is not None
+    assert (region.label.tolist(), region.label.flags.writeable) == (["ADAL", "", "é 1"], False)
+    assert Region("a", 2, label=["", ""]).label is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("label", [["a"], ["a", 1], ["a", "b\n"], ["a", "x" * 129], ["a", "\ud800"], "ab", ["a", None]])
+def test_labels_that_are_no_names_are_refused(label: Any) -> None:
+    with pytest.raises(ConnectomeError, match=r"regions\[a\].label must"):
+        Region("a", 2, label=label)
+
+
+def test_a_label_changes_the_digest_and_none_does_not() -> None:
+    plain = Connectome.of([Region("a", 2)])
+    found = {plain.digest()}
+    found |= {
+        Connectome.of([Region("a", 2, label=label)]).digest()  # type: ignore[arg-type]
+        for label in (["x", "y"], ["y", "x"], ["xy", ""], ["x', 'y", ""])
+    }
+    assert len(found) == 5
+    # As of before there were labels.
+    assert plain.digest() == "78581fdab93f7f3faaa388e784d98efe77b7d4b48f15bdadf1603d5d5059912f"

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +256,30 @@ def test_libsonata_reads_the_circuit(saved: Path) -> None:
 def test_bmtk_reads_the_circuit(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(saved.with_suffix(".sonata"))
     check_bmtk(example())
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+@pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWarning")
+def test_labels_are_read_by_the_fields_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    c = example()
+    names = np.array(["ADAL", "", "é"] * 7)[:20]
+    c = Connectome.of([replace(c.regions["a"], label=names), c.regions["b-1.x"]])
+    save(c, tmp_path / "x.h5")
+    assert_same(load(tmp_path / "x.h5"), c)
+    check_libsonata(c, tmp_path / "x.h5")
+    found = libsonata.NodeStorage(str(tmp_path / "x.h5")).open_population("a")
+    assert list(found.get_attribute("label", found.select_all())) == names.tolist()
+    monkeypatch.chdir(tmp_path / "x.sonata")
+    check_bmtk(c)
+
+
+def test_labels_longer_than_any_are_refused(tmp_path: Path) -> None:
+    save(Connectome.of([Region("a", 2, label=np.array(["x", "y"]))]), tmp_path / "x.h5")
+    with h5py.File(tmp_path / "x.h5", "r+") as file:
+        del file["development/nodes/a/label"]
+        file["development/nodes/a"].create_dataset("label", data=np.array([b"x" * 1000] * 2), chunks=(2,))
+    with pytest.raises(ConnectomeError, match="label must be 2 texts of at most 512 bytes"):
+        load(tmp_path / "x.h5")
 
 
 # Lazy: what is read is only what is asked for.

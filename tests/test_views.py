@@ -8,6 +8,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import networkx as nx
@@ -70,6 +71,7 @@ def small() -> Connectome:
             neuron=NeuronParameters(tau_m_ms=7.3),
             position_um=rng.normal(size=(3, 3)),
             sign=np.array([1, -1, 0], np.int8),
+            label=np.array(["ADAL", "", "é <1>"]),
         ),
         Region("a.1", 2, birth_stage=1),
         Region("eye", 2, "sensor"),
@@ -103,6 +105,9 @@ def test_round_trip_is_exact(trip: str, c: Connectome) -> None:
 def test_round_trip_keeps_extremes(small: Connectome, trip: str) -> None:
     """Several edges of one pair, nan in a state, the longest delay, an empty set, a weight of 0, names with a dot."""
     trips = TRIPS | {"gml": lambda c: from_networkx(through_gml(to_networkx(c)))}
+    if trip == "gml":  # networkx writes no attribute of that name to it
+        regions = [replace(r, label=None) for r in small.regions.values()]
+        small = Connectome.of(regions, small.edges.values(), dt_ms=small.dt_ms, provenance=small.provenance)
     assert trips[trip](small).digest() == small.digest()
 
 
@@ -129,6 +134,23 @@ def test_networkx_says_what_there_is(small: Connectome) -> None:
     values = [v for _, d in graph.nodes(data=True) for v in d.values()]
     values += [v for _, _, d in graph.edges(data=True) for v in d.values()] + [*graph.graph.values()]
     assert {type(v) for v in values} == {str, int, float}
+
+
+def test_networkx_nodes_that_are_names() -> None:
+    graph = nx.DiGraph([("AVAL", "7"), ("7", "AVBR")])
+    (region,) = from_networkx(graph).regions.values()
+    assert region.label is not None
+    assert region.label.tolist() == ["AVAL", "7", "AVBR"]
+    for numbered in (nx.path_graph(3), nx.relabel_nodes(nx.path_graph(3), "n{}".format), nx.path_graph(3)):
+        assert from_networkx(numbered).regions["all"].label is None
+
+
+def test_pyg_classes_are_no_names() -> None:
+    import torch
+
+    data = to_pyg(Connectome.of([Region("a", 2)]))
+    data["a"].label = torch.tensor([0, 1])
+    assert from_pyg(data).regions["a"].label is None
 
 
 def test_networkx_writes_gexf(small: Connectome) -> None:
@@ -352,7 +374,7 @@ def test_pandas_types(small: Connectome) -> None:
     }  # fmt: skip
     assert nodes.dtypes.astype(str).to_dict() == {
         "region": "category", "index": "int32", "role": "category", "birth_stage": "int64", "sign": "int8",
-        "x": "float64", "y": "float64", "z": "float64",
+        "x": "float64", "y": "float64", "z": "float64", "label": "object",
     }  # fmt: skip
     assert list(nodes.region.cat.categories) == list(small.regions)
     json.dumps(nodes.attrs)
