@@ -1,0 +1,234 @@
+"""Every metric by name, and what they say of a connectome, of its regions and of its stages, as one dataset.
+
+A package adds a metric through the entry point group ``connectome.metrics``: the name of the entry is the metric's, and
+it is a :class:`~connectome.analysis.simple_graph.Metric`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.metadata
+import importlib.util
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from connectome.analysis.simple_graph import Metric, SimpleGraph, simple_graph
+from connectome.arrays import integer
+from connectome.errors import ConnectomeError
+from connectome.graph import Connectome
+
+__all__ = ["LIMIT", "WHOLE", "choose", "known_metrics", "measure", "stage_names", "work"]
+
+#: The coordinate of the whole graph, beside the regions: no region's name has a space.
+WHOLE: Final = "whole graph"
+#: Steps that a metric may take, roughly, before it is left out unless named: a minute or two.
+LIMIT: Final = 1e10
+
+_MODULES: Final = (
+    "degrees", "clustering", "paths", "communities", "small_world", "rich_club", "core_periphery", "motifs",
+    "wiring_cost",
+)  # fmt: skip
+
+#: What a metric takes in steps, by N and E, for names that begin so; the longest beginning counts, and E is the rule.
+_WORK: Final[Mapping[str, Callable[[float, float], float]]] = MappingProxyType(
+    {
+        "clustering": lambda n, e: e**1.5,
+        "transitivity": lambda n, e: e**1.5,
+        "motif_frequency": lambda n, e: e**1.5 / 3,
+        "motif_intensity": lambda n, e: 20 * e * e / n,
+        "motif_coherence": lambda n, e: 20 * e * e / n,
+        "spectral_radius": lambda n, e: 2000 * e,
+        "rich_club_normalised": lambda n, e: 4000 * e,
+        "characteristic_path_length": lambda n, e: n * e,
+        "betweenness": lambda n, e: 2 * n * e,
+        "edge_betweenness": lambda n, e: 2 * n * e,
+        "closeness": lambda n, e: n * e,
+        "eccentricity": lambda n, e: n * e,
+        "radius": lambda n, e: n * e,
+        "diameter": lambda n, e: n * e,
+        "efficiency_global": lambda n, e: n * e,
+        "efficiency_local": lambda n, e: 4 * (e / n) ** 2 * e,
+        "small_world": lambda n, e: 40 * (n * e + 1000 * e),
+    }
+)
+
+
+def known_metrics() -> dict[str, Metric]:
+    """Every metric there is, by name: ours, then those that installed packages offer under other names."""
+    modules = [f"connectome.analysis.{name}" for name in _MODULES]
+    modules = [m for m in modules if importlib.util.find_spec(m)]
+    ours = {m.name: m for name in modules for m in importlib.import_module(name).METRICS}
+    offered = importlib.metadata.entry_points(group="connectome.metrics")
+    return {**ours, **{e.name: e.load() for e in offered if e.name not in ours}}
+
+
+def choose(names: Collection[str] | None = None) -> list[Metric]:
+    """The metrics of these names, in their order; all for None. Raises :class:`ConnectomeError` for an unknown name."""
+    known = known_metrics()
+    for name in names or ():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 3)
+            hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(known)}."
+            raise ConnectomeError("metrics", "must be known metrics", repr(name), hint)
+    return list(known.values()) if names is None else [known[name] for name in dict.fromkeys(names)]
+
+
+def work(metric: Metric, n: int, n_edges: int) -> float:
+    """Roughly how many steps a metric takes on a graph of this size: what :data:`LIMIT` is held against."""
+    beginnings = [b for b in _WORK if metric.name.startswith(b)]
+    return float(_WORK[max(beginnings, key=len)](max(n, 1), n_edges)) if beginnings else float(n + n_edges)
+
+
+def measure(
+    what: Connectome | SimpleGraph | Sequence[Connectome | SimpleGraph], metrics: Collection[str] | None = None, *,
+    by_region: bool = True, nodes: bool = False, kinds: Collection[str] = ("local", "long_range"), seed: int = 0,
+    stages: Sequence[str] | None = None,
+) -> xr.Dataset:  # fmt: skip
+    """Metrics of one graph, or of each of several (the stages of a development, say): their course.
+
+    Every variable has dimensions ``(stage, region)``, and a curve one more. Region :data:`WHOLE` is the whole graph. A
+    metric of the graph is, at a region, that of the region's neurons and the edges among them. A metric of nodes or
+    edges is always of the whole graph; its variable is the mean over the nodes of a region, or over the edges inside
+    it, that have a value. ``nodes`` adds the values themselves, as ``NAME_of_node (stage, node)`` with coordinates
+    ``node_region`` and ``node_number``. Labels, such as a node's community, have no mean and are only given so. What a
+    stage does not have is nan.
+
+    Attributes of a variable: ``units``, ``definition``, ``source``, ``of``, and ``seed`` if it needs one. Of the
+    dataset: ``left_out``, what is too slow for graphs of this size (:data:`LIMIT`): a metric that is named is never
+    left out.
+
+    Parameters
+    ----------
+    metrics : names among :func:`known_metrics`; default: all that are fast enough
+    by_region : False for the whole graph alone
+    kinds : of a connectome's edges: see :func:`~connectome.analysis.simple_graph.simple_graph`
+    seed : of the metrics that draw at random
+    stages : what the graphs are called; default: the stage names of their provenance
+
+    Raises :class:`ConnectomeError` for unknown names, and if there is no graph.
+    """
+    given: list[Connectome | SimpleGraph] = [what] if isinstance(what, (Connectome, SimpleGraph)) else list(what)
+    if not given:
+        raise ConnectomeError("what", "must be a graph, or some", "none")
+    seed = integer("seed", seed, 0, 2**63 - 1)
+    chosen = choose(metrics)
+    names = stage_names(given) if stages is None else list(stages)
+    if len(names) != len(given) or len(set(names)) != len(names):
+        raise ConnectomeError("stages", f"must be {len(given)} different names", names)
+    graphs = [g if isinstance(g, SimpleGraph) else simple_graph(g, kinds=kinds) for g in given]
+    left_out = (
+        [] if metrics is not None else [m.name for m in chosen if max(work(m, g.n, g.n_edges) for g in graphs) > LIMIT]
+    )
+    regions = [WHOLE, *(dict.fromkeys(r for g in graphs for r in g.regions) if by_region else ())]
+    cells = [_parts(g, regions) for g in graphs]
+    places, node_coordinates = _places(graphs)
+    made: dict[str, xr.DataArray] = {
+        "n_nodes": _table([[float(p.n) if p else 0.0 for p in row] for row in cells], "nodes"),
+        "n_edges": _table([[float(p.n_edges) if p else 0.0 for p in row] for row in cells], "edges"),
+    }
+    for metric in (m for m in chosen if m.name not in left_out):
+        attributes = {"units": metric.units, "definition": metric.definition, "source": metric.source, "of": metric.of}
+        attributes |= {"seed": str(seed)} if metric.seeded else {}
+        if metric.of == "graph":
+            made[metric.name] = _of_graphs(metric, cells, seed).assign_attrs(attributes)
+            continue
+        values = [np.asarray(_value(metric, g, seed), np.float64) for g in graphs]
+        if metric.units != LABEL:
+            rows = [_means(metric, g, v, regions) for g, v in zip(graphs, values, strict=True)]
+            made[metric.name] = xr.DataArray(rows, dims=("stage", "region"), attrs={**attributes, "statistic": "mean"})
+        if metric.of == "node" and (nodes or (metric.units == LABEL and metrics is not None)):
+            table = np.full((len(graphs), len(node_coordinates["node_number"][1])), math.nan)
+            for row, place, v in zip(table, places, values, strict=True):
+                row[place] = v
+            made[f"{metric.name}_of_node"] = xr.DataArray(table, dims=("stage", "node"), attrs=attributes)
+    coordinates: dict[str, Any] = {"stage": names, "region": regions}
+    if any("node" in v.dims for v in made.values()):
+        coordinates |= node_coordinates
+    for name in ("n_loops", "n_parallel"):
+        made[name] = xr.DataArray([getattr(g, name) for g in graphs], dims="stage", attrs={"units": "edges"})
+    why = f"more than {LIMIT:g} steps on a graph of this size" if left_out else ""
+    attrs = {"kinds": ", ".join(kinds), "left_out": ", ".join(left_out), "left_out_why": why}
+    return xr.Dataset(made, coordinates, attrs)
+
+
+#: The units of a number that only tells nodes apart.
+LABEL: Final = "number"
+
+
+def stage_names(given: Sequence[Connectome | SimpleGraph]) -> list[str]:
+    """What stages are called: by the name in their provenance, with their number if another has it."""
+    names: list[str] = []
+    for at, one in enumerate(given):
+        name = (one.provenance.stage_name if isinstance(one, Connectome) else "") or f"graph {at + 1}"
+        names.append(name if name not in names else f"{name} ({at + 1})")
+    return names
+
+
+def _parts(graph: SimpleGraph, regions: Sequence[str]) -> list[SimpleGraph | None]:
+    """The whole graph, then each region's own, None where it has none."""
+    own = (
+        None if r not in graph.regions else graph if len(graph.regions) == 1 else graph.within([r]) for r in regions[1:]
+    )
+    return [graph, *own]
+
+
+def _places(graphs: Sequence[SimpleGraph]) -> tuple[list[NDArray[np.int64]], dict[str, Any]]:
+    """Where each graph's nodes are among the nodes of all, which are told apart by region and number in it."""
+    sizes: dict[str, int] = {}
+    for graph in graphs:
+        for name, size in zip(graph.regions, np.bincount(graph.region, minlength=len(graph.regions)), strict=True):
+            sizes[name] = max(sizes.get(name, 0), int(size))
+    starts = dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
+    places = []
+    for graph in graphs:
+        place = np.zeros(graph.n, np.int64)
+        for at, name in enumerate(graph.regions):
+            mine = np.flatnonzero(graph.region == at)
+            place[mine] = starts[name] + np.arange(mine.size)
+        places.append(place)
+    numbers = np.concatenate([np.zeros(0, np.int64), *(np.arange(n) for n in sizes.values())])
+    return places, {
+        "node_region": ("node", np.repeat(list(sizes) or [""], list(sizes.values()) or [0])),
+        "node_number": ("node", numbers),
+    }
+
+
+def _value(metric: Metric, graph: SimpleGraph, seed: int) -> Any:
+    return metric.function(graph, seed) if metric.seeded else metric.function(graph)
+
+
+def _of_graphs(metric: Metric, cells: Sequence[Sequence[SimpleGraph | None]], seed: int) -> xr.DataArray:
+    """(stage, region), and a curve's own dimension, whose labels are those of any of the curves."""
+    known: dict[int, Any] = {}
+    for part in (p for row in cells for p in row if p is not None):
+        if id(part) not in known:  # a graph of one region is the region
+            known[id(part)] = _value(metric, part, seed)
+    if not any(isinstance(v, xr.DataArray) for v in known.values()):
+        return _table([[math.nan if p is None else float(known[id(p)]) for p in row] for row in cells], metric.units)
+    nothing = xr.full_like(next(iter(known.values())), math.nan, float)
+    rows = [xr.concat([nothing if p is None else known[id(p)] for p in row], "region", join="outer") for row in cells]
+    table: xr.DataArray = xr.concat(rows, "stage", join="outer").transpose("stage", "region", ...)
+    return table
+
+
+def _table(rows: Sequence[Sequence[float]], units: str) -> xr.DataArray:
+    return xr.DataArray(rows, dims=("stage", "region"), attrs={"units": units})
+
+
+def _means(metric: Metric, graph: SimpleGraph, values: NDArray[np.float64], regions: Sequence[str]) -> list[float]:
+    """The mean over the whole graph, then within each region, of what is not nan."""
+    if metric.of == "node":
+        at = graph.region
+    else:
+        at = np.where(graph.region[graph.source] == graph.region[graph.target], graph.region[graph.source], -1)
+    there = ~np.isnan(values)
+    places = [graph.regions.index(r) if r in graph.regions else None for r in regions[1:]]
+    chosen = [values[there], *(values[there & (at == p)] if p is not None else values[:0] for p in places)]
+    return [float(v.mean()) if v.size else math.nan for v in chosen]
