@@ -6,14 +6,14 @@ Weights count by their size, |weight|. Labels are any integers; nodes with the s
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from connectome.analysis.community_kernels import Level, aggregate, by_community, move_nodes, refine
-from connectome.analysis.simple_graph import Metric, SimpleGraph
+from connectome.analysis.simple_graph import Metric, SimpleGraph, once
 from connectome.arrays import finite_step, freeze, integer, lock
 from connectome.errors import ConnectomeError
 
@@ -35,15 +35,24 @@ def communities(graph: SimpleGraph, seed: int = 0, gamma: float = 1.0) -> NDArra
     Iterations, each of which begins with the communities of the one before, go on until one gains less than 1e-6.
     Other seeds may give other communities of nearly the same modularity. Nodes without edges are alone.
     """
-    return _communities(graph, integer("seed", seed, 0, 2**64 - 1), finite_step("gamma", gamma))
+    key = integer("seed", seed, 0, 2**64 - 1), finite_step("gamma", gamma)
+    found = _found(graph)
+    if key not in found:
+        found[key] = lock(_communities(graph, *key))
+    return found[key]
 
 
-@lru_cache(maxsize=1)  # several metrics ask for the same ones
+@once
+def _found(graph: SimpleGraph) -> dict[tuple[int, float], NDArray[np.int32]]:
+    """By seed and gamma: several metrics ask for the same ones."""
+    return {}
+
+
 def _communities(graph: SimpleGraph, seed: int, gamma: float) -> NDArray[np.int32]:
     n, size = graph.n, np.abs(graph.weight)
     label, total = np.arange(n, dtype=np.int32), float(size.sum())
     if total == 0:
-        return lock(label)
+        return label
     indptr, neighbour, weight = _rows(graph, "both")
     kept = weight > 0
     indptr, neighbour, weight = np.concatenate([[0], np.cumsum(kept)])[indptr], neighbour[kept], weight[kept]
@@ -58,7 +67,7 @@ def _communities(graph: SimpleGraph, seed: int, gamma: float) -> NDArray[np.int3
     _, first, number, count = np.unique(label, return_index=True, return_inverse=True, return_counts=True)
     rank = np.empty(count.size, np.int32)
     rank[np.lexsort((first, -count))] = np.arange(count.size)  # of equal ones, that of the lowest node comes first
-    return lock(rank[number])
+    return rank[number]
 
 
 def _iterate(

@@ -113,20 +113,20 @@ def _on_ring(rank: NDArray[np.int32], a: Index, b: Index) -> float:
 @kernel
 def rewire(
     slots: Slots, kind: int, order: NDArray[np.int32], rank: NDArray[np.int32], position: NDArray[np.float64],
-    limit: NDArray[np.float64], most_swaps: int, most_attempts: int, state: NDArray[np.uint64],
+    limit: NDArray[np.float64], half_swaps: int, most_attempts: int, state: NDArray[np.uint64],
 ) -> int:  # fmt: skip
     """Swap the targets of two edges, again and again, where this makes no self-loop and no parallel edge and ``kind``
-    allows it; returns how often. ``order`` has the nodes such that near ones are near in space (SPATIAL) or on the ring
-    (LATTICE), ``rank`` is its inverse; ``limit`` has squares of lengths between bins."""
+    allows it; returns how often: about twice ``half_swaps``. ``order`` has the nodes such that near ones are near in
+    space (SPATIAL) or on the ring (LATTICE), ``rank`` is its inverse; ``limit`` has squares of lengths between bins."""
     indptr, source, target, weight, _ = slots
     n, n_slots = np.uint64(indptr.size - 1), np.uint64(target.size)
     swaps, log_n = 0, math.log(indptr.size - 1)
     bins = np.zeros(n_slots if kind == SPATIAL else _NONE, np.uint8)
     for e in range(np.uint64(bins.size)):
         bins[e] = _bin(position, limit, np.uint64(source[e]), np.uint64(target[e]))
-    for _ in range(most_attempts):
-        if swaps == most_swaps:
-            break
+    attempt, last = 0, most_attempts
+    while attempt < last:
+        attempt += 1
         e = below(n_slots, state)
         a, b = np.uint64(source[e]), np.uint64(target[e])
         if kind < SPATIAL:
@@ -172,6 +172,8 @@ def rewire(
             if slots.pair.size:
                 bins[slots.pair[e]], bins[slots.pair[f]] = ad, cb
         swaps += 1
+        if swaps == half_swaps:  # then as many attempts again: to stop at a swap would prefer what swaps lead to
+            last = min(last, 2 * attempt)
     return swaps
 
 

@@ -88,7 +88,7 @@ def normalised(
     mean, sd = nulls.mean(0), nulls.std(0, ddof=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         z, ratio = (value - mean) / sd, value / mean
-    share = ((nulls < value) + (nulls <= value)).mean(0) / 2
+    share = (np.mean(nulls < value, 0) + np.mean(nulls <= value, 0)) / 2
     percentile = np.where(np.isnan(value) | np.isnan(nulls).any(0), np.nan, 100 * share)
     return Normalised(metric.name, null, n, seed, *(_plain(a) for a in (value, mean, sd, z, ratio, percentile)))
 
@@ -136,7 +136,7 @@ def _null(graph: SimpleGraph, kind: NullKind, seed: int) -> SimpleGraph:
     code = {"degree": null_kernels.DEGREE, "strength": null_kernels.SIGNED, "spatial": null_kernels.SPATIAL}
     if n_edges > 1:
         rewire(
-            slots, code.get(kind, null_kernels.LATTICE), order, rank, graph.position_um, limit, SWAPS * n_edges,
+            slots, code.get(kind, null_kernels.LATTICE), order, rank, graph.position_um, limit, SWAPS * n_edges // 2,
             ATTEMPTS * n_edges, state,
         )  # fmt: skip
     if kind == "strength":

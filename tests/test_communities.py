@@ -1,0 +1,218 @@
+"""Communities, modularity and roles of nodes: against bctpy, networkx and leidenalg."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import bct
+import igraph
+import leidenalg
+import networkx as nx
+import numpy as np
+import pytest
+import scipy.sparse.csgraph
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from connectome import ConnectomeError
+from connectome.analysis.communities import (
+    METRICS,
+    communities,
+    modularity,
+    participation_coefficient,
+    within_module_degree_z,
+)
+from connectome.analysis.simple_graph import SimpleGraph
+from tests.strategies import simple_graphs
+
+GAMMA = st.sampled_from([0.5, 1.0, 1.7])
+SEED = st.integers(0, 2**64 - 1)
+
+
+def sizes(graph: SimpleGraph) -> NDArray[np.float64]:
+    """The dense matrix of |weight|."""
+    a = np.zeros((graph.n, graph.n))
+    a[graph.source, graph.target] = np.abs(graph.weight)
+    return a
+
+
+def labels_for(graph: SimpleGraph, seed: int) -> NDArray[np.int64]:
+    return np.random.default_rng(seed).integers(0, 4, graph.n)
+
+
+def planted(n: int, k: int, inside: int, outside: int, seed: int) -> tuple[SimpleGraph, NDArray[np.int64]]:
+    """A directed graph of k communities of equal size: so many edges a node go inside, and anywhere."""
+    rng = np.random.default_rng(seed)
+    size = n // k
+    source = np.repeat(np.arange(n), inside + outside)
+    target = rng.integers(0, n, source.size)
+    within = np.arange(source.size) % (inside + outside) < inside
+    target = np.where(within, source // size * size + target % size, target)
+    place = np.unique(source * n + target)
+    return SimpleGraph.from_arrays(n, place // n, place % n), np.arange(n) // size
+
+
+@given(simple_graphs(signed=True, min_nodes=1), SEED, GAMMA)
+def test_modularity_is_that_of_bct_and_networkx(graph: SimpleGraph, seed: int, gamma: float) -> None:
+    for g, reference in ((graph, bct.modularity_dir), (graph.undirected, bct.modularity_und)):
+        a, labels = sizes(g), labels_for(g, seed)
+        q = modularity(g, labels, gamma)
+        if not a.any():
+            assert math.isnan(q)
+            continue
+        assert q == pytest.approx(reference(a, gamma, labels + 1)[1], abs=1e-9)
+        parts = [set(np.flatnonzero(labels == c).tolist()) for c in np.unique(labels)]
+        of_nx = nx.from_numpy_array(a, create_using=nx.DiGraph)
+        assert q == pytest.approx(nx.community.modularity(of_nx, parts, resolution=gamma), abs=1e-9)
+
+
+@given(simple_graphs(signed=True, min_nodes=1), SEED)
+def test_participation_is_that_of_bct(graph: SimpleGraph, seed: int) -> None:
+    a, labels = sizes(graph), labels_for(graph, seed)
+    with np.errstate(all="ignore"):
+        for direction, expected in (
+            ("out", bct.participation_coef(a, labels)),
+            ("in", bct.participation_coef(a, labels, "in")),
+            ("both", bct.participation_coef(a + a.T, labels)),
+        ):
+            found = participation_coefficient(graph, labels, direction)  # type: ignore[arg-type] # a literal each
+            np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+@given(simple_graphs(signed=True, min_nodes=1), SEED)
+def test_within_module_degree_z_is_that_of_bct(graph: SimpleGraph, seed: int) -> None:
+    # Multiples of 1/64: bctpy divides by what rounding leaves of a deviation of 0.
+    g = SimpleGraph.from_arrays(graph.n, graph.source, graph.target, np.ceil(graph.weight * 64) / 64 + 4)
+    a, labels = sizes(g), labels_for(g, seed)
+    with np.errstate(all="ignore"):
+        for direction, flag in (("out", 0), ("in", 2), ("both", 3)):
+            found = within_module_degree_z(g, labels, direction)  # type: ignore[arg-type] # a literal each
+            expected = bct.module_degree_zscore(a, labels, flag)
+            equal = [np.ptp((a if flag == 0 else a.T if flag == 2 else a + a.T)[np.ix_(m, m)].sum(1)) == 0
+                     for m in (np.flatnonzero(labels == label) for label in labels)]  # fmt: skip
+            np.testing.assert_allclose(found, np.where(equal, 0, expected), atol=1e-9)
+
+
+@given(simple_graphs(signed=True), SEED, GAMMA)
+def test_communities_are_connected_and_no_node_would_move(graph: SimpleGraph, seed: int, gamma: float) -> None:
+    labels = communities(graph, seed, gamma)
+    assert labels.dtype == np.int32
+    assert labels.shape == (graph.n,)
+    assert not labels.flags.writeable
+    count = np.bincount(labels)
+    assert (count > 0).all()
+    assert (np.diff(count) <= 0).all()  # from the largest
+    a = sizes(graph)
+    for c in range(count.size):
+        members = np.flatnonzero(labels == c)
+        assert scipy.sparse.csgraph.connected_components(a[np.ix_(members, members)], connection="weak")[0] == 1
+    assert (count[labels[~(a + a.T).any(1)]] == 1).all()  # without edges: alone
+    if a.any():
+        best = modularity(graph, labels, gamma)
+        for v in range(graph.n):
+            for c in range(count.size + 1):
+                moved = labels.copy()
+                moved[v] = c
+                assert modularity(graph, moved, gamma) <= best + 1e-6
+
+
+@given(simple_graphs(min_nodes=1))
+def test_at_the_lowest_resolution_they_are_the_components(graph: SimpleGraph) -> None:
+    _, expected = scipy.sparse.csgraph.connected_components(sizes(graph), connection="weak")
+    found = communities(graph, 0, 1e-9)
+    assert len(set(zip(expected.tolist(), found.tolist(), strict=True))) == np.unique(expected).size == found.max() + 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_planted_communities_are_found(seed: int) -> None:
+    graph, truth = planted(600, 12, 15, 8, seed)
+    for g in (graph, graph.undirected):
+        found = communities(g, seed)
+        assert len(set(zip(truth.tolist(), found.tolist(), strict=True))) == 12
+        assert found.max() == 11
+
+
+def test_the_karate_club_reaches_its_optimum() -> None:
+    a = nx.to_numpy_array(nx.karate_club_graph(), weight="")  # binary
+    graph = SimpleGraph.from_arrays(34, *np.nonzero(a))
+    assert max(modularity(graph, communities(graph, s)) for s in range(5)) == pytest.approx(0.4197896, abs=1e-7)
+
+
+@pytest.mark.parametrize(("inside", "outside"), [(0, 10), (3, 4), (4, 20)])
+@pytest.mark.parametrize("directed", [True, False])
+def test_no_worse_than_louvain_and_leidenalg(inside: int, outside: int, directed: bool) -> None:
+    graph, _ = planted(400, 8, inside, outside, 1)
+    rng = np.random.default_rng(1)
+    graph = SimpleGraph.from_arrays(400, graph.source, graph.target, rng.uniform(0.5, 1.5, graph.n_edges))
+    graph = graph if directed else graph.undirected
+    found = np.mean([modularity(graph, communities(graph, s)) for s in range(4)])
+    of_nx: Any = nx.DiGraph if directed else nx.Graph
+    of_nx = nx.from_numpy_array(sizes(graph), create_using=of_nx)
+    louvain = nx.community.modularity(of_nx, nx.community.louvain_communities(of_nx, seed=1))
+    assert found >= louvain
+    kept = slice(None) if directed else graph.source < graph.target
+    edges = np.stack([graph.source, graph.target], 1)[kept]
+    of_igraph = igraph.Graph(n=400, edges=edges, directed=directed)
+    partition = leidenalg.find_partition(
+        of_igraph, leidenalg.ModularityVertexPartition, weights=graph.weight[kept].tolist(), n_iterations=-1, seed=1
+    )
+    assert found >= 0.99 * modularity(graph, partition.membership)
+
+
+def test_the_seed_decides_and_the_names_of_labels_do_not() -> None:
+    graph, _ = planted(300, 5, 2, 6, 0)
+    again = SimpleGraph.from_arrays(300, graph.source, graph.target)  # not the one whose communities are kept
+    np.testing.assert_array_equal(communities(graph, 3), communities(again, 3))
+    assert (communities(graph, 3) != communities(graph, 4)).any()
+    labels = communities(graph, 3)
+    renamed = 7 - 3 * labels.astype(np.int64)
+    assert modularity(graph, renamed) == pytest.approx(modularity(graph, labels), abs=1e-12)
+
+
+def test_edges_of_weight_0_count_for_nothing() -> None:
+    graph = SimpleGraph.from_arrays(4, [0, 1, 2, 3, 1, 0, 0, 3], [1, 0, 3, 2, 2, 2, 3, 0], [1, 1, 1, 1, 0, 0, 0, 0])
+    np.testing.assert_array_equal(communities(graph), [0, 0, 1, 1])
+    np.testing.assert_array_equal(participation_coefficient(graph, [0, 0, 1, 1], "both"), 0)
+
+
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_without_edges(n: int) -> None:
+    graph = SimpleGraph.from_arrays(n, [], [])
+    for metric in METRICS:
+        value = np.asarray(metric.function(graph, 5) if metric.seeded else metric.function(graph), float)
+        expected: Any = {"community": np.arange(n), "n_communities": n}.get(metric.name, 0)
+        if metric.name.startswith("modularity"):
+            expected = math.nan
+        np.testing.assert_array_equal(value, np.broadcast_to(expected, () if metric.of == "graph" else (n,)))
+
+
+def test_metrics_have_names_of_their_own_and_regions_are_communities() -> None:
+    assert len({m.name for m in METRICS}) == len(METRICS)
+    graph, truth = planted(60, 3, 4, 2, 0)
+    graph = SimpleGraph.from_arrays(60, graph.source, graph.target, region=truth, regions=("a", "b", "c"))
+    value = {m.name: m.function(graph, 2) if m.seeded else m.function(graph) for m in METRICS}
+    assert value["modularity_of_regions"] == modularity(graph, truth)
+    assert value["modularity"] == modularity(graph, value["community"])
+    assert value["n_communities"] == value["community"].max() + 1
+    np.testing.assert_array_equal(
+        value["participation_coefficient_in_of_regions"], participation_coefficient(graph, truth, "in")
+    )
+    np.testing.assert_array_equal(
+        value["within_module_degree_z_both"], within_module_degree_z(graph, value["community"], "both")
+    )
+
+
+def test_bad_input_is_named() -> None:
+    graph, truth = planted(60, 3, 4, 2, 0)
+    with pytest.raises(ConnectomeError, match="seed must be"):
+        communities(graph, -1)
+    with pytest.raises(ConnectomeError, match="gamma must be"):
+        communities(graph, 0, math.nan)
+    with pytest.raises(ConnectomeError, match="labels must have shape"):
+        modularity(graph, truth[1:])
+    with pytest.raises(ConnectomeError, match="labels must be integers"):
+        participation_coefficient(graph, np.arange(60) / 2, "out")
+    with pytest.raises(ConnectomeError, match="direction must be out, in or both"):
+        within_module_degree_z(graph, truth, "up")  # type: ignore[arg-type] # on purpose
