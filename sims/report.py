@@ -1,0 +1,176 @@
+"""Make one page to look at of a run, a snapshot or any graph: HTML that opens without a network.
+
+python -m sims.report runs/seed0
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from connectome.errors import ConnectomeError
+from sims.program import ended, refuse_taken
+
+if TYPE_CHECKING:
+    from connectome.analysis.report import Sample
+    from connectome.graph import Connectome
+    from connectome.task import Task
+
+__all__ = ["main", "write_report"]
+
+#: What drives a sensor that no known task has.
+_RATE_HZ, _DURATION_MS = 50.0, 100.0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sims.report",
+        description="Write one HTML page about a run of sims.develop, a snapshot or any graph: stages, scores, edges, "
+        "a view that turns, degrees, weights, spikes, metrics, configuration. What is not there is left out.",
+        epilog="exit codes: 0 done, 2 input that cannot be used, 130 interrupted (no file is half-written)",
+    )
+    parser.add_argument("run", metavar="RUN", help="a folder of sims.develop, a snapshot, or another graph file")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="the page (default: report.html in the folder, or beside the file)"
+    )
+    parser.add_argument("--reference", metavar="FILE", help="a snapshot or graph whose metrics are set beside")
+    parser.add_argument("--seed", type=int, default=0, help="of what is drawn to drive the sensors (default: 0)")
+    parser.add_argument("--overwrite", "--force", action="store_true", help="replace a page that exists")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    options = _parser().parse_args(argv)
+    return ended("report", lambda: _report(options), lambda: "No file is half-written.")
+
+
+def _report(options: argparse.Namespace) -> int:
+    run = Path(options.run)
+    out: Path = options.out or (run / "report.html" if run.is_dir() else Path(f"{run.stem}.report.html"))
+    if out.suffix not in (".html", ".htm"):
+        raise ConnectomeError("--out", "must end in .html", repr(str(out)))
+    if options.seed < 0:
+        raise ConnectomeError("--seed", "must be 0 or more", options.seed)
+    refuse_taken("--out", out, overwrite=options.overwrite)
+    began = time.monotonic()
+    size = write_report(options.run, out, reference=options.reference, seed=options.seed)
+    if not options.quiet:
+        print(f"Written: {out} ({size / 1e6:.1f} MB, {time.monotonic() - began:.0f} s). Open it in a browser.")
+    return 0
+
+
+def write_report(run: str, out: Path, *, reference: str | None = None, seed: int = 0) -> int:
+    """Write the page about a run's folder, a snapshot or another graph; return its size in bytes. Raises
+    :class:`ConnectomeError`."""
+    from connectome.analysis.report import report
+    from connectome.io.results import load_results, save_text
+    from connectome.io.snapshot import list_stages, load, open_snapshot
+
+    place = Path(run)
+    results = None
+    if place.is_dir():
+        snapshots = list_stages(place)
+        if not snapshots:
+            raise ConnectomeError(run, "must be a folder with snapshots, or a file", "a folder without snapshots")
+        stages = [load(s.path) for s in snapshots]
+        called = [s.provenance.stage_name or s.path.stem for s in snapshots]
+        names = called if len(set(called)) == len(called) else [s.path.stem for s in snapshots]
+        configuration = snapshots[-1].config
+        if (place / "results.nc").is_file():
+            results = load_results(place / "results.nc")
+    else:
+        stages, names = [_graph(run)], [place.stem]
+        configuration = open_snapshot(place).config if place.suffix == ".h5" else ""
+    other = None if reference is None else (Path(reference).stem, _graph(reference))
+    html = report(
+        stages, names, source=place.name if place.is_absolute() else run, results=results, configuration=configuration,
+        samples=list(_samples(stages[-1], configuration, seed)), reference=other,
+    )  # fmt: skip
+    save_text(html, out)
+    return len(html.encode())
+
+
+def _graph(text: str) -> Connectome:
+    from connectome.io.snapshot import load
+
+    return load(text)
+
+
+def _samples(c: Connectome, configuration: str, seed: int) -> Iterator[Sample]:
+    """Spikes of one sample of each task that this connectome can do; otherwise of its sensors driven at random."""
+    from connectome.analysis.report import Sample
+    from connectome.simulate import Poisson, Stimulus, run
+
+    sensors = [r for r in c.regions.values() if r.role == "sensor" and r.size]
+    if not sensors:
+        return
+    tasks = _tasks(c, configuration)
+    for task in tasks:
+        spikes, duration_ms = _stimulus(task, c.dt_ms, seed)
+        drive = (
+            f"One sample of the task {task.name}, {duration_ms:g} ms: its own stimulus at {_listed(list(spikes))} "
+            f"(training data, seed {seed}). Regions that the task does not recruit are silent."
+        )
+        yield Sample(task.name, drive, run(c, duration_ms, Stimulus(spikes=spikes), seed=seed, recruit=task.recruits))
+    if not tasks:
+        duration_ms = max(1, round(_DURATION_MS / c.dt_ms)) * c.dt_ms
+        stimulus = Stimulus(poisson={r.name: Poisson(_RATE_HZ) for r in sensors})
+        drive = f"Every sensor fires at random: Poisson spikes of {_RATE_HZ:g} Hz for {duration_ms:g} ms, seed {seed}."
+        yield Sample("Poisson spikes at the sensors", drive, run(c, duration_ms, stimulus, seed=seed))
+
+
+def _tasks(c: Connectome, configuration: str) -> list[Task]:
+    """The known tasks whose region, sensors and recruits are all there, in the order of the regions."""
+    import tomllib
+
+    from connectome.datasets.images import load_digits, load_images
+    from connectome.datasets.tasks import known_tasks
+
+    known = known_tasks()
+    if not any(name in known for name in c.regions):
+        return []
+    try:
+        data = tomllib.loads(configuration).get("data", {})
+    except tomllib.TOMLDecodeError:
+        return []
+    source = str(data.get("images") or data.get("idx_folder") or "")
+    if source and not Path(source).exists():
+        return []  # a report downloads nothing
+    images = load_images(str(Path(source).absolute())) if source else load_digits()
+    tasks = [known[name](images, float(data.get("jitter_pixels", 0.5))) for name in c.regions if name in known]
+    return [task for task in tasks if _fits(task, c)]
+
+
+def _fits(task: Task, c: Connectome) -> bool:
+    sizes = {name: region.size for name, region in c.regions.items()}
+    own = {**task.sensors, **task.effectors}
+    return all(name in sizes for name in task.recruits) and all(sizes.get(name) == n for name, n in own.items())
+
+
+def _stimulus(task: Task, dt_ms: float, seed: int) -> tuple[dict[str, tuple[Any, Any]], float]:
+    """One training sample as spikes of the sensors, and how long it lasts. A spike of step t is at (t + 1) dt."""
+    import numpy as np
+
+    inputs, _ = task.batch(np.random.default_rng(seed), 1)
+    spikes, n_steps = {}, 1
+    for name, tensor in inputs.items():
+        count = np.rint(tensor[0].numpy()).astype(np.int64)
+        step, neuron = np.nonzero(count)
+        often = count[step, neuron]
+        spikes[name] = np.repeat((step + 1) * dt_ms, often), np.repeat(neuron, often)
+        n_steps = max(n_steps, len(count))
+    return spikes, n_steps * dt_ms
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
