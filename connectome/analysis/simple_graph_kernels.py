@@ -24,9 +24,9 @@ def argsort_nodes(node: Ids, n: int) -> tuple[Ints, Ids]:
         start[i + 1] += start[i]
     at, order = start.copy(), np.empty(node.size, np.int32)
     for e in range(node.size):
-        i = np.uint64(node[e])
-        order[np.uint64(at[i])] = e
-        at[i] += 1
+        place = np.uint64(node[e])
+        order[np.uint64(at[place])] = e
+        at[place] += 1
     return start, order
 
 
@@ -41,9 +41,9 @@ def merge(source: Ids, target: Ids, weight: Floats, length: Floats, n: int) -> t
         start[i + 1] += start[i]
     key = np.empty(source.size, np.int64)
     for e in range(source.size):
-        i: Index = np.uint64(source[e]) + np.uint64(1)
-        key[np.uint64(start[i])] = np.int64(target[e]) << 32 | e
-        start[i] += 1
+        place: Index = np.uint64(source[e]) + np.uint64(1)
+        key[np.uint64(start[place])] = np.int64(target[e]) << 32 | e
+        start[place] += 1
     tgt, w, um = np.empty(key.size, np.int32), np.empty(key.size), np.empty(length.size)
     indptr = np.zeros(n + 1, np.int64)
     end: Index = np.uint64(0)
@@ -53,19 +53,19 @@ def merge(source: Ids, target: Ids, weight: Floats, length: Floats, n: int) -> t
         row.sort()
         last, parallel = np.int64(-1), 1
         for k in range(row.size):
-            j, e = row[np.uint64(k)] >> 32, np.uint64(row[np.uint64(k)] & 0xFFFFFFFF)
+            j, edge = row[np.uint64(k)] >> 32, np.uint64(row[np.uint64(k)] & 0xFFFFFFFF)
             if j == i:
                 loops += 1
             elif j == last:
-                w[end - np.uint64(1)] += weight[e]
+                w[end - np.uint64(1)] += weight[edge]
                 parallel += 1
                 if um.size:  # a running mean
-                    um[end - np.uint64(1)] += (length[e] - um[end - np.uint64(1)]) / parallel
+                    um[end - np.uint64(1)] += (length[edge] - um[end - np.uint64(1)]) / parallel
             else:
                 last, parallel = j, 1
-                tgt[end], w[end] = j, weight[e]
+                tgt[end], w[end] = j, weight[edge]
                 if um.size:
-                    um[end] = length[e]
+                    um[end] = length[edge]
                 end += np.uint64(1)
         indptr[i + 1] = end
     return indptr, tgt[:end], w[:end], um[:end], loops
@@ -101,7 +101,8 @@ def join(
         while e < e_end or b < b_end:
             to = target[e] if e < e_end else np.int32(n)
             of = back_source[b] if b < b_end else np.int32(n)
-            total, extent = 0.0, 0.0
+            total: Index = 0.0
+            extent: Index = 0.0
             if to <= of:
                 total, extent = weight[e], length[e]
                 e += np.uint64(1)
