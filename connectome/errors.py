@@ -20,3 +20,7 @@ class ConnectomeError(ValueError):
         self.field, self.rule, self.found, self.hint = field, rule, found, hint
         message = f"{field} {rule}; found {found}."
         super().__init__(f"{message} {hint}" if hint else message)
+
+    def __reduce__(self) -> tuple[type[ConnectomeError], tuple[str, str, object, str]]:
+        """So that it can come back from another process."""
+        return type(self), (self.field, self.rule, str(self.found), self.hint)

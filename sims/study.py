@@ -1,0 +1,177 @@
+"""Run a named study: conditions and seeds in parallel processes, with a report of means and 95 % intervals.
+
+python -m sims.study claims
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from connectome.errors import ConnectomeError
+from sims.program import ended, locked
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from rich.console import Console
+
+    from sims.study_cells import Cell, Study
+
+__all__ = ["STUDIES", "main"]
+
+#: Where each study is made: ``module.function(quick)``.
+STUDIES = {
+    "transfer": "sims.study_claims.transfer",
+}
+PLAN, RESULTS, REPORT = "study.json", "results.nc", "report.md"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    options = _parser().parse_args(argv)
+    out: Path = options.out or Path("runs") / f"{options.study}{'-quick' * options.quick}"
+
+    def kept() -> str:
+        return f"Finished cells are in {out}: the same command goes on from them."
+
+    return ended("study", lambda: _study(options, out), kept)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sims.study",
+        description="Run a study over conditions and seeds, and report means with 95 %% intervals.",
+        epilog="Finished cells are kept: the same command goes on from them. "
+        "exit codes: 0 done, 2 input that cannot be used, 130 interrupted",
+    )
+    parser.add_argument("study", choices=list(STUDIES), help="which")
+    parser.add_argument("--quick", action="store_true", help="its shape in minutes: few seeds, little training")
+    parser.add_argument("--seeds", type=int, metavar="N", help="how many seeds, from 0")
+    parser.add_argument("--conditions", metavar="A,B,...", help="only these")
+    parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: one a core)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: runs/STUDY")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    return parser
+
+
+def _study(options: argparse.Namespace, out: Path) -> int:
+    from dataclasses import replace
+
+    from rich.console import Console
+
+    from connectome.flat import cores
+    from connectome.io.results import save_figure, save_results, save_text
+    from sims.study_cells import gather
+
+    module, function = STUDIES[options.study].rsplit(".", 1)
+    study: Study = getattr(importlib.import_module(module), function)(options.quick)
+    for name in ("seeds", "jobs"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            raise ConnectomeError(f"--{name}", "must be 1 or more", getattr(options, name))
+    if options.seeds:
+        study = replace(study, seeds=options.seeds)
+    if options.conditions:
+        chosen = tuple(name.strip() for name in options.conditions.split(","))
+        for name in chosen:
+            if name not in study.conditions:
+                raise ConnectomeError("--conditions", f"must be among {', '.join(study.conditions)}", repr(name))
+        study = replace(study, conditions=chosen)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConnectomeError("--out", "must be a folder that can be written", f"{out}: {error.strerror}") from error
+    console = Console(quiet=options.quiet)
+    with locked("--out", out):
+        _agree(study, options, out)
+        cells = study.cells()
+        began = time.monotonic()
+        _run(study, cells, out, min(options.jobs or cores(), len(cells)), console)
+        results = gather(study, cells, out).assign_attrs(study=options.study, options=json.dumps(study.options))
+        save_results(results, out / RESULTS)
+        figures = study.figures(results)
+        for name, figure in figures.items():
+            save_figure(figure, out / f"{name}.png")
+        save_text(_report(options.study, study, results, list(figures)), out / REPORT)
+    _show(study, results, console)
+    console.print(f"Written to {out}/: {REPORT}, {RESULTS}, {', '.join(f'{n}.png' for n in figures)}", highlight=False)
+    console.print(f"Took {time.monotonic() - began:.0f} s.", highlight=False)
+    return 0
+
+
+def _agree(study: Study, options: argparse.Namespace, out: Path) -> None:
+    """Cells of other options must not be taken for this study's."""
+    from connectome import __version__
+    from connectome.io.results import save_text
+
+    plan = {"study": options.study, "version": __version__, "options": dict(study.options)}
+    path = out / PLAN
+    if path.exists():
+        try:
+            before = json.loads(path.read_bytes())
+        except (OSError, ValueError, RecursionError) as error:
+            raise ConnectomeError(str(path), "must be as the study wrote it", str(error)) from error
+        if before != json.loads(json.dumps(plan)):
+            raise ConnectomeError(
+                "--out", "must hold no study with other options or of another version", str(path),
+                "Choose another folder, or remove this one.",
+            )  # fmt: skip
+    else:
+        save_text(json.dumps(plan, indent=1), path)
+
+
+def _run(study: Study, cells: Sequence[Cell], out: Path, jobs: int, console: Console) -> None:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from sims.study_cells import run_cells
+
+    columns = (
+        TextColumn("cells"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )  # fmt: skip
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("", total=len(cells))
+        for cell in run_cells(study, cells, out, jobs):
+            progress.update(bar, advance=1, description=f"{cell.condition}, seed {cell.seed}")
+
+
+def _report(name: str, study: Study, results: xr.Dataset, figures: Sequence[str]) -> str:
+    """The report as Markdown."""
+    seeds = ", ".join(str(int(s)) for s in results.seed)
+    parts = [f"# {name}\n\n{study.about} Seeds {seeds}; means with 95 % intervals (Student's t)."]
+    for table in study.tables(results):
+        head = f"| {' | '.join(table.columns)} |\n|{' --- |' * len(table.columns)}"
+        rows = "\n".join(f"| {' | '.join(row)} |" for row in table.rows)
+        parts.append(f"## {table.heading}\n\n{table.text}\n\n{head}\n{rows}")
+    parts += [f"![{figure}]({figure}.png)" for figure in figures]
+    parts.append(f"Options: `{json.dumps(dict(study.options))}`")
+    return "\n\n".join(parts) + "\n"
+
+
+def _show(study: Study, results: xr.Dataset, console: Console) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    for each in study.tables(results):
+        table = Table(title=each.heading, caption=each.text, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        for i, column in enumerate(each.columns):
+            table.add_column(column, justify="right" if i else "left")
+        for row in each.rows:
+            table.add_row(*row)
+        console.print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""What every study is made of: cells, one for each condition and seed, run in processes and kept in files."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from connectome.errors import ConnectomeError
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+__all__ = ["Cell", "Mean", "Study", "StudyTable", "gather", "mean_of", "paired", "run_cells"]
+
+CELLS = "cells"
+
+
+class Cell(NamedTuple):
+    """One run of a study."""
+
+    condition: str
+    seed: int
+
+    @property
+    def file(self) -> str:
+        """The name of its file."""
+        return f"{re.sub('[^A-Za-z0-9.]+', '-', self.condition)}_seed{self.seed}.nc"
+
+
+class StudyTable(NamedTuple):
+    """A table of the report: a heading, what it says, the columns, the rows."""
+
+    heading: str
+    text: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A named study.
+
+    Parameters
+    ----------
+    about : one sentence
+    conditions, seeds : its cells are each of the one with each of the other
+    cell : (cell, options) -> its results: scalars and small arrays. A function that another process can import
+    tables, figures : what the report says of all cells together, a dataset with dims ``condition`` and ``seed``
+    options : what the cells are told besides; a change of it makes other cells
+    """
+
+    about: str
+    conditions: tuple[str, ...]
+    cell: Callable[[Cell, Mapping[str, Any]], xr.Dataset]
+    tables: Callable[[xr.Dataset], Sequence[StudyTable]]
+    figures: Callable[[xr.Dataset], Mapping[str, Figure]] = lambda results: {}
+    seeds: int = 5
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def cells(self) -> list[Cell]:
+        """Seed by seed, so that what is finished first can be compared."""
+        return [Cell(condition, seed) for seed in range(self.seeds) for condition in self.conditions]
+
+
+class Mean(NamedTuple):
+    """A mean, half the width of its 95 % interval by Student's t (nan for fewer than two values), and how many."""
+
+    mean: float
+    half: float
+    n: int
+
+    def text(self, scale: float = 100.0, digits: int = 1, unit: str = " %") -> str:
+        """For a table."""
+        return f"{self.mean * scale:.{digits}f} ± {self.half * scale:.{digits}f}{unit}"
+
+
+def mean_of(values: Any) -> Mean:
+    """Of the values that are not nan."""
+    from scipy.stats import t
+
+    x = np.asarray(values, float).ravel()
+    x = x[~np.isnan(x)]
+    if x.size < 2:
+        return Mean(float(x.mean()) if x.size else float("nan"), float("nan"), x.size)
+    return Mean(float(x.mean()), float(t.ppf(0.975, x.size - 1) * x.std(ddof=1) / np.sqrt(x.size)), x.size)
+
+
+def paired(one: Any, other: Any) -> Mean:
+    """The mean of the differences seed by seed: of pairs that are both there."""
+    return mean_of(np.asarray(one, float) - np.asarray(other, float))
+
+
+def run_cells(study: Study, cells: Sequence[Cell], folder: Path, jobs: int) -> Iterator[Cell]:
+    """Run the cells that have no file yet, ``jobs`` at a time, each in a process with its share of the cores; yield
+    each cell as it is finished, those that were finished before first.
+
+    A cell's results do not depend on ``jobs``. Files are written whole or not at all: a killed study goes on from them.
+    """
+    from connectome.flat import cores
+
+    todo = []
+    for cell in cells:
+        if (folder / CELLS / cell.file).exists():
+            yield cell
+        else:
+            todo.append(cell)
+    if not todo:
+        return
+    (folder / CELLS).mkdir(parents=True, exist_ok=True)
+    share = multiprocessing.get_context("spawn").Queue()
+    for k in range(jobs):
+        share.put((k, jobs, cores()))
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _take_share, (share,))
+    try:
+        waiting: dict[Future[None], Cell] = {
+            pool.submit(_work, study.cell, cell, dict(study.options), folder / CELLS / cell.file): cell for cell in todo
+        }
+        while waiting:
+            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                cell = waiting.pop(future)
+                future.result()
+                yield cell
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.terminate()  # what is half done is done again
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _take_share(share: Any) -> None:
+    """Bind a worker to its share of the cores, so that workers do not crowd each other."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the workers
+    k, jobs, n = share.get()
+    if hasattr(os, "sched_setaffinity"):
+        mine = sorted(os.sched_getaffinity(0))[k % n :: jobs]
+        os.sched_setaffinity(0, mine)
+    os.environ["OMP_NUM_THREADS"] = str(max(1, n // jobs))  # torch, once it is imported
+
+
+def _work(
+    function: Callable[[Cell, Mapping[str, Any]], xr.Dataset], cell: Cell, options: Mapping[str, Any], path: Path
+) -> None:
+    from connectome.io.results import save_results
+
+    results = function(cell, options)
+    save_results(results.assign_attrs(condition=cell.condition, seed=cell.seed), path)
+
+
+def gather(study: Study, cells: Sequence[Cell], folder: Path) -> xr.Dataset:
+    """The results of these cells as one dataset, dims ``condition`` and ``seed`` first. Raises
+    :class:`ConnectomeError` for a cell's file that is damaged or is another cell's."""
+    import xarray as xr
+
+    from connectome.io.results import load_results
+
+    found: dict[int, list[xr.Dataset]] = {}
+    for cell in cells:
+        path = folder / CELLS / cell.file
+        results = load_results(path)
+        if (results.attrs.get("condition"), int(results.attrs.get("seed", -1))) != tuple(cell):
+            raise ConnectomeError(
+                str(path), f"must be of {cell.condition!r}, seed {cell.seed}", "another cell's", "Remove it."
+            )
+        results.attrs = {}
+        found.setdefault(cell.seed, []).append(results.assign_coords(condition=cell.condition))
+    rows = [xr.concat(each, "condition", join="outer").assign_coords(seed=seed) for seed, each in found.items()]
+    return (
+        xr.concat(rows, "seed", join="outer")
+        .transpose("condition", "seed", ...)
+        .reindex(condition=[c for c in study.conditions if any(cell.condition == c for cell in cells)])
+    )

@@ -1,0 +1,131 @@
+"""Studies: cells in processes, kept in files, gathered, reported."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from connectome import ConnectomeError
+from sims import study as program
+from sims.study_cells import Cell, Study, StudyTable, gather, mean_of, paired, run_cells
+
+
+def measure(cell: Cell, options: Mapping[str, Any]) -> xr.Dataset:
+    """What a cell of these tests gives: nothing but its name, seed and options."""
+    if cell.condition == options.get("broken"):
+        raise ConnectomeError("cell", "must work", cell.condition, "Mend it.")
+    value = float(cell.seed + 10 * ("b" in cell.condition))
+    return xr.Dataset({"score": value, "curve": ("x", value + np.arange(3.0)), "process": os.getpid()})
+
+
+def table(results: xr.Dataset) -> list[StudyTable]:
+    rows = [[str(c), mean_of(results.score.sel(condition=c)).text(1, 2, "")] for c in results["condition"].values]
+    return [StudyTable("Scores", "Of nothing.", ["condition", "score"], rows)]
+
+
+def toy(quick: bool = False, **options: Any) -> Study:
+    return Study("A study of nothing.", ("a", "a b"), measure, table, seeds=3, options=options)
+
+
+def test_cells_run_once_and_are_gathered(tmp_path: Path) -> None:
+    study = toy()
+    cells = study.cells()
+    assert cells[:3] == [Cell("a", 0), Cell("a b", 0), Cell("a", 1)]
+    assert set(run_cells(study, cells, tmp_path, 2)) == set(cells)
+    first = gather(study, cells, tmp_path)
+    assert first.score.sel(condition="a b").values.tolist() == [10, 11, 12]
+    assert first.curve.dims == ("condition", "seed", "x")
+    assert os.getpid() not in first.process
+    (tmp_path / "cells" / Cell("a", 1).file).unlink()
+    assert list(run_cells(study, cells, tmp_path, 2))[-1] == Cell("a", 1), "those that are there come first"
+    again = gather(study, cells, tmp_path)
+    assert again.drop_vars("process").identical(first.drop_vars("process"))
+    same = again.process == first.process
+    assert int((~same).sum()) == 1, "nothing but the lost cell was run again"
+
+
+def test_a_cell_that_fails_says_why(tmp_path: Path) -> None:
+    study = toy(broken="a b")
+    with pytest.raises(ConnectomeError, match=r"cell must work; found a b. Mend it."):
+        list(run_cells(study, study.cells(), tmp_path, 1))
+
+
+def test_a_cell_s_file_must_be_its_own(tmp_path: Path) -> None:
+    study = toy()
+    cells = study.cells()[:2]
+    list(run_cells(study, cells, tmp_path, 1))
+    a, b = (tmp_path / "cells" / cell.file for cell in cells)
+    b.write_bytes(a.read_bytes())
+    with pytest.raises(ConnectomeError, match=r"must be of 'a b', seed 0; found another cell's"):
+        gather(study, cells, tmp_path)
+    b.write_bytes(b"")
+    with pytest.raises(ConnectomeError, match=r"a-b_seed0\.nc"):
+        gather(study, cells, tmp_path)
+
+
+def test_means_and_pairs() -> None:
+    from scipy import stats
+
+    x, y = np.array([1.0, 2.0, 4.0, 4.5]), np.array([0.5, 2.5, 3.0, np.nan])
+    mean = mean_of(x)
+    low, high = stats.t.interval(0.95, 3, x.mean(), stats.sem(x))
+    assert (mean.mean, mean.n) == (x.mean(), 4)
+    assert mean.mean - mean.half == pytest.approx(low)
+    assert mean.mean + mean.half == pytest.approx(high)
+    assert paired(x, y).n == 3
+    assert paired(x, y).mean == pytest.approx((0.5 - 0.5 + 1.0) / 3)
+    assert np.isnan(mean_of([3.0]).half)
+    assert np.isnan(mean_of([]).mean)
+    assert mean_of([0.5, 0.7]).text() == "60.0 ± 127.1 %"
+
+
+def test_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(program.STUDIES, "toy", "tests.test_study.toy")
+    out = tmp_path / "out"
+    assert program.main(["toy", "--out", str(out), "--seeds", "2", "--jobs", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "Scores" in printed
+    report = (out / "report.md").read_text()
+    assert "A study of nothing. Seeds 0, 1" in report
+    assert "| a b | 10.50 ± 6.35 |" in report
+    assert json.loads((out / "study.json").read_text())["study"] == "toy"
+    before = (out / "results.nc").read_bytes()
+    assert program.main(["toy", "--out", str(out), "--seeds", "2", "--jobs", "1", "--quiet"]) == 0
+    assert (out / "results.nc").read_bytes() == before
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seeds", "0"], "--seeds must be 1 or more; found 0"),
+        (["--jobs", "-2"], "--jobs must be 1 or more; found -2"),
+        (["--conditions", "a,c"], "--conditions must be among a, a b; found 'c'"),
+    ],
+)
+def test_options_that_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str],
+    message: str,
+) -> None:  # fmt: skip
+    monkeypatch.setitem(program.STUDIES, "toy", "tests.test_study.toy")
+    assert program.main(["toy", "--out", str(tmp_path), *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_folder_of_another_study_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(program.STUDIES, "toy", "tests.test_study.toy")
+    (tmp_path / "study.json").write_text(json.dumps({"study": "toy", "version": "0", "options": {"x": 1}}))
+    assert program.main(["toy", "--out", str(tmp_path)]) == 2
+    assert "must hold no study with other options" in capsys.readouterr().err
+    (tmp_path / "study.json").write_text("{")
+    assert program.main(["toy", "--out", str(tmp_path)]) == 2
+    assert "must be as the study wrote it" in capsys.readouterr().err
