@@ -112,7 +112,7 @@ class Region:
     sign : (N,) int8, Dale's sign of each neuron's outgoing weights: +1, -1, or 0 where either is allowed
     birth_stage : the stage that made it
     label : (N,) str, what each neuron is called elsewhere (``"ADAL"``), ``""`` for one without a name; printable, at
-        most 128 characters. None if none has one. Two neurons may share one.
+        most 128 characters, no space at either end. None if none has one. Two neurons may share one.
     """
 
     name: str
@@ -360,10 +360,11 @@ def _labels(where: str, given: ArrayLike, n: int) -> NDArray[np.str_] | None:
         raise ConnectomeError(where, f"must have shape {(n,)}", array.shape)
     names = array.tolist()
     for place, name in enumerate(names):
-        if not isinstance(name, str) or len(name) > MAX_LABEL or not name.isprintable():
+        if not isinstance(name, str) or len(name) > MAX_LABEL or not name.isprintable() or name != name.strip():
             raise ConnectomeError(
-                where, f"must be printable text of at most {MAX_LABEL} characters", f"{name!r:.200} at index {place}"
-            )
+                where, f"must be printable text of at most {MAX_LABEL} characters, without a space at either end",
+                f"{name!r:.200} at index {place}",
+            )  # fmt: skip
     return lock(np.array(names, str)) if any(names) else None
 
 

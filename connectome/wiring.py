@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Final, Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -51,6 +51,7 @@ from connectome.tables import (
 )
 
 __all__ = [
+    "TRACT_VELOCITY_MM_PER_MS",
     "AllToAll",
     "Bernoulli",
     "ByDistance",
@@ -72,6 +73,9 @@ __all__ = [
     "positions_on_grid",
     "wire",
 ]
+
+#: The default of The Virtual Brain for long-range fibres, mm/ms.
+TRACT_VELOCITY_MM_PER_MS: Final = 3.0
 
 # Positions and signs
 
@@ -264,9 +268,9 @@ def wire(
 
 
 def from_matrix(
-    matrix: Any, labels: Sequence[str] | None = None, *, delay_ms: float | Conduction | None = None,
-    tract_length_mm: ArrayLike | None = None, position_um: ArrayLike | None = None, sign: ArrayLike | None = None,
-    dt_ms: float = DEFAULT_DT_MS,
+    matrix: Any, labels: Sequence[str] | None = None, *, node_labels: Sequence[str] | None = None,
+    delay_ms: float | Conduction | None = None, tract_length_mm: ArrayLike | None = None,
+    position_um: ArrayLike | None = None, sign: ArrayLike | None = None, dt_ms: float = DEFAULT_DT_MS,
 ) -> Connectome:  # fmt: skip
     """A connectome from one's own (N, N) matrix of weights in pA; row = source (where row = target, give ``.T``).
 
@@ -276,9 +280,10 @@ def from_matrix(
     ----------
     labels : (N,) the region of each node: names that differ make a region for each node, names that repeat make larger
         regions, in order of first appearance. Default: one region ``"all"``
+    node_labels : (N,) what each node is called
     delay_ms : a number, or :class:`Conduction` along ``tract_length_mm``, else along the straight line between
         positions; default one step
-    tract_length_mm : (N, N) dense, mm; read where there is an edge
+    tract_length_mm : (N, N) dense, mm; read where there is an edge, and kept as the state ``tract_length_um``
     position_um : (N, 3) micrometres
     sign : (N,) Dale's signs; the weights must agree
 
@@ -287,31 +292,41 @@ def from_matrix(
     row, column, weight, n = entries("matrix", matrix)
     nodes: dict[str, Any] = {}
     for name, given, shape in (
-        ("labels", labels, (n,)), ("position_um", position_um, (n, 3)), ("sign", sign, (n,)),
+        ("labels", labels, (n,)), ("node_labels", node_labels, (n,)), ("position_um", position_um, (n, 3)),
+        ("sign", sign, (n,)),
     ):  # fmt: skip
         if given is None:
             continue
-        array = np.asarray(given, object if name == "labels" else None)
+        array = np.asarray(given, object if "labels" in name else None)
         if array.shape != shape:
             raise ConnectomeError(name, f"must have shape {shape}, as the matrix has {n} rows", array.shape)
         nodes |= dict(zip("xyz", array.T, strict=True)) if name == "position_um" else {name: array.tolist()}
     if "labels" in nodes:
         nodes["region"] = nodes.pop("labels")
+    if "node_labels" in nodes:
+        nodes["label"] = nodes.pop("node_labels")
     columns: dict[str, Any] = {"weight": weight}
+    if tract_length_mm is not None:
+        length = np.asarray(tract_length_mm)
+        if length.shape != (n, n) or length.dtype.kind not in "biuf":
+            raise ConnectomeError("tract_length_mm", f"must be numbers of shape {(n, n)}", length.shape)
+        length_mm = length[row, column].astype(np.float64)
+        bad = ~(np.isfinite(length_mm) & (length_mm >= 0))
+        if bad.any():
+            raise ConnectomeError(
+                "tract_length_mm", "must be finite and >= 0 where there is an edge",
+                f"{length_mm[bad][0]} at {row[bad][0]}, {column[bad][0]}",
+            )  # fmt: skip
+        columns["state_tract_length_um"] = 1000 * length_mm
     if isinstance(delay_ms, Conduction):
         if tract_length_mm is not None:
-            length = np.asarray(tract_length_mm)
-            if length.shape != (n, n) or length.dtype.kind not in "biuf":
-                raise ConnectomeError("tract_length_mm", f"must be numbers of shape {(n, n)}", length.shape)
-            distance_mm = length[row, column]
+            distance_mm = length_mm
         elif position_um is not None:
             position = np.stack([numbers("position_um", nodes[axis]) for axis in "xyz"], axis=1)
             distance_mm = np.linalg.norm(position[column] - position[row], axis=1) / 1000
         else:
             raise ConnectomeError("delay_ms", "as Conduction needs tract_length_mm or position_um", "neither")
         columns["delay"] = delay_ms.delay_ms(distance_mm, dt_ms)
-    elif tract_length_mm is not None:
-        raise ConnectomeError("tract_length_mm", "needs delay_ms=Conduction(velocity_mm_per_ms)", repr(delay_ms))
     elif delay_ms is not None:
         columns["delay"] = delay_ms
     header = Header(dt_ms)
@@ -326,8 +341,8 @@ def from_edge_list(
     """A connectome from edges between labelled nodes, e.g. names of cells: ``source[i] -> target[i]``.
 
     Nodes are the labels that occur, in sorted order (:func:`numpy.unique`), in one region ``"all"`` or in the regions
-    that ``region_of`` names for the labels; there they are numbered in that order. Raises :class:`ConnectomeError`.
-    For tables with region columns see :func:`connectome.views.from_pandas`.
+    that ``region_of`` names for the labels; there they are numbered in that order. Names are kept as labels.
+    For tables with region columns see :func:`connectome.views.from_pandas`. Raises :class:`ConnectomeError`.
     """
     ends = [np.asarray(end) for end in (source, target)]
     for name, end in zip(("source", "target"), ends, strict=True):
@@ -338,7 +353,9 @@ def from_edge_list(
     if ends[0].size and (ends[0].dtype.kind in "iu") != (ends[1].dtype.kind in "iu"):
         raise ConnectomeError("target", f"must be labels of source's type, {ends[0].dtype}", ends[1].dtype)
     labels, node = np.unique(np.concatenate(ends), return_inverse=True)
-    nodes = {}
+    nodes: dict[str, Any] = {}
+    if labels.dtype.kind == "U":
+        nodes["label"] = labels.tolist()
     if region_of is not None:
         lost = [label for label in labels.tolist() if label not in region_of]
         if lost:

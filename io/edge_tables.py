@@ -1,0 +1,404 @@
+"""Edge tables: CSV and parquet, ours and everybody else's.
+
+``name.csv`` has one row for each edge. Beside it may lie ``name_nodes.csv``, one row for each node, and
+``name_about.json``, what has no row (dt_ms, parameters of regions, empty sets, provenance). What is written is read
+back equal, digest for digest. A parquet table holds the last in its metadata.
+
+One's own table needs columns source and target (or pre and post, and other usual names: :data:`EDGE_COLUMNS`) and may
+have weight, delay_ms, tract_length_um or _mm, source_region and target_region, kind, birth_stage and
+``state_<name>``; other columns are left out. Nodes are known by what stands in source and target:
+
+- Without a nodes file nodes are the names that occur, sorted, in the regions that the rows name, in order of first
+  appearance, else in one region ``"all"``. A name is one node, so it has one region; numbers may begin again in each
+  region. Names become labels; so do numbers, unless they are 0 .. n - 1 in each region.
+- With a nodes file (:mod:`connectome.io.node_tables`) its column id, else label or name, is what the edges go by. Its
+  rows are the nodes, in order, and its word on regions is the only one. A column index says, as in our own files, that
+  source and target are numbers counted from 0 in each region.
+
+Regions' names lose what :data:`~connectome.parts.NAME_RULE` does not allow. A weight is in pA, 1 if not given; see
+:func:`connectome.wiring.scaled` for numbers of synapses. A tract length gives the delay where there is none.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectome.errors import ConnectomeError
+from connectome.graph import Connectome
+from connectome.io.delimited import (
+    Column,
+    Columns,
+    Texts,
+    header_of,
+    naming_once,
+    normal,
+    read_columns,
+    read_text,
+    region_names,
+)
+from connectome.io.files import read_bytes, write_lines
+from connectome.io.hdf5 import atomic
+from connectome.io.matrices import read_matrix
+from connectome.io.node_tables import NODE_COLUMNS, categorical, node_table, read_nodes
+from connectome.parts import MAX_DELAY_STEPS
+from connectome.tables import DEFAULT_DT_MS, DEFAULT_REGION, STATE, count_within
+from connectome.views import from_pandas, to_pandas
+from connectome.wiring import TRACT_VELOCITY_MM_PER_MS, Conduction
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["EDGE_COLUMNS", "read_csv", "read_parquet", "write_csv", "write_parquet"]
+
+#: Columns of an edge table, and the other names that each goes by.
+EDGE_COLUMNS: Final[Mapping[str, Column]] = {
+    "source": Column(
+        ("pre", "presynaptic", "source_name", "pre_name", "source_id", "pre_id", "pre_root_id", "bodyid_pre", "from")
+    ),
+    "target": Column(
+        (
+            "post",
+            "postsynaptic",
+            "target_name",
+            "post_name",
+            "target_id",
+            "post_id",
+            "post_root_id",
+            "bodyid_post",
+            "to",
+        )
+    ),
+    "source_region": Column(("pre_region", "region_pre", "region_source")),
+    "target_region": Column(("post_region", "region_post", "region_target")),
+    "kind": Column(),
+    "weight_pa": Column(("weight", "w", "n_synapses", "synapses", "synapse_count", "syn_count", "count"), True),
+    "delay_ms": Column(("delay",), True),
+    "tract_length_um": Column(("length_um",), True),
+    "tract_length_mm": Column(("length_mm",), True),
+    "birth_stage": Column((), True),
+}
+_LENGTH: Final = STATE + "tract_length_um"
+#: What a parquet table may claim once it is in memory: this, or as many times its size on disk.
+_LARGEST: Final = 1 << 31
+_MOST_TIMES: Final = 32
+_ABOUT: Final = b"connectome"
+
+
+# CSV
+
+
+def read_csv(
+    path: str | os.PathLike[str], *, dt_ms: float | None = None,
+    velocity_mm_per_ms: float = TRACT_VELOCITY_MM_PER_MS,
+) -> Connectome:  # fmt: skip
+    """Read an edge table as text in UTF-8, with commas, tabs or semicolons; a table without source and target is read
+    as a matrix, by :func:`connectome.io.matrices.read_matrix`.
+
+    ``dt_ms`` is the resolution of delays (default: the file's own, else 0.1 ms); ``velocity_mm_per_ms`` that of spikes
+    along a tract length. Raises :class:`ConnectomeError` with file, line and column.
+    """
+    file = Path(path)
+    with naming_once(file, "a table of edges"):
+        text = read_text(file)
+        names = {normal(name) for name in header_of(text)}
+        has = {end for end in ("source", "target") if names & {end, *EDGE_COLUMNS[end].aliases}}
+    if not has:
+        return read_matrix(file, dt_ms=dt_ms)
+    with naming_once(file, "a table of edges"):
+        edges = read_columns(file, text, EDGE_COLUMNS, STATE)
+        about_file = _beside(file, "_about.json")
+        about = json.loads(read_bytes(about_file)) if about_file.exists() else {}
+        if not isinstance(about, dict):
+            raise ConnectomeError(str(about_file), "must be a JSON object", type(about).__name__)
+        return _connectome(edges, read_nodes(_beside(file, f"_nodes{file.suffix}")), about, dt_ms, velocity_mm_per_ms)
+
+
+def write_csv(connectome: Connectome, path: str | os.PathLike[str]) -> None:
+    """Write ``name.csv``, ``name_nodes.csv`` and ``name_about.json`` (for ``.tsv`` likewise, with tabs): columns of
+    :func:`connectome.views.to_pandas`. Each is written whole or not at all. Raises :class:`ConnectomeError`."""
+    file = Path(path)
+    nodes, edges = to_pandas(connectome)
+    separator = "\t" if file.suffix.lower() in (".tsv", ".tab") else ","
+    write_lines(_beside(file, "_about.json"), [json.dumps(nodes.attrs, indent=1, sort_keys=True)])
+    write_lines(_beside(file, f"_nodes{file.suffix}"), _lines(nodes, separator))
+    write_lines(file, _lines(edges, separator))
+
+
+def _lines(frame: pandas.DataFrame, separator: str, rows: int = 1 << 14) -> Iterator[str]:
+    yield separator.join(frame.columns)
+    for first in range(0, len(frame), rows):
+        part = frame.iloc[first : first + rows]
+        yield part.to_csv(index=False, header=False, sep=separator, lineterminator="\n").removesuffix("\n")
+
+
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(f"{path.stem}{ending}")
+
+
+# Parquet
+
+
+def read_parquet(
+    path: str | os.PathLike[str], *, dt_ms: float | None = None,
+    velocity_mm_per_ms: float = TRACT_VELOCITY_MM_PER_MS,
+) -> Connectome:  # fmt: skip
+    """Read an edge table in parquet, with ``name_nodes.parquet`` if it is there. As :func:`read_csv`."""
+    file = Path(path)
+    with naming_once(file, "a table of edges"):
+        edges, about = _read_parquet(file, EDGE_COLUMNS, STATE)
+        beside = _beside(file, f"_nodes{file.suffix}")
+        nodes = _read_parquet(beside, NODE_COLUMNS)[0] if beside.exists() else None
+        return _connectome(edges, nodes, about, dt_ms, velocity_mm_per_ms)
+
+
+def write_parquet(connectome: Connectome, path: str | os.PathLike[str]) -> None:
+    """Write ``name.parquet`` and ``name_nodes.parquet``: :func:`connectome.views.to_pandas`, for pandas, Arrow, polars,
+    DuckDB, R. Each is written whole or not at all. Raises :class:`ConnectomeError`."""
+    arrow, parquet = _pyarrow()
+    file = Path(path)
+    nodes, edges = to_pandas(connectome)
+    about = {_ABOUT: json.dumps(nodes.attrs, sort_keys=True).encode()}
+    nodes.attrs.clear()
+    for frame, place in ((nodes, _beside(file, f"_nodes{file.suffix}")), (edges, file)):
+        table = arrow.Table.from_pandas(frame, preserve_index=False)
+        buffer = io.BytesIO()
+        parquet.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), **about}), buffer)
+        try:
+            with atomic(place) as sink:
+                sink.write(buffer.getbuffer())
+        except OSError as error:
+            raise ConnectomeError(str(place), "must be writable", error.strerror or error) from None
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise ConnectomeError(
+            "parquet", "needs the package pyarrow", "none", "Install it: pip install 'connectome[exchange]'."
+        ) from None
+    return pyarrow, pyarrow.parquet
+
+
+def _read_parquet(path: Path, wanted: Mapping[str, Column], prefix: str = "") -> tuple[Columns, dict[str, Any]]:
+    """The wanted columns, and what the file says of itself."""
+    arrow, parquet = _pyarrow()
+    where = str(path)
+    data = read_bytes(path, 1 << 33)
+    try:
+        file = parquet.ParquetFile(arrow.BufferReader(data), page_checksum_verification=True)
+        size, schema = file.metadata.num_rows, file.schema_arrow
+        given = [normal(name) for name in schema.names]
+        chosen = {}
+        for name, column in wanted.items():
+            known = next((k for k in (name, *column.aliases) if k in given), None)
+            if known is not None:
+                chosen[name] = given.index(known)
+        chosen |= {name: at for at, name in enumerate(schema.names) if prefix and name.startswith(prefix)}
+        if len(set(schema.names)) < len(schema.names):
+            raise ConnectomeError(where, "must name each column once", schema.names)
+        if size * 8 * len(chosen) > max(_LARGEST, _MOST_TIMES * len(data)):
+            raise ConnectomeError(where, f"must be at most {_MOST_TIMES} times larger in memory", f"{size:,} rows")
+        table = file.read(columns=[schema.names[at] for at in chosen.values()])
+        about = json.loads((schema.metadata or {}).get(_ABOUT, b"{}"))
+        texts, numbers = {}, {}
+        for name, at in chosen.items():
+            values, title = table[schema.names[at]], schema.names[at]
+            if wanted.get(name, Column(is_number=True)).is_number:
+                numbers[name] = values.cast(arrow.float64()).to_numpy()
+                bad = ~np.isfinite(numbers[name])
+                if name in wanted and bad.any():
+                    row = int(np.argmax(bad))
+                    raise ConnectomeError(f"{where}: row {row}, {title}", "must be a finite number", numbers[name][row])
+                continue
+            is_dictionary = arrow.types.is_dictionary(values.type)
+            plain = values.cast(values.type.value_type) if is_dictionary else values
+            coded = plain.cast(arrow.string()).combine_chunks().dictionary_encode()
+            coded = coded.combine_chunks() if isinstance(coded, arrow.ChunkedArray) else coded
+            code = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+            texts[name] = Texts(code.astype(np.int64), [str(v) for v in coded.dictionary.to_pylist()])
+    except arrow.ArrowException as error:
+        raise ConnectomeError(where, "must be a parquet table", str(error).splitlines()[0][:200]) from None
+    if not isinstance(about, dict):
+        raise ConnectomeError(where, "must have metadata that are a JSON object", type(about).__name__)
+    return Columns(where, size, texts, numbers), about
+
+
+# Both
+
+
+def _connectome(
+    edges: Columns, nodes: Columns | None, about: Mapping[str, Any], dt_ms: float | None, velocity_mm_per_ms: float
+) -> Connectome:
+    """A connectome from columns of edges and, if there is one, the table of nodes."""
+    import pandas
+
+    for name in ("source", "target"):
+        if name not in edges.texts:
+            others = ", ".join(EDGE_COLUMNS[name].aliases)
+            raise ConnectomeError(edges.path, f"must have a column {name} (or {others})", "none")
+    if ("source_region" in edges.texts) != ("target_region" in edges.texts):
+        raise ConnectomeError(edges.path, "must have source_region and target_region, or neither", "one of them")
+    for name, column in edges.texts.items():
+        if name == "kind":
+            continue
+        empty = (column.code < 0) | np.isin(column.code, [i for i, text in enumerate(column.names) if not text])
+        if empty.any():
+            raise edges.refuse(name, int(np.argmax(empty)), "must be given", "nothing")
+    step = dt_ms if dt_ms is not None else about.get("dt_ms", DEFAULT_DT_MS)
+    frame = pandas.DataFrame({k: v for k, v in edges.numbers.items() if not k.startswith("tract_length")})
+    length_um = edges.numbers.get("tract_length_um")
+    if length_um is None and "tract_length_mm" in edges.numbers:
+        length_um = 1000 * edges.numbers["tract_length_mm"]
+    if length_um is not None:
+        if (length_um < 0).any():
+            row = int(np.argmax(length_um < 0))
+            raise edges.refuse("tract_length", row, "must be >= 0", length_um[row])
+        frame[_LENGTH] = length_um
+        if "delay_ms" not in frame:
+            frame["delay_ms"] = Conduction(velocity_mm_per_ms).delay_ms(length_um / 1000, step)
+    if "delay_ms" in frame:
+        with np.errstate(over="ignore"):
+            steps = np.rint(frame["delay_ms"].to_numpy() / step)
+        bad = ~((steps >= 1) & (steps <= MAX_DELAY_STEPS))
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise edges.refuse(
+                "delay_ms", row, f"must be {step:g} .. {MAX_DELAY_STEPS * step:g} ms (1 .. {MAX_DELAY_STEPS} steps)",
+                frame["delay_ms"][row], "Choose another dt_ms.",
+            )  # fmt: skip
+    if "kind" in edges.texts:
+        kind = edges.texts["kind"]
+        frame["kind"] = np.array([*kind.names, ""], object)[kind.code]
+    if nodes is None:
+        table, (source, target) = _nodes_that_occur(edges)
+    elif "index" in nodes.numbers:
+        table, (source, target) = _indexed_nodes(edges, nodes)
+    else:
+        table, (source, target) = _named_nodes(edges, nodes)
+    table.attrs.update(about)
+    frame["source_region"], frame["source"] = source
+    frame["target_region"], frame["target"] = target
+    return from_pandas(table, frame, dt_ms=step)
+
+
+def _nodes_that_occur(edges: Columns) -> tuple[pandas.DataFrame, list[_End]]:
+    """Nodes of edges that come without a table of them."""
+    import pandas
+
+    ends = [edges.texts[name] for name in _ENDS]
+    occurring = {name for end in ends for name in end.names}
+    are_numbers = all(name.isdecimal() for name in occurring)
+    names = sorted(occurring, key=int) if are_numbers else sorted(occurring)
+    name = _joined(ends, names)
+    regions, region = [DEFAULT_REGION], np.zeros(name.size, np.int64)
+    if "source_region" in edges.texts:
+        areas = [edges.texts[f"{end}_region"] for end in _ENDS]
+        regions = list({area: None for end in areas for area in end.names})
+        region = _joined(areas, regions)
+        at = np.full(len(regions), name.size)
+        np.minimum.at(at, region, np.arange(name.size).reshape(-1, 2).T.ravel())
+        rank = np.argsort(at, kind="stable")
+        regions, region = [regions[i] for i in rank], np.argsort(rank)[region]
+        regions = region_names(edges.path, regions)
+    node, first, here = np.unique(region * max(len(names), 1) + name, return_index=True, return_inverse=True)
+    node_region, node_name = np.divmod(node, max(len(names), 1))
+    again = np.flatnonzero(np.bincount(node_name, minlength=1) > 1)
+    if again.size and not are_numbers:
+        rows = np.sort(first[node_name == again[0]]) % max(edges.size, 1)
+        where = [regions[i] for i in node_region[node_name == again[0]]]
+        raise edges.refuse(
+            "region", int(rows.max()), f"must be the same for {names[again[0]]!r} in every row", " and ".join(where)
+        )
+    index = count_within(node_region)
+    labels = [names[i] for i in node_name]
+    if are_numbers and labels == [str(i) for i in index.tolist()]:
+        labels = [""] * len(labels)
+    table = pandas.DataFrame({"region": categorical(node_region, regions), "label": labels})
+    return table, _ends(edges, here, node_region, index, regions)
+
+
+def _indexed_nodes(edges: Columns, nodes: Columns) -> tuple[pandas.DataFrame, list[_End]]:
+    """Nodes that are counted from 0 in each region, as in our own files."""
+    table, _, regions = node_table(nodes)
+    table["index"] = nodes.numbers["index"]
+    found: list[_End] = []
+    for end in _ENDS:
+        given = edges.texts[end]
+        bad = np.array([not (name.isdecimal() and len(name) < 11) for name in given.names], bool)[given.code]
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise edges.refuse(
+                end, row, "must be a number counted from 0 in its region", repr(given.names[given.code[row]]),
+                "To go by names, take the column index out of the nodes file.",
+            )  # fmt: skip
+        index = np.array([int(name) for name in given.names], np.int64)[given.code]
+        area = edges.texts.get(f"{end}_region")
+        code = np.zeros(edges.size, np.int64)
+        if area is not None:
+            code = _places(edges, f"{end}_region", region_names(edges.path, area.names), regions, nodes.path)
+        elif len(regions) != 1:
+            raise ConnectomeError(edges.path, f"must have a column {end}_region", "none", "There are several regions.")
+        found.append((categorical(code, regions), index))
+    return table, found
+
+
+def _named_nodes(edges: Columns, nodes: Columns) -> tuple[pandas.DataFrame, list[_End]]:
+    """Nodes that edges name."""
+    table, region, regions = node_table(nodes)
+    if "region" not in nodes.texts and "source_region" in edges.texts:
+        raise ConnectomeError(nodes.path, "must have a column region, as the edges have regions", "none")
+    keys = [name for name in ("id", "label") if name in nodes.texts]
+    if not keys:
+        raise ConnectomeError(nodes.path, "must have a column id, label or name", "none of them")
+    wanted = {name for end in _ENDS for name in edges.texts[end].names}
+    key = next((k for k in keys if wanted <= set(nodes.texts[k].names)), keys[0])
+    given = nodes.texts[key]
+    first, count = np.unique(given.code, return_counts=True)
+    if (count > 1).any():
+        twice = int(first[np.argmax(count > 1)])
+        row = int(np.flatnonzero(given.code == twice)[1])
+        raise nodes.refuse(key, row, "must be given once", repr(given.names[twice]))
+    row_of = np.full(len(given.names) + 1, -1)
+    row_of[given.code] = np.arange(nodes.size)
+    if "label" not in nodes.texts:
+        table["label"] = [given.names[i] for i in given.code.tolist()]
+    rows = [row_of[_places(edges, end, edges.texts[end].names, given.names, nodes.path)] for end in _ENDS]
+    return table, _ends(edges, np.concatenate(rows), region, count_within(region), regions)
+
+
+_End = tuple["pandas.Categorical[str]", NDArray[np.int64]]
+_ENDS: Final = ("source", "target")
+
+
+def _ends(
+    edges: Columns, node: NDArray[np.int64], region: NDArray[np.int64], index: NDArray[np.int64], regions: list[str]
+) -> list[_End]:
+    """Region and index of the sources and of the targets, from the nodes of both, one after the other."""
+    return [(categorical(region[part], regions), index[part]) for part in (node[: edges.size], node[edges.size :])]
+
+
+def _joined(ends: list[Texts], names: list[str]) -> NDArray[np.int64]:
+    """Sources, then targets, as places in ``names``."""
+    place = {name: i for i, name in enumerate(names)}
+    return np.concatenate([np.array([place[n] for n in end.names], np.int64)[end.code] for end in ends])
+
+
+def _places(edges: Columns, column: str, given: list[str], known: list[str], there: str) -> NDArray[np.int64]:
+    """The texts of a column as places in ``known``. Raises :class:`ConnectomeError`."""
+    place = {name: i for i, name in enumerate(known)}
+    code = edges.texts[column].code
+    found = np.array([place.get(name, -1) for name in given], np.int64)[code]
+    if (found < 0).any():
+        row = int(np.argmax(found < 0))
+        raise edges.refuse(column, row, f"must be in {there}", repr(given[code[row]]))
+    return found

@@ -1,0 +1,196 @@
+"""A square matrix of weights as a connectome: CSV, TSV and other text, npy, npz. Row = source, column = target.
+
+Every entry that is not 0 is an edge, its weight in pA. Text may have a header of names, a first column of names, or
+both, which must then agree. An npz file has ``weights`` and may have ``tract_lengths_mm`` (N, N), ``labels`` (N) and
+``position_um`` (N, 3); with one array in it, its name does not matter. Beside ``name.csv`` (.npy, ...) may lie
+``name_nodes.csv`` with the columns of :data:`connectome.io.node_tables.NODE_COLUMNS`: its rows are those of the
+matrix, by name where the matrix has names, else in order; regions, labels, positions and signs are taken from it.
+
+A node is a neuron with a label, in the region that the nodes file gives it, else in one region ``"all"``. Pickles are
+not opened.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectome.errors import ConnectomeError
+from connectome.graph import Connectome
+from connectome.io.archives import unzip
+from connectome.io.delimited import Columns, delimiter_of, naming_once, read_text
+from connectome.io.files import read_bytes
+from connectome.io.node_tables import node_table, read_nodes
+from connectome.tables import DEFAULT_DT_MS
+from connectome.wiring import TRACT_VELOCITY_MM_PER_MS, Conduction, from_matrix
+
+__all__ = ["read_matrix"]
+
+#: A text of so many rows makes 2 GiB.
+MAX_ROWS: Final = 1 << 14
+
+
+def read_matrix(
+    path: str | os.PathLike[str], *, dt_ms: float | None = None,
+    velocity_mm_per_ms: float = TRACT_VELOCITY_MM_PER_MS,
+) -> Connectome:  # fmt: skip
+    """Read a matrix from ``.npy``, ``.npz`` or text. Delays are one step of ``dt_ms`` (default 0.1 ms) or, with tract
+    lengths, from them and the velocity. Raises :class:`ConnectomeError` naming the file and the place."""
+    file = Path(path)
+    with naming_once(file, "a square matrix of numbers"):
+        arrays: dict[str, NDArray[Any]] = {}
+        match file.suffix.lower():
+            case ".npy":
+                arrays["weights"] = _array(str(file), read_bytes(file))
+            case ".npz":
+                members = unzip(file, lambda name: name.endswith(".npy"))
+                arrays = {name.removesuffix(".npy"): _array(f"{file}: {name}", data) for name, data in members.items()}
+                arrays = {"weights": next(iter(arrays.values()))} if len(arrays) == 1 else arrays
+            case _:
+                matrix, names = _text(file)
+                arrays = {"weights": matrix} | ({"labels": np.array(names, object)} if names else {})
+        if "weights" not in arrays:
+            raise ConnectomeError(str(file), "must have an array 'weights'", sorted(arrays))
+        weight = _square(str(file), arrays["weights"])
+        about: dict[str, Any] = {}
+        if "labels" in arrays:
+            about["node_labels"] = [str(name) for name in arrays["labels"].tolist()]
+        if "position_um" in arrays:
+            about["position_um"] = arrays["position_um"]
+        nodes = read_nodes(file.with_name(f"{file.stem}_nodes.csv"))
+        if nodes is not None:
+            about |= _of_nodes(nodes, len(weight), about.get("node_labels"), str(file))
+        if "tract_lengths_mm" in arrays:
+            about["tract_length_mm"] = arrays["tract_lengths_mm"]
+            about["delay_ms"] = Conduction(velocity_mm_per_ms)
+        return from_matrix(weight, **about, dt_ms=DEFAULT_DT_MS if dt_ms is None else dt_ms)
+
+
+def _square(where: str, weight: NDArray[Any]) -> NDArray[Any]:
+    if weight.ndim != 2 or weight.shape[0] != weight.shape[1]:
+        raise ConnectomeError(where, "must be a square matrix", f"shape {weight.shape}")
+    if weight.dtype.kind not in "biuf":
+        raise ConnectomeError(where, "must be real numbers", weight.dtype)
+    bad = ~np.isfinite(weight)
+    if bad.any():
+        row, column = np.argwhere(bad)[0].tolist()
+        raise ConnectomeError(
+            f"{where}: row {row}, column {column}", "must be finite", weight[row, column], "0 is for no edge."
+        )
+    return weight
+
+
+def _array(where: str, data: bytes) -> NDArray[Any]:
+    """An npy file, once it has as many bytes as its header claims."""
+    file = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(file)
+        if version not in ((1, 0), (2, 0)):
+            raise ConnectomeError(where, "must be of version 1.0 or 2.0", version)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = header(file)
+        claimed = math.prod(shape) * dtype.itemsize
+        if dtype.kind not in "biufU" or claimed != len(data) - file.tell():
+            raise ConnectomeError(
+                where, "must hold numbers or text, as many bytes as its header claims",
+                f"{dtype} of shape {shape} in {len(data) - file.tell()} bytes", "Pickles are not opened.",
+            )  # fmt: skip
+        file.seek(0)
+        array: NDArray[Any] = np.load(file, allow_pickle=False)
+    except (ValueError, EOFError, TypeError, SyntaxError, OverflowError, RecursionError) as error:
+        if isinstance(error, ConnectomeError):
+            raise
+        raise ConnectomeError(where, "must be a readable npy file", str(error)[:200]) from None
+    return array
+
+
+def _text(path: Path) -> tuple[NDArray[np.float64], list[str]]:
+    """The matrix and its names, if it has any."""
+    text = read_text(path)
+    delimiter = delimiter_of(text)
+    lines = io.StringIO(text, newline="")
+    if delimiter in text.lstrip("\r\n").partition("\n")[0]:
+        reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+    else:
+        reader = csv.reader((" ".join(line.split()) for line in lines), delimiter=" ")
+    rows: list[NDArray[np.float64]] = []
+    names: list[str] = []
+    header: list[str] = []
+    width = 0
+    try:
+        for fields in reader:
+            where, cells = f"{path}: line {reader.line_num}", [cell.strip() for cell in fields]
+            if not any(cells):
+                continue
+            if not rows and not header and not all(map(_is_number, cells[1:])):
+                header, width = cells, len(cells)
+                continue
+            width = width or len(cells)
+            if len(cells) == width + 1 and not rows and header:  # R writes no corner above the column of names
+                header, width = ["", *header], width + 1
+            if len(cells) != width or len(rows) >= MAX_ROWS:
+                raise ConnectomeError(where, f"must have {width} fields, and be at most {MAX_ROWS:,} rows", len(cells))
+            if (not rows and len(cells) > 1 and not _is_number(cells[0])) or names:
+                names.append(cells.pop(0))
+            try:
+                rows.append(np.array(cells, np.float64))
+            except ValueError:
+                at = next(i for i, cell in enumerate(cells) if not _is_number(cell))
+                raise ConnectomeError(f"{where}, field {at}", "must be a number", repr(cells[at][:80])) from None
+    except csv.Error as error:
+        raise ConnectomeError(f"{path}: line {reader.line_num}", "must be CSV", error) from None
+    if not rows or len(rows) != rows[0].size:
+        raise ConnectomeError(
+            str(path), "must be a square matrix, or a table of edges with columns source and target",
+            f"{len(rows)} rows of {rows[0].size if rows else width} numbers",
+        )  # fmt: skip
+    columns = header[len(header) - len(rows) :]
+    if header and names and columns != names:
+        at = next(i for i, pair in enumerate(zip(columns, names, strict=True)) if pair[0] != pair[1])
+        raise ConnectomeError(str(path), "must name its rows as its columns", f"{names[at]!r} and {columns[at]!r}")
+    return np.stack(rows), names or columns
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _of_nodes(nodes: Columns, n: int, names: list[str] | None, where: str) -> dict[str, Any]:
+    """What a nodes file says, in the order of the matrix."""
+    table, _, _ = node_table(nodes)
+    if len(table) != n:
+        raise ConnectomeError(nodes.path, f"must have {n} rows, as {where} has", len(table))
+    order = np.arange(n)
+    if names is not None:
+        keys = {k: [texts.names[i] for i in texts.code] for k, texts in nodes.texts.items() if k in ("id", "label")}
+        key = next((given for given in keys.values() if set(names) <= set(given)), None)
+        if key is None or len(set(key)) < n:
+            lost = sorted(set(names) - set(keys.get("label", keys.get("id", []))))
+            raise ConnectomeError(
+                nodes.path, f"must name each node of {where} once, in a column id, label or name",
+                f"none for {lost[0]!r}" if lost else "a name twice",
+            )  # fmt: skip
+        row_of = {name: row for row, name in enumerate(key)}
+        order = np.array([row_of[name] for name in names], np.int64)
+    table = table.iloc[order]
+    found: dict[str, Any] = {}
+    if "region" in nodes.texts:
+        found["labels"] = table["region"].tolist()
+    if "label" in table:
+        found["node_labels"] = table["label"].tolist()
+    if {"x", "y", "z"} <= set(table.columns):
+        found["position_um"] = table[["x", "y", "z"]].to_numpy(np.float64)
+    if "sign" in table:
+        found["sign"] = table["sign"].to_numpy()
+    return found

@@ -1,0 +1,69 @@
+"""Tables of nodes beside tables of edges and matrices: names, regions, positions, signs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectome.io.delimited import Column, Columns, read_columns, read_text, region_names
+from connectome.tables import DEFAULT_REGION
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["NODE_COLUMNS", "categorical", "node_table", "read_nodes"]
+
+#: Columns of a table of nodes; positions are in micrometres.
+NODE_COLUMNS: Final[Mapping[str, Column]] = {
+    "id": Column(("node", "node_id", "neuron_id", "cell_id", "root_id", "body_id", "bodyid")),
+    "label": Column(("name", "neuron", "cell", "neuron_name", "cell_name")),
+    "region": Column(("region_name", "area", "brain_region", "neuropil", "population")),
+    "index": Column((), True),
+    "role": Column(),
+    "sign": Column((), True),
+    "x": Column(("x_um",), True),
+    "y": Column(("y_um",), True),
+    "z": Column(("z_um",), True),
+    "birth_stage": Column((), True),
+}
+
+
+def read_nodes(path: Path) -> Columns | None:
+    """A table of nodes, if there is one. Raises :class:`ConnectomeError`."""
+    return read_columns(path, read_text(path), NODE_COLUMNS) if path.exists() else None
+
+
+def node_table(nodes: Columns) -> tuple[pandas.DataFrame, NDArray[np.int64], list[str]]:
+    """The nodes as :func:`from_pandas` takes them, the region of each (its place), and the regions' names."""
+    import pandas
+
+    region, regions = np.zeros(nodes.size, np.int64), [DEFAULT_REGION]
+    if "region" in nodes.texts:
+        region, regions = nodes.texts["region"]
+        lack = (region < 0) | np.isin(region, [i for i, name in enumerate(regions) if not name])
+        if lack.any():
+            raise nodes.refuse("region", int(np.argmax(lack)), "must be given", "nothing", "Give every node a region.")
+        regions = region_names(nodes.path, regions)
+        used, at = np.unique(region, return_index=True)
+        rank = np.argsort(at, kind="stable")
+        place = np.zeros(len(regions) + 1, np.int64)
+        place[used[rank]] = np.arange(used.size)
+        region, regions = place[region], [regions[i] for i in used[rank]]
+    table = pandas.DataFrame({k: v for k, v in nodes.numbers.items() if k != "index"}, index=range(nodes.size))
+    table["region"] = categorical(region, regions)
+    for name in ("role", "label"):
+        if name in nodes.texts:
+            code, names = nodes.texts[name]
+            table[name] = np.array([*names, ""], object)[code]
+    return table, region, regions
+
+
+def categorical(code: NDArray[np.int64], names: list[str]) -> pandas.Categorical[str]:
+    """The names at these places."""
+    import pandas
+
+    return pandas.Categorical.from_codes(code, categories=pandas.Index(names, dtype=object))
