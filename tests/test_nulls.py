@@ -39,7 +39,7 @@ def near_ones_joined(n: int, edges: int, seed: int, signed: bool = True) -> Simp
     return SimpleGraph.from_arrays(n, source, target, weight, position_um=position)
 
 
-def strengths(graph: SimpleGraph, sign: int) -> tuple[Weights, Weights]:
+def strengths(graph: SimpleGraph, sign: int) -> tuple[Any, Any]:
     weight = np.maximum(sign * graph.weight, 0)
     return np.bincount(graph.source, weight, graph.n), np.bincount(graph.target, weight, graph.n)
 

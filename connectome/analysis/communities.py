@@ -5,14 +5,13 @@ Weights count by their size, |weight|. Labels are any integers; nodes with the s
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from connectome.analysis.community_kernels import Level, aggregate, by_community, move_nodes, refine
+from connectome.analysis.community_kernels import Level, aggregate, both_ends, by_community, move_nodes, refine
 from connectome.analysis.simple_graph import Metric, SimpleGraph, once
 from connectome.arrays import finite_step, freeze, integer, lock
 from connectome.errors import ConnectomeError
@@ -53,16 +52,12 @@ def _communities(graph: SimpleGraph, seed: int, gamma: float) -> NDArray[np.int3
     label, total = np.arange(n, dtype=np.int32), float(size.sum())
     if total == 0:
         return label
-    indptr, neighbour, weight = _rows(graph, "both")
-    kept = weight > 0
-    indptr, neighbour, weight = np.concatenate([[0], np.cumsum(kept)])[indptr], neighbour[kept], weight[kept]
     k_out, k_in = (np.bincount(end, size, n).astype(np.float64) for end in (graph.source, graph.target))
-    whole = Level(indptr, neighbour, weight, k_out, k_in, gamma / total)
-    state, temperature, quality = np.array([seed], np.uint64), _TEMPERATURE * float(whole.weight.mean()), -np.inf
+    whole = Level(*_rows(graph, "both"), k_out, k_in, gamma / total)
+    state, temperature = np.array([seed], np.uint64), _TEMPERATURE * float(whole.weight.mean())
     for _ in range(_MOST_ITERATIONS):
-        label = _iterate(whole, label, state, temperature)
-        before, quality = quality, _modularity(graph, label, gamma)
-        if quality - before < _ENOUGH:
+        label, gained = _iterate(whole, label, state, temperature)
+        if gained < _ENOUGH * total:
             break
     _, first, number, count = np.unique(label, return_index=True, return_inverse=True, return_counts=True)
     rank = np.empty(count.size, np.int32)
@@ -72,14 +67,15 @@ def _communities(graph: SimpleGraph, seed: int, gamma: float) -> NDArray[np.int3
 
 def _iterate(
     whole: Level, label: NDArray[np.int32], state: NDArray[np.uint64], temperature: float
-) -> NDArray[np.int32]:
-    """Moving, refining and aggregating until each community is one aggregated node. ``label`` is changed."""
-    level, place = whole, np.arange(label.size)  # place: of each node in the level
+) -> tuple[NDArray[np.int32], float]:
+    """Moving, refining and aggregating until each community is one aggregated node. ``label`` is changed; returns the
+    new one, and what was gained, in units of weight."""
+    level, place, gained = whole, np.arange(label.size), 0.0  # place: of each node in the level
     while True:
-        move_nodes(level, label, state)
+        gained += move_nodes(level, label, state)
         found, label = _numbered(label)
         if found == label.size:
-            return np.take(label, place)
+            return np.take(label, place), gained
         n_parts, part = _numbered(refine(level, label, state, temperature))
         if n_parts == label.size:  # nothing to aggregate by: take the communities themselves
             n_parts, part = found, label
@@ -103,8 +99,7 @@ def _rows(graph: SimpleGraph, direction: Direction) -> tuple[NDArray[np.int64], 
     if direction == "in":
         reverse = graph.reverse
         return reverse.indptr, reverse.source, np.abs(graph.weight[reverse.edge])
-    both = replace(graph, weight=out[2]).undirected
-    return both.indptr, both.target, 2 * both.weight
+    return both_ends(graph.indptr, graph.target, graph.weight)
 
 
 def _checked(graph: SimpleGraph, labels: ArrayLike) -> tuple[int, NDArray[np.int32]]:

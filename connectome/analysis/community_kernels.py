@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from connectome.analysis.null_kernels import shuffled, uniform
 from connectome.jit import Index, kernel
 
-__all__ = ["Level", "aggregate", "by_community", "move_nodes", "refine"]
+__all__ = ["Level", "aggregate", "both_ends", "by_community", "move_nodes", "refine"]
 
 _ONE: Index = np.uint64(1)
 _NONE: Index = np.uint64(0)
@@ -36,25 +36,52 @@ class Level(NamedTuple):
 
 
 @kernel
-def move_nodes(level: Level, label: NDArray[np.int32], state: NDArray[np.uint64]) -> int:
+def both_ends(
+    indptr: NDArray[np.int64], target: NDArray[np.int32], weight: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
+    """Rows in which each edge is twice, by its source and by its target, with |weight|; edges of 0 are left out."""
+    n: Index = np.uint64(indptr.size - 1)
+    start = np.zeros(n + np.uint64(2), np.int64)
+    for v in range(n):
+        for i in range(np.uint64(indptr[v]), np.uint64(indptr[v + _ONE])):
+            if weight[i] != 0.0:
+                start[v + np.uint64(2)] += 1
+                start[target[i] + 2] += 1
+    for v in range(n):  # start[v + 1]: where row v begins; once it is filled, where it ends
+        start[v + np.uint64(2)] += start[v + _ONE]
+    neighbour, size = np.empty(start[n + _ONE], np.int32), np.empty(start[n + _ONE])
+    for v in range(n):
+        for i in range(np.uint64(indptr[v]), np.uint64(indptr[v + _ONE])):
+            if weight[i] != 0.0:
+                u: Index = np.uint64(target[i])
+                out, into = start[v + _ONE], start[u + _ONE]
+                neighbour[out], size[out] = u, abs(weight[i])
+                neighbour[into], size[into] = v, abs(weight[i])
+                start[v + _ONE] += 1
+                start[u + _ONE] += 1
+    return start[:-1], neighbour, size
+
+
+@kernel
+def move_nodes(level: Level, label: NDArray[np.int32], state: NDArray[np.uint64]) -> float:
     """Fast local moving: each node of a queue goes to the community, or to an empty one, where modularity is highest,
-    and its neighbours outside join the queue. ``label`` is changed; returns how many moves were made."""
+    and its neighbours outside join the queue. ``label`` is changed; returns what was gained, in units of weight."""
     indptr, neighbour, weight, k_out, k_in, scale = level
     n: Index = np.uint64(indptr.size - 1)
     v: Index
-    sum_out, sum_in, members = np.zeros(n), np.zeros(n), np.zeros(n, np.int32)
+    total, members = np.zeros((n, np.uint64(2))), np.zeros(n, np.int32)  # of communities: strengths out and in
     for v in range(n):
-        sum_out[label[v]] += k_out[v]
-        sum_in[label[v]] += k_in[v]
+        total[label[v], 0] += k_out[v]
+        total[label[v], 1] += k_in[v]
         members[label[v]] += 1
     empty, n_empty = np.empty(n, np.int32), _NONE
     for v in range(n):
         if members[v] == 0:
             empty[n_empty] = v
             n_empty += _ONE
-    to, touched = np.zeros(n), np.empty(n, np.int32)
+    to, touched = np.zeros(n), np.empty(n + _ONE, np.int32)
     queue, waits = shuffled(n, state), np.ones(n, np.bool_)
-    head, waiting, moves = _NONE, n, 0
+    head, waiting, gained = _NONE, n, 0.0
     while waiting > _NONE:
         v = np.uint64(queue[head])
         head = head + _ONE if head + _ONE < n else _NONE
@@ -64,31 +91,29 @@ def move_nodes(level: Level, label: NDArray[np.int32], state: NDArray[np.uint64]
         n_touched = _NONE
         for i in range(first, stop):
             c = np.uint64(label[neighbour[i]])
-            if to[c] == 0.0:
-                touched[n_touched] = c
-                n_touched += _ONE
+            touched[n_touched] = c  # for good if it is the first of its community: no branch to foresee
+            n_touched += np.uint64(to[c] == 0.0)
             to[c] += weight[i]
         here = np.uint64(label[v])
-        sum_out[here] -= k_out[v]
-        sum_in[here] -= k_in[v]
-        a, b = scale * k_out[v], scale * k_in[v]
-        gain = to[here] - a * sum_in[here] - b * sum_out[here]
-        best, least = here, _LEAST * (k_out[v] + k_in[v])
-        gain += least
+        total[here, 0] -= k_out[v]
+        total[here, 1] -= k_in[v]
+        a, b = scale * k_in[v], scale * k_out[v]
+        stay = to[here] - a * total[here, 0] - b * total[here, 1]
+        best, gain = here, stay + _LEAST * (k_out[v] + k_in[v])
         for j in range(n_touched):
             c = np.uint64(touched[j])
-            other = to[c] - a * sum_in[c] - b * sum_out[c]
+            other = to[c] - a * total[c, 0] - b * total[c, 1]
             if other > gain:
                 best, gain = c, other
             to[c] = 0.0
         if gain < 0.0 and members[here] > 1:  # alone is better
             n_empty -= _ONE
-            best = np.uint64(empty[n_empty])
-        sum_out[best] += k_out[v]
-        sum_in[best] += k_in[v]
+            best, gain = np.uint64(empty[n_empty]), 0.0
+        total[best, 0] += k_out[v]
+        total[best, 1] += k_in[v]
         if best == here:
             continue
-        moves += 1
+        gained += gain - stay
         label[v] = best
         members[best] += 1
         members[here] -= 1
@@ -102,7 +127,7 @@ def move_nodes(level: Level, label: NDArray[np.int32], state: NDArray[np.uint64]
                 queue[tail if tail < n else tail - n] = u
                 waits[u] = True
                 waiting += _ONE
-    return moves
+    return gained
 
 
 @kernel
