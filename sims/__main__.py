@@ -22,7 +22,7 @@ class Program(NamedTuple):
 
 
 def programs() -> Iterator[Program]:
-    """Every module of this folder that has a ``main(argv)``, by name, as its docstring describes it. None is imported."""
+    """Every module of this folder that has a ``main(argv)``, by name, as its docstring has it. None is imported."""
     for file in sorted(resources.files("sims").iterdir(), key=lambda f: f.name):
         name = file.name.removesuffix(".py")
         if not file.name.endswith(".py") or name.startswith("_"):

@@ -69,6 +69,7 @@ def write_report(run: str, out: Path, *, reference: str | None = None, seed: int
     """Write the page about a run's folder, a snapshot or another graph; return its size in bytes. Raises
     :class:`ConnectomeError`."""
     from connectome.analysis.report import report
+    from connectome.io.exchange import read
     from connectome.io.results import load_results, save_text
     from connectome.io.snapshot import list_stages, load, open_snapshot
 
@@ -85,21 +86,15 @@ def write_report(run: str, out: Path, *, reference: str | None = None, seed: int
         if (place / "results.nc").is_file():
             results = load_results(place / "results.nc")
     else:
-        stages, names = [_graph(run)], [place.stem]
+        stages, names = [read(run)], [place.stem]
         configuration = open_snapshot(place).config if place.suffix == ".h5" else ""
-    other = None if reference is None else (Path(reference).stem, _graph(reference))
+    other = None if reference is None else (Path(reference).stem, read(reference))
     html = report(
         stages, names, source=place.name if place.is_absolute() else run, results=results, configuration=configuration,
         samples=list(_samples(stages[-1], configuration, seed)), reference=other,
     )  # fmt: skip
     save_text(html, out)
     return len(html.encode())
-
-
-def _graph(text: str) -> Connectome:
-    from connectome.io.snapshot import load
-
-    return load(text)
 
 
 def _samples(c: Connectome, configuration: str, seed: int) -> Iterator[Sample]:

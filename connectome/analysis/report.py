@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 import connectome as package
-from connectome.analysis.measure import known_metrics, measure, work
+from connectome.analysis.measure import measure
 from connectome.analysis.report_charts import (
     KIND_NAMES,
     Chart,
@@ -46,7 +46,6 @@ from connectome.analysis.report_tables import (
     spread_table,
     stage_table,
 )
-from connectome.analysis.simple_graph import simple_graph
 from connectome.errors import ConnectomeError
 from connectome.graph import Connectome
 from connectome.parts import KINDS, Kind
@@ -54,16 +53,15 @@ from connectome.results import of_kind
 
 __all__ = ["Sample", "report"]
 
-#: The metrics of the page, if they take no more than about so many steps on each graph: some seconds in all.
-_METRICS: Final = frozenset(
-    {
-        "density", "reciprocity", "clustering_binary_directed_mean", "transitivity_binary_directed",
-        "characteristic_path_length_binary", "efficiency_global_binary", "modularity", "n_communities",
-        "modularity_of_regions", "assortativity_binary_out_in", "coreness", "core_share", "local_share",
-        "excitatory_share", "spectral_radius", "wiring_cost", "length_mean",
-    }
+#: The metrics of the page, each if it is expected to take no more than so many seconds for a graph.
+_METRICS: Final = (
+    "density", "reciprocity", "clustering_binary_directed_mean", "transitivity_binary_directed",
+    "characteristic_path_length_binary", "efficiency_global_binary", "modularity", "n_communities",
+    "modularity_of_regions", "assortativity_binary_out_in", "coreness", "core_share", "local_share", "excitatory_share",
+    "length_mean", "wiring_cost", "spectral_radius",
 )  # fmt: skip
-_QUICK: Final = 1e9
+_QUICK_S: Final = 3.0
+_EDGES_CAPTION: Final = "Between neurons, at each epoch of training. Updates are counted through all stages."
 
 
 def report(
@@ -131,9 +129,9 @@ def report(
         "scores": score_rows(results), "has_score_chart": has_training,
         "has_edges_chart": has_training or len(stages) > 1,
         "edges_alt": "Line chart: edges by kind" + (" over the updates of training." if has_training else " by stage."),
-        "edges_caption": "Between neurons, at each epoch of training." if has_training else "After each stage.",
+        "edges_caption": _EDGES_CAPTION if has_training else "After each stage.",
         "rules": rule_table(results), "matrix_height": min(52, max(22, 9 + 3 * len(regions))),
-        "matrix_table": matrix_table(last, regions, names[-1]), "weight_note": "Weights are in pA.",
+        "matrix_table": matrix_table(last, regions, names[-1]), "weight_note": _weight_note(last),
         "has_degrees": has_degrees, "degree_width": _bin_width(bins), "spread": spread_table(last, names[-1], kinds),
         "samples": [
             {"title": s.title, "about": s.drive + left_out} for s, (_, left_out) in zip(samples, rasters, strict=True)
@@ -165,15 +163,13 @@ def _metrics(
     stages: Sequence[Connectome], names: Sequence[str], reference: tuple[str, Connectome] | None
 ) -> dict[str, Any] | None:
     """The metrics that are quick on graphs of this size, of the whole graphs."""
-    graphs = [simple_graph(c) for c in (*stages, *([reference[1]] if reference else ()))]
-    if not any(g.n_edges for g in graphs):
+    graphs = [*stages, *([reference[1]] if reference else ())]
+    if not any(c.count("local") + c.count("long_range") for c in graphs):
         return None
-    chosen = [m for name, m in known_metrics().items() if name in _METRICS]
-    slow = [m.name for m in chosen if max(work(m, g.n, g.n_edges) for g in graphs) > _QUICK]
     columns = [*names, *([f"reference: {reference[0]}"] if reference else ())]
-    quick = [m.name for m in chosen if m.name not in slow]
-    measured = measure(graphs, quick, by_region=False, stages=columns)
-    return metric_table(measured, columns[-1] if reference else None, [name.replace("_", " ") for name in slow])
+    measured = measure(graphs, _METRICS, by_region=False, stages=columns, limit_s=_QUICK_S)
+    left_out = [name.strip().replace("_", " ") for name in measured.attrs["left_out"].split(",") if name]
+    return metric_table(measured, columns[-1] if reference else None, left_out)
 
 
 def _json(payload: Any) -> str:
@@ -257,6 +253,11 @@ def _scene_texts(scene: Scene, last: Connectome, kinds: Sequence[str], n: int, c
         "kinds": [{"id": kind, "name": KIND_NAMES[kind].split(" (")[0]} for kind in kinds],
         "alt": f"The network after the last stage, {len(scene.view['names'])} regions, seen from the front. {count}",
     }  # fmt: skip
+
+
+def _weight_note(c: Connectome) -> str:
+    ours = c.provenance.versions
+    return "Weights are in pA." if ours else "Weights are the file's numbers; a simulation takes them as pA."
 
 
 def _bin_width(bins: np.ndarray[Any, Any]) -> str:

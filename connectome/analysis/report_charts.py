@@ -146,7 +146,7 @@ def _over_updates(bounds: list[tuple[int, int]], results: xr.Dataset, what: str)
         for number, at in bounds
     ]  # fmt: skip
     return {
-        "xaxis": {"title": {"text": "update, all stages one after the other"}, "rangemode": "tozero"},
+        "xaxis": {"title": {"text": "update"}, "rangemode": "tozero"},
         "yaxis": {"title": {"text": what}, "rangemode": "tozero"}, "shapes": lines, "annotations": texts,
     }  # fmt: skip
 
@@ -229,7 +229,7 @@ def degree_chart(c: Connectome, bins: NDArray[np.float64], reference: tuple[str,
     return {
         "data": traces,
         "layout": {
-            "xaxis": {"title": {"text": "edges of a neuron, to and from neurons"}},
+            "xaxis": {"title": {"text": "edges of a neuron"}},
             "yaxis": {"title": {"text": "share of neurons"}, "tickformat": ".0%", "rangemode": "tozero"},
         },
     }

@@ -88,6 +88,7 @@ def sample_scene(stages: Sequence[Connectome]) -> Scene:
         "nodes": _packed((place[drawn] - middle).ravel(), np.float32),
         "node_number": _packed(drawn - np.array([start[n] for n in names], np.int64)[region_of[drawn]], np.int32),
         "node_region": _packed(region_of[drawn], np.int32),
+        "node_label": _node_labels(list(regions.values()), drawn),
         "node_shape": _packed(_shapes(list(regions.values()))[drawn], np.int32),
         "centre": (centre - middle).round(3).tolist(), "top": (top - middle).round(3).tolist(),
         "labels": [{"regions": group, "at": (at - middle).round(3).tolist()} for group, at in labels],
@@ -186,6 +187,14 @@ def _shapes(regions: list[Region]) -> NDArray[np.int64]:
         for r in regions
     ]
     return np.concatenate([np.zeros(0, np.int64), *columns])
+
+
+def _node_labels(regions: list[Region], drawn: NDArray[np.int64]) -> list[str]:
+    """What the drawn neurons are called, "" for one without a name; nothing if none has one."""
+    if all(r.label is None for r in regions):
+        return []
+    every = np.concatenate([np.full(r.size, "") if r.label is None else r.label for r in regions])
+    return [str(label) for label in every[drawn]]
 
 
 def _outlines(place: _Floats, region_of: NDArray[np.int64], n: int) -> tuple[_Floats, _Floats]:

@@ -22,6 +22,9 @@ __all__ = [
 
 _MAX_TABLE: Final = 16  # regions of the matrix as a table
 _MAX_RULES: Final = 40
+_FEW: Final = 2  # stages, of which no course is drawn
+_ZERO: Final = 1e-12
+_LARGE: Final = 1e15
 _CHANGES: Final = ("added", "strengthened", "inhibited", "restored", "removed")
 
 
@@ -34,21 +37,24 @@ class Sample(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A caption, column headings, rows of texts whose first is the row's heading, and a note for each row or none."""
+    """A caption, column headings, and rows of texts, the first the row's heading; for each row a small line, or none:
+    an SVG path in a box of 60 x 20."""
 
     caption: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
-    notes: Sequence[str] = ()
+    courses: Sequence[str] = ()
 
 
 def readable(value: float, digits: int = 4) -> str:
-    """A number to read: 85,804; 0.1234; -."""
+    """A number to read: 85,804; 1,813; 0.1457; a dash for nan. What is 0 but for rounding is 0."""
     if not math.isfinite(value):
         return "-" if math.isnan(value) else str(value)
-    if value == int(value) and abs(value) < 1e15:
-        return f"{int(value):,}"
-    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+    if abs(value) < _ZERO:
+        return "0"
+    if value == int(value) or abs(value) >= 10 ** (digits - 1):
+        return f"{value:,.0f}" if abs(value) < _LARGE else f"{value:.{digits}g}"
+    return f"{value:.{digits}g}"
 
 
 def percent(part: float, digits: int = 1) -> str:
@@ -186,19 +192,37 @@ def metric_table(measured: xr.Dataset, reference: str | None, left_out: Sequence
     }
     rows = [
         [
-            name.replace("_", " ") + ("" if v.attrs["units"] in ("1", name) else f" ({v.attrs['units']})"),
+            name.replace("_", " ") + _units(name, v.attrs["units"]),
             *(readable(float(x)) for x in v.values[:, 0]),
         ]
         for name, v in shown.items()
     ]  # fmt: skip
     about = "Of the graph of neurons: local and long-range edges, parallel ones merged, loops left out."
-    about += f" {reference} is the reference." if reference else ""
+    about += " The last column is the reference." if reference else ""
     about += f" Left out, as they take long on a graph of this size: {listed(left_out)}." if left_out else ""
     head = ["metric", *map(str, measured.stage.values)]
+    n = len(head) - 1 - bool(reference)
+    courses = [_course(v.values[:n, 0].tolist()) for v in shown.values()] if n > _FEW else []
     return {
-        "about": about, "table": Table("Metrics of the graph. A dash: not defined for it.", head, rows),
+        "about": about, "table": Table("Metrics of the graph. A dash: not defined for it.", head, rows, courses),
         "definitions": [(n.replace("_", " "), v.attrs["definition"], v.attrs["source"]) for n, v in shown.items()],
     }  # fmt: skip
+
+
+def _units(name: str, units: str) -> str:
+    return "" if units == "1" or units in name else f" ({units.replace('um', 'µm')})"
+
+
+def _course(values: Sequence[float]) -> str:
+    """A line through the values, from least to most."""
+    there = [(i, v) for i, v in enumerate(values) if math.isfinite(v)]
+    low, high = (min(v for _, v in there), max(v for _, v in there)) if there else (0.0, 0.0)
+    step, scale = 56 / (len(values) - 1), 16 / (high - low) if high - low > _ZERO else 0.0
+    return (
+        "M" + "L".join(f"{2 + step * i:.1f} {18 - scale * (v - low) if scale else 10:.1f}" for i, v in there)
+        if there
+        else ""
+    )
 
 
 def configuration_tables(text: str) -> dict[str, Any] | None:

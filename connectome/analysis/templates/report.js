@@ -15,6 +15,9 @@
     camera: null,
   };
 
+  // Plotly's own markup is a kind of HTML.
+  const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+
   // Colours are named after the page's custom properties, so that charts follow it into dark mode and onto paper.
 
   function themed(value, css) {
@@ -175,7 +178,8 @@
       nodeShape.forEach((s, i) => {
         if (s !== number || !present[nodeRegion[i]]) return;
         x.push(nodes[3 * i]); y.push(nodes[3 * i + 1]); z.push(nodes[3 * i + 2]);
-        text.push(`${scene.names[nodeRegion[i]]} ${nodeNumber[i]}`);
+        const label = scene.node_label[i];
+        text.push(`${scene.names[nodeRegion[i]]} ${nodeNumber[i]}${label ? ": " + plain(label) : ""}`);
       });
       traces.push({
         type: "scatter3d", mode: "markers", name: shape.name, x, y, z, text, hovertemplate: `%{text}<extra>${shape.name}</extra>`,
@@ -205,7 +209,7 @@
     // Far enough for the longest side, and farther where the view is tall and narrow.
     const ratio = view.clientWidth / Math.max(view.clientHeight, 1);
     const wide = Math.max(aspect[0] / Math.max(ratio, 0.2), aspect[2], 0.7 * aspect[1]);
-    const far = 0.92 * wide + 0.5 * aspect[1] + 0.1;
+    const far = (isNarrow() ? 1.12 : 0.92) * wide + 0.5 * aspect[1] + 0.1;
     const [turn, tilt] = [-1.25, 0.32];
     return {
       up: { x: 0, y: 0, z: 1 }, center: { x: 0, y: 0, z: 0.06 * aspect[2] },
@@ -352,5 +356,12 @@
     drawScene();
   }
   say();
-  drawAll();
+  // One chart at a time, so that the page answers meanwhile.
+  const waiting = [...document.querySelectorAll("[data-chart]")];
+  (function next() {
+    const box = waiting.shift();
+    if (!box) { root.dataset.ready = "yes"; return; }
+    draw(box);
+    setTimeout(next);
+  })();
 })();
