@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from connectome.graph import Connectome
+from connectome.arrays import finite_step
+from connectome.errors import ConnectomeError
+from connectome.graph import Connectome, EdgeDelta
 from connectome.parameters import Parameters, bounded
 from connectome.parts import EdgeSet, NeuronParameters, Region, Role
 from connectome.rules import Link
 from connectome.task import Task
 from connectome.wiring import Bernoulli, ByDistance, Conduction, Normal, dale_signs, positions_in_sphere, wire
 
-__all__ = ["NEURON", "Anatomy", "birth", "new_links", "weight_to_threshold_pa"]
+__all__ = ["NEURON", "Anatomy", "birth", "new_links", "scaled", "weight_to_threshold_pa"]
 
 #: The step of a developing network.
 DT_MS: Final = 1.0
@@ -40,6 +43,8 @@ class Anatomy(Parameters):
     local_length_um : local probability falls off with distance as exp(-d / length), in a sphere of radius 250 um
     afferent_density, long_range_density : of the edges from each sensor, and of each long-range link at birth
     velocity_mm_per_ms : of long-range spikes; regions are 2 mm apart
+    wiring : a file with a connectome, of any format that is read: every region begins as a copy of it (:func:`birth`)
+        and ``neurons``, ``local_density``, ``over_production``, ``local_length_um`` count for nothing. Empty: none
     """
 
     neurons: int = bounded(256, 1, 2**20)
@@ -55,6 +60,7 @@ class Anatomy(Parameters):
     long_range_density: float = bounded(0.05, 0, 1)
     long_range_gain: float = bounded(0.5, 0)
     velocity_mm_per_ms: float = bounded(2.0, 0.01)
+    wiring: str = ""
 
 
 def weight_to_threshold_pa(neuron: NeuronParameters) -> float:
@@ -68,6 +74,31 @@ def weight_to_threshold_pa(neuron: NeuronParameters) -> float:
     return (neuron.v_th_mv - neuron.e_l_mv) / peak
 
 
+def scaled(connectome: Connectome, gain: float = 1.0) -> Connectome:
+    """The connectome with all weights multiplied by one number, so that measured ones, counts of synapses say, become
+    currents that matter: simultaneous spikes on all inputs of a mean neuron then peak at ``gain`` times the distance
+    from rest to threshold.
+
+    The mean is over neurons with any input of the sum of the absolute weights of their inputs, in units of
+    :func:`weight_to_threshold_pa` of their region. Raises :class:`ConnectomeError` if ``gain`` is not finite and > 0,
+    or if all weights are 0.
+    """
+    gain = finite_step("gain", gain)
+    inputs = {r.name: np.zeros(r.size) for r in connectome.regions.values()}
+    is_target = {r.name: np.zeros(r.size, bool) for r in connectome.regions.values()}
+    for key, e in connectome.edges.items():
+        inputs[key.target] += np.bincount(e.target, np.abs(e.weight), minlength=e.n_target)
+        is_target[key.target][e.target] = True
+    strength = np.concatenate(
+        [np.zeros(0)]
+        + [inputs[r.name][is_target[r.name]] / weight_to_threshold_pa(r.neuron) for r in connectome.regions.values()]
+    )
+    if not strength.any():
+        raise ConnectomeError("weights", "must not all be 0", f"{connectome.n_edges} edges")
+    factor = gain / strength.mean()
+    return connectome.apply(EdgeDelta(reweight={k: e.weight * np.float32(factor) for k, e in connectome.edges.items()}))
+
+
 def new_links(connectome: Connectome | None, name: str) -> tuple[Link, ...]:
     """The links of a new region with each earlier one, both ways, equally probable."""
     earlier = [] if connectome is None else [r.name for r in connectome.regions.values() if r.role == "neuron"]
@@ -77,10 +108,16 @@ def new_links(connectome: Connectome | None, name: str) -> tuple[Link, ...]:
 
 def birth(
     connectome: Connectome | None, task: Task, anatomy: Anatomy, stage: int, links: tuple[Link, ...],
-    rng: np.random.Generator,
+    rng: np.random.Generator, wiring: Connectome | None = None,
 ) -> Connectome:  # fmt: skip
     """The connectome with the task's region, its body parts, its local edges, over-produced, and its first long-range
-    ones."""
+    ones.
+
+    With a ``wiring``, the region has its neurons (not its sensors and effectors), their labels and signs, and every
+    edge between them, no more; positions are moved to the region's place, delays rounded to whole steps of 1 ms.
+    Weights are multiplied by one number, so that their mean, without signs, is that of a drawn wiring with as many edges. A
+    wiring without signs and without negative weights gets signs as a drawn one does, and inhibitory weights their gain.
+    """
     a = anatomy
     base = Connectome.of([], dt_ms=DT_MS) if connectome is None else connectome
     unit = weight_to_threshold_pa(NEURON)
@@ -93,9 +130,12 @@ def birth(
 
     sensors = [border(n, size, "sensor", -_SPACING_UM / 2) for n, size in task.sensors.items()]
     effectors = [border(n, size, "effector", _SPACING_UM / 2) for n, size in task.effectors.items()]
-    position = positions_in_sphere(a.neurons, _RADIUS_UM, rng) + centre
-    sign = dale_signs(a.neurons, a.excitatory, rng)
-    region = Region(task.name, a.neurons, "neuron", NEURON, position, sign, stage)
+    if wiring is None:
+        position = positions_in_sphere(a.neurons, _RADIUS_UM, rng) + centre
+        sign = dale_signs(a.neurons, a.excitatory, rng)
+        region, given = Region(task.name, a.neurons, "neuron", NEURON, position, sign, stage), None
+    else:
+        region, given = _copied(wiring, task.name, a, stage, centre, rng)
     regions = {**base.regions, **{r.name: r for r in (*sensors, region, *effectors)}}
 
     def edges(source: Region, target: Region, density: float, gain: float) -> EdgeSet:
@@ -115,9 +155,48 @@ def birth(
         )  # fmt: skip
 
     made = [
-        edges(region, region, a.local_density, a.local_gain),
+        edges(region, region, a.local_density, a.local_gain) if given is None else given,
         *(edges(s, region, a.afferent_density, a.afferent_gain) for s in sensors),
         *(edges(region, e, 1.0, a.efferent_gain) for e in effectors),
         *(edges(regions[k.source], regions[k.target], a.long_range_density, a.long_range_gain) for k in links),
     ]
     return base.grow([*sensors, region, *effectors], made)
+
+
+def _copied(
+    wiring: Connectome, name: str, anatomy: Anatomy, stage: int, centre: NDArray[np.float64], rng: np.random.Generator
+) -> tuple[Region, EdgeSet]:
+    """A region with the neurons of a wiring, and their edges."""
+    parts = [r for r in wiring.regions.values() if r.role == "neuron"]
+    n = sum(r.size for r in parts)
+    if not n:
+        raise ConnectomeError("anatomy.wiring", "must have neurons", repr(wiring))
+    start = dict(zip([r.name for r in parts], np.cumsum([0, *(r.size for r in parts)]).tolist(), strict=False))
+    position, sign = (np.concatenate([getattr(r, name) for r in parts]) for name in ("position_um", "sign"))
+    position = (
+        position - position.mean(axis=0)
+        if np.ptp(position, axis=0).any()
+        else (positions_in_sphere(n, _RADIUS_UM, rng))
+    )
+    label = [text for r in parts for text in (r.label if r.label is not None else [""] * r.size)]
+    sets = [e for key, e in wiring.edges.items() if key.source in start and key.target in start]
+    source, target, weight, delay = (
+        np.concatenate([np.zeros(0), *columns]) for columns in zip(
+            *((e.source + start[e.key.source], e.target + start[e.key.target], e.weight, e.delay) for e in sets),
+            strict=True,
+        )
+    ) if sets else [np.zeros(0)] * 4  # fmt: skip
+    size = np.abs(weight).mean() if weight.any() else 1.0
+    mean = anatomy.local_gain * weight_to_threshold_pa(NEURON) / math.sqrt(max(weight.size / n, 1.0))
+    weight *= mean * math.sqrt(2 / math.pi) / size
+    if not sign.any() and not (weight < 0).any():
+        sign = dale_signs(n, anatomy.excitatory, rng)
+        weight *= np.where(sign < 0, -anatomy.inhibitory_gain, 1.0)[source.astype(np.int64)]
+    region = Region(
+        name, n, "neuron", NEURON, position + centre, sign, stage, np.array(label, str) if any(label) else None
+    )
+    edges = EdgeSet.from_arrays(
+        (name, "local", name), source.astype(np.int64), target.astype(np.int64), weight, n_source=n, n_target=n,
+        dt_ms=DT_MS, delay_ms=np.maximum(np.rint(delay / DT_MS), 1) * DT_MS, birth_stage=stage,
+    )  # fmt: skip
+    return region, edges

@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 from connectome.birth import Anatomy
 from connectome.development import Plasticity, Stage
 from connectome.errors import ConnectomeError
+from connectome.graph import Connectome
 from connectome.parameters import Parameters, bounded, from_table, to_table
 from connectome.rules import (
     IMPORTANCE,
@@ -148,8 +149,17 @@ def read_configuration(path: str | Path) -> Configuration:
     return Configuration(**parts, rules=MappingProxyType(rules))
 
 
-def plan_stages(regions: list[str], tasks: Mapping[str, Task], configuration: Configuration) -> list[Stage]:
-    """The stages for these regions in this order. Raises :class:`ConnectomeError` for an order that cannot be."""
+def plan_stages(
+    regions: list[str], tasks: Mapping[str, Task], configuration: Configuration, wiring: Connectome | None = None
+) -> list[Stage]:
+    """The stages for these regions in this order. Raises :class:`ConnectomeError` for an order that cannot be.
+
+    ``wiring`` is the connectome of the file that ``anatomy.wiring`` names, if it names one.
+    """
+    if (wiring is None) == bool(configuration.anatomy.wiring):
+        raise ConnectomeError(
+            "anatomy.wiring", "must be the file that the wiring was read from", repr(configuration.anatomy.wiring)
+        )
     there_is = f"Known regions: {', '.join(tasks)}."
     if not regions or not all(regions):
         raise ConnectomeError(
@@ -172,7 +182,7 @@ def plan_stages(regions: list[str], tasks: Mapping[str, Task], configuration: Co
     return [
         Stage(
             tasks[name], c.training.updates(name), c.training.batch, c.training.epoch_updates, c.plasticity,
-            tuple(c.rules.values()), c.links, c.training.importance,
+            tuple(c.rules.values()), c.links, c.training.importance, wiring,
         )
         for name in regions
     ]  # fmt: skip

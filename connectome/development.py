@@ -60,7 +60,10 @@ class Plasticity(Parameters):
 
 @dataclass(frozen=True)
 class Stage:
-    """A region's time to mature: its task, how long, and the rules that act once in ``epoch_updates`` updates."""
+    """A region's time to mature: its task, how long, and the rules that act once in ``epoch_updates`` updates.
+
+    ``wiring``, if there is one, is what the region begins as: see :func:`connectome.birth.birth`.
+    """
 
     task: Task
     updates: int
@@ -70,6 +73,7 @@ class Stage:
     rules: tuple[Rule, ...] = ()
     links: LinkEvolution = LinkEvolution()
     importance: str = "feedback"
+    wiring: Connectome | None = None
 
 
 class Progress(NamedTuple):
@@ -178,7 +182,7 @@ def _begin(
     rng = np.random.default_rng([seed, number])
     parents = () if connectome is None else (connectome.digest(),)
     links = new_links(connectome, stage.task.name)
-    born = birth(connectome, stage.task, anatomy, number, links, rng)
+    born = birth(connectome, stage.task, anatomy, number, links, rng, stage.wiring)
     provenance = replace(
         born.provenance, seed=seed, stage=number, stage_name=stage.task.name, parents=parents, versions=versions()
     )

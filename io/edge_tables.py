@@ -16,7 +16,7 @@ have weight, delay_ms, tract_length_um or _mm, source_region and target_region, 
   source and target are numbers counted from 0 in each region.
 
 Regions' names lose what :data:`~connectome.parts.NAME_RULE` does not allow. A weight is in pA, 1 if not given; see
-:func:`connectome.wiring.scaled` for numbers of synapses. A tract length gives the delay where there is none.
+:func:`connectome.birth.scaled` for numbers of synapses. A tract length gives the delay where there is none.
 """
 
 from __future__ import annotations
