@@ -41,6 +41,19 @@ def _sum_block(weight: Any, block: Any, u: Index, b: Index) -> None:
 
 
 @inner
+def _sum_row(block: Any, row: Any, u: Index) -> None:
+    s0 = s1 = s2 = s3 = 0.0
+    b = u // (_U4 * _BLOCK) * _U4  # blocks before it are of pairs that belong to other rows
+    while b < np.uint64(block.shape[1]):
+        s0 += block[u, b]
+        s1 += block[u, b + _U1]
+        s2 += block[u, b + _U2]
+        s3 += block[u, b + _U3]
+        b += _U4
+    row[u] = (s0 + s1) + (s2 + s3)
+
+
+@inner
 def _join(how: int, x: float, y: float) -> float:
     if how == 0:
         return (x + y) / 2
@@ -93,7 +106,7 @@ def grow_pairs(
     weight above 0, or the sum of the weights is not finite.
     """
     n = np.uint64(cost.shape[0])
-    n_blocks = (n + _BLOCK - _U1) // _BLOCK
+    n_blocks = (n + _U4 * _BLOCK - _U1) // (_U4 * _BLOCK) * _U4
     weight = np.zeros((n, n_blocks * _BLOCK))
     block = np.zeros((n, n_blocks))
     row = np.zeros(n)
@@ -125,12 +138,10 @@ def grow_pairs(
                 weight[u, v] = _weigh(rule, exponential, gamma, epsilon, cost, u, v, degree, common, triangles)
         for b in range(u // _BLOCK, n_blocks):
             _sum_block(weight, block, u, b)
+        _sum_row(block, row, u)
     for m in range(uniform.size):
         total = 0.0
         for u in range(n):
-            row[u] = 0.0
-            for b in range(u // _BLOCK, n_blocks):
-                row[u] += block[u, b]
             total += row[u]
         if not (total > 0.0 and total < np.inf):
             return m
@@ -141,6 +152,7 @@ def grow_pairs(
         degree[v] += 1
         weight[u, v] = 0.0
         _sum_block(weight, block, u, v // _BLOCK)
+        _sum_row(block, row, u)
         if rule == DISTANCE:
             continue
         touched[0], touched[1] = u, v
@@ -150,7 +162,7 @@ def grow_pairs(
         for i in range(n_touched):
             x = touched[i]
             _weigh_row(
-                rule, exponential, gamma, epsilon, cost, x, joined, degree, common, triangles, weight, block, n_blocks
+                rule, exponential, gamma, epsilon, cost, x, joined, degree, common, triangles, weight, block, row
             )
     return int(uniform.size)
 
@@ -221,7 +233,7 @@ def _count(rule: int, u: Index, v: Index, joined: Any, common: Any, triangles: A
 @inner
 def _weigh_row(
     rule: int, exponential: bool, gamma: float, epsilon: float, cost: Any, x: Index, joined: Any, degree: Any,
-    common: Any, triangles: Any, weight: Any, block: Any, n_blocks: Index,
+    common: Any, triangles: Any, weight: Any, block: Any, row: Any,
 ) -> None:  # fmt: skip
     """Weigh anew the pairs of a node. Without common neighbours K is 0, as it was, if that is what it counts."""
     only_common = rule in (NEIGHBOURS, MATCHING)
@@ -230,9 +242,11 @@ def _weigh_row(
             continue
         weight[w, x] = _weigh(rule, exponential, gamma, epsilon, cost, w, x, degree, common, triangles)
         _sum_block(weight, block, w, x // _BLOCK)
+        _sum_row(block, row, w)
     for w in range(x + _U1, np.uint64(joined.shape[0])):
         if joined[x, w] or (only_common and common[x, w] == 0):
             continue
         weight[x, w] = _weigh(rule, exponential, gamma, epsilon, cost, x, w, degree, common, triangles)
-    for b in range(x // _BLOCK, n_blocks):
+    for b in range(x // _BLOCK, np.uint64(block.shape[1])):
         _sum_block(weight, block, x, b)
+    _sum_row(block, row, x)

@@ -1,0 +1,259 @@
+"""Grow one connectome into another by rules of wiring cost and homophily, and say how near they come.
+
+python -m sims.grow TARGET --from BIRTH --rules matching,neighbours --runs 10 --out growth.nc
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from connectome.errors import ConnectomeError
+from sims.program import ended, refuse_taken
+from sims.summarize import interval
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from rich.console import Console
+
+    from connectome.analysis.simple_graph import SimpleGraph
+    from connectome.graph import Connectome
+
+__all__ = ["main"]
+
+#: Grown in any case: every free pair with the same probability.
+_RANDOM = "random"
+_CORRELATIONS = ("degree_correlation", "degree_gained_correlation")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sims.grow",
+        description="Grow BIRTH to as many edges as TARGET has, one at a time, by P ~ D^eta K^gamma: D is the distance "
+        "of two nodes, K what the rule says. For each rule, eta and gamma are searched on a grid for the least mean "
+        "energy, the largest of four Kolmogorov-Smirnov distances (degree, clustering, betweenness, edge length); "
+        "fresh runs at the best point are then reported, with 95 %% intervals. Graphs count as undirected.",
+        epilog="A graph is a file or folder that this package reads, or the name of a reference. Exit codes: 0 done, "
+        "2 input that cannot be used, 130 interrupted (no file is half-written)",
+    )  # fmt: skip
+    parser.add_argument("target", metavar="TARGET", help="the graph to come near to")
+    parser.add_argument("--from", dest="birth", required=True, metavar="BIRTH", help="the graph to start from")
+    parser.add_argument(
+        "--fit-on", metavar="GRAPH",
+        help="choose eta and gamma by growth from BIRTH to this graph, and only report on TARGET: then nothing was "
+        "fitted to TARGET but its number of edges (default: TARGET itself, in-sample)",
+    )  # fmt: skip
+    parser.add_argument("--rules", metavar="NAMES", help="separated by commas (default: all thirteen)")
+    parser.add_argument("--runs", type=int, default=10, metavar="N", help="to report, for each rule (default: 10)")
+    parser.add_argument("--search-runs", type=int, default=2, metavar="N", help="for each point (default: 2)")
+    parser.add_argument("--rounds", type=int, default=2, metavar="N", help="of the search, ever finer (default: 2)")
+    for name, default in (("etas", "-4:2:9"), ("gammas", "-3:5:9")):
+        parser.add_argument(
+            f"--{name}", default=default, metavar="LOW:HIGH:COUNT",
+            help=f"the first grid (default: {default}; write --{name}=... where LOW is below 0)",
+        )  # fmt: skip
+    for name, what in (("distance", "D^eta or exp(eta D)"), ("topology", "K^gamma or exp(gamma K)")):
+        parser.add_argument(
+            f"--{name}-form", choices=["power", "exponential"], default="power", help=f"{what} (default: power)"
+        )
+    parser.add_argument(
+        "--positions", type=Path, metavar="FILE",
+        help="CSV with rows LABEL,X,Y,Z (micrometres): positions for all graphs; nodes that are not in it are left out",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="0 or more (default: 0)")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="the results are the same for any number")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="every run and every point searched, netCDF")
+    parser.add_argument("--overwrite", "--force", action="store_true", help="replace a file that exists")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    options = _parser().parse_args(argv)
+    return ended("grow", lambda: _grow(options), lambda: "No file is half-written.")
+
+
+def _grow(options: argparse.Namespace) -> int:
+    etas, gammas = _grid("--etas", options.etas), _grid("--gammas", options.gammas)
+    for name, least in (("runs", 1), ("search_runs", 1), ("rounds", 1), ("threads", 1), ("seed", 0)):
+        if getattr(options, name) < least:
+            raise ConnectomeError(f"--{name.replace('_', '-')}", f"must be at least {least}", getattr(options, name))
+    if options.out is not None:
+        refuse_taken("--out", options.out, overwrite=options.overwrite)
+    # Heavy imports wait until the options are known to parse: --help answers at once.
+    from rich.console import Console
+
+    from connectome.generative import RULES, WiringLaw, evaluate, fit
+    from connectome.io.results import save_results
+
+    rules = list(RULES) if options.rules is None else options.rules.split(",")
+    forms = {"distance_form": options.distance_form, "topology_form": options.topology_form}
+    laws = {rule: WiringLaw(rule, **forms) for rule in rules}
+    names = [options.target, options.birth, *([options.fit_on] if options.fit_on else [])]
+    positions = None if options.positions is None else _positions(options.positions)
+    graphs, n_nodes = _shared([_open(name) for name in names], positions)
+    target, birth, middle = graphs[0], graphs[1], graphs[-1] if options.fit_on else graphs[0]
+    console = Console(quiet=options.quiet)
+    roles = ("target", "birth", "fitted on")
+    sizes = [f"{what} {g.undirected.n_edges // 2:,}" for what, g in zip(roles, graphs, strict=False)]
+    console.print(
+        f"{target.n} nodes that all graphs have (of {' and '.join(map(str, n_nodes))}); undirected edges: "
+        + ", ".join(sizes), highlight=False, markup=False,
+    )  # fmt: skip
+    given: dict[str, Any] = {"n_runs": options.runs, "seed": options.seed, "threads": options.threads}
+    chance = WiringLaw("distance", 0.0, 0.0)
+    found = {_RANDOM: evaluate(target, birth, chance, **given)}
+    with console.status("") as status:
+        for rule, law in laws.items():
+            status.update(f"Searching: {rule}")
+            search = {"n_search": options.search_runs, "rounds": options.rounds}
+            found[rule] = fit(middle, birth, law, etas, gammas, **search, **given)
+            if options.fit_on:
+                chosen = WiringLaw(rule, found[rule].attrs["eta"], found[rule].attrs["gamma"], **forms)
+                searched = found[rule][[name for name in found[rule] if str(name).startswith("searched")]]
+                found[rule] = evaluate(target, birth, chosen, **given).merge(searched)
+    results = _joined(found, options)
+    _report(console, results)
+    if options.out is not None:
+        save_results(results, options.out)
+        console.print(f"Written to {options.out}.", highlight=False, markup=False)
+    return 0
+
+
+def _open(name: str) -> Connectome:
+    from connectome.io.exchange import read
+
+    return read(name)
+
+
+def _grid(option: str, text: str) -> np.ndarray[Any, Any]:
+    try:
+        low, high, count = text.split(":")
+        ends, n = (float(low), float(high)), int(count)
+    except ValueError:
+        ends, n = (math.nan, math.nan), 0
+    if not (-1000 <= ends[0] <= ends[1] <= 1000 and (n == 1 or (1 < n <= 1000 and ends[0] < ends[1]))):
+        raise ConnectomeError(option, "must be LOW:HIGH:COUNT, from -1000 to 1000", repr(text), "For example -4:2:9.")
+    return np.linspace(*ends, n)
+
+
+def _positions(path: Path) -> dict[str, list[float]]:
+    """Label -> x, y, z; a first row that names the columns is skipped."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except (OSError, ValueError, csv.Error) as error:
+        raise ConnectomeError("--positions", "must be a readable CSV file", f"{path}: {error}") from error
+    found: dict[str, list[float]] = {}
+    for number, row in enumerate(rows, start=1):
+        try:
+            label, *place = row
+            found[label.strip()] = [float(x) for x in place]
+            good = len(place) == 3 and all(map(math.isfinite, found[label.strip()]))
+        except ValueError:
+            if number == 1:
+                continue
+            good = False
+        if not good:
+            raise ConnectomeError("--positions", "must have rows LABEL,X,Y,Z", f"{','.join(row)!r} in row {number}")
+    return found
+
+
+def _shared(
+    connectomes: list[Connectome], positions: dict[str, list[float]] | None
+) -> tuple[list[SimpleGraph], list[int]]:
+    """The graphs on the nodes that all have, in one order, and how many nodes each had."""
+    from connectome.analysis.comparison import node_labels, shared_nodes, subgraph
+    from connectome.analysis.simple_graph import simple_graph
+
+    graphs = [simple_graph(c) for c in connectomes]
+    nodes = shared_nodes(connectomes)
+    if not len(nodes):
+        raise ConnectomeError(
+            "graphs", "must have nodes in common", "none",
+            "Nodes are the same by their label, or, without labels, where all have the same regions of the same sizes.",
+        )  # fmt: skip
+    if positions is None:
+        place = graphs[0].position_um[nodes[:, 0]]
+    else:
+        labels = node_labels(connectomes[0])
+        if labels is None:
+            raise ConnectomeError("--positions", "must go with graphs whose nodes have labels", "nodes without")
+        known = np.array([labels[i] in positions for i in nodes[:, 0]], bool)
+        if not known.any():
+            raise ConnectomeError("--positions", "must have the nodes' labels", "none of them")
+        nodes = nodes[known]
+        place = np.array([positions[labels[i]] for i in nodes[:, 0]])
+    parts = [subgraph(g, column, position_um=place) for g, column in zip(graphs, nodes.T, strict=True)]
+    return parts, [g.n for g in graphs]
+
+
+def _joined(found: dict[str, xr.Dataset], options: argparse.Namespace) -> xr.Dataset:
+    """One dataset over ``rule``; a rule that searched fewer points has nan for the others."""
+    import xarray as xr
+
+    parts = []
+    for law in found.values():
+        part = law.assign({name: float(law.attrs[name]) for name in ("eta", "gamma")})
+        parts.append(part.assign(by_chance=law.hits.attrs["by_chance"]).drop_attrs())
+    results = xr.concat(parts, dim=xr.Variable("rule", list(found)), join="outer", data_vars="all", coords="minimal")
+    for name, variable in found[_RANDOM].data_vars.items():
+        results[name].attrs = {k: v for k, v in variable.attrs.items() if k != "by_chance"}
+    size = found[_RANDOM].attrs
+    asked = {
+        name: str(getattr(options, name) or "")
+        for name in ("target", "birth", "fit_on", "positions", "etas", "gammas", "distance_form", "topology_form")
+    }
+    numbers = {name: getattr(options, name) for name in ("seed", "runs", "search_runs", "rounds")}
+    return results.assign_attrs(
+        {name: size[name] for name in ("nodes", "seed_edges", "target_edges")} | asked | numbers
+    )
+
+
+def _report(console: Console, results: xr.Dataset) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    rule_count = results.sizes["run"]
+    table = Table(
+        title=f"{rule_count} runs for each rule: mean and 95 % interval; energy is the largest distance of a run",
+        title_justify="left", box=SIMPLE_HEAD, pad_edge=False,
+    )  # fmt: skip
+    table.add_column("rule", no_wrap=True)
+    for heading in ("eta", "gamma", "energy", *(str(p).replace("_", " ") for p in results.part.values), "r", "r gained",
+                    "hits"):  # fmt: skip
+        table.add_column(heading, justify="right")
+    for rule in results.rule.values[np.argsort(results.energy.mean("run").values, kind="stable")]:
+        one = results.sel(rule=rule)
+        columns = [one.energy, *(one.ks.sel(part=p) for p in one.part.values)]
+        columns += [one[name].sel(statistic="pearson") for name in _CORRELATIONS]
+        table.add_row(
+            str(rule), *("-" if rule == _RANDOM else f"{float(one[name]):.2f}" for name in ("eta", "gamma")),
+            *(_number(c.values) for c in columns), _number(one.hits.values),
+        )  # fmt: skip
+    console.print(table)
+    fitted = results.attrs["fit_on"]
+    for line in (
+        f"eta and gamma were chosen on {fitted}, not on the target."
+        if fitted else "eta and gamma were chosen on the target itself: its energies are in-sample.",
+        "r: Pearson's correlation of the nodes' degrees with the target's; r gained: of what was added since birth.",
+        f"hits: share of the new edges that the target has; by chance {float(results.by_chance[0]):.3f}.",
+    ):  # fmt: skip
+        console.print(line, highlight=False, markup=False)
+
+
+def _number(values: np.ndarray[Any, Any]) -> str:
+    mean, half = interval(values)
+    return f"{mean:.3f}" if math.isnan(half) else f"{mean:.3f} ± {half:.3f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
