@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from connectome.errors import ConnectomeError
 from connectome.graph import Connectome
-from connectome.io import graph_files, graph_readers, snapshot
+from connectome.io import graph_files, graph_readers, mat_files, pyg_files, snapshot
 
 __all__ = ["FORMATS", "Format", "format_of", "read", "write"]
 
@@ -54,6 +54,14 @@ FORMATS: Final = _by_name(
         Format(
             "cytoscape", (".cyjs", ".json"), graph_readers.read_cytoscape, graph_files.write_cytoscape,
             "Cytoscape JSON: Cytoscape, Cytoscape.js",
+        ),
+        Format(
+            "mat", (".mat",), mat_files.read_mat, mat_files.write_mat,
+            "MATLAB: Brain Connectivity Toolbox, bctpy; row = source, parallel edges summed",
+        ),
+        Format(
+            "pyg", (".pt",), pyg_files.read_pyg, pyg_files.write_pyg,
+            "tensors: PyTorch Geometric's HeteroData.from_dict(torch.load(...))",
         ),
     ]
 )  # fmt: skip

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from connectome.errors import ConnectomeError
-from connectome.io.hdf5 import atomic
+from connectome.io.hdf5 import Sink, atomic
 
-__all__ = ["naming", "read_bytes", "write_lines"]
+__all__ = ["naming", "read_bytes", "write_lines", "writing"]
 
 #: The largest text or matrix file that is read. What is made of one takes a few times as much memory.
 MAX_BYTES: Final = 1 << 29
@@ -59,13 +59,23 @@ def read_bytes(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> byte
         raise ConnectomeError(name, "must be a file that can be read", getattr(error, "strerror", error)) from None
 
 
-def write_lines(path: str | os.PathLike[str], lines: Iterable[str]) -> None:
-    """Write lines as UTF-8, whole or not at all. Raises :class:`ConnectomeError` if that fails; a file that was there
-    is then as it was."""
-    rest = iter(lines)
+@contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[Sink]:
+    """A file to write in the block, which is there whole or not at all. Raises :class:`ConnectomeError` if that
+    fails; a file that was there is then as it was."""
     try:
         with atomic(Path(path)) as sink:
-            while some := "\n".join(islice(rest, _LINES_A_WRITE)):
-                sink.write(f"{some}\n".encode())
+            yield sink
     except OSError as error:
-        raise ConnectomeError(str(path), "must be writable", error.strerror or error) from None
+        raise ConnectomeError(
+            str(path), "must be writable", error.strerror or error,
+            "Free some space or choose another folder. An earlier file of this name is as it was.",
+        ) from None  # fmt: skip
+
+
+def write_lines(path: str | os.PathLike[str], lines: Iterable[str]) -> None:
+    """Write lines as UTF-8. Raises as :func:`writing`."""
+    rest = iter(lines)
+    with writing(path) as sink:
+        while some := "\n".join(islice(rest, _LINES_A_WRITE)):
+            sink.write(f"{some}\n".encode())

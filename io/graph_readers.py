@@ -3,9 +3,10 @@
 Every node and edge is checked where it is read: ids once, ends that exist, one graph. XML may declare nothing (no DTD,
 so no entity and nothing from outside). Files are bounded, and so are nodes and edges, so that memory stays within about
 2 kB for each of them. Attributes have the names of :func:`connectome.views.to_networkx`; what a file does not say has
-the defaults of :func:`connectome.views.from_networkx`. An undirected edge becomes one each way. Node ids that are names
-become labels. networkx's own readers merge nodes and edges of the same id, make nodes of misspelt ends and leave out
-defaults of attributes.
+the defaults of :func:`connectome.views.from_networkx`. An undirected edge becomes one each way.
+
+networkx's own readers merge nodes and edges of the same id, make nodes of misspelt ends and leave out the defaults of
+attributes.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ MAX_DEPTH: Final = 32
 #: Attributes of one node or edge; brackets and commas of a JSON file.
 MAX_ATTRIBUTES: Final = 1000
 MAX_VALUES: Final = 1 << 25
-_NUMBERED: Final = re.compile(r"[A-Za-z]?\d+")
 _XML_TYPES: Final[Mapping[str, Callable[[str], Any]]] = {
     "boolean": lambda text: text.strip().lower() in ("true", "1"), "int": int, "integer": int, "long": int,
     "short": int, "byte": int, "float": float, "double": float,
@@ -103,29 +103,18 @@ class _Found:
             for name, end in zip(("source", "target"), ends[:2], strict=True):
                 if type(end) not in (str, int) or end not in self.nodes:
                     raise ConnectomeError(f"edge {name}", "must be the id of a node", repr(end))
-        labels = {name: _label(name, about) for name, about in self.nodes.items()}
-        if not any(labels.values()) and not all(_is_number(name, about) for name, about in self.nodes.items()):
-            labels = {name: str(name) for name in self.nodes}
-        for name, about in self.nodes.items():
-            about.pop("label", None)
-            if labels[name]:
-                about["label"] = labels[name]
+        ours = all("region" in about and "index" in about for about in self.nodes.values())
+        keys = {}
+        for place, (name, about) in enumerate(self.nodes.items()):
+            # Our writers give a node without a name its id. The id of another's node may be its name.
+            no_name = f"{about['region']}:{about['index']}" if ours else str(name)
+            given = (str(about[k]) for k in ("label", "name") if about.get(k) is not None)
+            about["label"] = next((text for text in given if text != no_name), "")
+            keys[name] = (place,) if ours else name
         graph = networkx.MultiDiGraph(**self.about)
-        graph.add_nodes_from(self.nodes.items())
-        graph.add_edges_from(self.edges)
+        graph.add_nodes_from((keys[name], about) for name, about in self.nodes.items())
+        graph.add_edges_from((keys[source], keys[target], about) for source, target, about in self.edges)
         return from_networkx(graph)
-
-
-def _label(name: Any, about: Mapping[str, Any]) -> str:
-    """What a node is called, if that is not its id."""
-    own = f"{about.get('region')}:{about.get('index')}"
-    given = (str(about[k]) for k in ("label", "name") if about.get(k) is not None)
-    return next((text for text in given if text not in ("", str(name), own)), "")
-
-
-def _is_number(name: Any, about: Mapping[str, Any]) -> bool:
-    """Whether an id is only a number, with a letter perhaps, or ``region:index``."""
-    return bool(_NUMBERED.fullmatch(str(name))) or name == f"{about.get('region')}:{about.get('index')}"
 
 
 def _read(path: str | os.PathLike[str], what: str, parse: Callable[[bytes, _Found], None]) -> Connectome:
@@ -372,11 +361,17 @@ def _cytoscape(data: bytes, found: _Found) -> None:
         position = node.get("position", {})
         for axis in {"x", "y"} & position.keys() - record.keys():
             record[axis] = position[axis]
-        found.node(record.get("id"), record)
+        found.node(_identity(record.get("id")), record)
     directed = given.get("directed", True) is not False
     for place, edge in enumerate(elements.get("edges", [])):
         record = _record(f"edges[{place}]", edge)
-        found.edge(record.pop("source", None), record.pop("target", None), record, directed=directed)
+        ends = _identity(record.pop("source", None)), _identity(record.pop("target", None))
+        found.edge(*ends, record, directed=directed)
+
+
+def _identity(given: Any) -> Any:
+    """An id: networkx writes the same one as a text and as a number."""
+    return str(given) if type(given) is int else given
 
 
 def _record(where: str, element: Any) -> dict[str, Any]:
