@@ -14,24 +14,33 @@ from typing import Final, NamedTuple
 
 from connectome.errors import ConnectomeError
 from connectome.graph import Connectome
-from connectome.io import graph_files, graph_readers, mat_files, pyg_files, snapshot
+from connectome.io import edge_tables, graph_files, graph_readers, mat_files, matrices, pyg_files, snapshot, tvb
 
 __all__ = ["FORMATS", "Format", "format_of", "read", "write"]
 
 
+def _nothing(path: Path) -> list[Path]:
+    return []
+
+
 class Format(NamedTuple):
     """One format. ``suffixes`` are endings in lower case; ``read(path)`` and ``write(connectome, path)`` are None for a
-    format that is only written or only read."""
+    format that is only written or only read; ``beside(path)`` is what ``write`` writes besides."""
 
     name: str
     suffixes: tuple[str, ...]
     read: Callable[[Path], Connectome] | None
     write: Callable[[Connectome, Path], None] | None
     description: str
+    beside: Callable[[Path], list[Path]] = _nothing
 
 
 def _by_name(formats: Iterable[Format]) -> Mapping[str, Format]:
     return MappingProxyType({f.name: f for f in formats})
+
+
+def _beside_csv(path: Path) -> list[Path]:
+    return [path.with_name(f"{path.stem}_nodes{path.suffix}"), path.with_name(f"{path.stem}_about.json")]
 
 
 def _write_snapshot(connectome: Connectome, path: Path) -> None:
@@ -63,6 +72,18 @@ FORMATS: Final = _by_name(
             "pyg", (".pt",), pyg_files.read_pyg, pyg_files.write_pyg,
             "tensors: PyTorch Geometric's HeteroData.from_dict(torch.load(...))",
         ),
+        Format(
+            "csv", (".csv", ".tsv", ".tab"), edge_tables.read_csv, edge_tables.write_csv,
+            "a table of edges as text, and one of nodes beside it: pandas, R, spreadsheets",
+            _beside_csv,
+        ),
+        Format(
+            "parquet", (".parquet",), edge_tables.read_parquet, edge_tables.write_parquet,
+            "a table of edges, and one of nodes beside it: pandas, Arrow, R",
+            lambda path: [path.with_name(f"{path.stem}_nodes.parquet")],
+        ),
+        Format("matrix", (".npy", ".npz", ".txt"), matrices.read_matrix, None, "a matrix of weights; row = source"),
+        Format("tvb", (".zip",), tvb.read_tvb, tvb.write_tvb, "The Virtual Brain's connectivity: regions or neurons"),
     ]
 )  # fmt: skip
 

@@ -28,8 +28,8 @@ _WHOLE: Final = "_global_store"  # PyG's key of what belongs to the whole graph
 
 
 def write_pyg(connectome: Connectome, path: str | os.PathLike[str]) -> None:
-    """Write a HeteroData as a dict of dicts of tensors. Equal graphs make equal bytes. Raises
-    :class:`ConnectomeError` if it cannot be written; a file that was there is then as it was."""
+    """Write a HeteroData as a dict of dicts of tensors. Raises :class:`ConnectomeError` if it cannot be written; a file
+    that was there is then as it was."""
     import torch
 
     data = to_pyg(connectome)

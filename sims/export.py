@@ -1,0 +1,118 @@
+"""Take a graph, or spikes, to another tool: GraphML, GEXF, GML, Cytoscape, MATLAB, tables, The Virtual Brain, NWB...
+
+python -m sims.export runs/seed0 --stage motor --format graphml --out motor.graphml
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from connectome.errors import ConnectomeError
+from connectome.parts import KINDS
+from sims.program import ended, refuse_taken
+
+if TYPE_CHECKING:
+    from connectome.graph import Connectome
+
+__all__ = ["main", "selected"]
+
+_NWB = "Neurodata Without Borders: pynwb, spikes (PATH is a SONATA spike file, such as sims.simulate writes)"
+
+
+def _parser() -> argparse.ArgumentParser:
+    from connectome.io.exchange import FORMATS
+
+    formats = {f.name: f"{f.description} ({', '.join(f.suffixes)})" for f in FORMATS.values() if f.write} | {
+        "nwb": f"{_NWB} (.nwb)"
+    }
+    parser = argparse.ArgumentParser(
+        prog="python -m sims.export",
+        description="Write a graph in another format, or a part of it. Everything that can be read can be written.",
+        epilog="formats:\n" + "\n".join(f"  {name:10} {text}" for name, text in formats.items())
+        + "\n\nexit codes: 0 done, 2 input that cannot be used, 130 interrupted (no file is half-written)",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument(
+        "path", metavar="PATH", help="a snapshot, a run's folder, any file that can be read, a measured connectome"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where to write")
+    parser.add_argument(
+        "--format", choices=list(formats), metavar="NAME", help="see below (default: by the ending of --out)"
+    )
+    parser.add_argument("--stage", metavar="NAME", help="of a run's folder, a name or a number (default: the last)")
+    parser.add_argument("--kinds", metavar="A,B,...", help=f"only these edges, of {', '.join(KINDS)} (default: all)")
+    parser.add_argument("--regions", metavar="A,B,...", help="only these regions, and the edges between them")
+    parser.add_argument("--overwrite", "--force", action="store_true", help="replace files that exist")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    options = _parser().parse_args(argv)
+    return ended("export", lambda: _export(options), lambda: "No file is half-written.")
+
+
+def selected(connectome: Connectome, kinds: str | None, regions: str | None) -> Connectome:
+    """The named regions and the edges of the named kinds between them; None for all. Raises
+    :class:`ConnectomeError` for a name that is none."""
+    from connectome.graph import Connectome
+
+    chosen = []
+    for option, given, known in (("--kinds", kinds, list(KINDS)), ("--regions", regions, list(connectome.regions))):
+        names = known if given is None else [name.strip() for name in given.split(",")]
+        for name in names:
+            if name not in known:
+                raise ConnectomeError(option, f"must be among {', '.join(known)}", repr(name))
+        chosen.append(set(names))
+    return Connectome.of(
+        [r for r in connectome.regions.values() if r.name in chosen[1]],
+        [e for k, e in connectome.edges.items() if k.kind in chosen[0] and {k.source, k.target} <= chosen[1]],
+        dt_ms=connectome.dt_ms, provenance=connectome.provenance,
+    )  # fmt: skip
+
+
+def _export(options: argparse.Namespace) -> int:
+    from connectome.io.exchange import FORMATS, format_of
+
+    out: Path = options.out
+    refuse_taken("--out", out, overwrite=options.overwrite)
+    if os.path.exists(out) and os.path.exists(options.path) and os.path.samefile(out, options.path):
+        raise ConnectomeError("--out", "must not be PATH", repr(str(out)))
+    if options.format == "nwb" or (options.format is None and out.suffix.lower() == ".nwb"):
+        return _export_spikes(options)
+    chosen = FORMATS[options.format] if options.format else format_of(out, writing=True)
+    for beside in chosen.beside(out):
+        refuse_taken("--out", beside, overwrite=options.overwrite)
+    from sims.inputs import open_graph
+
+    connectome = selected(open_graph(options.path, options.stage), options.kinds, options.regions)
+    assert chosen.write is not None
+    chosen.write(connectome, out)
+    if not options.quiet:
+        neurons, edges = connectome.n_neurons, connectome.n_edges
+        print(f"{options.path}: {neurons:,} neurons, {edges:,} edges\nWritten as {chosen.name}: {out}")
+    return 0
+
+
+def _export_spikes(options: argparse.Namespace) -> int:
+    from connectome.io.nwb import write_nwb
+    from connectome.io.spikes import load_spikes
+
+    for name in ("stage", "kinds", "regions"):
+        if getattr(options, name) is not None:
+            raise ConnectomeError(f"--{name}", "must not go with spikes", repr(getattr(options, name)))
+    spikes = load_spikes(options.path)
+    write_nwb(spikes, options.out)
+    if not options.quiet:
+        print(f"{options.path}: {spikes.sizes['spike']:,} spikes\nWritten as nwb: {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

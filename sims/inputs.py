@@ -1,0 +1,40 @@
+"""What a program is given as a graph: a file of any format, a run's folder, the name of a measured connectome."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from connectome.errors import ConnectomeError
+
+if TYPE_CHECKING:
+    from connectome.graph import Connectome
+
+__all__ = ["open_graph"]
+
+
+def open_graph(text: str, stage: str | None = None) -> Connectome:
+    """Open a path or a name of :func:`connectome.datasets.references.names`. A run's folder gives the stage of this
+    name or number, its last one by default. Raises :class:`ConnectomeError`."""
+    from connectome.datasets import references
+    from connectome.io.exchange import read
+    from connectome.io.snapshot import list_stages, load
+
+    place = Path(text)
+    if stage is not None:
+        if not place.is_dir():
+            raise ConnectomeError("stage", "must go with a run's folder", repr(text))
+        stages = {str(s.provenance.stage): s for s in list_stages(place)}
+        by_name = {s.provenance.stage_name: s for s in stages.values()} | stages
+        if stage not in by_name:
+            names = [s.provenance.stage_name or number for number, s in stages.items()]
+            raise ConnectomeError("stage", f"must be one of {', '.join(names) or 'the stages'}", repr(stage))
+        return load(by_name[stage].path)
+    if not place.exists() and text in references.names():
+        return references.load(text)
+    if not place.exists():
+        raise ConnectomeError(
+            "graph", "must be a file, a run's folder or the name of a measured connectome", repr(text),
+            f"Names: {', '.join(references.names())}.",
+        )  # fmt: skip
+    return read(place)
