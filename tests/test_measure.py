@@ -14,7 +14,7 @@ from hypothesis import given, settings
 
 from connectome import Connectome, ConnectomeError, EdgeSet, Provenance, Region
 from connectome.analysis import measure as module
-from connectome.analysis.measure import LIMIT, WHOLE, choose, known_metrics, measure, work
+from connectome.analysis.measure import LIMIT_S, WHOLE, choose, expected_s, known_metrics, measure
 from connectome.analysis.simple_graph import Metric, simple_graph
 from connectome.io.results import load_results, save_results
 from tests.strategies import connectomes
@@ -96,7 +96,7 @@ def test_a_dataset_goes_to_a_file(tmp_path: Path) -> None:
 
 
 def test_slow_metrics_are_left_out_of_large_graphs_unless_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LIMIT", 10)
+    monkeypatch.setattr(module, "LIMIT_S", 1e-5)
     found = measure(two_stages())
     assert "spectral_radius" in found.attrs["left_out"]
     assert "spectral_radius" not in found
@@ -104,10 +104,12 @@ def test_slow_metrics_are_left_out_of_large_graphs_unless_named(monkeypatch: pyt
     assert "spectral_radius" in measure(two_stages(), ["spectral_radius"])
 
 
-def test_work_grows_with_the_graph() -> None:
-    quick = {m.name for m in choose() if work(m, 200_000, 9_800_000) <= LIMIT}
-    assert {"degree", "reciprocity", "wiring_cost", "modularity"} <= quick
-    assert not {"spectral_radius", "rich_club_normalised"} & quick
+def test_what_is_slow_on_a_large_graph() -> None:
+    quick = {m.name for m in choose() if expected_s(m, 200_000, 9_800_000) <= LIMIT_S}
+    assert {"degree", "reciprocity", "wiring_cost", "modularity", "clustering_weighted_directed"} <= quick
+    assert not {"rich_club_normalised", "betweenness_binary", "characteristic_path_length_binary"} & quick
+    slow = {m.name for m in choose() if expected_s(m, 5000, 250_000) > LIMIT_S}
+    assert slow == {"small_world_omega", "small_world_propensity_weighted"}
 
 
 def test_a_package_adds_a_metric(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,294 @@
+"""Analyse connectomes: the numbers of network science for a snapshot, a run's stages, or any graph that can be read.
+
+python -m sims.analyze runs/seed0 --by-region --out metrics.nc
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from connectome.errors import ConnectomeError
+from sims.program import ended, refuse_taken
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from rich.console import Console
+
+    from connectome.graph import Connectome
+
+__all__ = ["COMMON", "Row", "main", "metric_names", "number", "open_graphs", "rows", "write_table"]
+
+#: What is measured unless metrics are named: one or two of each family.
+COMMON = (
+    "degree", "strength", "density", "reciprocity", "clustering_binary_directed", "clustering_weighted_directed",
+    "transitivity_binary_directed", "characteristic_path_length_binary", "efficiency_global_binary",
+    "betweenness_binary", "assortativity_binary_out_in", "modularity", "n_communities",
+    "participation_coefficient_both", "small_world_sigma", "small_world_omega", "small_world_propensity_binary",
+    "rich_club_normalised", "core_share", "coreness", "motif_frequency", "excitatory_share", "local_share",
+    "length_mean", "wiring_cost", "spectral_radius",
+)  # fmt: skip
+_SHOWN_LABELS = 13
+#: What is expected to take longer is left out unless it is named.
+_LIMIT_S = 10.0
+
+
+class Row(NamedTuple):
+    """A number of each graph (or region): its name, its units, and (columns,) values."""
+
+    name: str
+    units: str
+    values: np.ndarray[Any, np.dtype[np.float64]]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sims.analyze",
+        description="Print metrics of connectomes, of the whole graph and of each region, and how a run's stages "
+        "differ. Neurons are nodes; parallel edges are one, self-loops none; strengths are of |weight|.",
+        epilog="exit codes: 0 done, 2 input that cannot be used, 130 interrupted (no file is half-written)",
+    )
+    parser.add_argument(
+        "paths", nargs="*", metavar="PATH", help="a snapshot, a run's folder (all its stages), or any other graph"
+    )
+    parser.add_argument(
+        "--metrics", metavar="A,B,...", help="names, or 'all' (default: a common choice); a slow one only if named"
+    )
+    parser.add_argument("--list-metrics", action="store_true", help="say what there is, with definitions, and end")
+    parser.add_argument("--by-region", action="store_true", help="each region besides the whole graph")
+    parser.add_argument(
+        "--kinds", default="local,long_range", metavar="A,B,...",
+        help="the edges that count, of local, long_range, afferent, efferent (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--nodes", action="store_true", help="write each node's value too (with --out FILE.nc)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the numbers: .nc (netCDF 4) or .csv")
+    parser.add_argument(
+        "--lives", type=Path, metavar="FILE", help="write the life of every edge over the graphs given: .csv"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of communities and null models, 0 or more (default: 0)")
+    parser.add_argument("--overwrite", "--force", action="store_true", help="replace files that exist")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    options = _parser().parse_args(argv)
+    return ended("analyze", lambda: _analyze(options), lambda: "No file is half-written.")
+
+
+def _analyze(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    if options.list_metrics:
+        _list(Console())
+        return 0
+    _check(options)
+    from connectome.analysis.measure import measure
+    from connectome.io.results import save_results, save_text
+
+    console = Console(quiet=options.quiet)
+    names = metric_names(options.metrics)
+    graphs = dict(named for path in options.paths for named in open_graphs(path, many=len(options.paths) > 1))
+    measured = measure(
+        list(graphs.values()), names, by_region=options.by_region, nodes=options.nodes, seed=options.seed,
+        kinds=options.kinds.split(","), stages=list(graphs), limit_s=None if options.metrics else _LIMIT_S,
+    )  # fmt: skip
+    _report(console, measured)
+    if len(graphs) > 1:
+        _report_changes(console, graphs)
+    if options.out is not None:
+        if options.out.suffix == ".nc":
+            save_results(measured, options.out)
+        else:
+            save_text(_csv(measured), options.out)
+    if options.lives is not None:
+        from connectome.analysis.history import lives
+
+        save_text(lives(list(graphs.values()), list(graphs)).to_csv(index=False), options.lives)
+    written = [str(p) for p in (options.out, options.lives) if p]
+    if written:
+        console.print("Written: " + ", ".join(written), highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    if not options.paths:
+        raise ConnectomeError("PATH", "must be given", "none", "A snapshot, a run's folder, or another graph.")
+    if not 0 <= options.seed < 2**63:
+        raise ConnectomeError("--seed", "must be in 0 .. 2**63 - 1", options.seed)
+    for name, path, suffixes in (("--out", options.out, (".nc", ".csv")), ("--lives", options.lives, (".csv",))):
+        if path is None:
+            continue
+        if path.suffix not in suffixes:
+            raise ConnectomeError(name, f"must end in {' or '.join(suffixes)}", repr(str(path)))
+        refuse_taken(name, path, overwrite=options.overwrite)
+    if options.out is not None and options.lives is not None and options.out.resolve() == options.lives.resolve():
+        raise ConnectomeError("--lives", "must not be the file of --out", repr(str(options.lives)))
+    if options.nodes and (options.out is None or options.out.suffix != ".nc"):
+        raise ConnectomeError("--nodes", "must go with --out FILE.nc", repr(str(options.out)))
+
+
+def metric_names(text: str | None) -> list[str]:
+    """The names in an option, checked: ``all``, or the common ones for None. Raises :class:`ConnectomeError`."""
+    from connectome.analysis.measure import choose, known_metrics
+
+    if text == "all":
+        return list(known_metrics())
+    return [m.name for m in choose(COMMON if text is None else [name.strip() for name in text.split(",")])]
+
+
+def open_graphs(path: str, *, many: bool) -> Iterator[tuple[str, Connectome]]:
+    """A name and a connectome for each stage of a run's folder, or the one graph of a file. ``many``: other paths are
+    given too, so that names say which. Raises :class:`ConnectomeError`."""
+    from connectome.io.exchange import read
+    from connectome.io.snapshot import list_stages, load
+
+    place = Path(path)
+    if not place.is_dir():
+        yield (path if many else place.stem or path), read(path)
+        return
+    stages = list_stages(place)
+    if not stages:
+        raise ConnectomeError(path, "must be a folder that sims.develop wrote, or a file", "a folder without snapshots")
+    seen: set[str] = set()
+    for stage in stages:
+        name = stage.provenance.stage_name or stage.path.stem
+        name = stage.path.stem if name in seen else name
+        seen.add(name)
+        yield (f"{path}: {name}" if many else name), load(stage.path)
+
+
+def rows(measured: xr.Dataset, at: dict[str, Any]) -> Iterator[Row]:
+    """What a table shows of a dataset at some stage or region: a row for each metric, and for each label of a short
+    curve; of a long one, its highest point."""
+    for name, variable in measured.data_vars.items():
+        if "region" not in variable.dims:
+            continue
+        chosen = variable.sel(at)
+        units = str(variable.attrs.get("units", "1"))
+        shown = f"{name} (mean)" if variable.attrs.get("statistic") else str(name)
+        (of_column,) = (d for d in ("stage", "region") if d not in at)
+        curve = [d for d in chosen.dims if d != of_column]
+        if not curve:
+            yield Row(shown, units, chosen.values)
+        elif chosen.sizes[curve[0]] <= _SHOWN_LABELS:
+            for label in chosen[curve[0]].values:
+                yield Row(f"{shown} {label if curve[0] == 'motif' else f'{curve[0]} {label:g}'}", units,
+                          chosen.sel({curve[0]: label}).values)  # fmt: skip
+        else:
+            yield Row(f"{shown}, highest over {curve[0]}", units, chosen.max(str(curve[0])).values)
+
+
+def number(value: float) -> str:
+    """Four digits, whole numbers in full, - for nan."""
+    if math.isnan(value):
+        return "-"
+    if math.isfinite(value) and value == round(value) and abs(value) < 1e12:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def write_table(console: Console, title: str, columns: Sequence[str], of: Sequence[Row]) -> None:
+    """Print rows under their columns."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title) if title else None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    for name in columns:
+        table.add_column(Text(name), justify="right")
+    table.add_column("units")
+    for row in of:
+        table.add_row(row.name, *map(number, row.values.tolist()), "" if row.units == "1" else row.units)
+    console.print(table)
+
+
+def _report(console: Console, measured: xr.Dataset) -> None:
+    from connectome.analysis.measure import WHOLE
+
+    stages = [str(s) for s in measured.stage.values]
+    regions = [str(r) for r in measured.region.values]
+    if len(regions) == 1:
+        write_table(console, "", stages, list(rows(measured, {"region": WHOLE})))
+    else:
+        for stage in stages:
+            write_table(console, stage, regions, list(rows(measured, {"stage": stage})))
+        console.print(
+            "At a region, a metric of the graph is that of the region's neurons and the edges among them; a mean is "
+            "over its neurons in the whole graph.", highlight=False,
+        )  # fmt: skip
+    loops, parallel = int(measured.n_loops.sum()), int(measured.n_parallel.sum())
+    if loops or parallel:
+        console.print(f"Left out: {loops:,} self-loops. Merged: {parallel:,} parallel edges.", highlight=False)
+    if measured.attrs["left_out"]:
+        console.print(
+            f"Not measured: {measured.attrs['left_out']} ({measured.attrs['left_out_why']}; name them with --metrics).",
+            highlight=False,
+        )
+
+
+def _report_changes(console: Console, graphs: dict[str, Connectome]) -> None:
+    """What changed from each graph to the next, where the two have an edge set in common."""
+    from connectome.analysis.history import CHANGES, difference
+
+    found: dict[str, Any] = {}
+    named = list(graphs.items())
+    for (_, before), (name, after) in pairwise(named):
+        shared = before.edges.keys() & after.edges.keys()
+        if any(before.edges[k].n_source == after.edges[k].n_source for k in shared):
+            found[name] = difference(before, after).counts
+    if not found:
+        return
+    kinds = sorted({str(k) for counts in found.values() for k in counts.edge_kind.values})
+    of = [
+        Row(
+            f"{kind} {change}", "edges",
+            np.array([float(c.edges.sel(change=change)[c.edge_kind.values == kind].sum()) for c in found.values()]),
+        )
+        for kind in kinds for change in CHANGES
+    ]  # fmt: skip
+    write_table(console, "Edges since the graph before", list(found), of)
+
+
+def _csv(measured: xr.Dataset) -> str:
+    """A row for each number: stage, region, metric, label (of a curve), value, units."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["stage", "region", "metric", "label", "value", "units"])
+    for name, variable in measured.data_vars.items():
+        if "region" not in variable.dims:
+            continue
+        curve = [d for d in variable.dims if d not in ("stage", "region")]
+        for stage in measured.stage.values:
+            for region in measured.region.values:
+                cell = variable.sel(stage=stage, region=region)
+                for label in cell[curve[0]].values if curve else [""]:
+                    value = float(cell.sel({curve[0]: label}) if curve else cell)
+                    writer.writerow([stage, region, name, label, repr(value), variable.attrs.get("units", "1")])
+    return text.getvalue()
+
+
+def _list(console: Console) -> None:
+    from connectome.analysis.measure import known_metrics
+
+    for metric in known_metrics().values():
+        units = "" if metric.units == "1" else f", {metric.units}"
+        console.print(
+            f"{metric.name} (of each {metric.of}{units}): {metric.definition}. {metric.source}.",
+            highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())

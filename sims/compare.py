@@ -1,0 +1,334 @@
+"""Compare two connectomes: metrics side by side, each against its null; distances of distributions; shared hubs.
+
+python -m sims.compare runs/seed0 worm.graphml --out compared.csv
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from connectome.errors import ConnectomeError
+from sims.analyze import number
+from sims.program import ended, refuse_taken
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from rich.console import Console
+
+    from connectome.analysis.nulls import Normalised
+    from connectome.analysis.simple_graph import Metric, SimpleGraph
+
+__all__ = ["COMPARED", "compare", "main", "summary"]
+
+#: What is compared unless metrics are named: numbers that do not follow from size and density alone.
+COMPARED = (
+    "density", "reciprocity", "clustering_binary_directed", "transitivity_binary_directed",
+    "characteristic_path_length_binary", "efficiency_global_binary", "assortativity_binary_out_in", "modularity",
+    "core_share", "local_share", "length_mean", "motif_frequency",
+)  # fmt: skip
+#: How many standard deviations of the nulls count as beyond them.
+BEYOND = 2.0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sims.compare",
+        description="Set two connectomes side by side: metrics, each against random graphs that keep part of its "
+        "structure (z is the distance from their mean in their standard deviations); Kolmogorov-Smirnov distances of "
+        "degree, clustering, betweenness and edge length, whose largest is the energy; and whether the same nodes have "
+        "the high degrees.",
+        epilog="A graph is a snapshot, a run's folder (its last stage), or any file that this package reads. Exit "
+        "codes: 0 done, 2 input that cannot be used, 130 interrupted (no file is half-written)",
+    )  # fmt: skip
+    parser.add_argument("a", metavar="A", help="a graph")
+    parser.add_argument("b", metavar="B", help="another, or a reference")
+    parser.add_argument("--metrics", metavar="A,B,...", help="names; see python -m sims.analyze --list-metrics")
+    parser.add_argument(
+        "--null", default="degree", choices=["degree", "strength", "spatial", "erdos_renyi", "lattice"],
+        help="what the random graphs keep (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--nulls", type=int, default=20, metavar="N", help="of each graph, 2 or more (default: 20)")
+    parser.add_argument("--directed", action="store_true", help="distances with directions kept (default: undirected)")
+    parser.add_argument(
+        "--kinds", default="local,long_range", metavar="A,B,...",
+        help="the edges that count, of local, long_range, afferent, efferent (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of nulls and communities, 0 or more (default: 0)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the numbers: .nc (netCDF 4) or .csv")
+    parser.add_argument("--overwrite", "--force", action="store_true", help="replace a file that exists")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    options = _parser().parse_args(argv)
+    return ended("compare", lambda: _compare(options), lambda: "No file is half-written.")
+
+
+def _compare(options: argparse.Namespace) -> int:
+    if not 0 <= options.seed < 2**63:
+        raise ConnectomeError("--seed", "must be in 0 .. 2**63 - 1", options.seed)
+    if not 2 <= options.nulls <= 10**6:
+        raise ConnectomeError("--nulls", "must be 2 or more", options.nulls)
+    if options.out is not None:
+        if options.out.suffix not in (".nc", ".csv"):
+            raise ConnectomeError("--out", "must end in .nc or .csv", repr(str(options.out)))
+        refuse_taken("--out", options.out, overwrite=options.overwrite)
+    # Heavy imports wait until the options are known to be good.
+    from rich.console import Console
+
+    from connectome.analysis.comparison import degree_correlation, shared_nodes
+    from connectome.analysis.measure import LIMIT_S, choose, expected_s
+    from connectome.analysis.simple_graph import simple_graph
+    from connectome.io.exchange import read
+    from connectome.io.results import save_results, save_text
+
+    console = Console(quiet=options.quiet)
+    named = options.metrics is not None
+    metrics = choose([name.strip() for name in options.metrics.split(",")] if named else COMPARED)
+    kinds = options.kinds.split(",")
+    connectomes = [read(options.a), read(options.b)]
+    graphs = [simple_graph(c, kinds=kinds) for c in connectomes]
+    most = math.inf if named else LIMIT_S / options.nulls
+    slow = [m for m in metrics if max(expected_s(m, g.n, g.n_edges) for g in graphs) > most]
+    pairs = shared_nodes(connectomes, kinds=kinds)
+    names = [Path(options.a).stem, Path(options.b).stem]
+    if names[0] == names[1]:
+        names = [f"{options.a} (A)", f"{options.b} (B)"] if options.a == options.b else [options.a, options.b]
+    compared = compare(
+        graphs, [m for m in metrics if m not in slow], names, null=options.null, n_nulls=options.nulls,
+        directed=options.directed, seed=options.seed,
+    )  # fmt: skip
+    correlation = degree_correlation(graphs[0], graphs[1], pairs)
+    compared["degree_correlation"] = (
+        "coefficient", [correlation.pearson, correlation.spearman],
+        {"units": "1", "definition": "of undirected degree over the nodes that both have", "n_nodes": correlation.n},
+    )  # fmt: skip
+    compared = compared.assign_coords(coefficient=["pearson", "spearman"])
+    compared.attrs["summary"] = "\n".join(summary(compared))
+    _report(console, compared)
+    if slow:
+        left = ", ".join(m.name for m in slow)
+        console.print(f"Not measured, as it would take long: {left} (name them with --metrics).", highlight=False)
+    if options.out is not None:
+        if options.out.suffix == ".nc":
+            save_results(compared, options.out)
+        else:
+            save_text(_csv(compared), options.out)
+        console.print(f"Written: {options.out}", highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def compare(
+    graphs: Sequence[SimpleGraph], metrics: Sequence[Metric], names: Sequence[str], *, null: Any = "degree",
+    n_nulls: int = 20, directed: bool = False, seed: int = 0,
+) -> xr.Dataset:  # fmt: skip
+    """Metrics of two graphs beside their nulls, ``(graph, metric)``, and their distances.
+
+    A metric of nodes or edges is its mean; of a curve each point is one, but a curve whose labels differ from graph to
+    graph (of the rich club, say) has none. Raises :class:`ConnectomeError`.
+    """
+    import xarray as xr
+
+    from connectome.analysis.comparison import distances
+    from connectome.analysis.nulls import DEFINITIONS, normalised
+    from connectome.analysis.simple_graph import Metric
+
+    labels, units = _labels(metrics, graphs[0], seed)
+    together = Metric("all", "graph", _vector(metrics, seed), "", "", "")
+    sides = [normalised(g, together, null, n_nulls, seed) for g in graphs]
+    found = distances(*graphs, directed=directed)
+    by_graph = ("graph", "metric")
+    return xr.Dataset(
+        {
+            "value": (by_graph, np.array([s.value for s in sides])),
+            "null_mean": (by_graph, np.array([s.mean for s in sides]), {"definition": "of the nulls"}),
+            "null_sd": (by_graph, np.array([s.sd for s in sides]), {"definition": "of the nulls; n - 1 divides"}),
+            "z": (
+                by_graph, np.array([_z(s) for s in sides]),
+                {"units": "1", "definition": "(value - null_mean) / null_sd; nan where every null has the value"},
+            ),
+            "ks_distance": (
+                "distribution", np.array(found), {"units": "1", "definition": "Kolmogorov-Smirnov, 0 to 1"},
+            ),
+            "energy": ((), found.energy, {"units": "1", "definition": "largest ks_distance (Betzel et al. 2016)"}),
+            "n_nodes": ("graph", [g.n for g in graphs]), "n_edges": ("graph", [g.n_edges for g in graphs]),
+        },
+        {
+            "graph": list(names), "metric": np.array(labels, str), "units": ("metric", np.array(units, str)),
+            "distribution": list(found._fields),
+        },
+        {
+            "null": null, "null_keeps": DEFINITIONS[null], "n_nulls": n_nulls, "seed": seed,
+            "distances_of": "directed graphs" if directed else "undirected graphs",
+        },
+    )  # fmt: skip
+
+
+def _z(side: Normalised) -> np.ndarray[Any, Any]:
+    """What every null keeps has none, though rounding would make it one."""
+    scale = 1e-12 * np.maximum(np.abs(side.mean), np.abs(side.value))
+    return np.where((side.sd <= scale) & (np.abs(side.value - side.mean) <= scale), math.nan, side.z)
+
+
+def _points(metric: Metric, graph: SimpleGraph, seed: int) -> Any:
+    found = metric.function(graph, seed) if metric.seeded else metric.function(graph)
+    if metric.of == "graph":
+        return found
+    there = np.asarray(found, float)
+    there = there[~np.isnan(there)]
+    return float(there.mean()) if there.size else math.nan
+
+
+def _vector(metrics: Sequence[Metric], seed: int) -> Callable[[SimpleGraph], np.ndarray[Any, Any]]:
+    def vector(graph: SimpleGraph) -> np.ndarray[Any, Any]:
+        return np.concatenate([np.zeros(0), *(np.atleast_1d(_points(m, graph, seed)) for m in metrics)])
+
+    return vector
+
+
+def _labels(metrics: Sequence[Metric], graph: SimpleGraph, seed: int) -> tuple[list[str], list[str]]:
+    """Of the numbers, and their units."""
+    labels, units = [], []
+    for metric in metrics:
+        found = _points(metric, graph, seed)
+        of = f"{metric.name} (mean)" if metric.of != "graph" else metric.name
+        if not hasattr(found, "dims"):
+            own = [of]
+        elif found.dims[0] in ("motif", "quantile"):
+            own = [f"{of} {label}" for label in found[found.dims[0]].values]
+        else:
+            raise ConnectomeError(
+                "--metrics", "must be numbers, or curves of a fixed length", repr(metric.name),
+                "Its curve has other points in another graph.",
+            )  # fmt: skip
+        labels += own
+        units += [metric.units] * len(own)
+    return labels, units
+
+
+def summary(compared: xr.Dataset) -> list[str]:
+    """What the numbers say, in sentences."""
+    a, b = (str(name) for name in compared.graph.values)
+    n_a, n_b = (int(n) for n in compared.n_nodes.values)
+    said = []
+    gaps = {str(k): float(v) for k, v in zip(compared.distribution.values, compared.ks_distance.values, strict=True)}
+    there = {k: v for k, v in gaps.items() if not math.isnan(v)}
+    worst = max(there, key=lambda k: there[k])
+    if there[worst]:
+        said.append(
+            f"The energy is {there[worst]:.2f}: of the distributions compared, that of {worst.replace('_', ' ')} "
+            "differs most (0: the same, 1: they do not overlap)."
+        )
+    else:
+        said.append(
+            "The energy is 0: the distributions compared are the same, which does not make the graphs the same."
+        )
+    if len(there) < len(gaps):
+        missing = ", ".join(k.replace("_", " ") for k in gaps if k not in there)
+        said.append(f"Not compared, as a graph has no such thing: {missing}.")
+    if not 0.8 <= n_a / max(n_b, 1) <= 1.25:
+        said.append(
+            f"The graphs differ in size ({n_a:,} and {n_b:,} nodes). Degrees, lengths and counts of motifs go with "
+            "size: read their differences with that in mind."
+        )
+    z = compared.z.values
+    side = np.where(z > BEYOND, 1, np.where(z < -BEYOND, -1, 0))
+    side = np.where(np.isnan(z), 9, side)
+    for words, chosen in (
+        ("Above their nulls in both", (side[0] == 1) & (side[1] == 1)),
+        ("Below their nulls in both", (side[0] == -1) & (side[1] == -1)),
+        ("Above in one and below in the other", np.abs(side[0] - side[1]) == 2),
+        (f"Beyond the nulls in {a} alone", (np.abs(side[0]) == 1) & (side[1] == 0)),
+        (f"Beyond the nulls in {b} alone", (side[0] == 0) & (np.abs(side[1]) == 1)),
+    ):
+        if chosen.any():
+            said.append(f"{words}: {', '.join(compared.metric.values[chosen])}.")
+    looked = int((~np.isnan(z)).sum())
+    said.append(
+        f"Beyond means |z| > {BEYOND:g} against {compared.attrs['n_nulls']} nulls '{compared.attrs['null']}' of each "
+        f"graph. That happens by chance to about 1 number in 20, and {looked} were looked at, uncorrected."
+    )
+    n = int(compared.degree_correlation.attrs["n_nodes"])
+    pearson, spearman = compared.degree_correlation.values.tolist()
+    if not n:
+        said.append("No nodes are known to be the same in both, so degrees are not compared node by node.")
+    elif math.isnan(pearson):
+        said.append(f"Over the {n:,} nodes that both have, degrees do not vary enough to be correlated.")
+    else:
+        said.append(
+            f"Over the {n:,} nodes that both have, degrees correlate with r = {pearson:.2f} (by rank {spearman:.2f})."
+        )
+    said.append(
+        "This is one pair of graphs: whether it differs more than two of one kind do takes several of each kind to say."
+    )
+    return said
+
+
+def _report(console: Console, compared: xr.Dataset) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    a, b = (str(name) for name in compared.graph.values)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    for heading in (a, "z", b, "z"):
+        table.add_column(Text(heading), justify="right")
+    table.add_column("units")
+    for name in ("n_nodes", "n_edges"):
+        one, two = compared[name].values
+        table.add_row(name, f"{one:,}", "", f"{two:,}", "", "")
+    for at, label in enumerate(compared.metric.values):
+        cell = compared.isel(metric=at)
+        one, two = (number(float(v)) for v in cell.value)
+        z = ["-" if math.isnan(v) else f"{v:.1f}" if abs(v) < 1e4 else f"{v:.2g}" for v in cell.z.values.tolist()]
+        units = str(cell.units.values)
+        table.add_row(str(label), one, z[0], two, z[1], "" if units == "1" else units)
+    console.print(table)
+    gaps = ", ".join(
+        f"{str(k).replace('_', ' ')} {number(float(v))}"
+        for k, v in zip(compared.distribution.values, compared.ks_distance.values, strict=True)
+    )
+    console.print(
+        f"Kolmogorov-Smirnov distances ({compared.attrs['distances_of']}): {gaps}. Energy, the largest: "
+        f"{number(float(compared.energy))}.\nNulls: {compared.attrs['null_keeps']}", highlight=False, markup=False,
+    )  # fmt: skip
+    console.print()
+    for sentence in summary(compared):
+        console.print(sentence, highlight=False, markup=False)
+
+
+def _csv(compared: xr.Dataset) -> str:
+    """A row for each number: what, which graph (none for what is of both), value, null_mean, null_sd, z, units."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["name", "graph", "value", "null_mean", "null_sd", "z", "units"])
+    columns = ("value", "null_mean", "null_sd", "z")
+    for graph in compared.graph.values:
+        one = compared.sel(graph=graph)
+        for name in ("n_nodes", "n_edges"):
+            writer.writerow([name, graph, int(one[name]), "", "", "", "1"])
+        for at, label in enumerate(compared.metric.values):
+            cell = one.isel(metric=at)
+            writer.writerow([label, graph, *(repr(float(cell[c])) for c in columns), str(cell.units.values)])
+    for name, value in zip(compared.distribution.values, compared.ks_distance.values, strict=True):
+        writer.writerow([f"ks_distance {name}", "", repr(float(value)), "", "", "", "1"])
+    writer.writerow(["energy", "", repr(float(compared.energy)), "", "", "", "1"])
+    for name, value in zip(compared.coefficient.values, compared.degree_correlation.values, strict=True):
+        writer.writerow([f"degree_correlation {name}", "", repr(float(value)), "", "", "", "1"])
+    return text.getvalue()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""The program that analyses: what it shows and writes, and every message for a mistake."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from connectome import Connectome, EdgeSet, Provenance, Region
+from connectome.analysis.measure import known_metrics, measure
+from connectome.io.results import load_results
+from connectome.io.snapshot import load, save
+from sims.analyze import COMMON, main
+
+
+def stage(number: int, name: str, n_edges: int) -> Connectome:
+    """Regions a and b, with more edges the later it is."""
+    rng = np.random.default_rng(0)
+    regions = [
+        Region("a", 12, position_um=rng.normal(size=(12, 3))),
+        Region("b", 8, position_um=rng.normal(size=(8, 3))),
+    ]
+    sizes = {"a": 12, "b": 8}
+    sets = []
+    for s, kind, t in (("a", "local", "a"), ("a", "long_range", "b"), ("b", "local", "b")):
+        i, j = rng.integers(0, sizes[s], 60)[:n_edges], rng.integers(0, sizes[t], 60)[:n_edges]
+        sets.append(
+            EdgeSet.from_arrays(
+                (s, kind, t), i, j, rng.normal(size=60)[:n_edges], n_source=sizes[s], n_target=sizes[t], dt_ms=0.1
+            )
+        )
+    return Connectome.of(regions, sets, provenance=Provenance(stage=number, stage_name=name))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two stages."""
+    folder = tmp_path_factory.mktemp("run")
+    save(stage(0, "birth", 20), folder / "00_birth.h5")
+    save(stage(1, "vision", 40), folder / "01_vision.h5")
+    return folder
+
+
+QUICK = ["--metrics", "degree,density,motif_frequency,rich_club_binary"]
+
+
+def test_the_stages_of_a_run_beside_each_other(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(run), *QUICK]) == 0
+    shown = capsys.readouterr().out
+    assert "birth" in shown
+    assert "vision" in shown
+    assert "motif_frequency 5 030T" in shown
+    assert "rich_club_binary, highest over k" in shown
+    assert "Edges since the graph before" in shown
+    born = next(line for line in shown.splitlines() if "local born" in line)
+    assert born.split()[-2:] == ["40", "edges"]
+
+
+def test_what_is_written_is_what_is_measured(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "metrics.nc"
+    assert main([str(run), *QUICK, "--by-region", "--nodes", "--out", str(out), "--quiet"]) == 0
+    stages = [load(run / "00_birth.h5"), load(run / "01_vision.h5")]
+    expected = measure(stages, QUICK[1].split(","), nodes=True)
+    assert load_results(out).equals(expected)
+
+
+def test_csv_has_a_row_for_each_number(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "metrics.csv"
+    assert main([str(run / "01_vision.h5"), *QUICK[:1], "density,motif_frequency", "--out", str(out), "--quiet"]) == 0
+    with out.open() as file:
+        rows = list(csv.DictReader(file))
+    measured = measure(load(run / "01_vision.h5"), ["density", "motif_frequency"], by_region=False)
+    (density,) = (float(r["value"]) for r in rows if r["metric"] == "density")
+    assert density == measured.density.item()
+    counts = [float(r["value"]) for r in rows if r["metric"] == "motif_frequency"]
+    assert counts == measured.motif_frequency.values.ravel().tolist()
+    assert {r["stage"] for r in rows} == {"01_vision"}
+
+
+def test_regions_have_columns(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(run / "01_vision.h5"), *QUICK, "--by-region"]) == 0
+    header = next(line for line in capsys.readouterr().out.splitlines() if "whole graph" in line)
+    assert header.split() == ["whole", "graph", "a", "b", "units"]
+
+
+def test_the_life_of_every_edge(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "lives.csv"
+    assert main([str(run), "--metrics", "density", "--lives", str(out), "--quiet"]) == 0
+    with out.open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 120
+    assert sum(r["born_at"] == "vision" for r in rows) == 60
+    assert all(r["died_at"] == "" for r in rows)
+
+
+def test_the_common_metrics_are_there_and_are_shown(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert set(COMMON) <= set(known_metrics())
+    assert main([str(run / "00_birth.h5")]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "density" in shown
+    assert "Not measured" not in shown
+
+
+def test_every_metric_is_listed_with_its_definition(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list-metrics"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"{m.name} (of each {m.of}" in shown and m.definition in shown for m in known_metrics().values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "PATH must be given"),
+        (["no such.h5"], "no such.h5"),
+        (["{empty}"], "without snapshots"),
+        (["{run}", "--metrics", "degre"], "Did you mean degree"),
+        (["{run}", "--kinds", "locale"], "kinds must be"),
+        (["{run}", "--seed", "-1"], "--seed must be"),
+        (["{run}", "--out", "{empty}/x.txt"], "--out must end in .nc or .csv"),
+        (["{run}", "--lives", "{empty}/x.nc"], "--lives must end in .csv"),
+        (["{run}", "--out", "{empty}/x.csv", "--lives", "{empty}/x.csv"], "must not be the file of --out"),
+        (["{run}", "--out", "{run}/taken.nc"], "must not exist already"),
+        (["{run}", "--out", "{empty}/no/x.nc"], "--out must be a file in a folder"),
+        (["{run}", "--nodes"], "--nodes must go with"),
+    ],
+)
+def test_a_mistake_gets_one_line(
+    run: Path, tmp_path: Path, arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "taken.nc").write_text("")
+    assert main([a.format(run=run, empty=tmp_path) for a in arguments]) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert len(said.strip().splitlines()) == 1
+    assert (run / "taken.nc").read_text() == ""
