@@ -80,8 +80,9 @@ def scaled(connectome: Connectome, gain: float = 1.0) -> Connectome:
     from rest to threshold.
 
     The mean is over neurons with any input of the sum of the absolute weights of their inputs, in units of
-    :func:`weight_to_threshold_pa` of their region. Raises :class:`ConnectomeError` if ``gain`` is not finite and > 0,
-    or if all weights are 0.
+    :func:`weight_to_threshold_pa` of their region. A network without inhibition, such as a measured one whose signs are
+    not known, runs away above some gain (the adult worm's between 0.5 and 1). Raises :class:`ConnectomeError` if
+    ``gain`` is not finite and > 0, or if all weights are 0.
     """
     gain = finite_step("gain", gain)
     inputs = {r.name: np.zeros(r.size) for r in connectome.regions.values()}
@@ -115,8 +116,9 @@ def birth(
 
     With a ``wiring``, the region has its neurons (not its sensors and effectors), their labels and signs, and every
     edge between them, no more; positions are moved to the region's place, delays rounded to whole steps of 1 ms.
-    Weights are multiplied by one number, so that their mean, without signs, is that of a drawn wiring with as many edges. A
-    wiring without signs and without negative weights gets signs as a drawn one does, and inhibitory weights their gain.
+    Weights are multiplied by one number, so that their mean, without signs, is that of a drawn wiring with as many
+    edges. A wiring without signs and without negative weights gets signs as a drawn one does, and inhibitory weights
+    their gain.
     """
     a = anatomy
     base = Connectome.of([], dt_ms=DT_MS) if connectome is None else connectome

@@ -1,0 +1,291 @@
+"""Edge tables: ours come back equal, everybody else's come in, and what is wrong with one is said with its line."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+
+from connectome import Connectome, ConnectomeError, EdgeKey
+from connectome.io.edge_tables import read_csv, read_parquet, write_csv, write_parquet
+from tests.strategies import connectomes
+
+FORMATS = {"x.csv": (write_csv, read_csv), "x.tsv": (write_csv, read_csv), "x.parquet": (write_parquet, read_parquet)}
+Read = Callable[..., Connectome]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Read:
+    """Reads a table of edges, with nodes beside it, from texts."""
+
+    def from_texts(edges: str | bytes, nodes: str | None = None) -> Connectome:
+        (tmp_path / "x.csv").write_bytes(edges.encode() if isinstance(edges, str) else edges)
+        if nodes is not None:
+            (tmp_path / "x_nodes.csv").write_text(nodes)
+        return read_csv(tmp_path / "x.csv")
+
+    return from_texts
+
+
+def labels(c: Connectome) -> dict[str, list[str] | None]:
+    return {r.name: None if r.label is None else r.label.tolist() for r in c.regions.values()}
+
+
+def named_edges(c: Connectome) -> set[tuple[str, str, float]]:
+    """Name, name, weight of every edge."""
+    names = {
+        r.name: [f"{i}" for i in range(r.size)] if r.label is None else r.label.tolist() for r in c.regions.values()
+    }
+    return {
+        (names[k.source][i], names[k.target][j], float(w))
+        for k, e in c.edges.items()
+        for i, j, w in zip(e.source, e.target, e.weight, strict=True)
+    }
+
+
+# What we write.
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@settings(max_examples=30)
+@given(c=connectomes())
+def test_round_trip_is_exact(name: str, c: Connectome) -> None:
+    write, read = FORMATS[name]
+    with tempfile.TemporaryDirectory() as folder:
+        write(c, Path(folder) / name)
+        back = read(Path(folder) / name)
+        assert back.digest() == c.digest()
+        assert back.provenance == c.provenance
+        assert sorted(p.name for p in Path(folder).iterdir()) == sorted(
+            {name, name.replace(".", "_nodes."), *(["x_about.json"] if "parquet" not in name else [])}
+        )
+
+
+def test_equal_connectomes_make_equal_bytes(tmp_path: Path) -> None:
+    c = _worm()
+    for folder in ("1", "2"):
+        (tmp_path / folder).mkdir()
+        write_csv(c, tmp_path / folder / "x.csv")
+        write_parquet(c, tmp_path / folder / "x.parquet")
+    for path in (tmp_path / "1").iterdir():
+        assert path.read_bytes() == (tmp_path / "2" / path.name).read_bytes()
+
+
+def _worm() -> Connectome:
+    from connectome.wiring import from_edge_list
+
+    return from_edge_list(["AVAL", "AVAR"], ["AVAR", "AVAL"], [3.0, 2.5], region_of={"AVAL": "l", "AVAR": "r"})
+
+
+def test_pandas_opens_both(tmp_path: Path) -> None:
+    write_csv(_worm(), tmp_path / "x.csv")
+    write_parquet(_worm(), tmp_path / "x.parquet")
+    for edges, nodes in (
+        (pd.read_csv(tmp_path / "x.csv"), pd.read_csv(tmp_path / "x_nodes.csv")),
+        (pd.read_parquet(tmp_path / "x.parquet"), pd.read_parquet(tmp_path / "x_nodes.parquet")),
+    ):
+        assert edges.weight_pa.tolist() == [3.0, 2.5]
+        assert edges.source_region.tolist() == ["l", "r"]
+        assert nodes.label.tolist() == ["AVAL", "AVAR"]
+
+
+# Everybody else's.
+
+
+def test_names_are_nodes(read: Read) -> None:
+    c = read("source,target,weight\nAVBL,AVAL,3\nAVAL,AVBL,2\nAVAL,AVBL,1\n")
+    assert labels(c) == {"all": ["AVAL", "AVBL"]}
+    assert sorted(c.edges["all", "local", "all"].weight.tolist()) == [1, 2, 3]  # type: ignore[index]  # a tuple is equal to a key
+    assert named_edges(c) == {("AVBL", "AVAL", 3.0), ("AVAL", "AVBL", 2.0), ("AVAL", "AVBL", 1.0)}
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("start", ["", "\ufeff", "\n"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_other_names_delimiters_and_ends_of_lines(read: Read, delimiter: str, start: str, end: str) -> None:
+    rows = [
+        ["Pre", "POST", "N synapses", "pre-region", "Post Region", "note"],
+        ["a", "b", "2", "V1", "motor (left)", ""],
+    ]
+    rows += [["b", "a", "4.5", "motor (left)", "V1", '"x"']]
+    c = read(start + end.join(delimiter.join(row) for row in rows) + end)
+    assert labels(c) == {"V1": ["a"], "motor_left": ["b"]}
+    assert named_edges(c) == {("a", "b", 2.0), ("b", "a", 4.5)}
+    assert c.edges[EdgeKey("V1", "long_range", "motor_left")].weight.tolist() == [2.0]
+
+
+def test_regions_come_in_the_order_of_the_rows(read: Read) -> None:
+    c = read("source,target,source_region,target_region\n1,2,z,m\n3,4,a,z\n")
+    assert list(c.regions) == ["z", "m", "a"]
+
+
+def test_numbers_are_counted_in_their_region(read: Read) -> None:
+    c = read("source,target,source_region,target_region\n0,0,b,a\n1,0,b,b\n")
+    assert labels(c) == {"b": None, "a": None}
+    assert (c.regions["b"].size, c.regions["a"].size) == (2, 1)
+    assert labels(read("source,target\n720575940,10\n10,9\n")) == {"all": ["9", "10", "720575940"]}
+
+
+def test_tract_lengths_give_delays(read: Read) -> None:
+    c = read("source,target,tract_length_mm\na,b,3\nb,a,0.01\n")
+    e = c.edges[EdgeKey("all", "local", "all")]
+    assert e.delay.tolist() == [1.0, 0.1]
+    assert e.state["tract_length_um"].tolist() == [3000, 10]
+    own = read("source,target,tract_length_um,delay_ms\na,b,3000,7\n").edges[EdgeKey("all", "local", "all")]
+    assert own.delay.tolist() == pytest.approx([7.0])
+
+
+def test_nodes_beside(read: Read) -> None:
+    c = read(
+        "source,target,kind\n7,9,long_range\n",
+        "id,name,area,x,y,z,sign,other\n9,AVAL,V 1,1,2,3,-1,?\n5,AVDL,V 1,4,5,6,0,?\n7,AVAR,V2,7,8,9,1,?\n",
+    )
+    assert labels(c) == {"V_1": ["AVAL", "AVDL"], "V2": ["AVAR"]}
+    assert c.regions["V_1"].position_um.tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert c.regions["V_1"].sign.tolist() == [-1, 0]
+    assert named_edges(c) == {("AVAR", "AVAL", 1.0)}
+    by_name = read("source,target\nAVAR,AVAL\n")
+    assert by_name.digest() == c.digest()
+
+
+def test_a_table_of_no_rows_has_no_nodes(read: Read) -> None:
+    assert read("source,target\n").n_neurons == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("source,weight\n1,2\n", "must have a column target"),
+        ("source,target,source\n1,2,3\n", "line 1 must name each column once; found 'source' twice"),
+        ("source,target,weight\nx,y,1\n\nz,y,foo\n", "line 4, weight_pa must be a number; found 'foo'"),
+        ("source,target,weight\nx,y,1\n\"z\n\",y,nan\n", "line 4, weight must be a finite number"),
+        ("source,target,weight\nx,y,1e\n", "must be a number; found '1e'"),
+        ("source,target,weight\nx,y,1_0\n", "must be a number; found '1_0'"),
+        ("source,target,weight\nx,y,1\nz,y,\n", "line 3, weight must be a finite number; found nan"),
+        ("source,target,weight\nx,y,inf\n", "line 2, weight must be a finite number; found inf"),
+        ("source,target,weight\nx,y,1e99\n", "weight must be finite"),
+        ("source,target\nx,\n", "line 2, target must be given"),
+        ("source,target\nx\n", "line 2, target must be given"),
+        ("source,target\nx,y,1\n", "must have rows of 2 fields"),
+        ("source,target\nx,y\nx,y,1\n", "as its header has; found Expected 2 fields in line 3, saw 3"),
+        ('source,target\n"x,y\n', "EOF inside string"),
+        ("source,target,delay_ms\na,b,0\n", "line 2, delay_ms must be 0.1 .. 6553.5 ms"),
+        ("source,target,delay_ms\na,b,1e300\n", "line 2, delay_ms must be"),
+        ("source,target,length_um\na,b,-1\n", "line 2, tract_length must be >= 0"),
+        ("source,target,source_region\na,b,c\n", "must have source_region and target_region, or neither"),
+        ("source,target,source_region,target_region\na,b,c,\n", "line 2, target_region must be given"),
+        ("source,target,source_region,target_region\na,b,?,c\n", "region must be letters"),
+        ("source,target,source_region,target_region\na,b,é,c\nb,a,c,e\n", "must differ in"),
+        ("source,target,source_region,target_region\nx,y,b,a\nz,y,b,b\n", "line 3, region must be the same for 'y'"),
+        ("source,target,kind\na,b,afferent\n", "must be 'local'"),
+        ("source,target,birth_stage\na,b,1.5\n", "must be integers"),
+        ("source,target\na\0,b\n", "line 2 must be text without the character NUL"),
+        ("source,target\n" + "x" * 200 + ",b\n", "must be printable text of at most 128 characters"),
+        ("", "must be a square matrix, or a table of edges"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said(read: Read, tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConnectomeError) as error:
+        read(text)
+    assert message in str(error.value)
+    assert str(error.value).startswith(str(tmp_path / "x.csv"))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        ("name,region\nb,r\na,q\na,q\n", "x_nodes.csv: line 4, label must be given once; found 'a'"),
+        ("name,region\nb,r\nc,q\n", "x.csv: line 2, source must be in"),
+        ("name,region\nb,r\na,\n", "x_nodes.csv: line 3, region must be given"),
+        ("name,x\nb,1\na,b\n", "x_nodes.csv: line 3, x must be a number"),
+        ("region\nb\n", "must have a column id, label or name"),
+        ("name,index\na,0\nb,1\n", "x.csv: line 2, source must be a number counted from 0"),
+        ("name,sign\na,2\nb,1\n", "sign must be -1, 0 or +1"),
+        ("name,role\na,king\nb,1\n", "role must be one of"),
+    ],
+)
+def test_what_is_wrong_with_nodes_is_said(read: Read, nodes: str, message: str) -> None:
+    with pytest.raises(ConnectomeError) as error:
+        read("source,target\na,b\n", nodes)
+    assert message in str(error.value)
+
+
+def test_other_encodings_are_refused(read: Read) -> None:
+    for text in ("source,target\nä,b\n".encode("latin-1"), "source,target\nä,b\n".encode("utf-16")):
+        with pytest.raises(ConnectomeError, match="must be text in UTF-8"):
+            read(text)
+
+
+@pytest.mark.parametrize("about", ["[]", "{", '{"dt_ms": "x"}', '{"regions": 3}', '{"dt_ms": -1}', "[" * 100_000])
+def test_what_is_wrong_with_the_rest_is_said(read: Read, tmp_path: Path, about: str) -> None:
+    (tmp_path / "x_about.json").write_text(about)
+    with pytest.raises(ConnectomeError, match=r"x\.csv|x_about"):
+        read("source,target\na,b\n")
+
+
+# Parquet from elsewhere.
+
+
+def test_parquet_of_another(tmp_path: Path) -> None:
+    table = pd.DataFrame({"pre": [9007199254740993, 5], "post": [5, 9007199254740993], "Weight": [1, 2]})
+    table.to_parquet(tmp_path / "x.parquet")
+    c = read_parquet(tmp_path / "x.parquet")
+    assert labels(c) == {"all": ["5", "9007199254740993"]}
+    assert named_edges(c) == {("9007199254740993", "5", 1.0), ("5", "9007199254740993", 2.0)}
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"pre": ["a"]}, "must have a column target"),
+        ({"pre": ["a", None], "post": ["b", "c"]}, "row 1, source must be given"),
+        ({"pre": ["a"], "post": ["b"], "weight": ["c"]}, "must be a parquet table"),
+        ({"pre": ["a"], "post": ["b"], "weight": [float("nan")]}, "row 0, weight must be a finite number"),
+        ({"pre": [["a"]], "post": ["b"]}, "must be a parquet table"),
+    ],
+)
+def test_wrong_parquet_is_refused(tmp_path: Path, table: dict[str, object], message: str) -> None:
+    pd.DataFrame(table).to_parquet(tmp_path / "x.parquet")
+    with pytest.raises(ConnectomeError) as error:
+        read_parquet(tmp_path / "x.parquet")
+    assert message in str(error.value)
+
+
+def test_parquet_that_claims_too_much_is_refused(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    part = pyarrow.table({"source": pyarrow.array(["a"] * 1000).dictionary_encode(), "target": ["b"] * 1000})
+    with pyarrow.parquet.ParquetWriter(tmp_path / "x.parquet", part.schema) as writer:
+        writer.write_table(part)
+    (tmp_path / "y.parquet").write_bytes((tmp_path / "x.parquet").read_bytes()[:-20])
+    for name, wrong in (("y", "must be a parquet table"), ("z", "must be a file that can be read")):
+        with pytest.raises(ConnectomeError, match=wrong):
+            read_parquet(tmp_path / f"{name}.parquet")
+    assert read_parquet(tmp_path / "x.parquet").n_edges == 1000
+
+
+def test_metadata_is_not_believed(tmp_path: Path) -> None:
+    write_csv(_worm(), tmp_path / "x.csv")
+    about = json.loads((tmp_path / "x_about.json").read_text())
+    about["regions"][0]["neuron"]["tau_m_ms"] = -1
+    (tmp_path / "x_about.json").write_text(json.dumps(about))
+    with pytest.raises(ConnectomeError, match="tau_m_ms must be > 0"):
+        read_csv(tmp_path / "x.csv")
+
+
+def test_weights_keep_their_bits(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    bits = rng.integers(0, 2**32, 4000, dtype=np.uint32).view(np.float32)
+    weight = bits[np.isfinite(bits)]
+    from connectome.wiring import from_edge_list
+
+    c = from_edge_list(rng.integers(0, 9, weight.size).tolist(), rng.integers(0, 9, weight.size).tolist(), weight)
+    write_csv(c, tmp_path / "x.csv")
+    assert read_csv(tmp_path / "x.csv").digest() == c.digest()
