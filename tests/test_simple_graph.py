@@ -45,7 +45,10 @@ def test_from_arrays(n: int, e: int, seed: int, measured: bool) -> None:
         if source[k] != target[k]:
             by_pair[source[k], target[k]].append(k)
     expected = {
-        (i, j): (weight[k].sum(), length[k].mean() if measured else np.linalg.norm(position[i] - position[j]))
+        (i, j): (
+            float(weight[k].sum()),
+            float(length[k].mean() if measured else np.linalg.norm(position[i] - position[j])),
+        )
         for (i, j), k in by_pair.items()
     }
     same(edges_of(graph), expected)
@@ -53,7 +56,7 @@ def test_from_arrays(n: int, e: int, seed: int, measured: bool) -> None:
     assert (np.diff(pair) > 0).all()
     assert graph.n_loops == (source == target).sum()
     assert graph.n_parallel == e - graph.n_loops - graph.n_edges
-    assert (graph.indptr.dtype, graph.target.dtype, graph.weight.dtype) == (np.int64, np.int32, np.float64)
+    assert [a.dtype.name for a in (graph.indptr, graph.target, graph.weight)] == ["int64", "int32", "float64"]
     for array in (graph.indptr, graph.target, graph.weight, graph.length_um, graph.position_um, graph.region):
         assert not array.flags.writeable
 

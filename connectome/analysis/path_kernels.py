@@ -112,7 +112,8 @@ def _search(g: Graph, n: int, first: int, last: int, weight: Bytes, s: _Searches
             for q in range(n_found):
                 s.is_found[np.uint64(found[q])] = 0
         else:
-            for v in range(np.uint64(n)):
+            for k in range(n):
+                v = np.uint64(k)
                 open_: Index = np.uint64(0)
                 for w in range(_WORDS):
                     open_ |= full[w] & ~seen[v, w]
