@@ -67,7 +67,8 @@ def write_nwb(spikes: xr.Dataset, path: str | os.PathLike[str], connectome: Conn
     about = json.dumps(spikes.attrs, sort_keys=True)
     file = NWBFile(
         session_description="spikes of a simulated connectome", identifier=f"connectome {spikes.attrs.get('seed', 0)}",
-        session_start_time=datetime(1970, 1, 1, tzinfo=UTC), notes=about, units=units,
+        session_start_time=datetime(1970, 1, 1, tzinfo=UTC), notes=about,
+        units=units if number.size else None,  # it stores no column of no texts
     )  # fmt: skip
     with writing(path) as sink, hdf5.create(sink) as h5, NWBHDF5IO(file=h5, mode="w") as out:
         out.write(file)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 import zipfile
 from io import BytesIO
 from typing import Any, Final
@@ -69,7 +70,9 @@ def read_pyg(path: str | os.PathLike[str]) -> Connectome:
             header = read_header(about | ({"dt_ms": whole["dt_ms"]} if "dt_ms" in whole else {}), "archive")
         data = HeteroData.from_dict(stores)
         data.dt_ms, data.provenance = header.dt_ms, header.provenance
-        return from_pyg(data)
+        with warnings.catch_warnings():  # PyG's, of a size that it guesses: one that it cannot is an error here
+            warnings.simplefilter("ignore", UserWarning)
+            return from_pyg(data)
 
 
 def _check_archive(content: bytes) -> None:

@@ -79,7 +79,7 @@ def test_scipy_and_bctpy_take_what_is_written(tmp_path: Path) -> None:
     )
     matrix = found["connectivity"]
     wanted = np.zeros((5, 5))
-    np.add.at(wanted, ([0, 0, 1, 2, 2, 0], [1, 1, 1, 0, 4, 3]), np.float32([0.1, 2, -3, 0, -1e-7, 1e20]))
+    np.add.at(wanted, ([0, 0, 1, 2, 2, 0], [1, 1, 1, 0, 4, 3]), np.array([0.1, 2, -3, 0, -1e-7, 1e20], np.float32))
     np.testing.assert_array_equal(matrix, wanted)  # row = source
     assert found["delay_ms"][0, 1] == (0.25 + 5) / 2
     assert found["delay_ms"][2, 0] == 2  # an edge of weight 0

@@ -31,6 +31,7 @@ def test_what_is_written_is_read_back_to_the_last_bit(connectome: Connectome, tm
     assert back.provenance == connectome.provenance
 
 
+@pytest.mark.filterwarnings("ignore:The node types:UserWarning")  # a region without edges
 def test_torch_and_pyg_open_it(tmp_path: Path) -> None:
     connectome = small()
     write_pyg(connectome, tmp_path / "a.pt")
