@@ -183,9 +183,10 @@ def fit(
 
     A grid search: in the first round all pairs of ``etas`` and ``gammas`` (rising; of the law only its rule and forms
     count), in each further round as many, equally spaced, from the neighbour below the best point to the one above.
-    The energy of a point is the mean of ``n_search`` runs. Then :func:`evaluate` makes ``n_runs`` runs at the best
-    point with random numbers that the search did not see, so that its energies are not low by selection. Parameters
-    that were chosen on this target are still in-sample: evaluate them on another target to know what they predict.
+    The energy of a point is the mean of ``n_search`` runs; nan where no graph can be grown. Then :func:`evaluate` makes
+    ``n_runs`` runs at the best point with random numbers that the search did not see, so that its energies are not low
+    by selection. Parameters that were chosen on this target are still in-sample: evaluate them on another target to
+    know what they predict.
 
     The dataset of :func:`evaluate`, and over ``point`` what was searched: ``searched_eta``, ``searched_gamma``,
     ``searched_energy``; attributes ``eta`` and ``gamma`` are the best.
@@ -206,7 +207,12 @@ def fit(
         found = np.reshape(_run_all(energy_of, tasks, threads), (len(grid), n_search)).mean(1)
         points += grid
         energies += found.tolist()
-        best = points[int(np.argmin(energies))]
+        if np.isnan(energies).all():
+            raise ConnectomeError(
+                "etas and gammas", "must leave pairs that can be joined", f"none for {law.rule} at any point",
+                "An exponential takes an eta of the order of 1 over a distance.",
+            )  # fmt: skip
+        best = points[int(np.nanargmin(energies))]
         rows, columns = _around(rows, best[0]), _around(columns, best[1])
     chosen = replace(law, eta=best[0], gamma=best[1])
     runs = _run_all(lambda r: case.run(chosen, [seed, r]), range(integer("n_runs", n_runs, 1, 10**6)), threads)
@@ -252,7 +258,11 @@ class _Case:
         return _with_pairs(self.seed_graph, pairs), pairs
 
     def energy(self, law: WiringLaw, seed: list[int]) -> float:
-        return distances(self.grown(law, seed)[0], self.target).energy
+        """nan where the law makes every pair impossible before there are enough edges."""
+        try:
+            return distances(self.grown(law, seed)[0], self.target).energy
+        except ConnectomeError:
+            return math.nan
 
     def run(self, law: WiringLaw, seed: list[int]) -> tuple[Distances, Correlation, Correlation, float]:
         graph, pairs = self.grown(law, seed)

@@ -6,7 +6,6 @@ python -m sims.grow TARGET --from BIRTH --rules matching,neighbours --runs 10 --
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import sys
 from collections.abc import Sequence
@@ -39,9 +38,10 @@ def _parser() -> argparse.ArgumentParser:
         description="Grow BIRTH to as many edges as TARGET has, one at a time, by P ~ D^eta K^gamma: D is the distance "
         "of two nodes, K what the rule says. For each rule, eta and gamma are searched on a grid for the least mean "
         "energy, the largest of four Kolmogorov-Smirnov distances (degree, clustering, betweenness, edge length); "
-        "fresh runs at the best point are then reported, with 95 %% intervals. Graphs count as undirected.",
-        epilog="A graph is a file or folder that this package reads, or the name of a reference. Exit codes: 0 done, "
-        "2 input that cannot be used, 130 interrupted (no file is half-written)",
+        "fresh runs at the best point are then reported, with 95 % intervals. Graphs count as undirected.",
+        epilog="A graph is a file or a run's folder, or the name of a reference (celegans_witvliet2021_1 ... _8 and "
+        "others; they need the extra 'references'). Positions are those of TARGET. "
+        "Exit codes: 0 done, 2 input that cannot be used, 130 interrupted (no file is half-written)",
     )  # fmt: skip
     parser.add_argument("target", metavar="TARGET", help="the graph to come near to")
     parser.add_argument("--from", dest="birth", required=True, metavar="BIRTH", help="the graph to start from")
@@ -63,10 +63,6 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(
             f"--{name}-form", choices=["power", "exponential"], default="power", help=f"{what} (default: power)"
         )
-    parser.add_argument(
-        "--positions", type=Path, metavar="FILE",
-        help="CSV with rows LABEL,X,Y,Z (micrometres): positions for all graphs; nodes that are not in it are left out",
-    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="0 or more (default: 0)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="the results are the same for any number")
     parser.add_argument("--out", type=Path, metavar="FILE", help="every run and every point searched, netCDF")
@@ -98,8 +94,7 @@ def _grow(options: argparse.Namespace) -> int:
     forms = {"distance_form": options.distance_form, "topology_form": options.topology_form}
     laws = {rule: WiringLaw(rule, **forms) for rule in rules}
     names = [options.target, options.birth, *([options.fit_on] if options.fit_on else [])]
-    positions = None if options.positions is None else _positions(options.positions)
-    graphs, n_nodes = _shared([_open(name) for name in names], positions)
+    graphs, n_nodes = _shared([_open(name) for name in names])
     target, birth, middle = graphs[0], graphs[1], graphs[-1] if options.fit_on else graphs[0]
     console = Console(quiet=options.quiet)
     roles = ("target", "birth", "fitted on")
@@ -128,10 +123,11 @@ def _grow(options: argparse.Namespace) -> int:
     return 0
 
 
-def _open(name: str) -> Connectome:
+def _open(text: str) -> Connectome:
+    from connectome.datasets import references
     from connectome.io.exchange import read
 
-    return read(name)
+    return references.load(text) if text in references.names() else read(text)
 
 
 def _grid(option: str, text: str) -> np.ndarray[Any, Any]:
@@ -145,33 +141,9 @@ def _grid(option: str, text: str) -> np.ndarray[Any, Any]:
     return np.linspace(*ends, n)
 
 
-def _positions(path: Path) -> dict[str, list[float]]:
-    """Label -> x, y, z; a first row that names the columns is skipped."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except (OSError, ValueError, csv.Error) as error:
-        raise ConnectomeError("--positions", "must be a readable CSV file", f"{path}: {error}") from error
-    found: dict[str, list[float]] = {}
-    for number, row in enumerate(rows, start=1):
-        try:
-            label, *place = row
-            found[label.strip()] = [float(x) for x in place]
-            good = len(place) == 3 and all(map(math.isfinite, found[label.strip()]))
-        except ValueError:
-            if number == 1:
-                continue
-            good = False
-        if not good:
-            raise ConnectomeError("--positions", "must have rows LABEL,X,Y,Z", f"{','.join(row)!r} in row {number}")
-    return found
-
-
-def _shared(
-    connectomes: list[Connectome], positions: dict[str, list[float]] | None
-) -> tuple[list[SimpleGraph], list[int]]:
-    """The graphs on the nodes that all have, in one order, and how many nodes each had."""
-    from connectome.analysis.comparison import node_labels, shared_nodes, subgraph
+def _shared(connectomes: list[Connectome]) -> tuple[list[SimpleGraph], list[int]]:
+    """The graphs on the nodes that all have, in one order, at the target's positions; how many nodes each had."""
+    from connectome.analysis.comparison import shared_nodes, subgraph
     from connectome.analysis.simple_graph import simple_graph
 
     graphs = [simple_graph(c) for c in connectomes]
@@ -181,17 +153,7 @@ def _shared(
             "graphs", "must have nodes in common", "none",
             "Nodes are the same by their label, or, without labels, where all have the same regions of the same sizes.",
         )  # fmt: skip
-    if positions is None:
-        place = graphs[0].position_um[nodes[:, 0]]
-    else:
-        labels = node_labels(connectomes[0])
-        if labels is None:
-            raise ConnectomeError("--positions", "must go with graphs whose nodes have labels", "nodes without")
-        known = np.array([labels[i] in positions for i in nodes[:, 0]], bool)
-        if not known.any():
-            raise ConnectomeError("--positions", "must have the nodes' labels", "none of them")
-        nodes = nodes[known]
-        place = np.array([positions[labels[i]] for i in nodes[:, 0]])
+    place = graphs[0].position_um[nodes[:, 0]]
     parts = [subgraph(g, column, position_um=place) for g, column in zip(graphs, nodes.T, strict=True)]
     return parts, [g.n for g in graphs]
 
@@ -210,7 +172,7 @@ def _joined(found: dict[str, xr.Dataset], options: argparse.Namespace) -> xr.Dat
     size = found[_RANDOM].attrs
     asked = {
         name: str(getattr(options, name) or "")
-        for name in ("target", "birth", "fit_on", "positions", "etas", "gammas", "distance_form", "topology_form")
+        for name in ("target", "birth", "fit_on", "etas", "gammas", "distance_form", "topology_form")
     }
     numbers = {name: getattr(options, name) for name in ("seed", "runs", "search_runs", "rounds")}
     return results.assign_attrs(

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from connectome import Connectome, ConnectomeError, EdgeKey, EdgeSet, Region
 from connectome.analysis.comparison import distances
 from connectome.analysis.simple_graph import SimpleGraph
+from connectome.development import develop
 from connectome.generative import RULES, GenerativeGrowth, WiringLaw, evaluate, fit, grow, new_pairs
 from connectome.parameters import from_table
 from connectome.rules import Evidence, FeedbackPruning, Rule
+from tests.test_development import ANATOMY, stages
 
 Array = NDArray[Any]
 JOIN: dict[str, Callable[[Array, Array], Array]] = {
@@ -145,7 +147,7 @@ def test_what_grows(rule: str, n: int, edges: int, seed: int, share: float) -> N
     "law", [WiringLaw("distance", -1.0), WiringLaw("matching", -0.5, 0.4), WiringLaw("degree_product", 0.0, 1.0)]
 )
 def test_two_edges_are_drawn_from_their_exact_distribution(law: WiringLaw) -> None:
-    """All ordered outcomes of two draws on five nodes, by enumeration; 8,000 growths; chi-square."""
+    """All ordered outcomes of two draws on five nodes, by enumeration; 5,000 growths; chi-square."""
     from scipy.stats import chisquare
 
     position = np.array([[0, 0, 0], [10, 0, 0], [0, 25, 0], [30, 5, 0], [8, 9, 11]], float)
@@ -160,7 +162,7 @@ def test_two_edges_are_drawn_from_their_exact_distribution(law: WiringLaw) -> No
         b[one] = b[one[::-1]] = 1
         second = dense_weights(b, distance, law)
         exact |= {(one, two): p * q for two, q in zip(pairs, second / second.sum(), strict=True) if p * q > 0}
-    runs = 8_000
+    runs = 5_000
     count = dict.fromkeys(exact, 0)
     for seed in range(runs):
         one, two = new_pairs(graph, 5, law, seed).tolist()
@@ -203,6 +205,8 @@ def test_what_is_refused() -> None:
         evaluate(SimpleGraph.from_arrays(6, [0], [1]), graph, WiringLaw())
     with pytest.raises(ConnectomeError, match="etas must be finite numbers that rise"):
         fit(random_graph(6, 30, 1), graph, WiringLaw(), [1.0, 0.0], [0.0])
+    with pytest.raises(ConnectomeError, match="etas and gammas must leave pairs"):
+        fit(random_graph(6, 30, 1), graph, WiringLaw("degree_product"), [0.0], [1e4])
 
 
 # Fitting
@@ -255,6 +259,13 @@ def test_fit_finds_the_law_that_grew_the_target_and_judges_it_afresh() -> None:
         target, seed_graph, WiringLaw("matching"), etas, gammas, n_search=2, rounds=2, n_runs=4, seed=3, threads=3
     )
     assert threaded.identical(found)
+
+
+def test_points_where_nothing_can_grow_are_passed_over() -> None:
+    graphs = random_graph(12, 60, 1), random_graph(12, 5, 2)
+    found = fit(*graphs, WiringLaw("degree_product"), [0.0], [1.0, 1e4], n_search=1, rounds=1)
+    assert np.isnan(found.searched_energy.values).tolist() == [False, True]
+    assert found.attrs["gamma"] == 1
 
 
 def test_distance_alone_has_no_gamma_to_search() -> None:
@@ -341,3 +352,17 @@ def test_grown_edges_start_with_the_initial_survival() -> None:
         assert (survival[~joined_now] != 3.0).all() if epoch > 1 else True
         assert not delta.remove[A].any()
         connectome = connectome.apply(delta)
+
+
+def test_in_a_development_what_grows_lives_on() -> None:
+    """Growth acts after pruning, as rules of other packages do; grown edges are judged by what they do."""
+    growth, pruning = GenerativeGrowth(edges=20, last_epoch=2), FeedbackPruning(initial=2.0, rho=1.0, keep=0.5)
+    *_, last = develop(stages(pruning, growth, updates=15), ANATOMY, seed=1, test_trials=16)
+    log = [r for r in last.connectome.provenance.rule_log if r.rule == "generative_growth"]
+    assert [(r.stage, r.source, r.added) for r in log] == [(1, "first", 20)] * 2 + [(2, "second", 20)] * 2
+    survival = np.concatenate([e.state["survival"] for k, e in last.connectome.edges.items() if k.kind == "local"])
+    assert (survival != 0).all()
+    first = last.connectome.edges[EdgeKey("first", "local", "first")]
+    removed = sum(r.removed for r in last.connectome.provenance.rule_log if r.source == "first")
+    assert len(first) > 40
+    assert removed < len(first)

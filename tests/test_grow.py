@@ -92,23 +92,8 @@ def test_fitted_elsewhere(files: tuple[str, str, str], tmp_path: Path, capsys: p
     assert "were chosen on" in capsys.readouterr().out
 
 
-def test_positions_from_a_file(files: tuple[str, str, str], tmp_path: Path) -> None:
-    """Other positions lead to other distances; nodes without one are left out."""
-    table = tmp_path / "positions.csv"
-    rows = [f"{name},{x},{y},{z}" for name, (x, y, z) in zip(NAMES[:20], PLACE[:20] * 2, strict=True)]
-    table.write_text("\n".join(["label,x,y,z", *rows]) + "\n")
-    out = tmp_path / "growth.nc"
-    adult, birth, _ = files
-    options = [adult, "--from", birth, "--rules", "distance", "--positions", str(table), "--out", str(out), *FEW]
-    assert main([*options, "--quiet"]) == 0
-    found = load_results(out)
-    assert found.attrs["nodes"] == 20
-
-
 def test_mistakes(files: tuple[str, str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     adult, birth, _ = files
-    bad = tmp_path / "bad.csv"
-    bad.write_text("n00,1,2\n")
     stranger = snapshot(tmp_path / "stranger.h5", BIRTH, np.arange(24), 1, label=False)
     taken = tmp_path / "taken.nc"
     taken.write_text("")
@@ -117,8 +102,6 @@ def test_mistakes(files: tuple[str, str, str], tmp_path: Path, capsys: pytest.Ca
         ([adult, "--from", birth, "--etas=1:0:3"], "must be LOW:HIGH:COUNT"),
         ([adult, "--from", birth, "--etas=1"], "must be LOW:HIGH:COUNT"),
         ([adult, "--from", birth, "--runs", "0"], "--runs must be at least 1"),
-        ([adult, "--from", birth, "--positions", str(bad)], "must have rows LABEL,X,Y,Z"),
-        ([adult, "--from", birth, "--positions", str(tmp_path / "none.csv")], "must be a readable CSV file"),
         ([adult, "--from", str(stranger)], "must have nodes in common"),
         ([birth, "--from", adult, *FEW], "must have at least the seed graph's"),
         ([adult, "--from", birth, "--out", str(taken)], "must not exist already"),
