@@ -78,6 +78,7 @@ def _square(where: str, weight: NDArray[Any]) -> NDArray[Any]:
         raise ConnectomeError(where, "must be a square matrix", f"shape {weight.shape}")
     if weight.dtype.kind not in "biuf":
         raise ConnectomeError(where, "must be real numbers", weight.dtype)
+    weight = weight.astype(np.float64, copy=False)  # scipy.sparse takes not every width and order of bytes
     bad = ~np.isfinite(weight)
     if bad.any():
         row, column = np.argwhere(bad)[0].tolist()
