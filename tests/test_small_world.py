@@ -29,7 +29,7 @@ def watts_strogatz(p: float, weighted: bool = False, seed: int = 0) -> SimpleGra
     apart = np.abs(pairs[:, 0] - pairs[:, 1])
     apart = np.minimum(apart, 100 - apart)
     noise = np.random.default_rng(seed).uniform(0.8, 1.2, apart.size)
-    return SimpleGraph.from_arrays(100, *pairs.T, noise / apart if weighted else None)
+    return SimpleGraph.from_arrays(100, pairs[:, 0], pairs[:, 1], noise / apart if weighted else None)
 
 
 def dense(graph: SimpleGraph) -> Matrix:

@@ -13,7 +13,7 @@ from connectome.analysis.simple_graph import Metric, SimpleGraph
 from connectome.arrays import integer
 from connectome.errors import ConnectomeError
 
-__all__ = ["DEFINITIONS", "Normalised", "NullKind", "normalised", "null"]
+__all__ = ["DEFINITIONS", "Normalised", "NullKind", "normalised", "null", "ring_pairs"]
 
 NullKind = Literal["degree", "strength", "spatial", "erdos_renyi", "lattice"]
 

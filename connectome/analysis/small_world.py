@@ -90,7 +90,7 @@ def _undirected(graph: SimpleGraph) -> SimpleGraph:
 def _seeds(seed: int, kinds: int) -> NDArray[np.uint64]:
     """(kinds, N_NULLS) seeds."""
     state = np.random.SeedSequence(integer("seed", seed, 0, 2**64 - 1)).generate_state(kinds * N_NULLS, np.uint64)
-    return state.reshape(kinds, N_NULLS)
+    return state.astype(np.uint64).reshape(kinds, N_NULLS)
 
 
 def _shape(graph: SimpleGraph, weighted: bool = False) -> _Shape:
