@@ -14,7 +14,19 @@ from typing import Final, NamedTuple
 
 from connectome.errors import ConnectomeError
 from connectome.graph import Connectome
-from connectome.io import edge_tables, graph_files, graph_readers, mat_files, matrices, pyg_files, snapshot, tvb
+from connectome.io import (
+    circuits,
+    edge_tables,
+    graph_files,
+    graph_readers,
+    hdf5,
+    mat_files,
+    matrices,
+    pyg_files,
+    snapshot,
+    tvb,
+)
+from connectome.io.files import read_bytes
 
 __all__ = ["FORMATS", "Format", "format_of", "read", "write"]
 
@@ -55,6 +67,10 @@ FORMATS: Final = _by_name(
             "this project's own, HDF5 to the SONATA circuit format: everything, bit for bit",
         ),
         Format(
+            "sonata", (".h5", ".hdf5", ".json"), circuits.read_circuit, None,
+            "a SONATA circuit of another program: its configuration, or one HDF5 file",
+        ),
+        Format(
             "graphml", (".graphml",), graph_readers.read_graphml, graph_files.write_graphml,
             "GraphML: igraph, networkx, Gephi, Cytoscape, R",
         ),
@@ -89,30 +105,44 @@ FORMATS: Final = _by_name(
 
 
 def format_of(path: str | os.PathLike[str], *, writing: bool = False) -> Format:
-    """The format that a path's ending names. Raises :class:`ConnectomeError` for an ending that none has."""
+    """The format of a path: by its ending or, to read where two have the same one, by its content. Raises
+    :class:`ConnectomeError` for an ending that none has."""
     name = Path(path).name.lower()
     able = [f for f in FORMATS.values() if (f.write if writing else f.read)]
-    for known in able:
-        if name.endswith(known.suffixes):
-            return known
-    endings = ", ".join(sorted({suffix for f in able for suffix in f.suffixes}))
-    raise ConnectomeError(
-        os.fspath(path), f"must end in one of {endings}", repr(Path(path).suffix), "Or name the format."
-    )
+    found = [f for f in able if name.endswith(f.suffixes)]
+    if not found:
+        endings = ", ".join(sorted({suffix for f in able for suffix in f.suffixes}))
+        raise ConnectomeError(
+            os.fspath(path), f"must end in one of {endings}", repr(Path(path).suffix), "Or name the format."
+        )
+    if len(found) == 1 or writing:
+        return found[0]
+    return FORMATS[_json(path) if name.endswith(".json") else _h5(path)]
+
+
+def _h5(path: str | os.PathLike[str]) -> str:
+    with hdf5.reading(path) as reader:
+        return "snapshot" if reader.has("development") or not reader.has("nodes") else "sonata"
+
+
+def _json(path: str | os.PathLike[str]) -> str:
+    return "cytoscape" if b'"elements"' in read_bytes(path) else "sonata"
 
 
 def read(path: str | os.PathLike[str], format: str | None = None) -> Connectome:
-    """Read a connectome from a file of any format in :data:`FORMATS`, or the last stage of a run's folder.
+    """Read a connectome from a file of any format in :data:`FORMATS`, or from a folder: the last stage of a run, or a
+    SONATA circuit.
 
-    ``format`` is a name in :data:`FORMATS`; default: by the ending. Raises :class:`ConnectomeError` naming the file.
+    ``format`` is a name in :data:`FORMATS`; default: :func:`format_of` the path. Raises :class:`ConnectomeError` naming
+    the file.
     """
     place = Path(path)
-    if format is None and place.is_dir():
+    if format is None and place.is_dir() and not (place / "circuit_config.json").exists():
         stages = snapshot.list_stages(place)
         if not stages:
-            raise ConnectomeError(str(place), "must be a folder with snapshots", "none in it")
+            raise ConnectomeError(str(place), "must be a folder with snapshots or a circuit_config.json", "none in it")
         return snapshot.load(stages[-1].path)
-    chosen = _named(format) if format is not None else format_of(place)
+    chosen = _named(format) if format is not None else FORMATS["sonata"] if place.is_dir() else format_of(place)
     if chosen.read is None:
         raise ConnectomeError("format", "must be one that can be read", repr(chosen.name))
     return chosen.read(place)
