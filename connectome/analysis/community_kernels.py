@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -177,9 +176,9 @@ def refine(level: Level, label: NDArray[np.int32], state: NDArray[np.uint64], te
                 n_good += _ONE
             else:
                 to[p] = 0.0
-        total = math.exp(-best / temperature)  # of staying alone
+        total = np.exp(-best / temperature)  # of staying alone
         for j in range(n_good):
-            chance[j] = math.exp((chance[j] - best) / temperature)
+            chance[j] = np.exp((chance[j] - best) / temperature)
             total += chance[j]
         draw = uniform(state) * total
         chosen = n_good

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -120,7 +119,7 @@ def rewire(
     space (SPATIAL) or on the ring (LATTICE), ``rank`` is its inverse; ``limit`` has squares of lengths between bins."""
     indptr, source, target, weight, _ = slots
     n, n_slots = np.uint64(indptr.size - 1), np.uint64(target.size)
-    swaps, log_n = 0, math.log(indptr.size - 1)
+    swaps, log_n = 0, np.log(indptr.size - 1)
     bins = np.zeros(n_slots if kind == SPATIAL else _NONE, np.uint8)
     for e in range(np.uint64(bins.size)):
         bins[e] = _bin(position, limit, np.uint64(source[e]), np.uint64(target[e]))
@@ -134,7 +133,7 @@ def rewire(
         else:
             # A source near a, or near b, at all scales. The chance to propose a swap is that to propose its reverse
             # if nearness is that of sources, for a swap changes neither them nor their degrees.
-            apart = np.uint64(math.exp(uniform(state) * uniform(state) * log_n))
+            apart = np.uint64(np.exp(uniform(state) * uniform(state) * log_n))
             if uniform(state) < 0.5:
                 apart = n - apart
             c = np.uint64(order[(np.uint64(rank[a if kind == SPATIAL else b]) + apart) % n])
