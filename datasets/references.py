@@ -27,7 +27,7 @@ from connectome.graph import Connectome, Provenance
 from connectome.parts import EdgeSet, Region
 from connectome.tables import DEFAULT_DT_MS, kind_between
 
-__all__ = ["Reference", "about", "load", "names"]
+__all__ = ["Reference", "about", "is_installed", "load", "names"]
 
 Synapses = Literal["chemical", "electrical", "both"]
 Cells = Literal["neurons", "all"]
@@ -70,6 +70,11 @@ _REFERENCES: Final[Mapping[str, Reference]] = MappingProxyType(
 def names() -> list[str]:
     """Every reference there is."""
     return list(_REFERENCES)
+
+
+def is_installed(package: str = "cect") -> bool:
+    """Whether there is this package, without loading it."""
+    return importlib.util.find_spec(package) is not None
 
 
 def about(name: str) -> Reference:
@@ -145,7 +150,7 @@ def load(
 def _read(reference: Reference) -> dict[str, Any]:
     """Names of cells and matrices of counts, row = source. cect's own readers load plotting libraries and print; what
     they read is this file."""
-    if importlib.util.find_spec("cect") is None:
+    if not is_installed():
         raise ConnectomeError(
             "reference", "needs the package cect", "none", "Install it: pip install 'connectome[references]'."
         )
@@ -181,7 +186,7 @@ def _classes(cells: list[str]) -> dict[str, tuple[str, bool]]:
 
 def _positions() -> dict[str, tuple[float, ...]]:
     """Cell -> x, y, z of its body, micrometres; empty without the package that has them."""
-    if importlib.util.find_spec("wormneuroatlas") is None:
+    if not is_installed("wormneuroatlas"):
         return {}
     file = importlib.resources.files("wormneuroatlas") / "data" / "anatlas_neuron_positions.txt"
     header, *rows = file.read_text("utf-8").splitlines()
