@@ -258,6 +258,7 @@ def _report_changes(console: Console, graphs: dict[str, Connectome]) -> None:
         )
         for kind in kinds for change in CHANGES
     ]  # fmt: skip
+    of = [row for row in of if row.values.any()]
     write_table(console, "Edges since the graph before", list(found), of)
 
 

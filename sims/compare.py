@@ -219,6 +219,8 @@ def _labels(metrics: Sequence[Metric], graph: SimpleGraph, seed: int) -> tuple[l
 
 def summary(compared: xr.Dataset) -> list[str]:
     """What the numbers say, in sentences."""
+    from scipy.stats import t
+
     a, b = (str(name) for name in compared.graph.values)
     n_a, n_b = (int(n) for n in compared.n_nodes.values)
     said = []
@@ -255,9 +257,12 @@ def summary(compared: xr.Dataset) -> list[str]:
         if chosen.any():
             said.append(f"{words}: {', '.join(compared.metric.values[chosen])}.")
     looked = int((~np.isnan(z)).sum())
+    n_nulls = int(compared.attrs["n_nulls"])
+    # One more draw from what the nulls are drawn from, if that is a normal distribution.
+    chance = 2 * t.sf(BEYOND / math.sqrt(1 + 1 / n_nulls), n_nulls - 1)
     said.append(
-        f"Beyond means |z| > {BEYOND:g} against {compared.attrs['n_nulls']} nulls '{compared.attrs['null']}' of each "
-        f"graph. That happens by chance to about 1 number in 20, and {looked} were looked at, uncorrected."
+        f"Beyond means |z| > {BEYOND:g} against {n_nulls} nulls '{compared.attrs['null']}' of each graph. By chance "
+        f"alone about {chance:.0%} of numbers are; looked at, without correction, were {looked}."
     )
     n = int(compared.degree_correlation.attrs["n_nodes"])
     pearson, spearman = compared.degree_correlation.values.tolist()

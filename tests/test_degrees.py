@@ -14,24 +14,9 @@ from hypothesis import strategies as st
 
 from connectome.analysis import degrees, wiring_cost
 from connectome.analysis.simple_graph import SimpleGraph
+from tests.strategies import simple_graphs
 
 Array = np.ndarray[Any, Any]
-
-
-@st.composite
-def graphs(draw: st.DrawFn, signed: bool = False, min_size: int = 0) -> SimpleGraph:
-    """Sparse to complete, disconnected, loops and duplicates among the edges; weights that repeat."""
-    n = draw(st.integers(min_size, 12))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    e = draw(st.sampled_from([0, 1, n, 3 * n, n * n])) if n else 0
-    weight = rng.integers(1, 9, e) / 4 * (rng.choice([-1, 1], e) if signed else 1)
-    source = rng.integers(0, max(n, 1), e)
-    if signed:  # Dale: so that duplicates do not cancel out, which would make an edge of weight 0
-        weight = np.abs(weight) * np.where(source % 3, 1, -1)
-    return SimpleGraph.from_arrays(
-        n, source, rng.integers(0, max(n, 1), e), weight, position_um=rng.normal(size=(n, 3)),
-        region=rng.integers(0, 2, n), regions=("a", "b"),
-    )  # fmt: skip
 
 
 def dense(graph: SimpleGraph) -> Array:
@@ -47,7 +32,7 @@ def value(name: str, graph: SimpleGraph) -> Any:
     return metric.function(graph)
 
 
-@given(graphs(signed=True))
+@given(simple_graphs(signed=True))
 def test_degrees_and_strengths_are_those_of_bct(graph: SimpleGraph) -> None:
     matrix = np.abs(dense(graph))
     for name, expected in zip(("in_degree", "out_degree", "degree"), bct.degrees_dir(matrix), strict=True):
@@ -58,7 +43,7 @@ def test_degrees_and_strengths_are_those_of_bct(graph: SimpleGraph) -> None:
         np.testing.assert_allclose(value(name, graph), expected, atol=1e-12)
 
 
-@given(graphs(min_size=2))
+@given(simple_graphs(min_nodes=2))
 def test_density_is_that_of_bct_and_reciprocity_that_of_networkx(graph: SimpleGraph) -> None:
     assert value("density", graph) == pytest.approx(bct.density_dir(dense(graph))[0])
     if graph.n_edges:
@@ -66,7 +51,7 @@ def test_density_is_that_of_bct_and_reciprocity_that_of_networkx(graph: SimpleGr
         assert value("reciprocity", graph) == pytest.approx(nx.overall_reciprocity(there))
 
 
-@given(graphs(), st.sampled_from([("out", "in"), ("in", "out"), ("out", "out"), ("in", "in")]), st.booleans())
+@given(simple_graphs(), st.sampled_from([("out", "in"), ("in", "out"), ("out", "out"), ("in", "in")]), st.booleans())
 def test_directed_assortativity_is_that_of_bct(graph: SimpleGraph, ends: tuple[str, str], weighted: bool) -> None:
     if not graph.n_edges:
         return
@@ -83,7 +68,7 @@ def test_directed_assortativity_is_that_of_bct(graph: SimpleGraph, ends: tuple[s
     same(value(f"assortativity_{kind}_{ends[0]}_{ends[1]}", graph), expected)
 
 
-@given(graphs(), st.booleans())
+@given(simple_graphs(), st.booleans())
 def test_undirected_assortativity_is_that_of_bct(graph: SimpleGraph, weighted: bool) -> None:
     if not graph.n_edges:
         return
@@ -113,7 +98,7 @@ def test_assortativity_agrees_with_networkx() -> None:
     assert value("assortativity_binary_undirected", ours) == pytest.approx(expected)
 
 
-@given(graphs(signed=True))
+@given(simple_graphs(signed=True))
 def test_balance_and_locality(graph: SimpleGraph) -> None:
     matrix = dense(graph)
     excitatory, inhibitory = np.maximum(matrix, 0).sum(0), np.maximum(-matrix, 0).sum(0)
@@ -129,7 +114,7 @@ def test_balance_and_locality(graph: SimpleGraph) -> None:
         )
 
 
-@given(graphs(min_size=1))
+@given(simple_graphs(min_nodes=1))
 def test_spectral_radius_of_a_positive_matrix(graph: SimpleGraph) -> None:
     """Perron: between the least and the largest row sum of W^16, to the power of 1/16; exactly 0 without cycles."""
     matrix = dense(graph)
@@ -156,7 +141,7 @@ def test_spectral_radius_where_it_is_known() -> None:
     assert value("spectral_radius", graph) == value("spectral_radius", graph)
 
 
-@given(graphs(signed=True))
+@given(simple_graphs(signed=True))
 def test_wiring(graph: SimpleGraph) -> None:
     distance = np.linalg.norm(graph.position_um[:, None] - graph.position_um, axis=2)
     matrix = dense(graph)

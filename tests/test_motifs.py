@@ -11,7 +11,8 @@ from hypothesis import given
 
 from connectome.analysis.motifs import METRICS, MOTIFS, motif3struct_binary, motif3struct_weighted
 from connectome.analysis.simple_graph import SimpleGraph
-from tests.test_degrees import dense, graphs
+from tests.strategies import simple_graphs
+from tests.test_degrees import dense
 
 Array = np.ndarray[Any, Any]
 
@@ -63,7 +64,7 @@ def test_the_classes_are_numbered_as_in_bct_and_named_as_in_the_triad_census() -
         assert nx.triadic_census(nx.DiGraph(edges))[name] == 1
 
 
-@given(graphs())
+@given(simple_graphs())
 def test_every_class_against_a_plain_loop(graph: SimpleGraph) -> None:
     frequency, intensity, coherence = by_the_book(dense(graph))
     found, weighed = motif3struct_binary(graph), motif3struct_weighted(graph)

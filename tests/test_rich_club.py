@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from connectome.analysis import core_periphery, rich_club
 from connectome.analysis.simple_graph import SimpleGraph
-from tests.test_degrees import dense, graphs
+from tests.strategies import simple_graphs
+from tests.test_degrees import dense
 
 
-@given(graphs())
+@given(simple_graphs())
 def test_the_binary_rich_club_is_that_of_bct(graph: SimpleGraph) -> None:
     if not graph.n_edges:
         return
@@ -28,7 +29,7 @@ def test_the_binary_rich_club_is_that_of_bct(graph: SimpleGraph) -> None:
     np.testing.assert_allclose(found.coefficient, np.where(n_nodes > 1, expected, math.nan), atol=1e-12)
 
 
-@given(graphs())
+@given(simple_graphs())
 def test_the_weighted_rich_club_is_that_of_bct(graph: SimpleGraph) -> None:
     if not graph.n_edges:
         return
@@ -51,7 +52,7 @@ def test_the_normalised_rich_club_finds_a_club() -> None:
     assert curve[0] == pytest.approx(1)  # degrees above 1: nearly all
 
 
-@given(graphs(min_size=2), st.sampled_from([0.5, 1.0, 1.3]), st.integers(0, 9))
+@given(simple_graphs(min_nodes=2), st.sampled_from([0.5, 1.0, 1.3]), st.integers(0, 9))
 def test_no_search_finds_a_better_core_than_the_formula(graph: SimpleGraph, gamma: float, seed: int) -> None:
     if not graph.n_edges:
         return
@@ -65,7 +66,7 @@ def test_no_search_finds_a_better_core_than_the_formula(graph: SimpleGraph, gamm
     np.testing.assert_array_equal(found.is_core[decided], core.astype(bool)[decided])
 
 
-@given(graphs())
+@given(simple_graphs())
 def test_core_numbers_are_those_of_networkx(graph: SimpleGraph) -> None:
     there = nx.from_numpy_array(dense(graph) != 0, create_using=nx.DiGraph)
     expected = nx.core_number(there) if graph.n else {}
