@@ -45,7 +45,8 @@ def strengths(graph: SimpleGraph, sign: int) -> tuple[Any, Any]:
 
 
 def degrees(graph: SimpleGraph, sign: int) -> NDArray[np.int64]:
-    chosen = np.sign(graph.weight) == sign if sign else np.ones(graph.n_edges, bool)
+    """Out and in, of all edges, or of those below 0 (-1), or of the others (1)."""
+    chosen = (graph.weight < 0) == (sign < 0) if sign else np.ones(graph.n_edges, bool)
     return np.stack([np.bincount(end[chosen], minlength=graph.n) for end in (graph.source, graph.target)])
 
 

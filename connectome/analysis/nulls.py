@@ -33,7 +33,7 @@ DEFINITIONS: Final[dict[NullKind, str]] = {
         f"of the targets of two edges, at most {ATTEMPTS} attempts (Maslov & Sneppen 2002; BCT randmio_dir, _und)."
     ),
     "strength": (
-        "Each node's in- and out-degree of positive and of negative edges, and the weights as a set; each node's "
+        "Each node's in- and out-degree of negative and of other edges, and the weights as a set; each node's "
         "positive and negative strengths nearly: swaps as for 'degree' among edges of one sign, weights dealt out at "
         f"random, then {EXCHANGES} exchanges of two weights tried an edge, kept if the strengths come no further from "
         "their values (after Rubinov & Sporns 2011, BCT null_model_dir_sign, and Milisav et al. 2025)."
