@@ -6,135 +6,315 @@ python -m sims.develop --regions perception,motor,interaction
 from __future__ import annotations
 
 import argparse
+import math
+import os
 import re
+import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connectome.errors import ConnectomeError
-from sims.program import ended
+from sims.program import Interrupts, ended, locked, machine, refuse_memory
 
 if TYPE_CHECKING:
     import xarray as xr
     from rich.console import Console
 
-    from connectome.development import Progress, Stage
+    from connectome.birth import Anatomy
+    from connectome.configuration import Configuration
+    from connectome.development import Progress, Stage, StageState
+    from connectome.graph import Connectome
+    from connectome.io.checkpoint import Checkpoint
 
-__all__ = ["main"]
+__all__ = ["CONFIGURATION", "RESULTS", "main", "parser", "start"]
 
-RESULTS, CONFIGURATION, FIGURE = "results.nc", "configuration.toml", "development.png"
+RESULTS, CONFIGURATION, FIGURE, CHECKPOINTS = "results.nc", "configuration.toml", "development.png", "checkpoints"
+#: About as many steps as a task's samples have: for an estimate.
+_STEPS = 30
+_WHAT_A_RUN_IS = ("regions", "out", "seed", "config", "engine", "overwrite")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The options, and what ``--help`` says."""
+    options = argparse.ArgumentParser(
         prog="python -m sims.develop",
         description="Develop a spiking connectome through stages. Each region matures with its task; the rules grow, "
         "strengthen, inhibit and prune edges; every stage leaves a snapshot (HDF5, SONATA).",
-        epilog="exit codes: 0 done, 2 input that cannot be used, 130 interrupted (finished stages are kept)",
+        epilog="exit codes: 0 done, 2 input that cannot be used, 130 interrupted, 143 ended by SIGTERM (both leave a "
+        "checkpoint: go on with --resume)",
     )
-    parser.add_argument(
-        "--regions", default="perception,motor,interaction", metavar="A,B,...",
-        help="regions in the order in which they mature (default: %(default)s)",
+    options.add_argument(
+        "--regions", metavar="A,B,...",
+        help="regions in the order in which they mature (default: perception,motor,interaction)",
     )  # fmt: skip
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to write (default: runs/seed<SEED>)")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="0 or more; the same seed gives the same bytes (default: 0)"
-    )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML; what it leaves out keeps its default")
-    parser.add_argument(
-        "--engine", default="numba", choices=["numba", "torch"],
+    options.add_argument("--out", type=Path, metavar="FOLDER", help="where to write (default: runs/seed<SEED>)")
+    options.add_argument("--seed", type=int, help="0 or more; the same seed gives the same bytes (default: 0)")
+    options.add_argument("--config", type=Path, metavar="FILE", help="TOML; what it leaves out keeps its default")
+    options.add_argument(
+        "--engine", choices=["numba", "torch"],
         help="numba: event driven; torch: PyG message passing, much slower on a CPU (default: numba)",
     )  # fmt: skip
-    parser.add_argument("--overwrite", action="store_true", help="replace the run that the folder holds")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    return parser
+    options.add_argument("--overwrite", action="store_true", help="replace the run that the folder holds")
+    options.add_argument(
+        "--resume",
+        type=Path,
+        metavar="RUN",
+        help="go on with the run in this folder, to the same bytes; it knows all other options",
+    )
+    options.add_argument(
+        "--checkpoint-every", type=float, default=30.0, metavar="SECONDS",
+        help="0: at every update; what a crash can lose (default: 30)",
+    )  # fmt: skip
+    options.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    return options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    options = _parser().parse_args(argv)
-    out: Path = options.out or Path("runs") / f"seed{options.seed}"
+    options = parser().parse_args(argv)
+    out: Path = options.resume or options.out or Path("runs") / f"seed{options.seed or 0}"
 
     def kept() -> str:
-        return f"Finished stages are in {out}: {', '.join(sorted(p.name for p in out.glob('*.h5'))) or 'none yet'}."
+        stages = f"Finished stages are in {out}: {', '.join(sorted(p.name for p in out.glob('*.h5'))) or 'none yet'}."
+        return f"{stages} {_go_on(out)}" if (out / CHECKPOINTS).is_dir() else stages
 
     return ended("develop", lambda: _develop(options, out), kept)
 
 
 def _develop(options: argparse.Namespace, out: Path) -> int:
-    if options.seed < 0:
-        raise ConnectomeError("--seed", "must be 0 or more", options.seed)
+    given = [f"--{name}" for name in _WHAT_A_RUN_IS if getattr(options, name) not in (None, False)]
+    if options.resume and given:
+        raise ConnectomeError(
+            "--resume", "must come without options that say what the run is: its folder knows", ", ".join(given)
+        )
+    if not 0 <= options.checkpoint_every < math.inf:
+        raise ConnectomeError("--checkpoint-every", "must be finite and 0 or more", options.checkpoint_every)
+    if options.resume:
+        if not out.is_dir():
+            raise ConnectomeError("--resume", "must be the folder of a run", repr(str(out)))
+        with locked("--resume", out), _saving(out):
+            return _resume(options, out)
+    return start(options, out)
+
+
+def start(options: argparse.Namespace, out: Path) -> int:
+    """Begin a run and do it to its end. Raises :class:`ConnectomeError`."""
     # Heavy imports wait until the options are known to parse: --help answers at once.
     import tomli_w
-    from rich.console import Console
 
-    from connectome.configuration import Configuration, plan_stages, read_configuration
+    from connectome.configuration import Configuration, read_configuration
+    from connectome.development import versions
+    from connectome.io.checkpoint import Checkpoint, save_checkpoint
+    from connectome.io.results import save_text
+
+    seed = options.seed or 0
+    if seed < 0:
+        raise ConnectomeError("--seed", "must be 0 or more", seed)
+    configuration = Configuration() if options.config is None else read_configuration(options.config)
+    names = "perception,motor,interaction" if options.regions is None else options.regions
+    regions = tuple(name.strip() for name in names.split(","))
+    stages = _plan(regions, configuration)
+    begun = Checkpoint(
+        0, regions, seed, options.engine or "numba", tomli_w.dumps(configuration.table()), versions(), (machine(),)
+    )
+    with _writable(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with locked("--out", out):
+        with _writable(out):
+            _claim(out, options.overwrite)
+        save_checkpoint(begun, out)
+        with _saving(out):
+            save_text(begun.configuration, out / CONFIGURATION)
+            return _run(options, out, stages, configuration, begun)
+
+
+def _resume(options: argparse.Namespace, out: Path) -> int:
+    from connectome.configuration import read_configuration
+    from connectome.development import versions
+    from connectome.io.checkpoint import has_checkpoint, load_checkpoint
+    from connectome.io.results import save_text
+
+    if not has_checkpoint(out) and (out / RESULTS).is_file():
+        if not options.quiet:
+            print(f"{out} holds a finished run: there is nothing to go on with.")
+        return 0
+    begun, damage = load_checkpoint(out)
+    for what in damage:
+        print(f"develop: {what} Going on from the checkpoint before it.", file=sys.stderr)
+    now = versions()
+    changed = [f"{name} {then}, now {now.get(name)}" for name, then in begun.versions.items() if now.get(name) != then]
+    if changed:
+        raise ConnectomeError(
+            "--resume", "must be with the versions that the run began with", "; ".join(changed),
+            "With others its bytes could differ. Install those, or start the run again.",
+        )  # fmt: skip
+    if machine() not in begun.machines:
+        print(f"develop: this machine is not {begun.machines[-1]}: last bits could differ.", file=sys.stderr)
+        begun = replace(begun, machines=(*begun.machines, machine()))
+    written = out / CONFIGURATION
+    if written.exists() and written.read_text("utf-8", "replace") != begun.configuration:
+        raise ConnectomeError(str(written), "must be as the run wrote it", "another text", "Start another run with it.")
+    _sweep(out)
+    if not written.exists():
+        save_text(begun.configuration, written)
+    configuration = read_configuration(written)
+    return _run(options, out, _plan(begun.regions, configuration), configuration, begun)
+
+
+def _plan(regions: Sequence[str], configuration: Configuration) -> list[Stage]:
+    """The stages; refused if they cannot be, or would not fit in memory."""
+    from connectome.configuration import plan_stages
     from connectome.datasets.images import load_images
     from connectome.datasets.tasks import known_tasks
-    from connectome.development import develop
-    from connectome.figures import draw_development
-    from connectome.io.results import save_figure, save_results, save_text
-    from connectome.io.snapshot import save
-    from connectome.results import tabulate
+    from connectome.io.exchange import read
 
-    configuration = Configuration() if options.config is None else read_configuration(options.config)
     data = configuration.data
     images = load_images(data.idx_folder)
     tasks = {name: make(images, data.jitter_pixels) for name, make in known_tasks().items()}
-    regions = [name.strip() for name in options.regions.split(",")]
-    stages = plan_stages(regions, tasks, configuration)
-    _claim(out, options.overwrite)
-    text = tomli_w.dumps(configuration.table())
+    wiring = read(configuration.anatomy.wiring) if configuration.anatomy.wiring else None
+    stages = plan_stages(list(regions), tasks, configuration, wiring)
+    edges, needed = _size(stages, configuration.anatomy)
+    refuse_memory(
+        f"about {edges:,.0f} edges", needed,
+        "Lower anatomy.neurons (edges go with its square), anatomy.local_density or training.batch.",
+    )  # fmt: skip
+    return stages
+
+
+def _size(stages: Sequence[Stage], anatomy: Anatomy) -> tuple[float, float]:
+    """Edges expected when all regions are born, and bytes to train them. Measured at 35,000 to 2.6 million edges."""
+    neurons = edges = 0.0
+    for earlier, task in enumerate(stage.task for stage in stages):
+        n, sensors, effectors = anatomy.neurons, sum(task.sensors.values()), sum(task.effectors.values())
+        partners = n * anatomy.local_density * anatomy.over_production + sensors * anatomy.afferent_density + effectors
+        edges += n * (partners + 2 * earlier * n * anatomy.long_range_density)
+        neurons += n + sensors + effectors
+    samples = max(stage.batch for stage in stages)
+    return edges, 600e6 + 200 * edges + 4.5 * _STEPS * samples * neurons
+
+
+def _run(
+    options: argparse.Namespace, out: Path, stages: Sequence[Stage], configuration: Configuration, begun: Checkpoint
+) -> int:
+    """Develop from where the run stands to its end."""
+    from rich.console import Console
+
+    from connectome.development import develop
+    from connectome.figures import draw_development
+    from connectome.flat import cores
+    from connectome.io.checkpoint import remove_checkpoints, save_checkpoint, stage_file
+    from connectome.io.results import save_figure, save_results
+    from connectome.io.snapshot import save
+    from connectome.results import tabulate
+
+    text = begun.configuration
     attrs: dict[str, str | int] = {
-        "seed": options.seed, "engine": options.engine, "regions": ",".join(regions), "configuration": text,
+        "seed": begun.seed, "engine": begun.engine, "regions": ",".join(begun.regions), "configuration": text,
+        "versions": ", ".join(f"{name} {version}" for name, version in begun.versions.items()),
+        "machine": "; ".join(begun.machines), "threads": cores(),
     }  # fmt: skip
-    save_text(text, out / CONFIGURATION)
     console = Console(quiet=options.quiet)
-    console.print(f"Developing [bold]{', '.join(regions)}[/bold] with seed {options.seed} into {out}/", highlight=False)
-    began = time.monotonic()
-    history: list[Progress] = []
-    outcomes = []
-    with _Display(console, stages) as display:
+    how = f"seed {begun.seed} into" if begun.state is None else f"seed {begun.seed} where it stood in"
+    console.print(f"Developing [bold]{', '.join(begun.regions)}[/bold] with {how} {out}/", highlight=False)
+    began = saved = time.monotonic()
+    last, history, outcomes = begun, list(begun.history), list(begun.outcomes)
+    with _Display(console, stages) as display, Interrupts() as interrupts:
+        for progress in history:
+            display.show(progress)
 
         def on_progress(progress: Progress) -> None:
             history.append(progress)
             display.show(progress)
 
+        def on_point(state: Callable[[], StageState]) -> None:
+            nonlocal last, saved
+            if not interrupts and time.monotonic() - saved < options.checkpoint_every:
+                return
+            following = replace(
+                last, number=last.number + 1, state=state(), history=tuple(history), outcomes=tuple(outcomes)
+            )
+            try:
+                save_checkpoint(following, out)
+                last = following
+            except ConnectomeError as error:
+                console.print(f"develop: no checkpoint: {error}", highlight=False, markup=False)
+            saved = time.monotonic()  # no clock that can be set
+            if interrupts:
+                interrupts.raise_it()
+
+        def keep(connectome: Connectome) -> None:
+            provenance = connectome.provenance
+            path = out / stage_file(provenance.stage, provenance.stage_name)
+            save(connectome, path, config=text, overwrite=True)
+
         for outcome in develop(
-            stages, configuration.anatomy, seed=options.seed, engine=options.engine, test_trials=data.test_trials,
-            on_birth=lambda newborn: save(newborn, out / "00_birth.h5", config=text, overwrite=options.overwrite),
-            on_progress=on_progress,
+            stages, configuration.anatomy, seed=begun.seed, engine=begun.engine, resume=begun.state,
+            test_trials=configuration.data.test_trials, on_birth=keep, on_progress=on_progress, on_point=on_point,
         ):  # fmt: skip
             outcomes.append(outcome)
-            provenance = outcome.connectome.provenance
-            name = f"{provenance.stage:02d}_{provenance.stage_name}.h5"
-            save(outcome.connectome, out / name, config=text, overwrite=options.overwrite)
-            results = tabulate(outcomes, history, attrs)
-            save_results(results, out / RESULTS)
-    save_figure(draw_development(results), out / FIGURE)
+            keep(outcome.connectome)
+            save_results(tabulate(outcomes, history, attrs), out / RESULTS)
+        results = tabulate(outcomes, history, attrs)
+        save_figure(draw_development(results), out / FIGURE)
+        remove_checkpoints(out)
     _report(console, results, out, time.monotonic() - began)
     return 0
 
 
+def _go_on(out: Path) -> str:
+    return f"Go on with: python -m sims.develop --resume {shlex.quote(str(out))}"
+
+
 def _claim(out: Path, overwrite: bool) -> None:
-    """Make the folder; refuse one that holds a run unless told to replace it, and one that cannot be written."""
+    """Refuse a folder that holds a run, unless told to replace it. Raises :class:`OSError`."""
+    from connectome.io.checkpoint import has_checkpoint, remove_checkpoints
+
+    unfinished = has_checkpoint(out)
+    names = sorted(p.name for p in out.iterdir() if re.fullmatch(r"\d\d_.*\.h5", p.name))
+    # What would make half a run look like a whole one goes first.
+    ours = [out / name for name in (RESULTS, CONFIGURATION, FIGURE, *names) if os.path.lexists(out / name)]
+    if (ours or unfinished) and not overwrite:
+        raise ConnectomeError(
+            "--out", "must not hold a run already", f"{out / CHECKPOINTS if unfinished else ours[0]}",
+            f"{_go_on(out)}; or choose another folder, or add --overwrite." if unfinished
+            else "Choose another folder, or add --overwrite.",
+        )  # fmt: skip
+    _sweep(out)
+    (out / RESULTS).unlink(missing_ok=True)
+    remove_checkpoints(out)
+    for path in ours:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _saving(out: Path) -> Iterator[None]:
+    """What cannot be written ends the run, but it has a checkpoint."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        ours = sorted(
-            p
-            for p in out.iterdir()
-            if p.name in (RESULTS, CONFIGURATION, FIGURE) or re.fullmatch(r"\d\d_.*\.h5", p.name)
-        )
-        if ours and not overwrite:
-            raise ConnectomeError(
-                "--out", "must not hold a run already", f"{ours[0]}", "Choose another folder, or add --overwrite."
-            )
-        for path in ours:
-            path.unlink()
+        yield
+    except ConnectomeError as error:
+        if error.rule != "must be writable":
+            raise
+        raise ConnectomeError(error.field, error.rule, error.found, f"{error.hint} {_go_on(out)}".strip()) from error
+
+
+@contextmanager
+def _writable(out: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ConnectomeError("--out", "must be a folder that can be written", f"{out}: {error.strerror}") from error
+
+
+def _sweep(out: Path) -> None:
+    """Remove what a killed process left half-written."""
+    for folder in (out, out / CHECKPOINTS, *out.glob("*.sonata")):
+        for path in folder.glob(".*.tmp"):
+            path.unlink()
 
 
 class _Display:

@@ -1,30 +1,112 @@
-"""What every program does around its work: how it ends, and what it refuses to write over."""
+"""What every program does around its work: how it ends, what it refuses to write over or to start, what it ran on."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import platform
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from connectome.errors import ConnectomeError
 
-__all__ = ["ended", "refuse_taken"]
+__all__ = ["Interrupted", "Interrupts", "ended", "locked", "machine", "refuse_memory", "refuse_taken"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, or SIGTERM."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
 def ended(name: str, work: Callable[[], int], kept: Callable[[], str]) -> int:
-    """Do a program's work and return its exit code: what ``work`` returns; 2 for input that cannot be used; 130 when it
-    is interrupted, which SIGTERM does as Ctrl-C does, with what ``kept`` says of the files."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    """Do a program's work and return its exit code: what ``work`` returns; 2 for input that cannot be used; 130 when
+    Ctrl-C interrupts it and 143 when SIGTERM does, with what ``kept`` says of the files."""
     try:
-        return work()
+        with _handled(_interrupt):
+            return work()
     except ConnectomeError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         print(f"\n{name}: interrupted. {kept()}".rstrip(), file=sys.stderr)
-        return 130
+        return 128 + getattr(interrupt, "number", signal.SIGINT)
+
+
+class Interrupts:
+    """Within the block, a first interrupt is only noted: the work asks for it where it can stop. A second one stops it
+    at once."""
+
+    def __init__(self) -> None:
+        self._number = 0
+
+    def __bool__(self) -> bool:
+        return self._number != 0
+
+    def raise_it(self) -> NoReturn:
+        """Stop here."""
+        raise Interrupted(self._number)
+
+    def __enter__(self) -> Interrupts:
+        self._handling = _handled(self._note)
+        self._handling.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._handling.__exit__(None, None, None)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._number:
+            raise Interrupted(number)
+        self._number = number
+        os.write(2, b"\nStopping at the next point that it can go on from. Again: stop at once.\n")
+
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Both signals handled so, unless whoever started the program had them ignored (as nohup and shells do)."""
+    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in _SIGNALS}
+    changed = [number for number in _SIGNALS if before[number] is not signal.SIG_IGN]
+    for number in changed:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number in changed:
+            signal.signal(number, before[number])
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise Interrupted(number)
+
+
+@contextmanager
+def locked(option: str, folder: Path) -> Iterator[None]:
+    """A run's folder for this process alone. The system lets go of it when the process ends, however it ends. Raises
+    :class:`ConnectomeError` if another process has it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConnectomeError(
+                option, "must be a folder that no other run writes to", repr(str(folder)),
+                "Wait until that run has ended, or stop it.",
+            ) from None  # fmt: skip
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def refuse_taken(option: str, path: Path, *, overwrite: bool) -> None:
@@ -37,5 +119,43 @@ def refuse_taken(option: str, path: Path, *, overwrite: bool) -> None:
         )
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+def refuse_memory(what: str, needed_bytes: float, hint: str) -> None:
+    """Refuse to start what would not fit in the memory that is free, swap included. Raises :class:`ConnectomeError`."""
+    free = _free_bytes()
+    if free is not None and needed_bytes > free:
+        raise ConnectomeError(
+            "memory", f"must have about {needed_bytes / 1e9:,.1f} GB free for {what}", f"{free / 1e9:,.1f} GB", hint
+        )
+
+
+def _free_bytes(root: Path = Path("/")) -> int | None:
+    """What the system and the control group leave this process; None where Linux's files do not say."""
+    free = []
+    try:
+        lines = (line.split() for line in (root / "proc/meminfo").read_text().splitlines())
+        found = {line[0]: int(line[1]) * 1024 for line in lines}
+        free.append(found["MemAvailable:"] + found["SwapFree:"])
+    except (OSError, LookupError, ValueError):
+        return None
+    try:
+        group = root / "sys/fs/cgroup"
+        limit, used = ((group / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        inactive = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())["inactive_file"]
+        free.append(int(limit) - int(used) + int(inactive))  # cached files give way
+    except (OSError, LookupError, ValueError):
+        pass  # no such group, or "max"
+    return min(free)
+
+
+def machine() -> str:
+    """System and processor: where results of the same versions may still differ in their last bits."""
+    from llvmlite.binding import get_host_cpu_name
+
+    cpu = [platform.processor()]
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu += [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    except OSError:
+        pass
+    library = " ".join(platform.libc_ver())
+    return f"{platform.system()} {platform.machine()}, {library}, {cpu[-1]} ({get_host_cpu_name()})"

@@ -7,18 +7,26 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 
+from connectome import ConnectomeError, development
+from connectome.development import versions
+from connectome.io import checkpoint, hdf5
+from connectome.io.checkpoint import Checkpoint
 from connectome.io.results import load_results
 from connectome.io.snapshot import list_stages, load, open_snapshot
 from sims.develop import main
+from sims.program import locked
 from sims.summarize import interval
 from sims.summarize import main as summarize
+from tests.kill_runs import contents
 from tests.sonata_readers import check_bmtk, check_libsonata
 
 SMALL = """
@@ -244,7 +252,7 @@ def test_a_mistake_gets_one_line(
         ("[rules.pruning]\nkeep = 2", "rules.pruning.keep must be in 0 .. 1; found 2"),
         ("[training]\nimportance = 'luck'", "training.importance must be one of"),
         ("not toml", "must be a readable TOML file"),
-        ("[data]\nidx_folder = 'nowhere'", "nowhere must hold train-images-idx3-ubyte"),
+        ("[data]\nidx_folder = 'nowhere'", "images must be mnist, cifar10, cifar100 or a file or folder that exists"),
     ],
 )
 def test_a_wrong_configuration_gets_one_line(
@@ -264,25 +272,192 @@ def test_an_out_that_cannot_be_made_gets_one_line(tmp_path: Path, capsys: pytest
     assert "--out must be a folder that can be written" in capsys.readouterr().err
 
 
-def test_ctrl_c_keeps_finished_stages(tmp_path: Path) -> None:
-    """SIGINT in the second stage: exit code 130, a message, whole snapshots of what was finished, no temporary file."""
-    (tmp_path / "small.toml").write_text(SMALL.replace("motor = 24", "motor = 100000"))
-    options = ["--out", str(tmp_path / "out"), "--config", str(tmp_path / "small.toml")]
-    program = subprocess.Popen(
-        [sys.executable, "-m", "sims.develop", *options],
-        cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "out" / "results.nc").exists():
-        assert program.poll() is None, program.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    time.sleep(0.5)
-    program.send_signal(signal.SIGINT)
-    _, error = program.communicate(timeout=60)
-    assert program.returncode == 130
-    assert "interrupted" in error
+def after_checkpoints(monkeypatch: pytest.MonkeyPatch, act: Callable[[Checkpoint], None]) -> None:
+    """Do something after each checkpoint of a run in this process."""
+    save = checkpoint.save_checkpoint
+
+    def saved(made: Checkpoint, run: Path) -> None:
+        save(made, run)
+        act(made)
+
+    monkeypatch.setattr(checkpoint, "save_checkpoint", saved)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "point"),
+    [(signal.SIGTERM, 143, (2, 7)), (signal.SIGINT, 130, (3, 24))],
+    ids=["within an epoch", "before the tests"],
+)
+def test_an_interrupted_run_goes_on_to_the_same_bytes(
+    number: signal.Signals, code: int, point: tuple[int, int], finished: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """The signal comes right after a checkpoint, and is heeded at the next point."""
+
+    def interrupt(made: Checkpoint) -> None:
+        if made.state is not None and (made.state.stage, made.state.update) == point:
+            signal.raise_signal(number)
+
+    with monkeypatch.context() as patch:
+        after_checkpoints(patch, interrupt)
+        ended, out = run(tmp_path, "--quiet", "--checkpoint-every", "0")
+    assert ended == code
+    error = capfd.readouterr().err
+    assert "Stopping at the next point" in error
+    assert f"Go on with: python -m sims.develop --resume {out}" in error
     assert "Traceback" not in error
-    assert [s.provenance.stage_name for s in list_stages(tmp_path / "out")] == ["birth", "perception"]
-    assert not list((tmp_path / "out").glob(".*"))
-    load(tmp_path / "out" / "01_perception.h5")
+    assert len(list((out / "checkpoints").iterdir())) == 2
+    stage, _ = point
+    assert [s.provenance.stage for s in list_stages(out)] == list(range(max(stage, 1)))
+    assert main(["--resume", str(out), "--quiet"]) == 0
+    assert contents(out) == contents(finished)
+
+
+def test_a_second_interrupt_stops_at_once(
+    tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Even in the middle of a write, of which nothing is left."""
+
+    def interrupt(made: Checkpoint) -> None:
+        if made.number == 9:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            pytest.fail("it went on")
+
+    with monkeypatch.context() as patch:
+        after_checkpoints(patch, interrupt)
+        ended, out = run(tmp_path, "--quiet", "--checkpoint-every", "0")
+    assert ended == 130
+    assert "--resume" in capfd.readouterr().err
+    assert sorted(p.name for p in (out / "checkpoints").iterdir()) == ["00000008.h5", "00000009.h5"]
+    # The last checkpoint is damaged: the one before it is as good.
+    last = out / "checkpoints" / "00000009.h5"
+    last.write_bytes(last.read_bytes()[:-100])
+    (out / ".results.nc.0123.tmp").write_text("half a file of a process that was killed")
+    assert main(["--resume", str(out), "--quiet"]) == 0
+    assert "00000009.h5 must be a whole, undamaged HDF5 file" in capfd.readouterr().err
+    assert contents(out) == contents(finished)
+
+
+def test_a_killed_process_goes_on_to_the_same_bytes(finished: Path, tmp_path: Path) -> None:
+    """SIGKILL at some instant in the second stage, of a process of its own."""
+    (tmp_path / "small.toml").write_text(SMALL)
+    out = tmp_path / "out"
+    command = ["--out", str(out), "--config", str(tmp_path / "small.toml"), "--checkpoint-every", "0"]
+    program = subprocess.Popen([sys.executable, "-m", "sims.develop", *command], cwd=Path(__file__).parents[1])
+    deadline = time.monotonic() + 300
+    while not (out / "results.nc").exists():
+        assert program.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    program.kill()
+    program.wait()
+    assert not (out / "development.png").exists()
+    assert main(["--resume", str(out), "--quiet"]) == 0
+    assert contents(out) == contents(finished)
+
+
+@pytest.mark.slow
+def test_runs_killed_at_random_instants(capfd: pytest.CaptureFixture[str]) -> None:
+    """The script with a few kills; 200 by command."""
+    command = [sys.executable, "-m", "tests.kill_runs", "--kills", "12", "--seed", "7"]
+    assert subprocess.run(command, cwd=Path(__file__).parents[1], check=False).returncode == 0, capfd.readouterr().out
+
+
+@pytest.fixture
+def broken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run of one stage that was interrupted in it."""
+
+    def interrupt(made: Checkpoint) -> None:
+        if made.number == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        after_checkpoints(patch, interrupt)
+        code, out = run(tmp_path, "--regions", "motor", "--quiet", "--checkpoint-every", "0")
+    assert code == 143
+    return out
+
+
+def test_what_is_wrong_with_going_on_gets_one_line(
+    broken_off: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capsys.readouterr()
+
+    def refused(*arguments: str) -> str:
+        assert main([*arguments, "--quiet"]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        return error
+
+    def full(sink: hdf5.Sink, data: Any) -> int:
+        sink.failure = OSError(28, "No space")
+        return len(memoryview(data).cast("B"))
+
+    here = str(broken_off)
+    error = refused("--resume", here, "--seed", "1", "--regions", "motor")
+    assert "must come without options that say what the run is: its folder knows; found --regions, --seed" in error
+    assert "must be the folder of a run" in refused("--resume", f"{here}/nowhere")
+    assert "must have a checkpoint to go on from; found none" in refused("--resume", str(broken_off.parent))
+    assert "--checkpoint-every must be finite and 0 or more" in refused("--resume", here, "--checkpoint-every", "nan")
+    assert f"Go on with: python -m sims.develop --resume {here}; or" in refused("--out", here)
+    with locked("--out", broken_off):
+        assert "must be a folder that no other run writes to" in refused("--resume", here)
+        assert "must be a folder that no other run writes to" in refused("--out", here, "--overwrite")
+    text = (broken_off / "configuration.toml").read_text()
+    (broken_off / "configuration.toml").write_text(text.replace("neurons = 40", "neurons = 50"))
+    assert "configuration.toml must be as the run wrote it" in refused("--resume", here)
+    (broken_off / "configuration.toml").write_text(text)
+    with monkeypatch.context() as patch:
+        patch.setattr(development, "versions", lambda: {**versions(), "numpy": "9.9"})
+        assert f"numpy {np.__version__}, now 9.9" in refused("--resume", here)
+    with monkeypatch.context() as patch:
+        patch.setattr(hdf5.Sink, "write", full)
+        error = refused("--resume", here)
+        assert "01_motor.h5 must be writable; found No space" in error
+        assert f"--resume {here}" in error
+    for path in (broken_off / "checkpoints").iterdir():
+        path.write_bytes(b"")
+    assert "must have a checkpoint to go on from; found" in refused("--resume", here)
+
+
+def test_another_machine_is_noted_and_a_finished_run_is_left_alone(
+    broken_off: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sims.develop.machine", lambda: "an abacus")
+    assert main(["--resume", str(broken_off), "--quiet"]) == 0
+    assert "last bits could differ" in capsys.readouterr().err
+    attrs = load_results(broken_off / "results.nc").attrs
+    assert attrs["machine"].endswith("; an abacus")
+    assert f"numpy {np.__version__}" in attrs["versions"]
+    before = contents(broken_off)
+    assert main(["--resume", str(broken_off)]) == 0
+    assert "nothing to go on with" in capsys.readouterr().out
+    assert contents(broken_off) == before
+
+
+def test_a_checkpoint_that_cannot_be_written_does_not_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save = checkpoint.save_checkpoint
+
+    def sometimes(made: Checkpoint, run: Path) -> None:
+        if made.number % 3:
+            raise ConnectomeError("checkpoint", "must be writable", "No space left on device")
+        save(made, run)
+
+    monkeypatch.setattr(checkpoint, "save_checkpoint", sometimes)
+    code, out = run(tmp_path, "--checkpoint-every", "0", "--regions", "perception")
+    assert code == 0
+    assert "no checkpoint: checkpoint must be writable; found No space" in capsys.readouterr().out
+    assert not (out / "checkpoints").exists()
+
+
+def test_what_would_not_fit_in_memory_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out = run(tmp_path, config="[anatomy]\nneurons = 1000000")
+    error = capsys.readouterr().err
+    assert code == 2
+    assert "memory must have about 300,038.3 GB free for about 1,500,058,800,000 edges; found" in error
+    assert "Lower anatomy.neurons" in error
+    assert error.count("\n") == 1
+    assert not out.exists()

@@ -1,0 +1,261 @@
+"""Checkpoints: where a development stands, so that a run which was broken off goes on to the same bytes.
+
+``RUN/checkpoints/00000007.h5`` is the seventh of a run. It appears whole or not at all, its digest says whether it is
+still as it was, and the one before it is kept in case it is not. It holds a text, ``checkpoint/text`` (JSON: every
+number, name and random state), and in ``columns`` the arrays, which the text names by their place. A run's first,
+number 0, is written before anything else and has no state yet: it says what the run is. The connectomes of finished
+stages are their snapshots.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectome.arrays import is_constant
+from connectome.development import Progress, StageOutcome, StageState
+from connectome.errors import ConnectomeError
+from connectome.flat import Engine
+from connectome.graph import Connectome, Provenance, RuleRecord
+from connectome.io import hdf5, snapshot
+from connectome.parts import EdgeKey, EdgeSet, NeuronParameters, Region
+from connectome.rules import Link
+from connectome.task import Score
+
+__all__ = [
+    "FOLDER", "Checkpoint", "has_checkpoint", "load_checkpoint", "remove_checkpoints", "save_checkpoint", "stage_file",
+]  # fmt: skip
+
+FOLDER: Final = "checkpoints"
+#: A checkpoint is for the version that wrote it, so nothing else is read.
+FORMAT_VERSION: Final = 1
+_NAME: Final = re.compile(r"\d{8,}\.h5")
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """Where a run stands.
+
+    Parameters
+    ----------
+    number : counts a run's checkpoints, from 0
+    regions, seed, engine, configuration : what the run is; the configuration as TOML
+    versions : of what its bytes depend on
+    machines : on which it ran so far
+    state : of the stage under way; None before the first
+    history : the epochs so far
+    outcomes : of the stages so far; their connectomes must be in the run's snapshots
+    """
+
+    number: int
+    regions: tuple[str, ...]
+    seed: int
+    engine: Engine
+    configuration: str
+    versions: Mapping[str, str]
+    machines: tuple[str, ...]
+    state: StageState | None = None
+    history: tuple[Progress, ...] = ()
+    outcomes: tuple[StageOutcome, ...] = ()
+
+
+def stage_file(stage: int, name: str) -> str:
+    """The name of a stage's snapshot."""
+    return f"{stage:02d}_{name}.h5"
+
+
+def has_checkpoint(run: Path) -> bool:
+    """Whether a run has one, so that it can go on."""
+    return bool(_files(run))
+
+
+def save_checkpoint(checkpoint: Checkpoint, run: Path) -> None:
+    """Write the next checkpoint of a run: whole, or not at all. Of the others, the one before it is kept. Raises
+    :class:`ConnectomeError` if it cannot be written; those that there were are then as they were."""
+    columns: list[NDArray[Any]] = []
+    packed = _packed(checkpoint, columns)
+    text = json.dumps({"checkpoint": packed, "columns": [[c.dtype.str, c.shape] for c in columns]})
+    path = run / FOLDER / f"{checkpoint.number:08d}.h5"
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with hdf5.atomic(path) as sink, hdf5.create(sink) as h5:
+            ours = h5.create_group("checkpoint")
+            ours.attrs["format_version"] = FORMAT_VERSION
+            ours.attrs["digest"] = _digest(text, columns)
+            hdf5.write_text(ours, "text", text)
+            for number, column in enumerate(columns):
+                hdf5.write_column(h5, f"columns/{number}", column, shrink=is_constant(column))
+        for number, other in _files(run).items():
+            if number not in (checkpoint.number, checkpoint.number - 1):
+                other.unlink()
+    except OSError as error:
+        raise ConnectomeError(str(path), "must be writable", error.strerror or error) from error
+
+
+def load_checkpoint(run: Path) -> tuple[Checkpoint, list[str]]:
+    """The last checkpoint of a run that is whole, and what is wrong with later ones. Raises :class:`ConnectomeError` if
+    there is none, or a snapshot of a finished stage is not as it was."""
+    files = _files(run)
+    damage: list[str] = []
+    for path in reversed(files.values()):
+        try:
+            return _load(path, run), damage
+        except _Damaged as error:
+            damage.append(str(error))
+    raise ConnectomeError(
+        str(run), "must have a checkpoint to go on from", "; ".join(damage) or "none", "Start the run again."
+    )
+
+
+def remove_checkpoints(run: Path) -> None:
+    """Remove all of a run's checkpoints, the last one first: what is left of them at any time is true. Raises
+    :class:`OSError`."""
+    for path in reversed(_files(run).values()):
+        path.unlink()
+    with suppress(OSError):  # none, or there are others' files in it
+        (run / FOLDER).rmdir()
+
+
+class _Damaged(ConnectomeError):
+    """A checkpoint that is not as it was written."""
+
+
+def _files(run: Path) -> dict[int, Path]:
+    """A run's checkpoints by number, in order."""
+    folder = run / FOLDER
+    found = [p for p in folder.iterdir() if _NAME.fullmatch(p.name)] if folder.is_dir() else []
+    return {int(p.stem): p for p in sorted(found, key=lambda p: int(p.stem))}
+
+
+def _load(path: Path, run: Path) -> Checkpoint:
+    try:
+        with hdf5.reading(path) as reader:
+            version = reader.attribute("checkpoint", "format_version", int)
+            if version != FORMAT_VERSION:
+                raise ConnectomeError("format", f"must be {FORMAT_VERSION}", version)
+            text = reader.text("checkpoint", "text")
+            stored = json.loads(text)
+            columns = []
+            for number, (kind, shape) in enumerate(stored["columns"]):
+                reader.backs(int(np.prod(shape, dtype=object)))  # a column of one value has no bytes of its own
+                columns.append(reader.column("columns", str(number), dtype=np.dtype(kind), shape=tuple(shape)))
+            digest = reader.attribute("checkpoint", "digest", str)
+            if _digest(text, columns) != digest:
+                raise ConnectomeError("/checkpoint@digest", "must be the digest of the content", digest)
+            given = stored["checkpoint"]
+            state, outcomes = _state(given["state"], columns), given["outcomes"]
+    except ConnectomeError as error:
+        raise _Damaged(error.field, error.rule, error.found) from None
+    regions = tuple(given["regions"])
+    finished = (_outcome(o, run / stage_file(n, regions[n - 1])) for n, o in enumerate(outcomes, 1))
+    return Checkpoint(
+        **given | {
+            "regions": regions, "machines": tuple(given["machines"]), "state": state, "outcomes": tuple(finished),
+            "history": tuple(Progress(*epoch) for epoch in given["history"]),
+        }
+    )  # fmt: skip
+
+
+def _digest(text: str, columns: list[NDArray[Any]]) -> str:
+    sha = hashlib.sha256(text.encode())
+    for column in columns:
+        sha.update(np.ascontiguousarray(column[:1] if is_constant(column) else column).data)
+    return sha.hexdigest()
+
+
+def _packed(value: Any, columns: list[NDArray[Any]]) -> Any:
+    """As JSON has it. Arrays go to ``columns``, and are their place there; a mapping by edge sets is a list of pairs; a
+    connectome that is a snapshot is its digest."""
+
+    def packed(value: Any) -> Any:
+        return _packed(value, columns)
+
+    if isinstance(value, np.ndarray) and value.dtype.kind == "U":
+        return value.tolist()
+    if isinstance(value, np.ndarray) and value.dtype.kind == "U":  # labels of neurons
+        return value.tolist()
+    if isinstance(value, np.ndarray):
+        columns.append(value)
+        return len(columns) - 1
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.random.Generator):
+        seed: Any = value.bit_generator.seed_seq  # counts the generators made of this one
+        return {"seed": packed(seed.state), "state": packed(value.bit_generator.state)}
+    if isinstance(value, StageOutcome):
+        rest = {f.name: packed(getattr(value, f.name)) for f in fields(value) if f.name != "connectome"}
+        return rest | {"digest": value.connectome.digest()}
+    if is_dataclass(value):
+        return {f.name: packed(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        if any(isinstance(key, EdgeKey) for key in value):
+            return [[key, packed(item)] for key, item in value.items()]
+        return {key: packed(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [packed(item) for item in value]
+    return value
+
+
+def _state(given: Any, columns: list[NDArray[Any]]) -> StageState | None:
+    if given is None:
+        return None
+    connectome = given["connectome"]
+    regions = [
+        Region(
+            **region | {
+                "neuron": NeuronParameters(**region["neuron"]), "position_um": columns[region["position_um"]],
+                "sign": columns[region["sign"]],
+            }
+        )
+        for region in connectome["regions"].values()
+    ]  # fmt: skip
+    edges = [
+        EdgeSet(
+            **edge_set | {"key": EdgeKey(*key), "state": {k: columns[v] for k, v in edge_set["state"].items()}}
+            | {name: columns[edge_set[name]] for name in ("indptr", "indices", "weight", "delay_steps", "birth_stage")}
+        )
+        for key, edge_set in connectome["edges"]
+    ]  # fmt: skip
+    origin = connectome["provenance"]
+    log = tuple(RuleRecord(*record) for record in origin["rule_log"])
+    provenance = Provenance(**origin | {"parents": tuple(origin["parents"]), "rule_log": log})
+    return StageState(
+        **given | {
+            "connectome": Connectome.of(regions, edges, dt_ms=connectome["dt_ms"], provenance=provenance),
+            "links": tuple(Link(*link) for link in given["links"]),
+            "born": {EdgeKey(*key): n for key, n in given["born"]},
+            "scale": {EdgeKey(*key): scale for key, scale in given["scale"]},
+            "random": {name: _generator(random) for name, random in given["random"].items()},
+            "mean_rate": {name: columns[at] for name, at in given["mean_rate"].items()},
+            "rate": {name: columns[at] for name, at in given["rate"].items()},
+        }
+    )  # fmt: skip
+
+
+def _generator(given: Any) -> np.random.Generator:
+    generator = np.random.PCG64(np.random.SeedSequence(**given["seed"]))
+    generator.state = given["state"]
+    return np.random.Generator(generator)
+
+
+def _outcome(given: Any, path: Path) -> StageOutcome:
+    connectome = snapshot.load(path)
+    if connectome.digest() != given["digest"]:
+        raise ConnectomeError(
+            str(path), "must be as the run wrote it", "another digest", "Start the run again, in another folder."
+        )
+    scores, everyone = (
+        {name: Score(*score) for name, score in given[which].items()} for which in ("scores", "scores_all_recruited")
+    )
+    return StageOutcome(
+        connectome, scores, everyone, tuple(Link(*link) for link in given["links"]), given["peak_local_edges"]
+    )

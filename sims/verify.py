@@ -1,0 +1,161 @@
+"""Check a run: whether its files are whole and fit together, and whether the same run gives the same bytes here.
+
+python -m sims.verify runs/seed0
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from connectome.errors import ConnectomeError
+from sims.develop import CONFIGURATION, RESULTS, parser, start
+from sims.program import ended
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["first_difference", "main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    options = argparse.ArgumentParser(
+        prog="python -m sims.verify",
+        description="Check that every file of a run is whole and that they fit together; then run it again into a "
+        "temporary folder and compare every dataset of every snapshot and of the results, bit for bit.",
+        epilog="exit codes: 0 as it should be, 1 the rerun differs, 2 a file cannot be used, 130 interrupted",
+    )
+    options.add_argument("run", type=Path, metavar="RUN", help="the folder of a run that sims.develop finished")
+    options.add_argument("--quick", action="store_true", help="check the files and do not run it again")
+    options.add_argument("--quiet", action="store_true", help="print nothing but errors and differences")
+    given = options.parse_args(argv)
+    return ended("verify", lambda: _verify(given), lambda: "The run is as it was.")
+
+
+def _verify(options: argparse.Namespace) -> int:
+    run: Path = options.run
+
+    def say(line: str) -> None:
+        if not options.quiet:
+            print(line, flush=True)
+
+    results, names = _check(run)
+    say(f"{run}: {len(names)} files are whole and fit together.")
+    if options.quick:
+        return 0
+    attrs = results.attrs
+    with TemporaryDirectory(prefix="verify_") as place:
+        again = Path(place) / "run"
+        (Path(place) / CONFIGURATION).write_text(attrs["configuration"], "utf-8")
+        say(f"Running it again: {attrs['regions']}, seed {attrs['seed']}.")
+        command = ["--regions", attrs["regions"], "--seed", str(attrs["seed"]), "--engine", attrs["engine"], "--quiet"]
+        start(parser().parse_args([*command, "--config", str(Path(place) / CONFIGURATION)]), again)
+        for name in names:
+            difference = first_difference(run / name, again / name)
+            if difference is None:
+                continue
+            here = _ran_on(again / RESULTS)
+            print(f"{run / name} and its rerun differ. {difference}")
+            print(f"It ran on:    {_ran_on(run / RESULTS)}\nThe rerun on: {here}")
+            return 1
+    say(f"The rerun is bit-identical: every dataset of {', '.join(names)}.")
+    return 0
+
+
+def _check(run: Path) -> tuple[xr.Dataset, list[str]]:
+    """A finished run's results and the names of its files of data. Raises :class:`ConnectomeError` for what is
+    missing, damaged, or of another run."""
+    from connectome.io.checkpoint import has_checkpoint, stage_file
+    from connectome.io.results import load_results
+    from connectome.io.snapshot import load, open_snapshot
+
+    if not run.is_dir():
+        raise ConnectomeError("RUN", "must be the folder of a run", repr(str(run)))
+    if has_checkpoint(run):
+        raise ConnectomeError(
+            str(run), "must be a finished run", "one with checkpoints", f"python -m sims.develop --resume {run}"
+        )
+    results = load_results(run / RESULTS)
+    for name in ("seed", "engine", "regions", "configuration"):
+        if name not in results.attrs:
+            raise ConnectomeError(str(run / RESULTS), f"must say its {name}", "nothing", "Did sims.develop write it?")
+    text = str(results.attrs["configuration"])
+    try:
+        written = (run / CONFIGURATION).read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise ConnectomeError(str(run / CONFIGURATION), "must be a text that can be read", error) from None
+    if written != text:
+        raise ConnectomeError(str(run / CONFIGURATION), "must be the configuration in the results", "another text")
+    stages = ["birth", *str(results.attrs["regions"]).split(",")]
+    names = [stage_file(number, name) for number, name in enumerate(stages)]
+    parents: tuple[str, ...] = ()
+    for number, name in enumerate(names):
+        snapshot = open_snapshot(run / name)
+        if snapshot.config != text:
+            raise ConnectomeError(str(run / name), "must have the configuration in the results", "another text")
+        origin = snapshot.provenance
+        if (origin.stage, origin.stage_name, origin.parents) != (number, stages[number], parents):
+            raise ConnectomeError(
+                str(run / name), f"must be stage {number}, {stages[number]}, and follow from the one before it",
+                f"stage {origin.stage}, {origin.stage_name}, with parents {list(origin.parents)}",
+            )  # fmt: skip
+        digest = load(run / name).digest()
+        parents = (digest,) if number else ()
+    return results, [*names, RESULTS]
+
+
+def first_difference(path: Path, other: Path) -> str | None:
+    """Where the datasets of two HDF5 files differ first; None if they do not. What one of them claims is read only
+    where the other, which is believed, is as large. Raises :class:`ConnectomeError` if the first is damaged."""
+    import h5py
+    import numpy as np
+
+    from connectome.io.hdf5 import reading
+
+    if path.read_bytes() == other.read_bytes():
+        return None
+
+    def datasets(file: Any) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        file.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
+        return found
+
+    def differences(mine: dict[str, Any], theirs: dict[str, Any]) -> Iterator[str]:
+        for name in sorted(mine.keys() ^ theirs.keys()):
+            yield f"/{name} is only in {'the first' if name in mine else 'the second'}"
+        for name in sorted(mine.keys() & theirs.keys()):
+            a, b = mine[name], theirs[name]
+            if a.dtype != b.dtype or a.shape != b.shape:
+                yield f"/{name} is {a.dtype} of shape {a.shape} and {b.dtype} of shape {b.shape}"
+                continue
+            if not a.size:
+                continue
+            left, right = (np.atleast_1d(np.asarray(d[()])).reshape(-1) for d in (a, b))
+            if left.dtype.hasobject:
+                differ = np.array([x != y for x, y in zip(left, right, strict=True)], bool)
+            else:
+                bits = [np.ascontiguousarray(x).view(np.uint8).reshape(x.size, -1) for x in (left, right)]
+                differ = (bits[0] != bits[1]).any(1)
+            if differ.any():
+                at = int(np.argmax(differ))
+                count = f"{int(differ.sum()):,} of {differ.size:,} values"
+                yield f"/{name}: {count}, the first at {at}: {left[at]!s} and {right[at]!s}"
+
+    with reading(path), h5py.File(path, "r", locking=False) as mine, h5py.File(other, "r", locking=False) as theirs:
+        return next(differences(datasets(mine), datasets(theirs)), None)
+
+
+def _ran_on(results: Path) -> str:
+    from connectome.io.results import load_results
+
+    attrs = load_results(results).attrs
+    return "; ".join(str(attrs.get(name, "unknown")) for name in ("versions", "machine", "threads"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

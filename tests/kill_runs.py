@@ -1,0 +1,242 @@
+"""Kill developments at random instants, go on with them, and compare with the one that nothing broke.
+
+python -m tests.kill_runs --kills 200
+
+Every run is killed (SIGKILL) several times, by turns at a random time and at a random instant of a phase drawn by lot,
+and is then left to end. Each file must equal, byte for byte, that of the run that was never killed. Runs are forked
+from one process that has compiled and imported everything, so that a life takes a second or two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib
+import mmap
+import os
+import random
+import shutil
+import signal
+import struct
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any, Final
+
+__all__ = ["contents", "main"]
+
+CONFIGURATION: Final = """
+[anatomy]
+neurons = 40
+[training]
+perception = 12
+motor = 12
+interaction = 12
+batch = 16
+epoch_updates = 3
+[data]
+test_trials = 20
+[rules.growth]
+edges = 20
+[rules.pruning]
+initial = 1.0
+inhibition = 0.5
+"""
+#: What a run is at, by the functions that do it. Outside of all of them it is starting.
+PHASES: Final = {
+    "birth": [("connectome.development", "_begin")],
+    "training": [("connectome.development", "_Training.step")],
+    "rules": [("connectome.development", "_Training._edit")],
+    "testing": [("connectome.development", "_perform")],
+    "checkpoint": [("connectome.io.checkpoint", "save_checkpoint")],
+    "snapshot": [("connectome.io.snapshot", "save")],
+    "results": [("connectome.io.results", "save_results"), ("connectome.io.results", "save_figure")],
+    "going on": [("connectome.io.checkpoint", "load_checkpoint")],
+    "ending": [("connectome.io.checkpoint", "remove_checkpoints")],
+}
+NAMES: Final = ("starting", *PHASES)
+#: How often each is aimed at: less what comes late or once, where a run mostly ends before. "": any time.
+AIMS: Final = {
+    "": 3, "birth": 1, "training": 3, "rules": 3, "testing": 2, "checkpoint": 3, "snapshot": 2, "results": 1,
+    "going on": 2, "ending": 1,
+}  # fmt: skip
+
+
+class Watch:
+    """Memory shared with the forked runs: the phase that one is in, and how often it began each."""
+
+    _FORM = struct.Struct(f"{1 + len(NAMES)}q")
+
+    def __init__(self) -> None:
+        self._shared = mmap.mmap(-1, self._FORM.size)
+        for phase, functions in PHASES.items():
+            for module, path in functions:
+                *owners, name = path.split(".")
+                owner: Any = importlib.import_module(module)
+                for part in owners:
+                    owner = getattr(owner, part)
+                setattr(owner, name, self._marked(getattr(owner, name), NAMES.index(phase)))
+
+    def clear(self) -> None:
+        """Before a life."""
+        self._shared[:] = bytes(self._FORM.size)
+
+    def read(self) -> tuple[str, Counter[str]]:
+        """The phase now, and how often each began."""
+        now, *began = self._FORM.unpack(self._shared[:])
+        return NAMES[now], Counter(dict(zip(NAMES, began, strict=True)))
+
+    def _marked(self, function: Callable[..., Any], phase: int) -> Callable[..., Any]:
+        @wraps(function)
+        def marked(*arguments: Any, **options: Any) -> Any:
+            before, *began = self._FORM.unpack(self._shared[:])
+            began[phase] += 1
+            self._shared[:] = self._FORM.pack(phase, *began)
+            try:
+                return function(*arguments, **options)
+            finally:
+                _, *began = self._FORM.unpack(self._shared[:])
+                self._shared[:] = self._FORM.pack(before, *began)
+
+        return marked
+
+
+def contents(run: Path) -> dict[str, str]:
+    """SHA-256 of every file of a run."""
+    files = sorted(path for path in run.rglob("*") if not path.is_dir())
+    return {str(p.relative_to(run)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; 0 if every run ended as it should."""
+    parser = argparse.ArgumentParser(prog="python -m tests.kill_runs", description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=200, metavar="N", help="default: 200")
+    parser.add_argument("--seed", type=int, default=0, help="of the instants (default: 0)")
+    options = parser.parse_args(argv)
+    lot = random.Random(options.seed)
+    place = Path(tempfile.mkdtemp(prefix="kill_runs_"))
+    (place / "small.toml").write_text(CONFIGURATION)
+    _warm_up(place)
+    watch = Watch()
+    began = time.monotonic()
+    child = _fork([*_begin(place, place / "whole"), "--checkpoint-every", "0"], watch)
+    durations = _follow(child, watch)
+    whole, (_, counts) = contents(place / "whole"), watch.read()
+    seconds = time.monotonic() - began
+    _say(f"Never killed: {len(whole)} files in {seconds:.1f} s.")
+    kills: Counter[str] = Counter()
+    lives = runs = equal = 0
+    while kills.total() < options.kills:
+        run = place / f"run{runs}"
+        left = lot.randint(1, 24)
+        while True:
+            begun = (run / "results.nc").exists() or any((run / "checkpoints").glob("*.h5"))
+            command = ["--resume", str(run), "--quiet"] if begun else _begin(place, run)
+            command += ["--checkpoint-every", lot.choice(["0", "0.05", "0.3"])]
+            child, lives = _fork(command, watch), lives + 1
+            at = None
+            if left and kills.total() < options.kills:
+                at = _kill(child, watch, lot, seconds, durations, counts)
+            if at is None:
+                break
+            kills[at] += 1
+            left -= 1
+        if (code := _wait(child)) != 0:
+            _say(f"{run}: exit code {code}")
+        runs += 1
+        found = contents(run)
+        if found == whole and not code:
+            equal += 1
+            shutil.rmtree(run)
+        else:
+            _say(f"{run} is not as it should be: {sorted(k for k, _ in found.items() ^ whole.items())}")
+        _say(f"{kills.total()} kills, {runs} runs, {equal} of them equal")
+    _say(f"Kills by phase: {', '.join(f'{name} {kills[name]}' for name in NAMES)}.")
+    _say(f"{kills.total()} kills in {runs} runs ({lives} lives): {equal} of {runs} runs ended bit-identical.")
+    if equal == runs:
+        shutil.rmtree(place)
+    return int(equal != runs)
+
+
+def _begin(place: Path, run: Path) -> list[str]:
+    return ["--out", str(run), "--config", str(place / "small.toml"), "--quiet"]
+
+
+def _warm_up(place: Path) -> None:
+    """Import and compile on one thread: a process with others must not be forked."""
+    import torch
+
+    from sims.develop import main as develop
+
+    mine = os.sched_getaffinity(0)
+    torch.set_num_threads(1)
+    os.sched_setaffinity(0, {min(mine)})
+    if develop([*_begin(place, place / "warm")]):
+        sys.exit("the program itself fails")
+    os.sched_setaffinity(0, mine)
+
+
+def _fork(command: list[str], watch: Watch) -> int:
+    from sims.develop import main as develop
+
+    watch.clear()
+    child = os.fork()
+    if not child:
+        os._exit(develop(command))
+    return child
+
+
+def _ended(child: int) -> bool:
+    """Whether a run has come to its end; :func:`_wait` can still be asked how."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _wait(child: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _follow(child: int, watch: Watch) -> dict[str, float]:
+    """Wait for a run that is left alone: the mean duration of each phase, in seconds."""
+    total: Counter[str] = Counter()
+    while not _ended(child):
+        total[watch.read()[0]] += 1
+        time.sleep(0.001)
+    if _wait(child):
+        sys.exit("the run that is never killed fails")
+    times = watch.read()[1]
+    return {name: 0.001 * total[name] / max(times[name], 1) for name in NAMES}
+
+
+def _kill(
+    child: int, watch: Watch, lot: random.Random, seconds: float, durations: dict[str, float], counts: Counter[str]
+) -> str | None:
+    """Kill a run at a random instant; return its phase then, or None if it came to its end before."""
+    phase = lot.choices(list(AIMS), list(AIMS.values()))[0]
+    wanted = lot.randint(1, max(1, min(counts[phase] // 3, 6)))
+    soon = lot.random() * lot.random() / 2  # what is left of a run is mostly less than the whole
+    deadline = time.monotonic() + soon * seconds
+    while not _ended(child):
+        if time.monotonic() >= deadline if not phase else watch.read()[1][phase] >= wanted:
+            if phase:
+                time.sleep(lot.uniform(0, durations[phase]))
+            at = watch.read()[0]
+            if _ended(child):
+                return None
+            os.kill(child, signal.SIGKILL)
+            _wait(child)
+            return at
+        time.sleep(0.0002)
+    return None
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

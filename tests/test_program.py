@@ -1,0 +1,109 @@
+"""How programs end, what they refuse to start, what they say of the machine."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from connectome import ConnectomeError
+from sims import program
+from sims.program import Interrupts, ended, locked, machine, refuse_memory
+
+
+def interrupted(number: signal.Signals) -> int:
+    signal.raise_signal(number)
+    pytest.fail("it went on")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_exit_codes(number: signal.Signals, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(number)
+    assert ended("p", lambda: 0, str) == 0
+    assert ended("p", lambda: interrupted(number), lambda: "All is kept.") == code
+    assert capsys.readouterr().err == "\np: interrupted. All is kept.\n"
+    assert signal.getsignal(number) is before
+
+    def refuse() -> int:
+        raise ConnectomeError("a", "must be b", "c")
+
+    assert ended("p", refuse, str) == 2
+    assert capsys.readouterr().err == "p: a must be b; found c.\n"
+
+
+def test_a_first_interrupt_waits_and_a_second_does_not() -> None:
+    with Interrupts() as interrupts:
+        assert not interrupts
+        signal.raise_signal(signal.SIGTERM)
+        assert interrupts
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.raise_it()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):  # Python's own handler again
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_what_was_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Interrupts() as interrupts:
+            signal.raise_signal(signal.SIGINT)
+            assert not interrupts
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_lock_is_let_go_of_however_its_process_ends(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from sims.program import locked\n"
+        "with locked('--out', Path(sys.argv[1])):\n    print('mine', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        cwd=Path(__file__).parents[1], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert holder.stdout is not None
+    assert holder.stdin is not None
+    assert holder.stdout.readline() == "mine\n"
+    with pytest.raises(ConnectomeError, match="--out must be a folder that no other run writes to"):
+        locked("--out", tmp_path).__enter__()
+    holder.kill()
+    holder.wait()
+    holder.stdin.close()
+    holder.stdout.close()
+    with locked("--out", tmp_path), pytest.raises(ConnectomeError):
+        locked("--out", tmp_path).__enter__()
+    assert not list(tmp_path.iterdir())  # no lock file that could be stale
+
+
+def test_free_memory_is_what_the_system_and_the_group_leave(tmp_path: Path) -> None:
+    assert program._free_bytes(tmp_path) is None
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 9000 kB\nMemAvailable: 4000 kB\nSwapFree: 1000 kB\n")
+    assert program._free_bytes(tmp_path) == 5000 * 1024
+    group = tmp_path / "sys/fs/cgroup"
+    group.mkdir(parents=True)
+    (group / "memory.max").write_text("max\n")
+    (group / "memory.current").write_text("3000000\n")
+    (group / "memory.stat").write_text("anon 1\ninactive_file 500000\n")
+    assert program._free_bytes(tmp_path) == 5000 * 1024
+    (group / "memory.max").write_text("4000000\n")
+    assert program._free_bytes(tmp_path) == 1500000
+
+
+def test_memory_is_refused_with_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "_free_bytes", lambda: 2e9)
+    refuse_memory("a run", 1.9e9, "")
+    with pytest.raises(ConnectomeError, match=r"must have about 2.1 GB free for a run; found 2.0 GB. Take less."):
+        refuse_memory("a run", 2.1e9, "Take less.")
+    monkeypatch.setattr(program, "_free_bytes", lambda: None)
+    refuse_memory("a run", 1e30, "")
+
+
+def test_the_machine_has_a_processor() -> None:
+    assert machine() == machine()
+    assert machine().count(",") == 2

@@ -1,0 +1,129 @@
+"""The check of a run: what it believes, what it finds, what it says."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from connectome.io.results import load_results, save_results
+from connectome.io.snapshot import load, save
+from sims.develop import main as develop
+from sims.verify import first_difference, main
+
+TINY = """
+[anatomy]
+neurons = 16
+[training]
+perception = 4
+batch = 8
+epoch_updates = 2
+[data]
+test_trials = 8
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("run")
+    (place / "tiny.toml").write_text(TINY)
+    command = ["--regions", "perception", "--config", str(place / "tiny.toml"), "--out", str(place / "out")]
+    assert develop([*command, "--seed", "3", "--quiet"]) == 0
+    return place / "out"
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """One to do something to."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def reweighted(path: Path) -> None:
+    """A snapshot with another weight, whole and with a digest of its own."""
+    connectome = load(path)
+    key, edges = next(iter(connectome.edges.items()))
+    weight = edges.weight.copy()
+    weight[2] *= 2
+    with h5py.File(path) as file:
+        config = file["development/config"][0].decode()
+    from connectome import EdgeDelta
+
+    save(connectome.apply(EdgeDelta(reweight={key: weight})), path, config=config, overwrite=True)
+
+
+def test_a_run_is_whole_and_its_rerun_the_same(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {p: p.stat().st_mtime_ns for p in finished.rglob("*")}
+    assert main([str(finished)]) == 0
+    shown = capsys.readouterr().out
+    assert "3 files are whole and fit together" in shown
+    assert "The rerun is bit-identical: every dataset of 00_birth.h5, 01_perception.h5, results.nc." in shown
+    assert main([str(finished), "--quick", "--quiet"]) == 0
+    assert capsys.readouterr().out == ""
+    assert {p: p.stat().st_mtime_ns for p in finished.rglob("*")} == before
+
+
+def test_the_first_difference_is_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reweighted(run / "01_perception.h5")
+    assert main([str(run), "--quick"]) == 0
+    assert main([str(run), "--quiet"]) == 1
+    shown = capsys.readouterr().out
+    assert "01_perception.h5 and its rerun differ. /development/edge_sets" in shown
+    assert "It ran on:    numpy" in shown
+
+
+def test_results_are_compared_too(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = load_results(run / "results.nc")
+    results["score"] = results.score + np.float64(1e-15)
+    save_results(results, run / "results.nc")
+    assert main([str(run), "--quiet"]) == 1
+    assert "results.nc and its rerun differ. /score: 1 of 1 values" in capsys.readouterr().out
+
+
+def test_differences_of_every_kind(tmp_path: Path) -> None:
+    def file(name: str, **columns: object) -> Path:
+        with h5py.File(tmp_path / name, "w") as made:
+            for column, values in columns.items():
+                made[f"group/{column}"] = values
+        return tmp_path / name
+
+    same = file("a.h5", x=np.array([0.0, np.nan]), s=["one", "two"])
+    assert first_difference(same, same) is None
+    with h5py.File(file("b.h5", x=np.array([0.0, np.nan]), s=["one", "two"]), "a") as made:
+        made.attrs["note"] = "attributes are no datasets"
+    assert first_difference(same, tmp_path / "b.h5") is None
+    zero = file("c.h5", x=np.array([-0.0, np.nan]), s=["one", "two"])
+    assert first_difference(same, zero) == "/group/x: 1 of 2 values, the first at 0: 0.0 and -0.0"
+    text = file("d.h5", x=np.array([0.0, np.nan]), s=["one", "three"])
+    assert first_difference(same, text) == "/group/s: 1 of 2 values, the first at 1: b'two' and b'three'"
+    long = file("e.h5", x=np.zeros(3), s=["one", "two"])
+    assert first_difference(same, long) == "/group/x is float64 of shape (2,) and float64 of shape (3,)"
+    more = file("f.h5", x=np.array([0.0, np.nan]), s=["one", "two"], y=1)
+    assert first_difference(same, more) == "/group/y is only in the second"
+
+
+def test_what_cannot_be_checked_gets_one_line(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def refused(path: Path) -> str:
+        assert main([str(path), "--quick"]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        return error
+
+    assert "RUN must be the folder of a run" in refused(run / "results.nc")
+    snapshot = (run / "01_perception.h5").read_bytes()
+    (run / "01_perception.h5").write_bytes(snapshot[:-1000])
+    assert "01_perception.h5 must be a whole, undamaged HDF5 file" in refused(run)
+    (run / "01_perception.h5").unlink()
+    assert "01_perception.h5 must be a file that can be read" in refused(run)
+    (run / "01_perception.h5").write_bytes((run / "00_birth.h5").read_bytes())
+    assert "01_perception.h5 must be stage 1, perception, and follow from the one before it" in refused(run)
+    (run / "configuration.toml").write_text("")
+    assert "configuration.toml must be the configuration in the results" in refused(run)
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints/00000001.h5").write_bytes(b"")
+    assert "must be a finished run" in refused(run)
+    (run / "results.nc").unlink()
+    shutil.rmtree(run / "checkpoints")
+    assert "results.nc must be a file that can be read" in refused(run)
