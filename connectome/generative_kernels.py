@@ -84,10 +84,8 @@ def _value(rule: int, u: Index, v: Index, degree: Any, common: Any, triangles: A
 
 
 @inner
-def _weigh(
-    rule: int, exponential: bool, gamma: float, epsilon: float, cost: Any, u: Index, v: Index, degree: Any,
-    common: Any, triangles: Any,
-) -> float:  # fmt: skip
+def _weigh(law: Any, cost: Any, u: Index, v: Index, degree: Any, common: Any, triangles: Any) -> float:
+    rule, exponential, gamma, epsilon = law
     if rule == DISTANCE:
         return float(cost[u, v])
     k = _value(rule, u, v, degree, common, triangles)
@@ -132,13 +130,10 @@ def grow_pairs(
                 if joined[u, v]:
                     triangles[u] += common[u, v]
             triangles[u] //= 2
+    law = (rule, exponential, gamma, epsilon)
     for u in range(n):
-        for v in range(u + _U1, n):
-            if not joined[u, v]:
-                weight[u, v] = _weigh(rule, exponential, gamma, epsilon, cost, u, v, degree, common, triangles)
-        for b in range(u // _BLOCK, n_blocks):
-            _sum_block(weight, block, u, b)
-        _sum_row(block, row, u)
+        _weigh_row(law, cost, u, u + _U1, False, joined, degree, common, triangles, weight, block, row)
+    alike_only = rule in (NEIGHBOURS, MATCHING)
     for m in range(uniform.size):
         total = 0.0
         for u in range(n):
@@ -160,10 +155,7 @@ def grow_pairs(
         if counted:
             n_touched = _count(rule, u, v, joined, common, triangles, touched)
         for i in range(n_touched):
-            x = touched[i]
-            _weigh_row(
-                rule, exponential, gamma, epsilon, cost, x, joined, degree, common, triangles, weight, block, row
-            )
+            _weigh_row(law, cost, touched[i], _U0, alike_only, joined, degree, common, triangles, weight, block, row)
     return int(uniform.size)
 
 
@@ -232,21 +224,21 @@ def _count(rule: int, u: Index, v: Index, joined: Any, common: Any, triangles: A
 
 @inner
 def _weigh_row(
-    rule: int, exponential: bool, gamma: float, epsilon: float, cost: Any, x: Index, joined: Any, degree: Any,
-    common: Any, triangles: Any, weight: Any, block: Any, row: Any,
+    law: Any, cost: Any, x: Index, first: Index, alike_only: bool, joined: Any, degree: Any, common: Any,
+    triangles: Any, weight: Any, block: Any, row: Any,
 ) -> None:  # fmt: skip
-    """Weigh anew the pairs of a node. Without common neighbours K is 0, as it was, if that is what it counts."""
-    only_common = rule in (NEIGHBOURS, MATCHING)
-    for w in range(x):
-        if joined[x, w] or (only_common and common[x, w] == 0):
+    """Weigh the pairs of a node with the nodes from ``first`` on. ``alike_only``: not those without a common neighbour,
+    of which K was 0 and still is."""
+    for w in range(first, np.uint64(joined.shape[0])):
+        if w == x or joined[x, w] or (alike_only and common[x, w] == 0):
             continue
-        weight[w, x] = _weigh(rule, exponential, gamma, epsilon, cost, w, x, degree, common, triangles)
-        _sum_block(weight, block, w, x // _BLOCK)
-        _sum_row(block, row, w)
-    for w in range(x + _U1, np.uint64(joined.shape[0])):
-        if joined[x, w] or (only_common and common[x, w] == 0):
-            continue
-        weight[x, w] = _weigh(rule, exponential, gamma, epsilon, cost, x, w, degree, common, triangles)
+        found = _weigh(law, cost, x, w, degree, common, triangles)
+        if w > x:
+            weight[x, w] = found
+        else:
+            weight[w, x] = found
+            _sum_block(weight, block, w, x // _BLOCK)
+            _sum_row(block, row, w)
     for b in range(x // _BLOCK, np.uint64(block.shape[1])):
         _sum_block(weight, block, x, b)
     _sum_row(block, row, x)
