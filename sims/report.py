@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from connectome.errors import ConnectomeError
+from sims.inputs import open_graph
 from sims.program import ended, refuse_taken
 
 if TYPE_CHECKING:
@@ -33,11 +34,14 @@ def _parser() -> argparse.ArgumentParser:
         "a view that turns, degrees, weights, spikes, metrics, configuration. What is not there is left out.",
         epilog="exit codes: 0 done, 2 input that cannot be used, 130 interrupted (no file is half-written)",
     )
-    parser.add_argument("run", metavar="RUN", help="a folder of sims.develop, a snapshot, or another graph file")
+    parser.add_argument("run", metavar="RUN", help="a folder of sims.develop, a snapshot, or any graph")
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="the page (default: report.html in the folder, or beside the file)"
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="the page (default: report.html in the folder, or NAME.report.html here)",
     )
-    parser.add_argument("--reference", metavar="FILE", help="a snapshot or graph whose metrics are set beside")
+    parser.add_argument("--reference", metavar="FILE", help="a graph whose metrics are set beside these")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn to drive the sensors (default: 0)")
     parser.add_argument("--overwrite", "--force", action="store_true", help="replace a page that exists")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -69,7 +73,6 @@ def write_report(run: str, out: Path, *, reference: str | None = None, seed: int
     """Write the page about a run's folder, a snapshot or another graph; return its size in bytes. Raises
     :class:`ConnectomeError`."""
     from connectome.analysis.report import report
-    from connectome.io.exchange import read
     from connectome.io.results import load_results, save_text
     from connectome.io.snapshot import list_stages, load, open_snapshot
 
@@ -86,9 +89,9 @@ def write_report(run: str, out: Path, *, reference: str | None = None, seed: int
         if (place / "results.nc").is_file():
             results = load_results(place / "results.nc")
     else:
-        stages, names = [read(run)], [place.stem]
+        stages, names = [open_graph(run)], [place.stem or run]
         configuration = open_snapshot(place).config if place.suffix == ".h5" else ""
-    other = None if reference is None else (Path(reference).stem, read(reference))
+    other = None if reference is None else (Path(reference).stem, open_graph(reference))
     html = report(
         stages, names, source=place.name if place.is_absolute() else run, results=results, configuration=configuration,
         samples=list(_samples(stages[-1], configuration, seed)), reference=other,

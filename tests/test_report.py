@@ -28,6 +28,7 @@ from connectome.simulate import run
 from sims import develop
 from sims.report import main
 
+#: What a file of a stranger may hold.
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}--ink"
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
@@ -332,8 +333,9 @@ def test_the_page_lies_where_it_is_expected(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["nowhere.h5"], "nowhere.h5"), (["empty"], "a folder without snapshots"), (["x.h5", "--out", "x.pdf"], ".html"),
-        (["x.h5", "--out", "no/x.html"], "--out"), (["x.h5", "--seed", "-1"], "--seed"), (["x.h5"], "x.h5"),
+        (["nowhere.h5"], "nowhere.h5"), (["empty"], "a folder without snapshots"), (["x.h5"], "x.h5"),
+        (["x.h5", "--out", "x.pdf"], ".html"), (["x.h5", "--out", "no/x.html"], "--out"),
+        (["x.h5", "--seed", "-1"], "--seed"),
     ],
 )  # fmt: skip
 def test_mistakes_get_a_line(

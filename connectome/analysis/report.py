@@ -29,7 +29,7 @@ from connectome.analysis.report_charts import (
     weight_bins,
     weight_chart,
 )
-from connectome.analysis.report_scene import Scene, sample_scene
+from connectome.analysis.report_scene import MAX_NAMES, Scene, sample_scene
 from connectome.analysis.report_tables import (
     Sample,
     citation,
@@ -48,7 +48,7 @@ from connectome.analysis.report_tables import (
 )
 from connectome.errors import ConnectomeError
 from connectome.graph import Connectome
-from connectome.parts import KINDS, Kind
+from connectome.parts import KINDS, ROLES, Kind
 from connectome.results import of_kind
 
 __all__ = ["Sample", "report"]
@@ -107,7 +107,11 @@ def report(
     has_training = results is not None and results.sizes.get("epoch", 0) > 0
     by_stage = [matrix_chart(c, regions) for c in stages]
     charts: dict[str, dict[str, list[Chart]]] = {
-        "matrix": {measure: [one[measure] for one in by_stage] for measure in ("edges", "density", "weight")},
+        **(
+            {"matrix": {m: [one[m] for one in by_stage] for m in ("edges", "density", "weight")}}
+            if len(regions) > 1
+            else {}
+        ),
         "weight": {"all": [weight_chart(c, weights) for c in stages]},
         "edges": {"all": [edges_chart(stages, names, results)]},
         **({"degree": {"all": [degree_chart(c, bins, reference) for c in stages]}} if has_degrees else {}),
@@ -131,8 +135,10 @@ def report(
         "edges_alt": "Line chart: edges by kind" + (" over the updates of training." if has_training else " by stage."),
         "edges_caption": _EDGES_CAPTION if has_training else "After each stage.",
         "rules": rule_table(results), "matrix_height": min(52, max(22, 9 + 3 * len(regions))),
+        "has_matrix": len(regions) > 1,
         "matrix_table": matrix_table(last, regions, names[-1]), "weight_note": _weight_note(last),
-        "has_degrees": has_degrees, "degree_width": _bin_width(bins), "spread": spread_table(last, names[-1], kinds),
+        "has_degrees": has_degrees, "degree_width": _bin_width(bins),
+        "spread": spread_table(last, names[-1] if len(names) > 1 else "", kinds),
         "samples": [
             {"title": s.title, "about": s.drive + left_out} for s, (_, left_out) in zip(samples, rasters, strict=True)
         ],
@@ -143,7 +149,8 @@ def report(
     parts["sections"] = [
         (id_, name)
         for id_, name, there in (
-            ("network", "The network", True), ("stages", "Stages", parts["stages"]), ("regions", "Regions", True),
+            ("network", "The network", True), ("stages", "Stages", parts["stages"]),
+            ("regions", "Regions", parts["has_matrix"]),
             ("distributions", "Degrees and weights", True), ("activity", "Activity", samples),
             ("metrics", "Metrics", parts["metrics"]), ("configuration", "Configuration", configuration),
             ("cite", "How to cite", True),
@@ -205,7 +212,7 @@ def _lede(stages: Sequence[Connectome], names: Sequence[str], results: xr.Datase
 
 def _tiles(last: Connectome, results: xr.Dataset | None, kinds: Sequence[Kind]) -> list[dict[str, str]]:
     tiles = [
-        {"what": "neurons, sensors and effectors", "value": f"{last.n_neurons:,}"},
+        {"what": _listed_roles(last), "value": f"{last.n_neurons:,}"},
         {"what": plural(len(last.edges), "edge set") + ", edges in all", "value": f"{last.n_edges:,}"},
     ]
     if results is not None and results.sizes.get("stage"):
@@ -215,6 +222,11 @@ def _tiles(last: Connectome, results: xr.Dataset | None, kinds: Sequence[Kind]) 
     else:
         tiles += [{"what": f"{KIND_NAMES[kind]} edges", "value": f"{last.count(kind):,}"} for kind in kinds]
     return tiles
+
+
+def _listed_roles(c: Connectome) -> str:
+    roles = {r.role for r in c.regions.values()}
+    return listed([f"{role}s" for role in ROLES if role in roles or role == "neuron"])
 
 
 def _count(scene: Scene, stage: int, name: str, kinds: Sequence[str]) -> str:
@@ -238,14 +250,22 @@ def _scene_texts(scene: Scene, last: Connectome, kinds: Sequence[str], n: int, c
     legend += ["squares sensors, which afferent edges leave"] if "sensor" in shapes else []
     legend += ["diamonds effectors, which efferent edges reach"] if "effector" in shapes else []
     note = "; ".join(legend) + "."
-    note += " Where edges are too many to draw, the same pairs of neurons are drawn in every stage, chosen at random."
+    if any(drawn[k] < total[k] for total, drawn in zip(scene.n_edges, scene.n_drawn, strict=True) for k in kinds):
+        note += " Where edges are too many to draw, pairs of neurons are chosen at random, the same in every stage."
     if scene.n_nodes_drawn < scene.n_nodes:
         note += f" {scene.n_nodes_drawn:,} of {scene.n_nodes:,} neurons are drawn."
     if not scene.wider:
-        note += " The file has no positions: regions are set on a circle, and neurons evenly in each."
+        note += " The file has no positions: "
+        note += (
+            "neurons are set by the graph, joined ones near."
+            if len(scene.view["names"]) == 1
+            else "regions are set on a circle, and neurons evenly in each."
+        )
     else:
         size = [f"{extent / 1000:.3g}" for extent in scene.view["true_extent_um"]]
         note += f" The network is {' x '.join(size)} mm."
+    if len(scene.view["names"]) > MAX_NAMES:
+        note += f" The {MAX_NAMES} largest regions are named."
     if scene.wider > 1:
         note += f" Regions are drawn {scene.wider:.2g} times wider than they are, about their true middles."
     return {

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from connectome.graph import Connectome
 from connectome.parts import KINDS, Region
 
-__all__ = ["MAX_EDGES", "MAX_NEURONS", "Scene", "sample_scene"]
+__all__ = ["MAX_EDGES", "MAX_NAMES", "MAX_NEURONS", "Scene", "sample_scene"]
 
-#: Edges of one kind that are drawn for a stage, and neurons that are drawn, at most.
+#: Edges of one kind that are drawn for a stage, neurons that are drawn and regions that are named, at most.
 MAX_EDGES: Final = 1200
 MAX_NEURONS: Final = 2500
-_MAX_LABELS: Final = 24
+MAX_NAMES: Final = 24
 _MAX_STILL: Final = 600  # edges of one kind in the picture that does not turn
+_MIN_SPECTRAL: Final = 8  # neurons
 _MAX_WIDENED: Final = 200  # regions
 _LIFT: Final = 0.22  # how far a bundle of edges bends to its side, of its length: the two directions stay apart
 _WIDTH: Final = 1000.0
@@ -60,7 +61,7 @@ def sample_scene(stages: Sequence[Connectome]) -> Scene:
     names = list(regions)
     start = dict(zip(names, np.cumsum([0, *(r.size for r in regions.values())]).tolist(), strict=False))
     region_of = np.repeat(np.arange(len(names)), [r.size for r in regions.values()])
-    place, wider = _places(list(regions.values()))
+    place, wider = _places(list(regions.values()), stages[-1])
     bundles = [_sampled(stages, kind, start, len(region_of)) for kind in KINDS]
     used, joined = np.unique(
         np.concatenate([np.zeros((0, 2), np.int64), *(b.pairs for b in bundles)]), return_inverse=True
@@ -80,7 +81,7 @@ def sample_scene(stages: Sequence[Connectome]) -> Scene:
         )  # fmt: skip
     # Far from the origin float32 would be coarse, and nothing here needs the origin.
     middle = (place.min(axis=0) + place.max(axis=0)) / 2 if len(place) else np.zeros(3)
-    largest = sorted(range(len(names)), key=lambda i: -regions[names[i]].size)[:_MAX_LABELS]
+    largest = sorted(range(len(names)), key=lambda i: -regions[names[i]].size)[:MAX_NAMES]
     labels = _labels(sorted(largest), centre, top, place)
     view = {
         "points": _packed((place[used] - middle).ravel(), np.float32),
@@ -105,26 +106,56 @@ def sample_scene(stages: Sequence[Connectome]) -> Scene:
     )  # fmt: skip
 
 
-def _places(regions: list[Region]) -> tuple[_Floats, float]:
+def _places(regions: list[Region], last: Connectome) -> tuple[_Floats, float]:
     """(N, 3) places to draw, and how many times wider than it is each region is drawn; 0 if places are invented.
 
     Regions that lie far apart are drawn wider, about their middles, so that the edges inside them can be seen. Where
-    nothing has a position, each region is a ball and the balls are on a circle.
+    nothing has a position, each region is a ball and the balls are on a circle; a lone region shows its graph.
     """
     given = np.concatenate([np.zeros((0, 3)), *(r.position_um for r in regions)])
     if len(given) < 2 or np.ptp(given, axis=0).any():
         return _widened(given, regions)
-    balls = []
-    for number, r in enumerate(regions):
-        i = np.arange(r.size) + 0.5
-        height, turn = 1 - 2 * i / max(r.size, 1), i * math.pi * (1 + math.sqrt(5))
-        ring = np.sqrt(1 - height**2)
-        depth = np.cbrt((i * 0.754877666) % 1.0) if len(regions) > 1 else 1.0  # in the ball; a region alone on its skin
-        ball = np.stack([ring * np.cos(turn), ring * np.sin(turn), height], 1) * np.reshape(depth, (-1, 1))
-        angle = 2 * math.pi * number / len(regions)
-        wide = 0.0 if len(regions) == 1 else 1.6 / math.sin(math.pi / max(len(regions), 3))
-        balls.append(100 * ball + 100 * wide * np.array([math.cos(angle), 0.0, math.sin(angle)]))
-    return np.concatenate(balls), 0.0
+    balls = [_ball(r.size) for r in regions]
+    if len(regions) == 1:
+        return 100 * (0.15 * balls[0] + _spectral(last)), 0.0
+    wide = 1.6 / math.sin(math.pi / max(len(regions), 3))
+    angle = 2 * math.pi * np.arange(len(regions)) / len(regions)
+    middle = wide * np.stack([np.cos(angle), np.zeros(len(regions)), np.sin(angle)], 1)
+    return 100 * np.concatenate([m + b for m, b in zip(middle, balls, strict=True)]), 0.0
+
+
+def _ball(n: int) -> _Floats:
+    """(n, 3) points, evenly in a ball of radius 1: a Fibonacci lattice on its skin, with depths of low discrepancy."""
+    i = np.arange(n) + 0.5
+    height, turn = 1 - 2 * i / max(n, 1), i * math.pi * (1 + math.sqrt(5))
+    ring = np.sqrt(1 - height**2)
+    depth = np.cbrt((i * 0.754877666) % 1.0)
+    ball: _Floats = np.stack([ring * np.cos(turn), ring * np.sin(turn), height], 1) * depth[:, None]
+    return ball
+
+
+def _spectral(c: Connectome) -> _Floats:
+    """(N, 3): the three slowest modes of a walk on the undirected graph, so that what is joined is near (Hall 1970,
+    Management Science 17:219); squashed, so that what hangs on by a thread is not far away."""
+    from scipy.sparse import csr_array, diags_array
+    from scipy.sparse.linalg import ArpackError, eigsh
+
+    n = c.n_neurons
+    edges = [e for e in c.edges.values() if len(e)]
+    if n < _MIN_SPECTRAL or not edges:
+        return np.zeros((n, 3))
+    (e,) = edges
+    one_way = csr_array((np.ones(len(e)), e.indices.astype(np.int32), e.indptr), shape=(n, n))
+    both = one_way + one_way.T
+    scale = 1 / np.sqrt(np.maximum(both.sum(axis=1), 1.0))
+    try:
+        _, modes = eigsh(diags_array(scale) @ both @ diags_array(scale) + diags_array(np.ones(n)), k=4, v0=1 / scale)
+    except ArpackError:
+        return np.zeros((n, 3))
+    modes = modes[:, :3] * scale[:, None]
+    modes *= np.sign(modes[np.abs(modes).argmax(axis=0), np.arange(3)])  # a mode has no sign of its own
+    squashed: _Floats = np.tanh(0.8 * modes / np.maximum(modes.std(axis=0), 1e-12))
+    return squashed
 
 
 def _widened(place: _Floats, regions: list[Region]) -> tuple[_Floats, float]:

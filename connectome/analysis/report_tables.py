@@ -160,7 +160,9 @@ def spread_table(c: Connectome, name: str, kinds: Sequence[str]) -> Table:
         for what, v in columns
         if v.size
     ]
-    return Table(f"Spread after {name}.", ["", "number", "mean", "least", "median", "95 %", "most"], rows)
+    return Table(
+        f"Spread after {name}." if name else "Spread.", ["", "number", "mean", "least", "median", "95 %", "most"], rows
+    )
 
 
 def rate_table(samples: Sequence[Sample], last: Connectome) -> Table | None:
