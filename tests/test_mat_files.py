@@ -50,7 +50,7 @@ def simple(connectome: Connectome) -> Connectome:
     return Connectome.of(connectome.regions.values(), sets, dt_ms=connectome.dt_ms, provenance=connectome.provenance)
 
 
-@given(connectome=connectomes())
+@given(connectome=connectomes(max_regions=2))
 def test_a_graph_without_parallel_edges_comes_back(connectome: Connectome, tmp_path_factory: Any) -> None:
     path = tmp_path_factory.mktemp("mat") / "a.mat"
     wanted = simple(connectome)
