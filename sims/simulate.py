@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connectome.errors import ConnectomeError
-from sims.program import ended, refuse_taken
+from sims.program import ended, refuse_memory, refuse_taken
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -88,6 +88,12 @@ def _simulate(options: argparse.Namespace) -> int:
 
     console = Console(quiet=options.quiet)
     snapshot = open_snapshot(options.snapshot)
+    # Measured: to read a snapshot and run it, spikes left out.
+    refuse_memory(
+        f"{snapshot.n_edges:,} edges",
+        300e6 + 45 * snapshot.n_edges,
+        "Close other programs, or take a machine with more.",
+    )
     stimulus, replayed = _stimulus(options, {name: snapshot.region(name) for name in snapshot.regions})
     connectome = load(options.snapshot)
     console.print(

@@ -27,7 +27,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["contents", "main"]
+__all__ = ["CONFIGURATION", "contents", "fork", "main", "say", "wait", "warm_up"]
 
 CONFIGURATION: Final = """
 [anatomy]
@@ -120,14 +120,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     lot = random.Random(options.seed)
     place = Path(tempfile.mkdtemp(prefix="kill_runs_"))
     (place / "small.toml").write_text(CONFIGURATION)
-    _warm_up(place)
+    warm_up(place)
     watch = Watch()
     began = time.monotonic()
-    child = _fork([*_begin(place, place / "whole"), "--checkpoint-every", "0"], watch)
+    child = fork([*_begin(place, place / "whole"), "--checkpoint-every", "0"])
     durations = _follow(child, watch)
     whole, (_, counts) = contents(place / "whole"), watch.read()
     seconds = time.monotonic() - began
-    _say(f"Never killed: {len(whole)} files in {seconds:.1f} s.")
+    say(f"Never killed: {len(whole)} files in {seconds:.1f} s.")
     kills: Counter[str] = Counter()
     lives = runs = equal = 0
     while kills.total() < options.kills:
@@ -137,7 +137,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             begun = (run / "results.nc").exists() or any((run / "checkpoints").glob("*.h5"))
             command = ["--resume", str(run), "--quiet"] if begun else _begin(place, run)
             command += ["--checkpoint-every", lot.choice(["0", "0.05", "0.3"])]
-            child, lives = _fork(command, watch), lives + 1
+            watch.clear()
+            child, lives = fork(command), lives + 1
             at = None
             if left and kills.total() < options.kills:
                 at = _kill(child, watch, lot, seconds, durations, counts)
@@ -145,18 +146,18 @@ def main(argv: Sequence[str] | None = None) -> int:
                 break
             kills[at] += 1
             left -= 1
-        if (code := _wait(child)) != 0:
-            _say(f"{run}: exit code {code}")
+        if (code := wait(child)) != 0:
+            say(f"{run}: exit code {code}")
         runs += 1
         found = contents(run)
         if found == whole and not code:
             equal += 1
             shutil.rmtree(run)
         else:
-            _say(f"{run} is not as it should be: {sorted(k for k, _ in found.items() ^ whole.items())}")
-        _say(f"{kills.total()} kills, {runs} runs, {equal} of them equal")
-    _say(f"Kills by phase: {', '.join(f'{name} {kills[name]}' for name in NAMES)}.")
-    _say(f"{kills.total()} kills in {runs} runs ({lives} lives): {equal} of {runs} runs ended bit-identical.")
+            say(f"{run} is not as it should be: {sorted(k for k, _ in found.items() ^ whole.items())}")
+        say(f"{kills.total()} kills, {runs} runs, {equal} of them equal")
+    say(f"Kills by phase: {', '.join(f'{name} {kills[name]}' for name in NAMES)}.")
+    say(f"{kills.total()} kills in {runs} runs ({lives} lives): {equal} of {runs} runs ended bit-identical.")
     if equal == runs:
         shutil.rmtree(place)
     return int(equal != runs)
@@ -166,7 +167,7 @@ def _begin(place: Path, run: Path) -> list[str]:
     return ["--out", str(run), "--config", str(place / "small.toml"), "--quiet"]
 
 
-def _warm_up(place: Path) -> None:
+def warm_up(place: Path) -> None:
     """Import and compile on one thread: a process with others must not be forked."""
     import torch
 
@@ -180,12 +181,13 @@ def _warm_up(place: Path) -> None:
     os.sched_setaffinity(0, mine)
 
 
-def _fork(command: list[str], watch: Watch) -> int:
+def fork(command: list[str], error: int = 2) -> int:
+    """Start a run; return its process. What it says goes to ``error``."""
     from sims.develop import main as develop
 
-    watch.clear()
     child = os.fork()
     if not child:
+        os.dup2(error, 2)
         os._exit(develop(command))
     return child
 
@@ -195,7 +197,8 @@ def _ended(child: int) -> bool:
     return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-def _wait(child: int) -> int:
+def wait(child: int) -> int:
+    """The exit code of a run."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
@@ -205,7 +208,7 @@ def _follow(child: int, watch: Watch) -> dict[str, float]:
     while not _ended(child):
         total[watch.read()[0]] += 1
         time.sleep(0.001)
-    if _wait(child):
+    if wait(child):
         sys.exit("the run that is never killed fails")
     times = watch.read()[1]
     return {name: 0.001 * total[name] / max(times[name], 1) for name in NAMES}
@@ -227,13 +230,14 @@ def _kill(
             if _ended(child):
                 return None
             os.kill(child, signal.SIGKILL)
-            _wait(child)
+            wait(child)
             return at
         time.sleep(0.0002)
     return None
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Print a line now."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
