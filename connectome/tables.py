@@ -192,7 +192,9 @@ def make_regions(
         here = slice(end - length, end)
         about: dict[str, Any] = {"role": roles.get(name, "neuron")}
         about |= {k: nodes[k][order[here][0]] for k in ("role", "birth_stage") if k in nodes and length}
-        about |= header.regions.get(name, {}) | ({} if label is None else {"label": label[here]})
+        about |= header.regions.get(name, {})
+        if label is not None:
+            about["label"] = label[here]
         regions.append(Region(name, length, position_um=position[here], sign=sign[here], **about))
     return regions, code, index
 

@@ -114,7 +114,8 @@ def load(
     place = {cell: i for i, cell in enumerate(given["nodes"])}
     chosen = np.array([place[cell] for cell in keep], np.int64)
     position = _positions()
-    regions, start = [], {}
+    regions: list[Region] = []
+    start = {}
     for region in REGIONS:
         here = [cell for cell in keep if region_of[cell][0] == region]
         start[region] = sum(r.size for r in regions)

@@ -181,8 +181,6 @@ def _packed(value: Any, columns: list[NDArray[Any]]) -> Any:
 
     if isinstance(value, np.ndarray) and value.dtype.kind == "U":
         return value.tolist()
-    if isinstance(value, np.ndarray) and value.dtype.kind == "U":  # labels of neurons
-        return value.tolist()
     if isinstance(value, np.ndarray):
         columns.append(value)
         return len(columns) - 1

@@ -342,7 +342,7 @@ def _edges(
             )
             source, target = between
             yield EdgeSet.from_arrays(
-                (source.name, kind_between(source, target), target.name), *ends,
+                (source.name, kind_between(source, target), target.name), ends[0], ends[1],
                 weight * count, n_source=source.size, n_target=target.size, dt_ms=dt_ms,
                 delay_ms=np.maximum(delay, dt_ms),
             )  # fmt: skip

@@ -160,12 +160,14 @@ def read_columns(path: str | os.PathLike[str], text: str, wanted: Mapping[str, C
     labels = list(range(len(header)))
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # a first row that is too long is only a warning
-            frame = pandas.read_csv(
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", pandas.errors.ParserWarning)  # a first row that is too long is only that
+            options: dict[str, Any] = {"na_values": dict.fromkeys(is_number, _NO_NUMBER), **_exact(pandas.__version__)}
+            frame: pandas.DataFrame = pandas.read_csv(
                 io.StringIO(text), sep=delimiter_of(text), header=0, names=labels, index_col=False,
                 skipinitialspace=True, keep_default_na=False,
                 dtype={at: "float64" if at in is_number else "category" for at in labels},
-                na_values=dict.fromkeys(is_number, _NO_NUMBER), **_exact(pandas.__version__),
+                **options,
             )  # fmt: skip
     except (pandas.errors.ParserError, pandas.errors.ParserWarning, pandas.errors.EmptyDataError) as error:
         reason = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
@@ -181,7 +183,7 @@ def read_columns(path: str | os.PathLike[str], text: str, wanted: Mapping[str, C
         column = known_as[name]
         if not column.is_number:
             names = [str(v) for v in frame[at].cat.categories]
-            texts[name] = Texts(frame[at].cat.codes.to_numpy(np.int64), names)
+            texts[name] = Texts(frame[at].cat.codes.to_numpy().astype(np.int64), names)
             continue
         values = frame[at].to_numpy(np.float64)
         bad = ~np.isfinite(values)

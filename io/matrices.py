@@ -16,6 +16,7 @@ import csv
 import io
 import math
 import os
+import tokenize
 from pathlib import Path
 from typing import Any, Final
 
@@ -92,10 +93,11 @@ def _array(where: str, data: bytes) -> NDArray[Any]:
     """An npy file, once it has as many bytes as its header claims."""
     file = io.BytesIO(data)
     try:
-        version = np.lib.format.read_magic(file)
+        formats: Any = np.lib.format  # not all of it has types
+        version = formats.read_magic(file)
         if version not in ((1, 0), (2, 0)):
             raise ConnectomeError(where, "must be of version 1.0 or 2.0", version)
-        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        header = formats.read_array_header_1_0 if version == (1, 0) else formats.read_array_header_2_0
         shape, _, dtype = header(file)
         claimed = math.prod(shape) * dtype.itemsize
         if dtype.kind not in "biufU" or claimed != len(data) - file.tell():
@@ -105,7 +107,7 @@ def _array(where: str, data: bytes) -> NDArray[Any]:
             )  # fmt: skip
         file.seek(0)
         array: NDArray[Any] = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError, TypeError, SyntaxError, OverflowError, RecursionError) as error:
+    except (ValueError, EOFError, TypeError, SyntaxError, OverflowError, RecursionError, tokenize.TokenError) as error:
         if isinstance(error, ConnectomeError):
             raise
         raise ConnectomeError(where, "must be a readable npy file", str(error)[:200]) from None

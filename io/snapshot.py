@@ -330,13 +330,13 @@ def _region(reader: hdf5.Reader, snapshot: Snapshot, name: str) -> Region:
     row = snapshot._regions[name]
     n = row["size"]
     place = ("nodes", name, "0")
+    label = ("development", "nodes", name, "label")
     axes = [reader.column(*place, axis, dtype=np.float64, shape=(n,), shrunk=False) for axis in "xyz"]
     return Region(
         name, n, row["role"], NeuronParameters(**{k: row[k] for k in _NEURON}), position_um=np.stack(axes, axis=1),
         sign=reader.column("development", "nodes", name, "sign", dtype=np.int8, shape=(n,)),
         birth_stage=row["birth_stage"],
-        label=reader.texts("development", "nodes", name, "label", size=n, longest=4 * MAX_LABEL)
-        if reader.has("development", "nodes", name, "label") else None,
+        label=np.array(reader.texts(*label, size=n, longest=4 * MAX_LABEL), object) if reader.has(*label) else None,
     )  # fmt: skip
 
 

@@ -59,9 +59,9 @@ def test_without_cect_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(("age", "counts"), list(enumerate(WITVLIET, 1)))
 def test_the_worms_ages(age: int, counts: tuple[int, int]) -> None:
     everything = references.load(f"celegans_witvliet2021_{age}", cells="all")
-    assert (everything.n_edges, total(everything)) == counts
+    assert [everything.n_edges, total(everything)] == list(counts)
     c = references.load(f"celegans_witvliet2021_{age}")
-    assert set(c.regions) == {"sensory", "inter", "motor"}
+    assert set(c.regions) - {"other"} == {"sensory", "inter", "motor"}  # CANL and CANR are neither
     assert set(everything.regions) == {*c.regions, "muscle", "other"}
     position = np.concatenate([r.position_um for r in c.regions.values()])
     assert position.any(axis=1).all()
@@ -105,14 +105,14 @@ def test_cook() -> None:
 def test_wrong_options_are_refused() -> None:
     for options in ({"synapses": "all"}, {"cells": "some"}, {"dt_ms": 0.0}, {"weight_pa": float("nan")}):
         with pytest.raises(ConnectomeError):
-            references.load("celegans_witvliet2021_1", **options)  # type: ignore[arg-type]  # wrong on purpose
+            references.load("celegans_witvliet2021_1", **options)
 
 
 @needs_cect
 def test_it_prints_nothing_and_loads_little() -> None:
     code = (
         "import sys; from connectome.datasets.references import load; load('celegans_witvliet2021_1')\n"
-        "assert not {'plotly', 'torch', 'pyneuroml', 'matplotlib'} & set(sys.modules)"
+        "assert not {'plotly', 'torch', 'pyneuroml', 'networkx'} & set(sys.modules)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (found.stdout, found.stderr) == ("", "")

@@ -637,7 +637,8 @@ def test_matrix_delays() -> None:
         {"labels": ["a", "b", "c", "no name"]}, {"labels": ["a", "b", "c", ["d"]]}, {"position_um": np.zeros((4, 2))},
         {"position_um": np.full((4, 3), math.nan)}, {"sign": [1, 1, 1]}, {"sign": [-1, 1, 1, 1]},
         {"sign": list("++--")},
-        {"tract_length_mm": np.eye(4)}, {"tract_length_mm": np.eye(3), "delay_ms": Conduction(1.0)},
+        {"tract_length_mm": -np.ones((4, 4))}, {"tract_length_mm": np.eye(3), "delay_ms": Conduction(1.0)},
+        {"node_labels": ["a"]}, {"node_labels": ["a", "b", "c", "\n"]},
         {"delay_ms": Conduction(1.0)}, {"delay_ms": -1.0}, {"delay_ms": "slow"}, {"dt_ms": 0.0},
         {"tract_length_mm": np.full((4, 4), math.nan), "delay_ms": Conduction(1.0)},
         {"tract_length_mm": np.full((4, 4), "a"), "delay_ms": Conduction(1.0)},
@@ -696,3 +697,22 @@ def test_memory_follows_the_edges() -> None:
         tracemalloc.stop()
         assert 5e4 < source.size < 2e5
         assert peak < 20e6
+
+
+def test_matrix_keeps_names_and_tract_lengths() -> None:
+    matrix, length = np.array([[0, 2.0], [1.0, 0]]), np.array([[0, 1.5], [3.0, math.nan]])
+    c = from_matrix(matrix, ["x", "y"], node_labels=["n1", "n2"], tract_length_mm=length, delay_ms=0.7)
+    assert [r.label.tolist() for r in c.regions.values() if r.label is not None] == [["n1"], ["n2"]]
+    found = {(k.source, k.target): e for k, e in c.edges.items()}
+    assert found["x", "y"].state["tract_length_um"].tolist() == [1500]
+    assert found["y", "x"].state["tract_length_um"].tolist() == [3000]
+    assert found["x", "y"].delay.tolist() == pytest.approx([0.7])
+
+
+def test_names_of_an_edge_list_are_labels() -> None:
+    c = from_edge_list(["b", "c"], ["a", "b"], region_of={"a": "x", "b": "y", "c": "x"})
+    assert {r.name: r.label.tolist() for r in c.regions.values() if r.label is not None} == {
+        "x": ["a", "c"],
+        "y": ["b"],
+    }
+    assert from_edge_list([3, 5], [5, 7]).regions["all"].label is None
