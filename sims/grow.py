@@ -185,18 +185,19 @@ def _report(console: Console, results: xr.Dataset) -> None:
     by_energy = results.isel(rule=np.argsort(results.energy.mean("run").values, kind="stable"))
     rows = [(str(rule), by_energy.sel(rule=rule)) for rule in by_energy.rule.values]
     _print_table(
-        console, f"Energy, the largest of four distances: mean of {results.sizes['run']} runs and 95 % interval",
-        ["rule", "energy", "degree", "clust.", "betw.", "length", "eta", "gamma"],
+        console, f"Energy, the largest of four distances: mean of {results.sizes['run']} runs, 95 % interval",
+        ["rule", "energy", "degree", "clust.", "betw.", "length"],
         [
             [rule, _interval(one.energy), *(f"{float(one.ks.sel(part=p).mean()):.3f}" for p in one.part.values)]
-            + ["-" if rule == _RANDOM else f"{float(one[name]):.2f}" for name in ("eta", "gamma")]
             for rule, one in rows
         ],
     )  # fmt: skip
     _print_table(
-        console, "Are they the same nodes and edges?", ["rule", "r of degrees", "r of those gained", "hits"],
+        console, "At which exponents, and are they the same nodes and edges?",
+        ["rule", "eta", "gamma", "r", "r gained", "hits"],
         [
-            [rule, *(_interval(one[name].sel(statistic="pearson")) for name in _CORRELATIONS), _interval(one.hits)]
+            [rule, *("-" if rule == _RANDOM else f"{float(one[name]):.2f}" for name in ("eta", "gamma"))]
+            + [_interval(v) for v in (*(one[c].sel(statistic="pearson") for c in _CORRELATIONS), one.hits)]
             for rule, one in rows
         ],
     )  # fmt: skip
@@ -205,7 +206,7 @@ def _report(console: Console, results: xr.Dataset) -> None:
         f"eta and gamma were chosen on {fitted}, not on the target."
         if fitted else "eta and gamma were chosen on the target itself: its energies are in-sample.",
         "degree, clust., betw., length: the distances, means of the runs.",
-        "r: Pearson's, over nodes, of their degrees with the target's; gained: what was added to them since birth.",
+        "r: Pearson's, over nodes, of their degrees with the target's; r gained: of what birth lacks of them.",
         f"hits: share of the new edges that the target has; by chance {float(results.by_chance[0]):.3f}.",
     ):  # fmt: skip
         console.print(line, highlight=False, markup=False)
@@ -215,7 +216,7 @@ def _print_table(console: Console, title: str, headings: list[str], rows: list[l
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "rule" else "right", no_wrap=True)
     for row in rows:
@@ -225,7 +226,7 @@ def _print_table(console: Console, title: str, headings: list[str], rows: list[l
 
 def _interval(values: xr.DataArray) -> str:
     mean, half = interval(values.values)
-    return f"{mean:.3f}" if math.isnan(half) else f"{mean:.3f} ± {half:.3f}"
+    return f"{mean:.3f}" if math.isnan(half) else f"{mean:.3f} ±{half:.3f}"
 
 
 if __name__ == "__main__":
