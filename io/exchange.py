@@ -85,7 +85,7 @@ FORMATS: Final = _by_name(
             "MATLAB: Brain Connectivity Toolbox, bctpy; row = source, parallel edges summed",
         ),
         Format(
-            "pyg", (".pt",), pyg_files.read_pyg, pyg_files.write_pyg,
+            "pyg", (".pt",), None, pyg_files.write_pyg,
             "tensors: PyTorch Geometric's HeteroData.from_dict(torch.load(...))",
         ),
         Format(
