@@ -101,12 +101,12 @@ def numbers(packed: dict[str, str]) -> np.ndarray[Any, Any]:
 
 @pytest.fixture(scope="module")
 def developed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two regions, as small as it gets, with its page's input."""
+    """A run, as small as it gets."""
     folder = tmp_path_factory.mktemp("developed")
     (folder / "small.toml").write_text(
-        "[anatomy]\nneurons = 12\n[training]\nperception = 2\nmotor = 2\nepoch_updates = 1\n[data]\ntest_trials = 2\n"
+        "[anatomy]\nneurons = 12\n[training]\nperception = 2\nepoch_updates = 1\n[data]\ntest_trials = 2\n"
     )
-    given = ["--quiet", "--regions", "perception,motor", "--config", str(folder / "small.toml"), "--out"]
+    given = ["--quiet", "--regions", "perception", "--config", str(folder / "small.toml"), "--out"]
     assert develop.main([*given, str(folder / "run")]) == 0
     return folder / "run"
 
@@ -128,9 +128,9 @@ def test_a_run_has_every_part(page: Path) -> None:
     ids = {attrs.get("id") for _, attrs in seen.elements}
     assert {"network", "stages", "regions", "distributions", "activity", "metrics", "configuration", "cite"} <= ids
     text = " ".join(seen.text)
-    for expected in ("birth", "perception", "motor", "epoch_updates", "@software", "One sample of the task motor"):
+    for expected in ("birth", "perception", "epoch_updates", "@software", "One sample of the task perception"):
         assert expected in text
-    assert {"edges", "score", "matrix", "degree", "weight", "raster0", "raster1"} == set(payload(html)["charts"])
+    assert {"edges", "score", "matrix", "degree", "weight", "raster0"} == set(payload(html)["charts"])
     assert seen.open == []
 
 
@@ -145,8 +145,8 @@ def test_a_lone_graph_leaves_out_what_it_lacks() -> None:
     c = graph({"a": 9}, 20)
     html = report([c], ["mine"], source="mine.csv")
     ids = {attrs.get("id") for _, attrs in Page(html).elements}
-    assert not ids & {"stages", "activity", "configuration", "play"}
-    assert {"network", "regions", "distributions", "metrics", "cite"} <= ids
+    assert not ids & {"stages", "regions", "activity", "configuration", "play"}
+    assert {"network", "distributions", "metrics", "cite"} <= ids
     assert "The connectome mine.csv" in html
 
 

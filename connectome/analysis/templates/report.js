@@ -125,7 +125,7 @@
     { name: "sensor", symbol: "square", size: 3, color: "--afferent" },
     { name: "effector", symbol: "diamond", size: 5, color: "--efferent" },
   ];
-  const larger = nodeShape.length < 120 ? 2.2 : nodeShape.length < 400 ? 1.5 : 1;
+  const larger = (isNarrow() ? 0.6 : 1) * (nodeShape.length < 120 ? 2.2 : nodeShape.length < 400 ? 1.5 : 1);
   const SEGMENTS = 10;
 
   // The point that edges from one region to another bend towards: the middle, and to the side, so that the two
@@ -170,7 +170,7 @@
     const traces = bundles.map((bundle) => {
       const [x, y, z] = state.kinds.has(bundle.kind) ? lines(bundle) : [[], [], []];
       return {
-        type: "scatter3d", mode: "lines", name: bundle.kind, x, y, z, hoverinfo: "skip", opacity: Math.min(0.8, Math.max(bundle.kind === "local" ? 0.45 : 0.16, 6 / Math.sqrt(bundle.stages[state.stage].length))),
+        type: "scatter3d", mode: "lines", name: bundle.kind, x, y, z, hoverinfo: "skip", opacity: (isNarrow() ? 0.6 : 1) * Math.min(0.8, Math.max(bundle.kind === "local" ? 0.45 : 0.16, 6 / Math.sqrt(bundle.stages[state.stage].length))),
         line: { color: css.getPropertyValue("--" + bundle.kind).trim(), width: bundle.stages[state.stage].length < 400 ? 1.8 : 1 },
       };
     });
@@ -210,7 +210,7 @@
     // Far enough for the longest side, and farther where the view is tall and narrow.
     const ratio = view.clientWidth / Math.max(view.clientHeight, 1);
     const wide = Math.max(aspect[0] / Math.max(ratio, 0.2), aspect[2], 0.7 * aspect[1]);
-    const far = (isNarrow() ? 1.12 : 0.92) * wide + 0.9 * aspect[1] + 0.1;
+    const far = (isNarrow() ? 1.12 : 0.92) * wide + 0.8 * aspect[1];
     const [turn, tilt] = [-1.25, 0.32];
     return {
       up: { x: 0, y: 0, z: 1 }, center: { x: 0, y: 0, z: 0.06 * aspect[2] },
