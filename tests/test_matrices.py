@@ -142,7 +142,8 @@ assert b"(9999, 9999999)" in HUGE
         npy(np.array([["a"]])), npy(np.zeros((2, 2)))[:-1], npy(np.zeros((2, 2))) + b"x", HUGE, b"", b"\x93NUMPY",
         b"\x93NUMPY\x01\x00\xff\xff{", b"\x93NUMPY\x03\x00\x00\x00", npy(np.zeros((2, 2))).replace(b"'<f8'", b"'|O8'"),
         npy(np.zeros((2, 2))).replace(b"descr", b"desc\xff"), npy(np.array([[np.nan]])),
-        npy(np.zeros((2, 2))).replace(b"          \n", b"   [      \n"), npy(np.zeros((2, 2))).replace(b"    \n", b" (\0 \n"),
+        npy(np.zeros((2, 2))).replace(b"          \n", b"   [      \n"),
+        npy(np.zeros((2, 2))).replace(b"    \n", b" (\0 \n"),
     ],
 )  # fmt: skip
 def test_wrong_npy_is_refused(tmp_path: Path, data: bytes) -> None:
