@@ -60,5 +60,5 @@ _PROCESS = secrets.token_hex(4)
 
 
 def _stamp() -> tuple[tuple[str, int, int], ...]:
-    files = sorted(Path(__file__).parent.glob("*_kernels.py"))
+    files = sorted(Path(__file__).parent.rglob("*_kernels.py"))
     return tuple((f.name, status.st_mtime_ns, status.st_size) for f in files for status in [os.stat(f)])

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from connectome.errors import ConnectomeError
+from sims.benchmark_analysis import analysis
 from sims.benchmark_microcircuit import microcircuit
 from sims.benchmark_models import MODELS, Bench, Spread, Table, digits
 from sims.peers import PEERS
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _NO_PEERS: Final = ("none", "auto")
-_ALL: Final = {**MODELS, "microcircuit": microcircuit}
+_ALL: Final = {**MODELS, "microcircuit": microcircuit, "analysis": analysis}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -45,7 +46,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"models: {', '.join(_ALL)}. peers: {', '.join(PEERS)}. "
         "exit codes: 0 done, 1 a peer failed, 2 input that cannot be used, 130 interrupted",
     )
-    parser.add_argument("models", nargs="*", metavar="MODEL", help="what to measure (default: all but microcircuit)")
+    parser.add_argument(
+        "models", nargs="*", metavar="MODEL", help="what to measure (default: all but microcircuit and analysis)"
+    )
     parser.add_argument(
         "--peers",
         default="auto",

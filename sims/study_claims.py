@@ -93,7 +93,7 @@ def _plan(
         links = 2 * len(before) * a.long_range_density * n * n
         own = a.local_density * a.over_production * n * n + links + grown
         density = min(1.0, (own - inputs * n * a.afferent_density) / n**2)
-        c = replace(c, anatomy=replace(a, local_density=density, over_production=1.0))
+        c = replace(c, anatomy=replace(a, local_density=density, over_production=1.0, local_length_um=1e6))
         alone = replace(
             last,
             requires=(),
