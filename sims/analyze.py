@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from connectome.errors import ConnectomeError
+from sims.inputs import open_graph
 from sims.program import ended, refuse_taken
 
 if TYPE_CHECKING:
@@ -58,7 +59,10 @@ def _parser() -> argparse.ArgumentParser:
         epilog="exit codes: 0 done, 2 input that cannot be used, 130 interrupted (no file is half-written)",
     )
     parser.add_argument(
-        "paths", nargs="*", metavar="PATH", help="a snapshot, a run's folder (all its stages), or any other graph"
+        "paths",
+        nargs="*",
+        metavar="PATH",
+        help="a snapshot, a run's folder (all its stages), any other graph, or a reference's name",
     )
     parser.add_argument(
         "--metrics", metavar="A,B,...", help="names, or 'all' (default: a common choice); a slow one only if named"
@@ -150,12 +154,11 @@ def metric_names(text: str | None) -> list[str]:
 def open_graphs(path: str, *, many: bool) -> Iterator[tuple[str, Connectome]]:
     """A name and a connectome for each stage of a run's folder, or the one graph of a file. ``many``: other paths are
     given too, so that names say which. Raises :class:`ConnectomeError`."""
-    from connectome.io.exchange import read
     from connectome.io.snapshot import list_stages, load
 
     place = Path(path)
     if not place.is_dir():
-        yield (path if many else place.stem or path), read(path)
+        yield (path if many else place.stem or path), open_graph(path)
         return
     stages = list_stages(place)
     if not stages:

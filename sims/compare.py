@@ -18,6 +18,7 @@ import numpy as np
 
 from connectome.errors import ConnectomeError
 from sims.analyze import number
+from sims.inputs import open_graph
 from sims.program import ended, refuse_taken
 
 if TYPE_CHECKING:
@@ -46,11 +47,12 @@ def _parser() -> argparse.ArgumentParser:
         "structure (z is the distance from their mean in their standard deviations); Kolmogorov-Smirnov distances of "
         "degree, clustering, betweenness and edge length, whose largest is the energy; and whether the same nodes have "
         "the high degrees.",
-        epilog="A graph is a snapshot, a run's folder (its last stage), or any file that this package reads. Exit "
-        "codes: 0 done, 2 input that cannot be used, 130 interrupted (no file is half-written)",
+        epilog="A graph is a snapshot, a run's folder (its last stage), any file that this package reads, or the name "
+        "of a reference (celegans_witvliet2021_8). Exit codes: 0 done, 2 input that cannot be used, 130 interrupted (no "
+        "file is half-written)",
     )  # fmt: skip
     parser.add_argument("a", metavar="A", help="a graph")
-    parser.add_argument("b", metavar="B", help="another, or a reference")
+    parser.add_argument("b", metavar="B", help="another")
     parser.add_argument("--metrics", metavar="A,B,...", help="names; see python -m sims.analyze --list-metrics")
     parser.add_argument(
         "--null", default="degree", choices=["degree", "strength", "spatial", "erdos_renyi", "lattice"],
@@ -90,14 +92,13 @@ def _compare(options: argparse.Namespace) -> int:
     from connectome.analysis.comparison import degree_correlation, shared_nodes
     from connectome.analysis.measure import LIMIT_S, choose, expected_s
     from connectome.analysis.simple_graph import simple_graph
-    from connectome.io.exchange import read
     from connectome.io.results import save_results, save_text
 
     console = Console(quiet=options.quiet)
     named = options.metrics is not None
     metrics = choose([name.strip() for name in options.metrics.split(",")] if named else COMPARED)
     kinds = options.kinds.split(",")
-    connectomes = [read(options.a), read(options.b)]
+    connectomes = [open_graph(options.a), open_graph(options.b)]
     graphs = [simple_graph(c, kinds=kinds) for c in connectomes]
     most = math.inf if named else LIMIT_S / options.nulls
     slow = [m for m in metrics if max(expected_s(m, g.n, g.n_edges) for g in graphs) > most]

@@ -122,4 +122,6 @@ def test_a_mistake_gets_one_line(
 
 def test_a_file_that_is_not_there(files: tuple[str, str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([files[0], "no such.h5"]) == 2
-    assert "no such.h5" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no such.h5" in said
+    assert "celegans_witvliet2021_8" in said  # or the name of a reference
