@@ -48,8 +48,8 @@ def _parser() -> argparse.ArgumentParser:
         "degree, clustering, betweenness and edge length, whose largest is the energy; and whether the same nodes have "
         "the high degrees.",
         epilog="A graph is a snapshot, a run's folder (its last stage), any file that this package reads, or the name "
-        "of a reference (celegans_witvliet2021_8). Exit codes: 0 done, 2 input that cannot be used, 130 interrupted (no "
-        "file is half-written)",
+        "of a reference (celegans_witvliet2021_8). Exit codes: 0 done, 2 input that cannot be used, 130 interrupted "
+        "(no file is half-written)",
     )  # fmt: skip
     parser.add_argument("a", metavar="A", help="a graph")
     parser.add_argument("b", metavar="B", help="another")
