@@ -276,8 +276,8 @@ def _scene_texts(scene: Scene, last: Connectome, kinds: Sequence[str], n: int, c
 
 
 def _weight_note(c: Connectome) -> str:
-    ours = c.provenance.versions
-    return "Weights are in pA." if ours else "Weights are the file's numbers; a simulation takes them as pA."
+    is_ours = c.provenance.seed is not None
+    return "Weights are in pA." if is_ours else "Weights are the file's numbers; a simulation takes them as pA."
 
 
 def _bin_width(bins: np.ndarray[Any, Any]) -> str:

@@ -243,7 +243,7 @@ def _outlines(place: _Floats, region_of: NDArray[np.int64], n: int) -> tuple[_Fl
 
 def _labels(regions: list[int], centre: _Floats, top: _Floats, place: _Floats) -> list[tuple[list[int], _Floats]]:
     """Names to show and where: those of regions that lie in one another share a place."""
-    apart = 0.06 * float(np.ptp(place, axis=0).max(initial=0)) if len(place) else 0.0
+    apart = 0.12 * float(np.ptp(place, axis=0).max(initial=0)) if len(place) else 0.0
     found: list[tuple[list[int], _Floats]] = []
     for i in regions:
         for group, at in found:
@@ -262,7 +262,10 @@ def _still(
 ) -> dict[str, Any]:  # fmt: skip
     """SVG paths of the last stage, seen from the front and a little from above: for print, and where nothing turns."""
     elevation = 0.35
-    project = np.array([[1.0, 0.0], [0.25, -math.sin(elevation)], [0.0, -math.cos(elevation)]])
+    along, deep = [1.0, 0.0], [0.25, -math.sin(elevation)]
+    extent = np.ptp(place, axis=0) if len(place) else np.zeros(3)
+    across = [deep, along] if extent[1] > extent[0] else [along, deep]  # the longer one from left to right
+    project = np.array([*across, [0.0, -math.cos(elevation)]])
     flat, control = place @ project, centre @ project
     low, high = (flat.min(axis=0), flat.max(axis=0)) if len(flat) else (np.zeros(2), np.ones(2))
     scale = _WIDTH / max(high[0] - low[0], (high[1] - low[1]) * 1.4, 1e-9)

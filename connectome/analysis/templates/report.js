@@ -130,6 +130,7 @@
 
   // The point that edges from one region to another bend towards: the middle, and to the side, so that the two
   // directions stay apart.
+  const deep = scene.extent[1] > scene.extent[0] ? 0 : 1; // the axis of the first look: the shorter one
   const bends = new Map();
   function bend(from, to) {
     const key = from * scene.names.length + to;
@@ -137,8 +138,8 @@
       const a = scene.centre[from], b = scene.centre[to];
       const d = [b[0] - a[0], b[1] - a[1], b[2] - a[2]];
       // At right angles to the way and, as far as that can be, to the line of sight.
-      const isDeep = Math.abs(d[1]) > 0.8 * Math.hypot(...d);
-      const side = isDeep ? [0, d[2], -d[1]] : [-d[2], 0, d[0]];
+      const isDeep = Math.abs(d[deep]) > 0.8 * Math.hypot(...d);
+      const side = isDeep === (deep === 1) ? [0, d[2], -d[1]] : [-d[2], 0, d[0]];
       bends.set(key, [0, 1, 2].map((i) => (a[i] + b[i]) / 2 + scene.lift * side[i]));
     }
     return bends.get(key);
@@ -209,9 +210,9 @@
   function startCamera() {
     // Far enough for the longest side, and farther where the view is tall and narrow.
     const ratio = view.clientWidth / Math.max(view.clientHeight, 1);
-    const wide = Math.max(aspect[0] / Math.max(ratio, 0.2), aspect[2], 0.7 * aspect[1]);
-    const far = (isNarrow() ? 1.12 : 0.92) * wide + 0.8 * aspect[1];
-    const [turn, tilt] = [-1.25, 0.32];
+    const wide = Math.max(aspect[1 - deep] / Math.max(ratio, 0.2), aspect[2], 0.7 * aspect[deep]);
+    const far = (isNarrow() ? 1.12 : 0.92) * wide + 0.8 * aspect[deep] + 0.12;
+    const [turn, tilt] = [deep === 1 ? -1.25 : 0.32, 0.32];
     return {
       up: { x: 0, y: 0, z: 1 }, center: { x: 0, y: 0, z: 0.06 * aspect[2] },
       eye: { x: far * Math.cos(tilt) * Math.cos(turn), y: far * Math.cos(tilt) * Math.sin(turn), z: far * Math.sin(tilt) },
