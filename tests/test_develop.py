@@ -150,6 +150,18 @@ def test_the_same_seed_gives_the_same_bytes(finished: Path, tmp_path: Path) -> N
     assert digests(other) != digests(finished)
 
 
+def test_any_number_of_threads_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several tiles of samples, so that threads have something to share."""
+    config = SMALL.replace("= 24", "= 6").replace("batch = 16", "batch = 70")
+    found = []
+    for threads in (1, 2, 3):
+        monkeypatch.setattr("connectome.learning.cores", lambda threads=threads: threads)
+        code, out = run(tmp_path, "--regions", "perception", "--quiet", "--overwrite", config=config)
+        assert code == 0
+        found.append(contents(out))
+    assert found[0] == found[1] == found[2]
+
+
 def test_a_folder_with_a_run_is_refused_and_kept(
     finished: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
