@@ -189,10 +189,14 @@ def _plan(regions: Sequence[str], configuration: Configuration) -> list[Stage]:
 def _size(stages: Sequence[Stage], anatomy: Anatomy) -> tuple[float, float]:
     """Edges expected when all regions are born, and bytes to train them. Measured at 35,000 to 2.6 million edges."""
     neurons = edges = 0.0
-    for earlier, task in enumerate(stage.task for stage in stages):
-        n, sensors, effectors = anatomy.neurons, sum(task.sensors.values()), sum(task.effectors.values())
-        partners = n * anatomy.local_density * anatomy.over_production + sensors * anatomy.afferent_density + effectors
-        edges += n * (partners + 2 * earlier * n * anatomy.long_range_density)
+    for earlier, stage in enumerate(stages):
+        sensors, effectors = sum(stage.task.sensors.values()), sum(stage.task.effectors.values())
+        n, local = anatomy.neurons, anatomy.neurons**2 * anatomy.local_density * anatomy.over_production
+        if stage.wiring is not None:
+            n = sum(r.size for r in stage.wiring.regions.values() if r.role == "neuron")
+            local = stage.wiring.n_edges
+        others = sensors * anatomy.afferent_density + effectors + 2 * earlier * n * anatomy.long_range_density
+        edges += local + n * others
         neurons += n + sensors + effectors
     samples = max(stage.batch for stage in stages)
     return edges, 600e6 + 200 * edges + 4.5 * _STEPS * samples * neurons
