@@ -258,9 +258,10 @@ class FeedbackPruning(Parameters):
     is no longer among them gets as much back, until it is whole. One that was inhibited to the floor and still is among
     them is pruned, while its region keeps at least the fraction ``keep`` of the local edges that it was born with.
 
-    State of an edge: ``survival``, R; ``inhibition``, the fraction of its weight that is held back. An edge that another
-    rule added since comes with 0 for what it lacks of state, and R is hardly ever 0 by itself: so an R of 0 means newly
-    joined, and becomes ``initial``; the epoch that finds it so, which it did not see or not whole, does not count.
+    State of an edge: ``survival``, R; ``inhibition``, the fraction of its weight that is held back. An edge that
+    another rule added since comes with 0 for what it lacks of state, and R is hardly ever 0 by itself: so an R of 0
+    means newly joined, and becomes ``initial``; the epoch that finds it so, which it did not see or not whole, does not
+    count.
     """
 
     initial: float = bounded(5.0, 0)

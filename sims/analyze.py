@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from connectome.errors import ConnectomeError
-from sims.inputs import open_graph
+from sims.inputs import open_graphs
 from sims.program import ended, refuse_taken
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from connectome.graph import Connectome
 
-__all__ = ["COMMON", "Row", "main", "metric_names", "number", "open_graphs", "rows", "write_table"]
+__all__ = ["COMMON", "Row", "main", "metric_names", "number", "rows", "write_table"]
 
 #: What is measured unless metrics are named: one or two of each family.
 COMMON = (
@@ -149,26 +149,6 @@ def metric_names(text: str | None) -> list[str]:
     if text == "all":
         return list(known_metrics())
     return [m.name for m in choose(COMMON if text is None else [name.strip() for name in text.split(",")])]
-
-
-def open_graphs(path: str, *, many: bool) -> Iterator[tuple[str, Connectome]]:
-    """A name and a connectome for each stage of a run's folder, or the one graph of a file. ``many``: other paths are
-    given too, so that names say which. Raises :class:`ConnectomeError`."""
-    from connectome.io.snapshot import list_stages, load
-
-    place = Path(path)
-    if not place.is_dir():
-        yield (path if many else place.stem or path), open_graph(path)
-        return
-    stages = list_stages(place)
-    if not stages:
-        raise ConnectomeError(path, "must be a folder that sims.develop wrote, or a file", "a folder without snapshots")
-    seen: set[str] = set()
-    for stage in stages:
-        name = stage.provenance.stage_name or stage.path.stem
-        name = stage.path.stem if name in seen else name
-        seen.add(name)
-        yield (f"{path}: {name}" if many else name), load(stage.path)
 
 
 def rows(measured: xr.Dataset, at: dict[str, Any]) -> Iterator[Row]:

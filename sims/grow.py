@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from connectome.errors import ConnectomeError
+from sims.inputs import open_graph
 from sims.program import ended, refuse_taken
 from sims.summarize import interval
 
@@ -87,14 +88,14 @@ def _grow(options: argparse.Namespace) -> int:
     # Heavy imports wait until the options are known to parse: --help answers at once.
     from rich.console import Console
 
-    from connectome.generative import RULES, WiringLaw, evaluate, fit
+    from connectome.analysis.generative import RULES, WiringLaw, evaluate, fit
     from connectome.io.results import save_results
 
     rules = list(RULES) if options.rules is None else options.rules.split(",")
     forms = {"distance_form": options.distance_form, "topology_form": options.topology_form}
     laws = {rule: WiringLaw(rule, **forms) for rule in rules}
     names = [options.target, options.birth, *([options.fit_on] if options.fit_on else [])]
-    graphs, n_nodes = _shared([_open(name) for name in names])
+    graphs, n_nodes = _shared([open_graph(name) for name in names])
     target, birth, middle = graphs[0], graphs[1], graphs[-1] if options.fit_on else graphs[0]
     console = Console(quiet=options.quiet)
     roles = ("target", "birth", "fitted on")
@@ -121,13 +122,6 @@ def _grow(options: argparse.Namespace) -> int:
         save_results(results, options.out)
         console.print(f"Written to {options.out}.", highlight=False, markup=False)
     return 0
-
-
-def _open(text: str) -> Connectome:
-    from connectome.datasets import references
-    from connectome.io.exchange import read
-
-    return references.load(text) if text in references.names() else read(text)
 
 
 def _grid(option: str, text: str) -> np.ndarray[Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from connectome.errors import ConnectomeError
 if TYPE_CHECKING:
     from connectome.graph import Connectome
 
-__all__ = ["open_graph"]
+__all__ = ["open_graph", "open_graphs"]
 
 
 def open_graph(text: str, stage: str | None = None) -> Connectome:
@@ -38,3 +39,23 @@ def open_graph(text: str, stage: str | None = None) -> Connectome:
             f"Names: {', '.join(references.names())}.",
         )  # fmt: skip
     return read(place)
+
+
+def open_graphs(path: str, *, many: bool = False) -> Iterator[tuple[str, Connectome]]:
+    """A name and a connectome for each stage of a run's folder, or the one graph of a file. ``many``: other paths are
+    given too, so that names say which. Raises :class:`ConnectomeError`."""
+    from connectome.io.snapshot import list_stages, load
+
+    place = Path(path)
+    if not place.is_dir():
+        yield (path if many else place.stem or path), open_graph(path)
+        return
+    stages = list_stages(place)
+    if not stages:
+        raise ConnectomeError(path, "must be a folder that sims.develop wrote, or a file", "a folder without snapshots")
+    seen: set[str] = set()
+    for stage in stages:
+        name = stage.provenance.stage_name or stage.path.stem
+        name = stage.path.stem if name in seen else name
+        seen.add(name)
+        yield (f"{path}: {name}" if many else name), load(stage.path)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from connectome.errors import ConnectomeError
-from sims.inputs import open_graph
+from sims.inputs import open_graph, open_graphs
 from sims.program import ended, refuse_taken
 
 if TYPE_CHECKING:
@@ -74,22 +74,16 @@ def write_report(run: str, out: Path, *, reference: str | None = None, seed: int
     :class:`ConnectomeError`."""
     from connectome.analysis.report import report
     from connectome.io.results import load_results, save_text
-    from connectome.io.snapshot import list_stages, load, open_snapshot
+    from connectome.io.snapshot import list_stages, open_snapshot
 
+    names, stages = zip(*open_graphs(run), strict=True)
     place = Path(run)
     results = None
     if place.is_dir():
-        snapshots = list_stages(place)
-        if not snapshots:
-            raise ConnectomeError(run, "must be a folder with snapshots, or a file", "a folder without snapshots")
-        stages = [load(s.path) for s in snapshots]
-        called = [s.provenance.stage_name or s.path.stem for s in snapshots]
-        names = called if len(set(called)) == len(called) else [s.path.stem for s in snapshots]
-        configuration = snapshots[-1].config
+        configuration = list_stages(place)[-1].config
         if (place / "results.nc").is_file():
             results = load_results(place / "results.nc")
     else:
-        stages, names = [open_graph(run)], [place.stem or run]
         configuration = open_snapshot(place).config if place.suffix == ".h5" else ""
     other = None if reference is None else (Path(reference).stem, open_graph(reference))
     html = report(

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from connectome import Connectome, ConnectomeError, EdgeKey, EdgeSet, Region
 from connectome.analysis.comparison import distances
+from connectome.analysis.generative import RULES, GenerativeGrowth, WiringLaw, evaluate, fit, grow, new_pairs
 from connectome.analysis.simple_graph import SimpleGraph
 from connectome.development import develop
-from connectome.generative import RULES, GenerativeGrowth, WiringLaw, evaluate, fit, grow, new_pairs
 from connectome.parameters import from_table
 from connectome.rules import Evidence, FeedbackPruning, Rule
 from tests.test_development import ANATOMY, stages

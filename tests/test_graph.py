@@ -445,7 +445,9 @@ def test_labels_are_kept_or_none() -> None:
     assert Region("a", 2, label=["", ""]).label is None  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("label", [["a"], ["a", 1], ["a", "b\n"], ["a", "x" * 129], ["a", "\ud800"], ["a", " b"], "ab", ["a", None]])
+@pytest.mark.parametrize(
+    "label", [["a"], ["a", 1], ["a", "b\n"], ["a", "x" * 129], ["a", "\ud800"], ["a", " b"], "ab", ["a", None]]
+)
 def test_labels_that_are_no_names_are_refused(label: Any) -> None:
     with pytest.raises(ConnectomeError, match=r"regions\[a\].label must"):
         Region("a", 2, label=label)

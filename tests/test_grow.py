@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from connectome import Connectome, EdgeSet, Region
+from connectome.analysis.generative import WiringLaw, evaluate, fit, grow
 from connectome.analysis.simple_graph import SimpleGraph
-from connectome.generative import WiringLaw, evaluate, fit, grow
 from connectome.io.results import load_results
 from connectome.io.snapshot import save
 from sims.grow import main

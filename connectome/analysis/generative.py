@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from connectome.analysis.comparison import Correlation, Distances, correlate, distances
+from connectome.analysis.generative_kernels import CLUSTERING, DEGREE, DISTANCE, MATCHING, NEIGHBOURS, grow_pairs
 from connectome.analysis.simple_graph import SimpleGraph
 from connectome.arrays import integer
 from connectome.errors import ConnectomeError
-from connectome.generative_kernels import CLUSTERING, DEGREE, DISTANCE, MATCHING, NEIGHBOURS, grow_pairs
 from connectome.graph import Connectome, EdgeDelta
 from connectome.parameters import Parameters, bounded
 from connectome.parts import EdgeKey, EdgeSet
