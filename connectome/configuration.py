@@ -136,6 +136,13 @@ def read_configuration(path: str | Path) -> Configuration:
             raise ConnectomeError(
                 f"configuration {path}", f"must have no tables but {', '.join(sorted(known))}", repr(name)
             )
+    try:
+        return _configuration(table)
+    except ConnectomeError as error:
+        raise ConnectomeError(f"configuration {path}: {error.field}", error.rule, error.found, error.hint) from None
+
+
+def _configuration(table: Mapping[str, Any]) -> Configuration:
     parts: dict[str, Any] = {name: from_table(_TABLES[name], table[name], name) for name in table if name != "rules"}
     rules = dict(_default_rules())
     given = table.get("rules", {})

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 __all__ = ["ConnectomeError"]
 
 
+#: Letters of each part of a message. What a file holds has no bound.
+_LONGEST: Final = 1000
+_BREAK: Final = re.compile(r"\s*\n\s*")
+
+
 class ConnectomeError(ValueError):
-    """Input that breaks a rule of the data model, a file format or a program's options.
+    """Input that breaks a rule of the data model, a file format or a program's options. Its message is one line, and
+    can be printed whatever it quotes.
 
     Parameters
     ----------
@@ -18,9 +27,17 @@ class ConnectomeError(ValueError):
 
     def __init__(self, field: str, rule: str, found: object, hint: str = "") -> None:
         self.field, self.rule, self.found, self.hint = field, rule, found, hint
-        message = f"{field} {rule}; found {found}."
-        super().__init__(f"{message} {hint}" if hint else message)
+        message = f"{_line(field)} {_line(rule)}; found {_line(str(found))}."
+        super().__init__(f"{message} {_line(hint)}" if hint else message)
 
     def __reduce__(self) -> tuple[type[ConnectomeError], tuple[str, str, object, str]]:
         """So that it can come back from another process."""
         return type(self), (self.field, self.rule, str(self.found), self.hint)
+
+
+def _line(text: str) -> str:
+    """Of what can be printed, and not too long."""
+    line = _BREAK.sub(" ", text[: 2 * _LONGEST].strip("\n"))
+    if not line.isprintable():
+        line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."

@@ -24,6 +24,8 @@ __all__ = ["Labelled", "read_cifar", "read_idx", "read_pictures"]
 _LARGEST: Final = 2**31
 _LARGEST_PICTURE: Final = 2**24
 _MOST_CLASSES: Final = 2**16
+#: No archive may unpack to more than this, three times what CIFAR's do.
+_LARGEST_ARCHIVE: Final = 2**29
 _SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm")
 
 
@@ -134,18 +136,28 @@ def _is_cifar(path: Path | PurePosixPath) -> bool:
 def _tar_files(path: Path) -> dict[str, bytes]:
     """The known members of an archive, in memory: nothing is unpacked to disk."""
     files = {}
+    left = _LARGEST_ARCHIVE
     try:
-        with tarfile.open(path) as archive:
+        with path.open("rb") as file:
+            is_packed = file.read(2) == b"\x1f\x8b"
+        with tarfile.open(path, "r:gz" if is_packed else "r:") as archive:
             for member in archive:
+                left -= max(member.size, 0)  # what is passed over is unpacked too
+                if left < 0 or member.issparse():
+                    raise ConnectomeError(
+                        str(path), f"must hold plain files of at most {_LARGEST_ARCHIVE:,} bytes in all",
+                        f"{member.name!r} of {member.size:,} bytes",
+                    )  # fmt: skip
                 name = PurePosixPath(member.name)
                 if member.isfile() and _is_cifar(name):
-                    if member.size > _LARGEST:
-                        raise ConnectomeError(f"{path}: {name}", "must hold at most 2 GiB", f"{member.size} bytes")
                     stream = archive.extractfile(member)
                     assert stream is not None, "it is a file"
                     files[name.name] = stream.read()
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise ConnectomeError(str(path), "must be a readable tar archive", str(error)) from error
+    except (OSError, EOFError, tarfile.TarError, zlib.error, ValueError, OverflowError) as error:
+        if isinstance(error, ConnectomeError):
+            raise
+        reason = (str(error).splitlines() or [""])[0]
+        raise ConnectomeError(str(path), "must be a readable tar archive", reason) from error
     return files
 
 
@@ -222,6 +234,8 @@ def _contents(path: Path, listed: list[tuple[str, str]]) -> Iterator[bytes]:
     with zipfile.ZipFile(path) as archive:
         for _, member in listed:
             try:
+                if archive.getinfo(member).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise ConnectomeError(f"{path}: {member}", "must be stored or deflated", "another compression")
                 with archive.open(member) as file:
                     data = file.read(_LARGEST_PICTURE + 1)
             except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
@@ -245,7 +259,7 @@ def _decoded(where: str, data: bytes, shape: tuple[int, ...]) -> NDArray[np.uint
                 raise ConnectomeError(where, f"must have 1 .. {_LARGEST_PICTURE} pixels", f"size {picture.size}")
             grey = len(shape) == 2 if shape else picture.mode in ("1", "L")
             array: NDArray[Any] = np.asarray(picture.convert("L" if grey else "RGB"), np.uint8)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, struct.error, EOFError) as error:
+    except Exception as error:  # Pillow's decoders raise what they like
         if isinstance(error, ConnectomeError):
             raise
         raise ConnectomeError(where, "must be a picture that can be decoded", str(error)) from error

@@ -34,6 +34,8 @@ def unzip(path: str | os.PathLike[str], wanted: Callable[[str], bool], max_bytes
                 name = place.name
                 if member.is_dir() or name.startswith(".") or "__MACOSX" in place.parts or not wanted(name):
                     continue
+                if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise ConnectomeError(f"{where}: {name}", "must be stored or deflated", member.compress_type)
                 if name in found:
                     raise ConnectomeError(where, "must have each member once", f"{name!r} twice")
                 with archive.open(member) as file:

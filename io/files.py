@@ -10,6 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from connectome.errors import ConnectomeError
 from connectome.io.hdf5 import Sink, atomic
 
@@ -26,7 +28,8 @@ def naming(path: str | os.PathLike[str], what: str) -> Iterator[None]:
     must be, e.g. "a GraphML file", is the rule where the error has none of its own."""
     name = os.fspath(path)
     try:
-        yield
+        with np.errstate(all="ignore"):  # of what becomes of a huge number, whoever checks it speaks
+            yield
     except ConnectomeError as error:
         raise ConnectomeError(f"{name}: {error.field}", error.rule, error.found, error.hint) from None
     except MemoryError:

@@ -16,7 +16,9 @@ import csv
 import io
 import math
 import os
+import sys
 import tokenize
+import warnings
 from pathlib import Path
 from typing import Any, Final
 
@@ -98,7 +100,9 @@ def _array(where: str, data: bytes) -> NDArray[Any]:
         if version not in ((1, 0), (2, 0)):
             raise ConnectomeError(where, "must be of version 1.0 or 2.0", version)
         header = formats.read_array_header_1_0 if version == (1, 0) else formats.read_array_header_2_0
-        shape, _, dtype = header(file)
+        with warnings.catch_warnings():  # one of Python 2 will do
+            warnings.simplefilter("ignore", UserWarning)
+            shape, _, dtype = header(file)
         claimed = math.prod(shape) * dtype.itemsize
         if dtype.kind not in "biufU" or claimed != len(data) - file.tell():
             raise ConnectomeError(
@@ -106,7 +110,13 @@ def _array(where: str, data: bytes) -> NDArray[Any]:
                 f"{dtype} of shape {shape} in {len(data) - file.tell()} bytes", "Pickles are not opened.",
             )  # fmt: skip
         file.seek(0)
-        array: NDArray[Any] = np.load(file, allow_pickle=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            array: NDArray[Any] = np.load(file, allow_pickle=False)
+        if dtype.kind == "U" and dtype.itemsize:
+            codes = array.astype(dtype.newbyteorder("="), copy=False).ravel().view(np.uint32)
+            if codes.max(initial=0) > sys.maxunicode:
+                raise ConnectomeError(where, "must hold characters of Unicode", hex(codes.max()))
     except (ValueError, EOFError, TypeError, SyntaxError, OverflowError, RecursionError, tokenize.TokenError) as error:
         if isinstance(error, ConnectomeError):
             raise

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from connectome.errors import ConnectomeError
-from connectome.io.hdf5 import atomic, reading
+from connectome.io.hdf5 import Reader, atomic, reading
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -26,12 +27,44 @@ def load_results(path: Path) -> xr.Dataset:
 
     import xarray as xr
 
-    with reading(path):  # says what is wrong with a file that is damaged or not HDF5
-        results = xr.load_dataset(BytesIO(path.read_bytes()), engine="h5netcdf", phony_dims="sort")
+    with reading(path) as reader:  # says what is wrong with a file that is damaged or not HDF5
+        for name in reader.members():
+            _check(reader, name)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # an attribute that is no text: not for who reads results
+                results = xr.load_dataset(BytesIO(path.read_bytes()), engine="h5netcdf", phony_dims="sort")
+        except Exception as error:  # of many types, and more with every version
+            reason = (str(error).splitlines() or [""])[0]
+            raise ConnectomeError("/", "must be netCDF 4", f"{type(error).__name__}: {reason}") from None
     nameless = [str(name) for name in results.dims if str(name).startswith("phony_dim")]
     if nameless:
         raise ConnectomeError(str(path), "must be a results file, netCDF 4", "HDF5 whose dimensions have no names")
     return results
+
+
+def _check(reader: Reader, name: str) -> None:
+    """Refuse what is no plain variable with the attributes that netCDF gives it: of others the libraries that read it
+    run out of their memory, or read other files. Raises :class:`ConnectomeError`."""
+    import h5py
+
+    variable: Any = reader._open([name], h5py.Dataset)
+    where = f"/{name}"
+    if variable.is_virtual or variable.external:
+        raise ConnectomeError(where, "must be part of the file itself", "data in another file, not read")
+    is_text = h5py.check_string_dtype(variable.dtype) is not None
+    if variable.shape is None or not (is_text or variable.dtype.kind in "biuf"):
+        raise ConnectomeError(where, "must be numbers or texts", variable.dtype)
+    if variable.id.get_create_plist().get_nfilters():
+        raise ConnectomeError(where, "must not be compressed", "filters")
+    is_dimension = variable.attrs.get("CLASS") == b"DIMENSION_SCALE"
+    claimed, stored = variable.size * variable.dtype.itemsize, variable.id.get_storage_size()
+    if claimed > stored and not (is_dimension and not stored):  # a dimension without values has no bytes
+        raise ConnectomeError(where, f"must have the {claimed} bytes that it claims", stored)
+    shapes = {"DIMENSION_LIST": (variable.ndim,), "_Netcdf4Coordinates": (variable.ndim,), "_Netcdf4Dimid": ()}
+    for attribute, shape in shapes.items():
+        if attribute in variable.attrs and variable.attrs.get_id(attribute).shape != shape:
+            raise ConnectomeError(f"{where}@{attribute}", f"must be of shape {shape}", "another")
 
 
 def save_figure(figure: Figure, path: Path) -> None:

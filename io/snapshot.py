@@ -350,7 +350,7 @@ def _edge_set(reader: hdf5.Reader, snapshot: Snapshot, key: EdgeKey) -> EdgeSet:
     )  # fmt: skip
     indptr = np.concatenate([np.zeros(1, np.int64), index[:, 1]])
     if (index[:, 0] != indptr[:-1]).any():
-        raise ConnectomeError(f"edges[{key}].indices", "must give each source the edges after the last one's", index)
+        raise ConnectomeError(f"edges[{key}].indices", "must give each source the edges after the last one's", "others")
 
     def column(*place: str, dtype: type) -> NDArray[Any]:
         return reader.column(*place, dtype=dtype, shape=(n,))

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CONFIGURATION", "RESULTS", "main", "parser", "start"]
 
-RESULTS, CONFIGURATION, FIGURE, CHECKPOINTS = "results.nc", "configuration.toml", "development.png", "checkpoints"
+RESULTS, CONFIGURATION, CHECKPOINTS = "results.nc", "configuration.toml", "checkpoints"
+FIGURE, REPORT = "development.png", "report.html"
 #: About as many steps as a task's samples have: for an estimate.
 _STEPS = 30
 _WHAT_A_RUN_IS = ("regions", "out", "seed", "config", "engine", "overwrite")
@@ -70,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
         "--checkpoint-every", type=float, default=30.0, metavar="SECONDS",
         help="0: at every update; what a crash can lose (default: 30)",
     )  # fmt: skip
+    options.add_argument("--no-report", action="store_true", help=f"leave out {REPORT}, which takes some seconds")
     options.add_argument("--quiet", action="store_true", help="print nothing but errors")
     return options
 
@@ -215,6 +217,7 @@ def _run(
     from connectome.io.results import save_figure, save_results
     from connectome.io.snapshot import save
     from connectome.results import tabulate
+    from sims.report import write_report
 
     text = begun.configuration
     attrs: dict[str, str | int] = {
@@ -265,6 +268,8 @@ def _run(
             save_results(tabulate(outcomes, history, attrs), out / RESULTS)
         results = tabulate(outcomes, history, attrs)
         save_figure(draw_development(results), out / FIGURE)
+        if not options.no_report:
+            write_report(str(out), out / REPORT)
         remove_checkpoints(out)
     _report(console, results, out, time.monotonic() - began)
     return 0
@@ -281,7 +286,7 @@ def _claim(out: Path, overwrite: bool) -> None:
     unfinished = has_checkpoint(out)
     names = sorted(p.name for p in out.iterdir() if re.fullmatch(r"\d\d_.*\.h5", p.name))
     # What would make half a run look like a whole one goes first.
-    ours = [out / name for name in (RESULTS, CONFIGURATION, FIGURE, *names) if os.path.lexists(out / name)]
+    ours = [out / name for name in (RESULTS, CONFIGURATION, FIGURE, REPORT, *names) if os.path.lexists(out / name)]
     if (ours or unfinished) and not overwrite:
         raise ConnectomeError(
             "--out", "must not hold a run already", f"{out / CHECKPOINTS if unfinished else ours[0]}",

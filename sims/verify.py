@@ -53,7 +53,16 @@ def _verify(options: argparse.Namespace) -> int:
         again = Path(place) / "run"
         (Path(place) / CONFIGURATION).write_text(attrs["configuration"], "utf-8")
         say(f"Running it again: {attrs['regions']}, seed {attrs['seed']}.")
-        command = ["--regions", attrs["regions"], "--seed", str(attrs["seed"]), "--engine", attrs["engine"], "--quiet"]
+        command = [
+            "--regions",
+            attrs["regions"],
+            "--seed",
+            str(attrs["seed"]),
+            "--engine",
+            attrs["engine"],
+            "--no-report",
+            "--quiet",
+        ]
         start(parser().parse_args([*command, "--config", str(Path(place) / CONFIGURATION)]), again)
         for name in names:
             difference = first_difference(run / name, again / name)

@@ -123,15 +123,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     warm_up(place)
     watch = Watch()
     began = time.monotonic()
-    child = fork([*_begin(place, place / "whole"), "--checkpoint-every", "0"])
+    child = fork([*_begin(place, place / "whole" / "run"), "--checkpoint-every", "0"])
     durations = _follow(child, watch)
-    whole, (_, counts) = contents(place / "whole"), watch.read()
+    whole, (_, counts) = contents(place / "whole" / "run"), watch.read()
     seconds = time.monotonic() - began
     say(f"Never killed: {len(whole)} files in {seconds:.1f} s.")
     kills: Counter[str] = Counter()
     lives = runs = equal = 0
     while kills.total() < options.kills:
-        run = place / f"run{runs}"
+        run = place / f"lives{runs}" / "run"
         left = lot.randint(1, 24)
         while True:
             begun = (run / "results.nc").exists() or any((run / "checkpoints").glob("*.h5"))
@@ -152,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = contents(run)
         if found == whole and not code:
             equal += 1
-            shutil.rmtree(run)
+            shutil.rmtree(run.parent)
         else:
             say(f"{run} is not as it should be: {sorted(k for k, _ in found.items() ^ whole.items())}")
         say(f"{kills.total()} kills, {runs} runs, {equal} of them equal")

@@ -47,13 +47,14 @@ initial = 1.0
 inhibition = 0.5
 """
 FILES = ["00_birth.h5", "01_perception.h5", "02_motor.h5", "03_interaction.h5", "configuration.toml", "development.png",
-         "results.nc"]  # fmt: skip
+         "report.html", "results.nc"]  # fmt: skip
 
 
-def run(folder: Path, *arguments: str, config: str = SMALL) -> tuple[int, Path]:
+def run(folder: Path, *arguments: str, config: str = SMALL, report: bool = False) -> tuple[int, Path]:
     (folder / "small.toml").write_text(config)
     out = folder / "out"
-    return main(["--out", str(out), "--config", str(folder / "small.toml"), *arguments]), out
+    command = ["--out", str(out), "--config", str(folder / "small.toml"), *arguments]
+    return main(command if report else [*command, "--no-report"]), out
 
 
 def digests(out: Path) -> dict[str, str]:
@@ -75,7 +76,7 @@ def digests(out: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of three stages."""
-    code, out = run(tmp_path_factory.mktemp("run"), "--quiet")
+    code, out = run(tmp_path_factory.mktemp("run"), "--quiet", report=True)
     assert code == 0
     return out
 
