@@ -86,8 +86,9 @@ def write_report(run: str, out: Path, *, reference: str | None = None, seed: int
     else:
         configuration = open_snapshot(place).config if place.suffix == ".h5" else ""
     other = None if reference is None else (Path(reference).stem, open_graph(reference))
+    source = place.resolve().name if place.exists() else run
     html = report(
-        stages, names, source=place.resolve().name if place.exists() else run, results=results, configuration=configuration,
+        stages, names, source=source, results=results, configuration=configuration,
         samples=list(_samples(stages[-1], configuration, seed)), reference=other,
     )  # fmt: skip
     save_text(html, out)
