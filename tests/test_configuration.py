@@ -119,7 +119,7 @@ def test_every_field_refuses_what_does_not_fit(
         text = tomli_w.dumps(nest(table, {field.name: value}))
         with pytest.raises(ConnectomeError) as caught:
             read(tmp_path, text)
-        assert caught.value.field == f"{table}.{field.name}", value
+        assert caught.value.field.endswith(f"c.toml: {table}.{field.name}"), value
         assert "\n" not in str(caught.value)
         with pytest.raises(ConnectomeError) as caught:
             type(part)(**{field.name: value})
@@ -129,16 +129,16 @@ def test_every_field_refuses_what_does_not_fit(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[anatomy]\nneuron = 9", r"^anatomy must have no keys but neurons, .* 'neuron'\. Did you mean 'neurons'\?"),
-        ("[rules.pruning]\nkeeep = 1", r"^rules\.pruning must have no keys but .* 'keeep'\. Did you mean 'keep'\?$"),
+        ("[anatomy]\nneuron = 9", r"\.toml: anatomy must have no keys but neurons, .* 'neuron'\. Did you mean 'neurons'\?"),
+        ("[rules.pruning]\nkeeep = 1", r"\.toml: rules\.pruning must have no keys but .* 'keeep'\. Did you mean 'keep'\?$"),
         ("[anatmy]\nneurons = 9", r"c\.toml must have no tables but anatomy, .*, rules, training; found 'anatmy'"),
         ("neurons = 9", r"c\.toml must have no tables but .*; found 'neurons'"),
-        ("anatomy = 9", r"^anatomy must be a table; found 9, a int"),
-        ("rules = 9", r"^rules must be tables, one for each rule; found 9"),
-        ("[rules]\npruning = 9", r"^rules\.pruning must be a table; found 9, a int"),
-        ("[[rules]]\n", r"^rules must be tables, one for each rule; found \[\{\}\]"),
-        ("[rules.prunning]\n", r"^rules must be among growth, strengthening, pruning, homeostasis.*; found 'prunning'"),
-        ("[training]\nimportance = 'luck'", r"^training\.importance must be one of feedback, .*; found 'luck'"),
+        ("anatomy = 9", r"\.toml: anatomy must be a table; found 9, a int"),
+        ("rules = 9", r"\.toml: rules must be tables, one for each rule; found 9"),
+        ("[rules]\npruning = 9", r"\.toml: rules\.pruning must be a table; found 9, a int"),
+        ("[[rules]]\n", r"\.toml: rules must be tables, one for each rule; found \[\{\}\]"),
+        ("[rules.prunning]\n", r"\.toml: rules must be among growth, strengthening, pruning, homeostasis.*; found 'prunning'"),
+        ("[training]\nimportance = 'luck'", r"\.toml: training\.importance must be one of feedback, .*; found 'luck'"),
         ("[anatomy\n", r"c\.toml must be a readable TOML file; found "),
         ("[anatomy]\n[anatomy]\n", r"must be a readable TOML file; found "),
         ("[anatomy]\nneurons = " + "9" * 5000, r"must be a readable TOML file; found "),
@@ -193,7 +193,7 @@ def test_rules_of_other_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     found = read(tmp_path, "[rules.luck]\nchance = 0.25")
     assert list(found.rules)[-1] == "luck"
     assert found.rules["luck"] == Luck(0.25)
-    with pytest.raises(ConnectomeError, match=r"^rules\.luck\.chance must be in 0 \.\. 1; found 2"):
+    with pytest.raises(ConnectomeError, match=r"\.toml: rules\.luck\.chance must be in 0 \.\. 1; found 2"):
         read(tmp_path, "[rules.luck]\nchance = 2")
 
 
