@@ -45,6 +45,7 @@ _MOST_BYTES: Final = 1 << 28
 _MOST_TIMES: Final = 64
 _MAX_POPULATIONS: Final = 1 << 12
 _DEPTH: Final = 16
+_NOTHING: Final = ("NULL", "NA", "")
 
 
 def read_circuit(path: str | os.PathLike[str], *, dt_ms: float | None = None) -> Connectome:
@@ -265,10 +266,10 @@ def _types(path: Path | None, kind: str) -> dict[str, NDArray[Any]]:
         found: dict[str, NDArray[Any]] = {}
         for name in frame.columns:
             values = frame[name].to_numpy(object)
-            if all(v in ("NULL", "NA", "") for v in values):
+            if all(v in _NOTHING for v in values):
                 continue
-            try:
-                found[str(name)] = values.astype(np.float64)
+            try:  # types of which some have no such number
+                found[str(name)] = np.array(["nan" if v in _NOTHING else v for v in values], np.float64)
             except ValueError:
                 found[str(name)] = values
         ids = found.get(key, np.zeros(0))
