@@ -137,7 +137,7 @@ def test_every_field_refuses_what_does_not_fit(
         ("rules = 9", r": rules must be tables, one for each rule; found 9"),
         ("[rules]\npruning = 9", r": rules\.pruning must be a table; found 9, a int"),
         ("[[rules]]\n", r": rules must be tables, one for each rule; found \[\{\}\]"),
-        ("[rules.prunning]\n", r": rules must be among growth, strengthening, pruning, homeostasis.*; found 'prunning'"),
+        ("[rules.prunning]\n", r": rules must be among growth, strengthening, pruning, .*; found 'prunning'"),
         ("[training]\nimportance = 'luck'", r": training\.importance must be one of feedback, .*; found 'luck'"),
         ("[anatomy\n", r"c\.toml must be a readable TOML file; found "),
         ("[anatomy]\n[anatomy]\n", r"must be a readable TOML file; found "),
