@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import importlib.metadata
 import math
+import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, cast
@@ -19,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from connectome import __version__
 from connectome.birth import Anatomy, birth, new_links
 from connectome.errors import ConnectomeError
 from connectome.flat import Engine
@@ -369,4 +371,5 @@ def _rms(weight: NDArray[np.float32]) -> float:
 def versions() -> dict[str, str]:
     """The versions of what a development's bytes depend on."""
     names = ("numpy", "numba", "torch", "torch-geometric", "h5py")
-    return {name: importlib.metadata.version(name) for name in names}
+    ours = {"connectome": __version__, "python": platform.python_version()}
+    return ours | {name: importlib.metadata.version(name) for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,15 @@ class Images:
     def shape(self) -> tuple[int, ...]:
         """Height and width in pixels, and 3 if they are in colour."""
         return tuple(int(n) for n in self.image["train"].shape[1:])
+
+    def digest(self) -> str:
+        """SHA-256 over all images and labels: equal digests mean equal sets."""
+        sha = hashlib.sha256(repr(self.classes).encode())
+        for split in sorted(self.image):
+            for array in (self.image[split], self.label[split]):
+                sha.update(repr((split, array.dtype.str, array.shape)).encode())
+                sha.update(np.ascontiguousarray(array).data)
+        return sha.hexdigest()
 
     def look(self, split: str, pick: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """These images of a split, float32 in 0 .. 1."""

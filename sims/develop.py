@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connectome.errors import ConnectomeError
-from sims.program import Interrupts, ended, locked, machine, refuse_memory
+from sims.program import Interrupts, ended, exit_codes, locked, machine, refuse_memory
+from sims.screen import print_table
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -46,8 +47,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m sims.develop",
         description="Develop a spiking connectome through stages. Each region matures with its task; the rules grow, "
         "strengthen, inhibit and prune edges; every stage leaves a snapshot (HDF5, SONATA).",
-        epilog="exit codes: 0 done, 2 input that cannot be used, 130 interrupted, 143 ended by SIGTERM (both leave a "
-        "checkpoint: go on with --resume)",
+        epilog=exit_codes(kept="a checkpoint is left: go on with --resume"),
     )
     options.add_argument(
         "--regions", metavar="A,B,...",
@@ -120,10 +120,9 @@ def start(options: argparse.Namespace, out: Path) -> int:
     configuration = Configuration() if options.config is None else read_configuration(options.config)
     names = "perception,motor,interaction" if options.regions is None else options.regions
     regions = tuple(name.strip() for name in names.split(","))
-    stages = _plan(regions, configuration)
-    begun = Checkpoint(
-        0, regions, seed, options.engine or "numba", tomli_w.dumps(configuration.table()), versions(), (machine(),)
-    )
+    stages, data = _plan(regions, configuration)
+    text = tomli_w.dumps(configuration.table())
+    begun = Checkpoint(0, regions, seed, options.engine or "numba", text, versions() | data, (machine(),))
     with _writable(out):
         out.mkdir(parents=True, exist_ok=True)
     with locked("--out", out):
@@ -148,28 +147,28 @@ def _resume(options: argparse.Namespace, out: Path) -> int:
     begun, damage = load_checkpoint(out)
     for what in damage:
         print(f"develop: {what} Going on from the checkpoint before it.", file=sys.stderr)
-    now = versions()
-    changed = [f"{name} {then}, now {now.get(name)}" for name, then in begun.versions.items() if now.get(name) != then]
-    if changed:
-        raise ConnectomeError(
-            "--resume", "must be with the versions that the run began with", "; ".join(changed),
-            "With others its bytes could differ. Install those, or start the run again.",
-        )  # fmt: skip
-    if machine() not in begun.machines:
-        print(f"develop: this machine is not {begun.machines[-1]}: last bits could differ.", file=sys.stderr)
-        begun = replace(begun, machines=(*begun.machines, machine()))
     written = out / CONFIGURATION
     if written.exists() and written.read_text("utf-8", "replace") != begun.configuration:
         raise ConnectomeError(str(written), "must be as the run wrote it", "another text", "Start another run with it.")
     _sweep(out)
-    if not written.exists():
-        save_text(begun.configuration, written)
+    save_text(begun.configuration, written)
     configuration = read_configuration(written)
-    return _run(options, out, _plan(begun.regions, configuration), configuration, begun)
+    stages, data = _plan(begun.regions, configuration)
+    now = versions() | data
+    changed = [f"{name} {then}, now {now.get(name)}" for name, then in begun.versions.items() if now.get(name) != then]
+    if changed:
+        raise ConnectomeError(
+            "--resume", "must be with the versions and data that the run began with", "; ".join(changed),
+            "With others its bytes could differ. Bring those back, or start the run again.",
+        )  # fmt: skip
+    if machine() not in begun.machines:
+        print(f"develop: this machine is not {begun.machines[-1]}: last bits could differ.", file=sys.stderr)
+        begun = replace(begun, machines=(*begun.machines, machine()))
+    return _run(options, out, stages, configuration, begun)
 
 
-def _plan(regions: Sequence[str], configuration: Configuration) -> list[Stage]:
-    """The stages; refused if they cannot be, or would not fit in memory."""
+def _plan(regions: Sequence[str], configuration: Configuration) -> tuple[list[Stage], dict[str, str]]:
+    """The stages, and digests of their data; refused if they cannot be, or would not fit in memory."""
     from connectome.configuration import plan_stages
     from connectome.datasets.images import load_images
     from connectome.datasets.tasks import known_tasks
@@ -185,7 +184,7 @@ def _plan(regions: Sequence[str], configuration: Configuration) -> list[Stage]:
         f"about {edges:,.0f} edges", needed,
         "Lower anatomy.neurons (edges go with its square), anatomy.local_density or training.batch.",
     )  # fmt: skip
-    return stages
+    return stages, {"images": images.digest()[:16]} | ({} if wiring is None else {"wiring": wiring.digest()[:16]})
 
 
 def _size(stages: Sequence[Stage], anatomy: Anatomy) -> tuple[float, float]:
@@ -363,27 +362,17 @@ class _Display:
 
 def _report(console: Console, results: xr.Dataset, out: Path, seconds: float) -> None:
     """The table at the end, and what was written."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     from connectome.results import of_kind
 
     stages = [str(s) for s in results.stage.values]
-    table = Table(
-        title="Test score on each task (columns) after each stage (rows), and the graph", title_justify="left",
-        box=SIMPLE_HEAD, pad_edge=False,
-    )  # fmt: skip
-    table.add_column("stage")
-    for name in stages:
-        table.add_column(name, justify="right")
-    for heading in ("local", "long-range", "|w|"):
-        table.add_column(heading, justify="right")
+    rows = []
     local, (long_range, weight) = of_kind(results, "local").edges, of_kind(results, "long_range")
     for row, stage in enumerate(stages):
         scores = ["-" if v != v else f"{v:.1%}" for v in results.score.values[row]]
         strength = f"{float(weight[row]):.0f}" if long_range[row] else "-"
-        table.add_row(stage, *scores, f"{int(local[row]):,}", f"{int(long_range[row]):,}", strength)
-    console.print(table)
+        rows.append([stage, *scores, f"{int(local[row]):,}", f"{int(long_range[row]):,}", strength])
+    title = "Test score on each task (columns) after each stage (rows), and the graph"
+    print_table(console, title, ["stage", *stages, "local", "long-range", "|w|"], rows)
     console.print("local, long-range: edges. |w|: mean |weight| of the long-range ones, pA.", highlight=False)
     peak = int(results.peak_local_edges[-1])
     console.print(

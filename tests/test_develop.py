@@ -17,14 +17,15 @@ import numpy as np
 import pytest
 
 from connectome import ConnectomeError, development
+from connectome.datasets.images import Images
 from connectome.development import versions
+from connectome.intervals import mean_of
 from connectome.io import checkpoint, hdf5
 from connectome.io.checkpoint import Checkpoint
 from connectome.io.results import load_results
 from connectome.io.snapshot import list_stages, load, open_snapshot
 from sims.develop import main
 from sims.program import locked
-from sims.summarize import interval
 from sims.summarize import main as summarize
 from tests.kill_runs import contents
 from tests.sonata_readers import check_bmtk, check_libsonata
@@ -215,12 +216,12 @@ def test_a_summary_over_seeds(finished: Path, tmp_path: Path, capsys: pytest.Cap
     assert summarize([str(finished), str(other)]) == 0
     shown = capsys.readouterr().out
     scores = [float(load_results(p / "results.nc").score.sel(stage="motor", task="motor")) for p in (finished, other)]
-    mean, half = interval(scores)
+    mean, half, _ = mean_of(scores)
     assert mean == pytest.approx(np.mean(scores))
     assert half == pytest.approx(
         12.7062 * abs(scores[0] - scores[1]) / 2, rel=1e-5
     )  # Student's t, one degree of freedom
-    assert f"{mean:.1%} ± {half * 100:.1f}" in shown
+    assert f"{mean * 100:.1f} ± {half * 100:.1f} %" in shown
     assert summarize([str(tmp_path)]) == 2
     assert "must be a folder that sims.develop wrote" in capsys.readouterr().err
     _, unlike = run(tmp_path, "--quiet", "--overwrite", config=SMALL.replace("neurons = 40", "neurons = 41"))
@@ -424,6 +425,10 @@ def test_what_is_wrong_with_going_on_gets_one_line(
     with monkeypatch.context() as patch:
         patch.setattr(development, "versions", lambda: {**versions(), "numpy": "9.9"})
         assert f"numpy {np.__version__}, now 9.9" in refused("--resume", here)
+    with monkeypatch.context() as patch:
+        patch.setattr(Images, "digest", lambda images: "another set of images")
+        error = refused("--resume", here)
+        assert "must be with the versions and data that the run began with; found images " in error
     with monkeypatch.context() as patch:
         patch.setattr(hdf5.Sink, "write", full)
         error = refused("--resume", here)
