@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import math
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -19,7 +18,8 @@ import numpy as np
 
 from connectome.errors import ConnectomeError
 from sims.inputs import open_graphs
-from sims.program import ended, refuse_taken
+from sims.program import add_common, ended, exit_codes, listed, refuse_seed, refuse_taken
+from sims.screen import number, print_table
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from connectome.graph import Connectome
 
-__all__ = ["COMMON", "Row", "main", "metric_names", "number", "rows", "write_table"]
+__all__ = ["COMMON", "Row", "main", "metric_names", "rows"]
 
 #: What is measured unless metrics are named: one or two of each family.
 COMMON = (
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m sims.analyze",
         description="Print metrics of connectomes, of the whole graph and of each region, and how a run's stages "
         "differ. Neurons are nodes; parallel edges are one, self-loops none; strengths are of |weight|.",
-        epilog="exit codes: 0 done, 2 input that cannot be used, 130 interrupted (no file is half-written)",
+        epilog=exit_codes(),
     )
     parser.add_argument(
         "paths",
@@ -79,15 +79,14 @@ def _parser() -> argparse.ArgumentParser:
         "--lives", type=Path, metavar="FILE", help="write the life of every edge over the graphs given: .csv"
     )
     parser.add_argument("--seed", type=int, default=0, help="of communities and null models, 0 or more (default: 0)")
-    parser.add_argument("--overwrite", "--force", action="store_true", help="replace files that exist")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_common(parser)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
     options = _parser().parse_args(argv)
-    return ended("analyze", lambda: _analyze(options), lambda: "No file is half-written.")
+    return ended("analyze", lambda: _analyze(options))
 
 
 def _analyze(options: argparse.Namespace) -> int:
@@ -105,7 +104,7 @@ def _analyze(options: argparse.Namespace) -> int:
     graphs = dict(named for path in options.paths for named in open_graphs(path, many=len(options.paths) > 1))
     measured = measure(
         list(graphs.values()), names, by_region=options.by_region, nodes=options.nodes, seed=options.seed,
-        kinds=options.kinds.split(","), stages=list(graphs), limit_s=None if options.metrics else _LIMIT_S,
+        kinds=listed(options.kinds), stages=list(graphs), limit_s=None if options.metrics else _LIMIT_S,
     )  # fmt: skip
     _report(console, measured)
     if len(graphs) > 1:
@@ -128,8 +127,7 @@ def _analyze(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> None:
     if not options.paths:
         raise ConnectomeError("PATH", "must be given", "none", "A snapshot, a run's folder, or another graph.")
-    if not 0 <= options.seed < 2**63:
-        raise ConnectomeError("--seed", "must be in 0 .. 2**63 - 1", options.seed)
+    refuse_seed(options.seed)
     for name, path, suffixes in (("--out", options.out, (".nc", ".csv")), ("--lives", options.lives, (".csv",))):
         if path is None:
             continue
@@ -148,7 +146,7 @@ def metric_names(text: str | None) -> list[str]:
 
     if text == "all":
         return list(known_metrics())
-    return [m.name for m in choose(COMMON if text is None else [name.strip() for name in text.split(",")])]
+    return [m.name for m in choose(COMMON if text is None else listed(text))]
 
 
 def rows(measured: xr.Dataset, at: dict[str, Any]) -> Iterator[Row]:
@@ -172,29 +170,9 @@ def rows(measured: xr.Dataset, at: dict[str, Any]) -> Iterator[Row]:
             yield Row(f"{shown}, highest over {curve[0]}", units, chosen.max(str(curve[0])).values)
 
 
-def number(value: float) -> str:
-    """Four digits, whole numbers in full, - for nan."""
-    if math.isnan(value):
-        return "-"
-    if math.isfinite(value) and value == round(value) and abs(value) < 1e12:
-        return f"{value:,.0f}"
-    return f"{value:.4g}"
-
-
-def write_table(console: Console, title: str, columns: Sequence[str], of: Sequence[Row]) -> None:
-    """Print rows under their columns."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(title) if title else None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
-    for name in columns:
-        table.add_column(Text(name), justify="right")
-    table.add_column("units")
-    for row in of:
-        table.add_row(row.name, *map(number, row.values.tolist()), "" if row.units == "1" else row.units)
-    console.print(table)
+def _show(console: Console, title: str, columns: Sequence[str], of: Sequence[Row]) -> None:
+    cells = [[row.name, *map(number, row.values.tolist()), "" if row.units == "1" else row.units] for row in of]
+    print_table(console, title, ["", *columns, "units"], cells)
 
 
 def _report(console: Console, measured: xr.Dataset) -> None:
@@ -203,10 +181,10 @@ def _report(console: Console, measured: xr.Dataset) -> None:
     stages = [str(s) for s in measured.stage.values]
     regions = [str(r) for r in measured.region.values]
     if len(regions) == 1:
-        write_table(console, "", stages, list(rows(measured, {"region": WHOLE})))
+        _show(console, "", stages, list(rows(measured, {"region": WHOLE})))
     else:
         for stage in stages:
-            write_table(console, stage, regions, list(rows(measured, {"stage": stage})))
+            _show(console, stage, regions, list(rows(measured, {"stage": stage})))
         console.print(
             "At a region, a metric of the graph is that of the region's neurons and the edges among them; a mean is "
             "over its neurons in the whole graph.", highlight=False,
@@ -242,7 +220,7 @@ def _report_changes(console: Console, graphs: dict[str, Connectome]) -> None:
         for kind in kinds for change in CHANGES
     ]  # fmt: skip
     of = [row for row in of if row.values.any()]
-    write_table(console, "Edges since the graph before", list(found), of)
+    _show(console, "Edges since the graph before", list(found), of)
 
 
 def _csv(measured: xr.Dataset) -> str:

@@ -28,7 +28,7 @@ from sims.benchmark_analysis import analysis
 from sims.benchmark_microcircuit import microcircuit
 from sims.benchmark_models import MODELS, Bench, Spread, Table, digits
 from sims.peers import PEERS
-from sims.program import ended, refuse_taken
+from sims.program import ended, exit_codes, refuse_taken
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,8 +43,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m sims.benchmark",
         description="Measure the engine beside other simulators, beside the machine's limit, and against the edges.",
-        epilog=f"models: {', '.join(_ALL)}. peers: {', '.join(PEERS)}. "
-        "exit codes: 0 done, 1 a peer failed, 2 input that cannot be used, 130 interrupted",
+        epilog=f"Models: {', '.join(_ALL)}. Peers: {', '.join(PEERS)}. "
+        + exit_codes("a peer failed", "nothing is written"),
     )
     parser.add_argument(
         "models", nargs="*", metavar="MODEL", help="what to measure (default: all but microcircuit and analysis)"
@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         help="more than 1 adds a row of ours with so many, in wall seconds; the others have one (default: 1)",
     )  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures, versions and the machine")
-    parser.add_argument("--overwrite", "--force", action="store_true", help="replace FILE if it exists")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
     parser.add_argument("--quick", action="store_true", help="tiny sizes without peers, to see that it works")
     return parser
 

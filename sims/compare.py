@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from connectome.errors import ConnectomeError
-from sims.analyze import number
 from sims.inputs import open_graph
-from sims.program import ended, refuse_taken
+from sims.program import add_common, ended, exit_codes, listed, refuse_seed, refuse_taken
+from sims.screen import number, print_table
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -48,15 +48,14 @@ def _parser() -> argparse.ArgumentParser:
         "degree, clustering, betweenness and edge length, whose largest is the energy; and whether the same nodes have "
         "the high degrees.",
         epilog="A graph is a snapshot, a run's folder (its last stage), any file that this package reads, or the name "
-        "of a reference (celegans_witvliet2021_8). Exit codes: 0 done, 2 input that cannot be used, 130 interrupted "
-        "(no file is half-written)",
+        "of a reference (celegans_witvliet2021_8). " + exit_codes(),
     )  # fmt: skip
     parser.add_argument("a", metavar="A", help="a graph")
     parser.add_argument("b", metavar="B", help="another")
     parser.add_argument("--metrics", metavar="A,B,...", help="names; see python -m sims.analyze --list-metrics")
     parser.add_argument(
         "--null", default="degree", choices=["degree", "strength", "spatial", "erdos_renyi", "lattice"],
-        help="what the random graphs keep (default: %(default)s)",
+        metavar="NAME", help="what the random graphs keep: %(choices)s (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--nulls", type=int, default=20, metavar="N", help="of each graph, 2 or more (default: 20)")
     parser.add_argument("--directed", action="store_true", help="distances with directions kept (default: undirected)")
@@ -66,20 +65,18 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of nulls and communities, 0 or more (default: 0)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the numbers: .nc (netCDF 4) or .csv")
-    parser.add_argument("--overwrite", "--force", action="store_true", help="replace a file that exists")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_common(parser)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
     options = _parser().parse_args(argv)
-    return ended("compare", lambda: _compare(options), lambda: "No file is half-written.")
+    return ended("compare", lambda: _compare(options))
 
 
 def _compare(options: argparse.Namespace) -> int:
-    if not 0 <= options.seed < 2**63:
-        raise ConnectomeError("--seed", "must be in 0 .. 2**63 - 1", options.seed)
+    refuse_seed(options.seed)
     if not 2 <= options.nulls <= 10**6:
         raise ConnectomeError("--nulls", "must be 2 or more", options.nulls)
     if options.out is not None:
@@ -96,8 +93,8 @@ def _compare(options: argparse.Namespace) -> int:
 
     console = Console(quiet=options.quiet)
     named = options.metrics is not None
-    metrics = choose([name.strip() for name in options.metrics.split(",")] if named else COMPARED)
-    kinds = options.kinds.split(",")
+    metrics = choose(listed(options.metrics) if named else COMPARED)
+    kinds = listed(options.kinds)
     connectomes = [open_graph(options.a), open_graph(options.b)]
     graphs = [simple_graph(c, kinds=kinds) for c in connectomes]
     most = math.inf if named else LIMIT_S / options.nulls
@@ -282,26 +279,15 @@ def summary(compared: xr.Dataset) -> list[str]:
 
 
 def _report(console: Console, compared: xr.Dataset) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
     a, b = (str(name) for name in compared.graph.values)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
-    for heading in (a, "z", b, "z"):
-        table.add_column(Text(heading), justify="right")
-    table.add_column("units")
-    for name in ("n_nodes", "n_edges"):
-        one, two = compared[name].values
-        table.add_row(name, f"{one:,}", "", f"{two:,}", "", "")
+    rows = [[n, f"{int(compared[n][0]):,}", "", f"{int(compared[n][1]):,}", "", ""] for n in ("n_nodes", "n_edges")]
     for at, label in enumerate(compared.metric.values):
         cell = compared.isel(metric=at)
         one, two = (number(float(v)) for v in cell.value)
         z = ["-" if math.isnan(v) else f"{v:.1f}" if abs(v) < 1e4 else f"{v:.2g}" for v in cell.z.values.tolist()]
         units = str(cell.units.values)
-        table.add_row(str(label), one, z[0], two, z[1], "" if units == "1" else units)
-    console.print(table)
+        rows.append([str(label), one, z[0], two, z[1], "" if units == "1" else units])
+    print_table(console, "", ["", a, "z", b, "z", "units"], rows)
     gaps = ", ".join(
         f"{str(k).replace('_', ' ')} {number(float(v))}"
         for k, v in zip(compared.distribution.values, compared.ks_distance.values, strict=True)

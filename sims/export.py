@@ -8,13 +8,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connectome.errors import ConnectomeError
 from connectome.parts import KINDS
-from sims.program import ended, refuse_taken
+from sims.program import add_common, ended, exit_codes, listed, refuse_taken
 
 if TYPE_CHECKING:
     from connectome.graph import Connectome
@@ -30,11 +31,12 @@ def _parser() -> argparse.ArgumentParser:
     formats = {f.name: f"{f.description} ({', '.join(f.suffixes)})" for f in FORMATS.values() if f.write} | {
         "nwb": f"{_NWB} (.nwb)"
     }
+    lines = (textwrap.fill(f"{name:10} {text}", 80, initial_indent="  ", subsequent_indent=" " * 13)
+             for name, text in formats.items())  # fmt: skip
     parser = argparse.ArgumentParser(
         prog="python -m sims.export",
-        description="Write a graph in another format, or a part of it. Everything that can be read can be written.",
-        epilog="formats:\n" + "\n".join(f"  {name:10} {text}" for name, text in formats.items())
-        + "\n\nexit codes: 0 done, 2 input that cannot be used, 130 interrupted (no file is half-written)",
+        description="Write what can be read, or a part of it, in another format.",
+        epilog="\n".join(["Formats:", *lines, "", textwrap.fill(exit_codes(), 80)]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument(
@@ -47,15 +49,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--stage", metavar="NAME", help="of a run's folder, a name or a number (default: the last)")
     parser.add_argument("--kinds", metavar="A,B,...", help=f"only these edges, of {', '.join(KINDS)} (default: all)")
     parser.add_argument("--regions", metavar="A,B,...", help="only these regions, and the edges between them")
-    parser.add_argument("--overwrite", "--force", action="store_true", help="replace files that exist")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_common(parser)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
     options = _parser().parse_args(argv)
-    return ended("export", lambda: _export(options), lambda: "No file is half-written.")
+    return ended("export", lambda: _export(options))
 
 
 def selected(connectome: Connectome, kinds: str | None, regions: str | None) -> Connectome:
@@ -65,7 +66,7 @@ def selected(connectome: Connectome, kinds: str | None, regions: str | None) -> 
 
     chosen = []
     for option, given, known in (("--kinds", kinds, list(KINDS)), ("--regions", regions, list(connectome.regions))):
-        names = known if given is None else [name.strip() for name in given.split(",")]
+        names = known if given is None else listed(given)
         for name in names:
             if name not in known:
                 raise ConnectomeError(option, f"must be among {', '.join(known)}", repr(name))

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from connectome.errors import ConnectomeError
+from connectome.intervals import mean_of
 from sims.inputs import open_graph
-from sims.program import ended, refuse_taken
-from sims.summarize import interval
+from sims.program import add_common, ended, exit_codes, listed, refuse_seed, refuse_taken
+from sims.screen import print_table
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -42,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
         "fresh runs at the best point are then reported, with 95 % intervals. Graphs count as undirected.",
         epilog="A graph is a file or a run's folder, or the name of a reference (celegans_witvliet2021_1 ... _8 and "
         "others; they need the extra 'references'). Positions are those of TARGET. "
-        "Exit codes: 0 done, 2 input that cannot be used, 130 interrupted (no file is half-written)",
+        + exit_codes(),
     )  # fmt: skip
     parser.add_argument("target", metavar="TARGET", help="the graph to come near to")
     parser.add_argument("--from", dest="birth", required=True, metavar="BIRTH", help="the graph to start from")
@@ -67,22 +68,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="0 or more (default: 0)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="the results are the same for any number")
     parser.add_argument("--out", type=Path, metavar="FILE", help="every run and every point searched, netCDF")
-    parser.add_argument("--overwrite", "--force", action="store_true", help="replace a file that exists")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_common(parser)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
     options = _parser().parse_args(argv)
-    return ended("grow", lambda: _grow(options), lambda: "No file is half-written.")
+    return ended("grow", lambda: _grow(options))
 
 
 def _grow(options: argparse.Namespace) -> int:
     etas, gammas = _grid("--etas", options.etas), _grid("--gammas", options.gammas)
-    for name, least in (("runs", 1), ("search_runs", 1), ("rounds", 1), ("threads", 1), ("seed", 0)):
+    for name, least in (("runs", 1), ("search_runs", 1), ("rounds", 1), ("threads", 1)):
         if getattr(options, name) < least:
             raise ConnectomeError(f"--{name.replace('_', '-')}", f"must be at least {least}", getattr(options, name))
+    refuse_seed(options.seed)
     if options.out is not None:
         refuse_taken("--out", options.out, overwrite=options.overwrite)
     # Heavy imports wait until the options are known to parse: --help answers at once.
@@ -91,7 +92,7 @@ def _grow(options: argparse.Namespace) -> int:
     from connectome.analysis.generative import RULES, WiringLaw, evaluate, fit
     from connectome.io.results import save_results
 
-    rules = list(RULES) if options.rules is None else options.rules.split(",")
+    rules = list(RULES) if options.rules is None else listed(options.rules)
     forms = {"distance_form": options.distance_form, "topology_form": options.topology_form}
     laws = {rule: WiringLaw(rule, **forms) for rule in rules}
     names = [options.target, options.birth, *([options.fit_on] if options.fit_on else [])]
@@ -120,7 +121,7 @@ def _grow(options: argparse.Namespace) -> int:
     _report(console, results)
     if options.out is not None:
         save_results(results, options.out)
-        console.print(f"Written to {options.out}.", highlight=False, markup=False)
+        console.print(f"Written: {options.out}", highlight=False, markup=False, soft_wrap=True)
     return 0
 
 
@@ -178,7 +179,7 @@ def _report(console: Console, results: xr.Dataset) -> None:
     """Two tables, as one would be too wide; best rule first."""
     by_energy = results.isel(rule=np.argsort(results.energy.mean("run").values, kind="stable"))
     rows = [(str(rule), by_energy.sel(rule=rule)) for rule in by_energy.rule.values]
-    _print_table(
+    print_table(
         console, f"Energy, the largest of four distances: mean of {results.sizes['run']} runs, 95 % interval",
         ["rule", "energy", "degree", "clust.", "betw.", "length"],
         [
@@ -186,7 +187,7 @@ def _report(console: Console, results: xr.Dataset) -> None:
             for rule, one in rows
         ],
     )  # fmt: skip
-    _print_table(
+    print_table(
         console, "At which exponents, and are they the same nodes and edges?",
         ["rule", "eta", "gamma", "r", "r gained", "hits"],
         [
@@ -206,21 +207,8 @@ def _report(console: Console, results: xr.Dataset) -> None:
         console.print(line, highlight=False, markup=False)
 
 
-def _print_table(console: Console, title: str, headings: list[str], rows: list[list[str]]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == "rule" else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
-
-
 def _interval(values: xr.DataArray) -> str:
-    mean, half = interval(values.values)
-    return f"{mean:.3f}" if math.isnan(half) else f"{mean:.3f} ±{half:.3f}"
+    return mean_of(values.values).text(1, 3, "")
 
 
 if __name__ == "__main__":

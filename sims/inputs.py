@@ -24,12 +24,12 @@ def open_graph(text: str, stage: str | None = None) -> Connectome:
     place = Path(text)
     if stage is not None:
         if not place.is_dir():
-            raise ConnectomeError("stage", "must go with a run's folder", repr(text))
+            raise ConnectomeError("--stage", "must go with a run's folder", repr(text))
         stages = {str(s.provenance.stage): s for s in list_stages(place)}
         by_name = {s.provenance.stage_name: s for s in stages.values()} | stages
         if stage not in by_name:
             names = [s.provenance.stage_name or number for number, s in stages.items()]
-            raise ConnectomeError("stage", f"must be one of {', '.join(names) or 'the stages'}", repr(stage))
+            raise ConnectomeError("--stage", f"must be one of {', '.join(names) or 'the stages'}", repr(stage))
         return load(by_name[stage].path)
     if not place.exists() and text in references.names():
         return references.load(text)

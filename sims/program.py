@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import os
 import platform
@@ -15,7 +16,10 @@ from typing import NoReturn
 
 from connectome.errors import ConnectomeError
 
-__all__ = ["Interrupted", "Interrupts", "ended", "locked", "machine", "refuse_memory", "refuse_taken"]
+__all__ = [
+    "Interrupted", "Interrupts", "add_common", "ended", "exit_codes", "listed", "locked", "machine", "refuse_memory",
+    "refuse_seed", "refuse_taken",
+]  # fmt: skip
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -28,7 +32,24 @@ class Interrupted(KeyboardInterrupt):
         self.number = number
 
 
-def ended(name: str, work: Callable[[], int], kept: Callable[[], str]) -> int:
+def exit_codes(one: str = "", kept: str = "no file is half-written") -> str:
+    """For the end of a program's help: ``one`` says what 1 means, ``kept`` what an interrupt leaves."""
+    failed = f"1 {one}, " if one else ""
+    return f"Exit codes: 0 done, {failed}2 input that cannot be used, 130 interrupted, 143 ended by SIGTERM ({kept})"
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """The options of every program that writes files."""
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def listed(text: str) -> list[str]:
+    """The names in an option, between commas."""
+    return [name.strip() for name in text.split(",")]
+
+
+def ended(name: str, work: Callable[[], int], kept: Callable[[], str] = lambda: "No file is half-written.") -> int:
     """Do a program's work and return its exit code: what ``work`` returns; 2 for input that cannot be used; 130 when
     Ctrl-C interrupts it and 143 when SIGTERM does, with what ``kept`` says of the files."""
     try:
@@ -117,6 +138,12 @@ def refuse_taken(option: str, path: Path, *, overwrite: bool) -> None:
         raise ConnectomeError(
             option, "must not exist already", repr(str(path)), "Choose another name, or add --overwrite."
         )
+
+
+def refuse_seed(seed: int) -> None:
+    """Refuse what random numbers cannot begin with. Raises :class:`ConnectomeError`."""
+    if not 0 <= seed < 2**63:
+        raise ConnectomeError("--seed", "must be in 0 .. 2**63 - 1", seed)
 
 
 def refuse_memory(what: str, needed_bytes: float, hint: str) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from connectome.errors import ConnectomeError
 from sims.inputs import open_graph, open_graphs
-from sims.program import ended, refuse_taken
+from sims.program import add_common, ended, exit_codes, refuse_seed, refuse_taken
 
 if TYPE_CHECKING:
     from connectome.analysis.report import Sample
@@ -32,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m sims.report",
         description="Write one HTML page about a run of sims.develop, a snapshot or any graph: stages, scores, edges, "
         "a view that turns, degrees, weights, spikes, metrics, configuration. What is not there is left out.",
-        epilog="exit codes: 0 done, 2 input that cannot be used, 130 interrupted (no file is half-written)",
+        epilog=exit_codes(),
     )
     parser.add_argument("run", metavar="RUN", help="a folder of sims.develop, a snapshot, or any graph")
     parser.add_argument(
@@ -41,17 +41,16 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="the page (default: report.html in the folder, or NAME.report.html here)",
     )
-    parser.add_argument("--reference", metavar="FILE", help="a graph whose metrics are set beside these")
+    parser.add_argument("--reference", metavar="GRAPH", help="a file or a name; its metrics are set beside these")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn to drive the sensors (default: 0)")
-    parser.add_argument("--overwrite", "--force", action="store_true", help="replace a page that exists")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_common(parser)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
     options = _parser().parse_args(argv)
-    return ended("report", lambda: _report(options), lambda: "No file is half-written.")
+    return ended("report", lambda: _report(options))
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -59,8 +58,7 @@ def _report(options: argparse.Namespace) -> int:
     out: Path = options.out or (run / "report.html" if run.is_dir() else Path(f"{run.stem}.report.html"))
     if out.suffix not in (".html", ".htm"):
         raise ConnectomeError("--out", "must end in .html", repr(str(out)))
-    if options.seed < 0:
-        raise ConnectomeError("--seed", "must be 0 or more", options.seed)
+    refuse_seed(options.seed)
     refuse_taken("--out", out, overwrite=options.overwrite)
     began = time.monotonic()
     size = write_report(options.run, out, reference=options.reference, seed=options.seed)

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connectome.errors import ConnectomeError
-from sims.program import ended, refuse_memory, refuse_taken
+from sims.program import add_common, ended, exit_codes, refuse_memory, refuse_seed, refuse_taken
+from sims.screen import print_table
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -36,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m sims.simulate",
         description="Run a snapshot, write its spikes (HDF5, SONATA), print rate, irregularity and synchrony of each "
         "region, and draw a raster.",
-        epilog="exit codes: 0 done, 2 input that cannot be used, 130 interrupted (no file is half-written)",
+        epilog=exit_codes(),
     )
     parser.add_argument("snapshot", type=Path, metavar="SNAPSHOT", help="a .h5 file of sims.develop or of save()")
     parser.add_argument(
@@ -63,8 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of the Poisson drive, 0 or more (default: 0)")
     parser.add_argument("--threads", type=int, metavar="N", help="the spikes are the same for any number")
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"], help="default: float32")
-    parser.add_argument("--overwrite", "--force", action="store_true", help="replace files that exist")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_common(parser)
     return parser
 
 
@@ -120,8 +120,7 @@ def _simulate(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace, raster: Path | None) -> None:
     """Refuse what can be refused before anything is read: a long run must not fail at its end."""
-    if not 0 <= options.seed < 2**63:
-        raise ConnectomeError("--seed", "must be in 0 .. 2**63 - 1", options.seed)
+    refuse_seed(options.seed)
     if options.threads is not None and options.threads < 1:
         raise ConnectomeError("--threads", "must be 1 or more", options.threads)
     if not 0 < options.duration_ms < math.inf:
@@ -249,13 +248,7 @@ class _Display:
 
 def _report(console: Console, spikes: xr.Dataset, statistics: xr.Dataset, display: _Display) -> None:
     """The table, what its columns mean, and what the run cost."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("region")
-    for heading in ("neurons", "spikes", "rate Hz", "CV ISI (of)", "synchrony"):
-        table.add_column(heading, justify="right")
+    rows = []
     for at, region in enumerate(statistics.region.values):
         row = statistics.isel(population=at)
         name = f"  {str(row.population.values).removeprefix(region).strip()}" if row.sign else str(region)
@@ -263,8 +256,8 @@ def _report(console: Console, spikes: xr.Dataset, statistics: xr.Dataset, displa
             "-" if math.isnan(v) else f"{float(v):.2f}" for v in (row.rate_hz, row.cv_isi, row.synchrony)
         )
         of = f"{cv} ({int(row.cv_isi_neurons):,})"
-        table.add_row(name, f"{int(row.n_neurons):,}", f"{int(row.n_spikes):,}", rate, of, synchrony)
-    console.print(table)
+        rows.append([name, f"{int(row.n_neurons):,}", f"{int(row.n_spikes):,}", rate, of, synchrony])
+    print_table(console, "", ["region", "neurons", "spikes", "rate Hz", "CV ISI (of)", "synchrony"], rows)
     bin_ms, end_ms = statistics.attrs["bin_ms"], statistics.attrs["duration_ms"]
     console.print(
         f"{statistics.attrs['skip_ms']:g} to {end_ms:g} ms. CV ISI: mean of the neurons with 3 or more spikes, their "

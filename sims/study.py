@@ -1,6 +1,6 @@
 """Run a named study: conditions and seeds in parallel processes, with a report of means and 95 % intervals.
 
-python -m sims.study claims
+python -m sims.study transfer --quick
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connectome.errors import ConnectomeError
-from sims.program import ended, locked
+from sims.program import ended, exit_codes, listed, locked
+from sims.screen import print_table
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -46,9 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m sims.study",
-        description="Run a study over conditions and seeds, and report means with 95 %% intervals.",
-        epilog="Finished cells are kept: the same command goes on from them. "
-        "exit codes: 0 done, 2 input that cannot be used, 130 interrupted",
+        description="Run a study over conditions and seeds, and report means with 95 % intervals.",
+        epilog=exit_codes(kept="finished cells are kept: the same command goes on from them"),
     )
     parser.add_argument("study", choices=list(STUDIES), help="which")
     parser.add_argument("--quick", action="store_true", help="its shape in minutes: few seeds, little training")
@@ -77,7 +77,7 @@ def _study(options: argparse.Namespace, out: Path) -> int:
     if options.seeds:
         study = replace(study, seeds=options.seeds)
     if options.conditions:
-        chosen = tuple(name.strip() for name in options.conditions.split(","))
+        chosen = tuple(listed(options.conditions))
         for name in chosen:
             if name not in study.conditions:
                 raise ConnectomeError("--conditions", f"must be among {', '.join(study.conditions)}", repr(name))
@@ -161,16 +161,9 @@ def _report(name: str, study: Study, results: xr.Dataset, figures: Sequence[str]
 
 
 def _show(study: Study, results: xr.Dataset, console: Console) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    for each in study.tables(results):
-        table = Table(title=each.heading, caption=each.text, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-        for i, column in enumerate(each.columns):
-            table.add_column(column, justify="right" if i else "left")
-        for row in each.rows:
-            table.add_row(*row)
-        console.print(table)
+    for table in study.tables(results):
+        print_table(console, table.heading, table.columns, table.rows)
+        console.print(table.text, highlight=False, markup=False)
 
 
 if __name__ == "__main__":

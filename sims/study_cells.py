@@ -11,15 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from connectome.errors import ConnectomeError
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-__all__ = ["Cell", "Mean", "Study", "StudyTable", "gather", "mean_of", "paired", "run_cells"]
+__all__ = ["Cell", "Study", "StudyTable", "gather", "run_cells"]
 
 CELLS = "cells"
 
@@ -69,34 +67,6 @@ class Study:
     def cells(self) -> list[Cell]:
         """Seed by seed, so that what is finished first can be compared."""
         return [Cell(condition, seed) for seed in range(self.seeds) for condition in self.conditions]
-
-
-class Mean(NamedTuple):
-    """A mean, half the width of its 95 % interval by Student's t (nan for fewer than two values), and how many."""
-
-    mean: float
-    half: float
-    n: int
-
-    def text(self, scale: float = 100.0, digits: int = 1, unit: str = " %") -> str:
-        """For a table."""
-        return f"{self.mean * scale:.{digits}f} ± {self.half * scale:.{digits}f}{unit}"
-
-
-def mean_of(values: Any) -> Mean:
-    """Of the values that are not nan."""
-    from scipy.stats import t
-
-    x = np.asarray(values, float).ravel()
-    x = x[~np.isnan(x)]
-    if x.size < 2:
-        return Mean(float(x.mean()) if x.size else float("nan"), float("nan"), x.size)
-    return Mean(float(x.mean()), float(t.ppf(0.975, x.size - 1) * x.std(ddof=1) / np.sqrt(x.size)), x.size)
-
-
-def paired(one: Any, other: Any) -> Mean:
-    """The mean of the differences seed by seed: of pairs that are both there."""
-    return mean_of(np.asarray(one, float) - np.asarray(other, float))
 
 
 def run_cells(study: Study, cells: Sequence[Cell], folder: Path, jobs: int) -> Iterator[Cell]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sims.study_cells import Cell, Study, StudyTable, mean_of, paired
+from connectome.intervals import mean_of, paired
+from sims.study_cells import Cell, Study, StudyTable
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from connectome.errors import ConnectomeError
 from sims.develop import CONFIGURATION, RESULTS, parser, start
-from sims.program import ended
+from sims.program import ended, exit_codes
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m sims.verify",
         description="Check that every file of a run is whole and that they fit together; then run it again into a "
         "temporary folder and compare every dataset of every snapshot and of the results, bit for bit.",
-        epilog="exit codes: 0 as it should be, 1 the rerun differs, 2 a file cannot be used, 130 interrupted",
+        epilog=exit_codes("the rerun differs", "the run is as it was"),
     )
     options.add_argument("run", type=Path, metavar="RUN", help="the folder of a run that sims.develop finished")
     options.add_argument("--quick", action="store_true", help="check the files and do not run it again")

@@ -13,8 +13,9 @@ import pytest
 import xarray as xr
 
 from connectome import ConnectomeError
+from connectome.intervals import mean_of
 from sims import study as program
-from sims.study_cells import Cell, Study, StudyTable, gather, mean_of, paired, run_cells
+from sims.study_cells import Cell, Study, StudyTable, gather, run_cells
 
 
 def measure(cell: Cell, options: Mapping[str, Any]) -> xr.Dataset:
@@ -68,22 +69,6 @@ def test_a_cell_s_file_must_be_its_own(tmp_path: Path) -> None:
     b.write_bytes(b"")
     with pytest.raises(ConnectomeError, match=r"a-b_seed0\.nc"):
         gather(study, cells, tmp_path)
-
-
-def test_means_and_pairs() -> None:
-    from scipy import stats
-
-    x, y = np.array([1.0, 2.0, 4.0, 4.5]), np.array([0.5, 2.5, 3.0, np.nan])
-    mean = mean_of(x)
-    low, high = stats.t.interval(0.95, 3, x.mean(), stats.sem(x))
-    assert (mean.mean, mean.n) == (x.mean(), 4)
-    assert mean.mean - mean.half == pytest.approx(low)
-    assert mean.mean + mean.half == pytest.approx(high)
-    assert paired(x, y).n == 3
-    assert paired(x, y).mean == pytest.approx((0.5 - 0.5 + 1.0) / 3)
-    assert np.isnan(mean_of([3.0]).half)
-    assert np.isnan(mean_of([]).mean)
-    assert mean_of([0.5, 0.7]).text() == "60.0 ± 127.1 %"
 
 
 def test_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,72 @@
+"""What programs print: numbers, and tables that fit the terminal."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["number", "print_table"]
+
+#: The least that the screen leaves to names; what headings may take.
+_NAME, _HEADING = 22, 12
+
+
+def number(value: float) -> str:
+    """Four digits, whole numbers in full, - for nan."""
+    if math.isnan(value):
+        return "-"
+    if math.isfinite(value) and value == round(value) and abs(value) < 1e12:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def print_table(console: Console, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows under their columns: the first, and a last one of units, to the left, numbers to the right.
+
+    Nothing is cut: long names go on in the next line, and columns for which the screen is too narrow follow below.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.cells import cell_len
+    from rich.table import Table
+    from rich.text import Text
+
+    cells = [[_folded(name, _HEADING) for name in columns], *(list(row) for row in rows)]
+    width = [
+        max(cell_len(line) for cell in column for line in cell.split("\n")) + 2 for column in zip(*cells, strict=True)
+    ]
+    units = [len(columns) - 1] if columns[-1] == "units" else []
+    numbers = [i for i in range(1, len(columns)) if i not in units]
+    room = console.width - 2 - sum(width[i] for i in units)
+    first = max(min(width[0], _NAME), min(width[0], room - sum(width[i] for i in numbers)))
+    for row in cells[1:]:
+        row[0] = _folded(row[0], first - 2)
+    parts: list[list[int]] = [[]]
+    for i in numbers:
+        if parts[-1] and first + sum(width[k] for k in [*parts[-1], i]) > room:
+            parts.append([])
+        parts[-1].append(i)
+    if title:
+        console.print(title, highlight=False, markup=False)
+    for part in parts:
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        shown = [0, *part, *units]
+        for i in shown:
+            table.add_column(Text(cells[0][i]), justify="right" if i in numbers else "left", no_wrap=True)
+        for row in cells[1:]:
+            table.add_row(*(Text(row[i]) for i in shown))
+        console.print(table)
+
+
+def _folded(text: str, width: int) -> str:
+    """In lines of at most this width, broken after a space, a line below or a slash, if there is one."""
+    lines = [""]
+    for piece in re.findall(r"[^ _/]*[ _/]?", text):
+        if lines[-1] and len(lines[-1] + piece.rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.rstrip() for line in lines)
