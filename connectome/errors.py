@@ -27,7 +27,7 @@ class ConnectomeError(ValueError):
 
     def __init__(self, field: str, rule: str, found: object, hint: str = "") -> None:
         self.field, self.rule, self.found, self.hint = field, rule, found, hint
-        message = f"{_line(field)} {_line(rule)}; found {_line(str(found))}."
+        message = f"{_line(field)} {_line(rule)}; found {_line(str(found)) or 'nothing'}."
         super().__init__(f"{message} {_line(hint)}" if hint else message)
 
     def __reduce__(self) -> tuple[type[ConnectomeError], tuple[str, str, object, str]]:

@@ -12,9 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,6 +38,7 @@ __all__ = [
 FOLDER: Final = "checkpoints"
 #: A checkpoint is for the version that wrote it, so nothing else is read.
 FORMAT_VERSION: Final = 1
+_KINDS: Final = {"number": int, "seed": int, "engine": str, "configuration": str, "versions": dict}
 _NAME: Final = re.compile(r"\d{8,}\.h5")
 
 
@@ -152,17 +153,24 @@ def _load(path: Path, run: Path) -> Checkpoint:
             if _digest(text, columns) != digest:
                 raise ConnectomeError("/checkpoint@digest", "must be the digest of the content", digest)
             given = stored["checkpoint"]
-            state, outcomes = _state(given["state"], columns), given["outcomes"]
+            read = Checkpoint(
+                **given | {
+                    "regions": tuple(given["regions"]), "machines": tuple(given["machines"]), "outcomes": (),
+                    "state": _state(given["state"], columns),
+                    "history": tuple(Progress(*epoch) for epoch in given["history"]),
+                }
+            )  # fmt: skip
+            if not all(isinstance(getattr(read, name), kind) for name, kind in _KINDS.items()):
+                raise ConnectomeError("/checkpoint/text", f"must have {', '.join(_KINDS)} of their types", "others")
+            outcomes = [_outcome(o) for o in given["outcomes"]]
+            files = [run / stage_file(n, name) for n, name in enumerate(read.regions[: len(outcomes)], 1)]
+            if len(files) < len(outcomes):
+                raise ConnectomeError("/checkpoint/text", "must have an outcome for a region", len(outcomes))
     except ConnectomeError as error:
         raise _Damaged(error.field, error.rule, error.found) from None
-    regions = tuple(given["regions"])
-    finished = (_outcome(o, run / stage_file(n, regions[n - 1])) for n, o in enumerate(outcomes, 1))
-    return Checkpoint(
-        **given | {
-            "regions": regions, "machines": tuple(given["machines"]), "state": state, "outcomes": tuple(finished),
-            "history": tuple(Progress(*epoch) for epoch in given["history"]),
-        }
-    )  # fmt: skip
+    except AttributeError as error:  # what should be a mapping is none
+        raise _Damaged(str(path), "must be as it was written", error) from None
+    return replace(read, outcomes=tuple(finish(file) for finish, file in zip(outcomes, files, strict=True)))
 
 
 def _digest(text: str, columns: list[NDArray[Any]]) -> str:
@@ -245,15 +253,19 @@ def _generator(given: Any) -> np.random.Generator:
     return np.random.Generator(generator)
 
 
-def _outcome(given: Any, path: Path) -> StageOutcome:
-    connectome = snapshot.load(path)
-    if connectome.digest() != given["digest"]:
-        raise ConnectomeError(
-            str(path), "must be as the run wrote it", "another digest", "Start the run again, in another folder."
-        )
+def _outcome(given: Any) -> Callable[[Path], StageOutcome]:
+    """What is known of a stage, to be made whole by its snapshot."""
     scores, everyone = (
         {name: Score(*score) for name, score in given[which].items()} for which in ("scores", "scores_all_recruited")
     )
-    return StageOutcome(
-        connectome, scores, everyone, tuple(Link(*link) for link in given["links"]), given["peak_local_edges"]
-    )
+    links, peak, digest = tuple(Link(*link) for link in given["links"]), given["peak_local_edges"], given["digest"]
+
+    def finish(path: Path) -> StageOutcome:
+        connectome = snapshot.load(path)
+        if connectome.digest() != digest:
+            raise ConnectomeError(
+                str(path), "must be as the run wrote it", "another digest", "Start the run again, in another folder."
+            )
+        return StageOutcome(connectome, scores, everyone, links, peak)
+
+    return finish
