@@ -36,6 +36,7 @@ def dense(graph: SimpleGraph, undirected: bool = True) -> Array:
     return np.maximum(a, a.T) if undirected else a
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning:scipy")  # of p-values, which nobody asks for
 @given(few, few)
 def test_ks_against_scipy(a: list[float], b: list[float]) -> None:
     if a and b:

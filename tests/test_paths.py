@@ -9,7 +9,7 @@ import bct
 import networkx as nx
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse.csgraph import shortest_path
 
@@ -228,6 +228,7 @@ def test_more_neighbours_than_are_searched_from_at_once() -> None:
         np.testing.assert_allclose(paths.local_efficiency(hub, weighted=weighted), expected, rtol=1e-9)
 
 
+@settings(max_examples=10)
 @given(simple_graphs(min_nodes=1, max_nodes=40), st.integers(2, 5))
 def test_any_number_of_cores_gives_the_same(graph: SimpleGraph, n_cores: int) -> None:
     again = graph.within(graph.regions)  # what was found is kept with the graph

@@ -31,8 +31,8 @@ def communities(graph: SimpleGraph, seed: int = 0, gamma: float = 1.0) -> NDArra
     """The community of each node, (N,) int32, numbered from the largest, by the Leiden algorithm (Traag, Waltman & van
     Eck 2019) for :func:`modularity`. Raises :class:`ConnectomeError`.
 
-    Iterations, each of which begins with the communities of the one before, go on until one gains less than 1e-4, or 30 are made.
-    Other seeds may give other communities of nearly the same modularity. Nodes without edges are alone.
+    Iterations, each of which begins with the communities of the one before, go on until one gains less than 1e-4, or 30
+    are made. Other seeds may give other communities of nearly the same modularity. Nodes without edges are alone.
     """
     key = integer("seed", seed, 0, 2**64 - 1), finite_step("gamma", gamma)
     found = _found(graph)

@@ -1,4 +1,4 @@
-"""Kernels over shortest paths: many breadth-first searches at once, Dijkstra's search, and Brandes' sums over paths.
+"""Kernels over shortest paths by the number of edges: many breadth-first searches at once, Brandes' sums over paths.
 
 Each takes the sources ``first .. last - 1``, so that blocks of sources can run in threads; a sum within a block has one
 order, whoever runs it. Work arrays have one row a node.
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from connectome.jit import Index, inner, kernel
 
 __all__ = [
-    "Graph", "binary_betweenness", "binary_distances", "binary_local_efficiency", "weighted_betweenness",
-    "weighted_distances", "weighted_local_efficiency",
+    "Graph", "Hood", "binary_betweenness", "binary_distances", "binary_local_efficiency", "fill_hood", "hoods",
+    "possible",
 ]  # fmt: skip
 
 Ints = NDArray[np.int64]
@@ -169,7 +169,7 @@ def binary_distances(g: Graph, first: int, last: int) -> tuple[Ints, Ids]:
     return pairs, furthest
 
 
-class _Hood(NamedTuple):
+class Hood(NamedTuple):
     """The graph among the neighbours of a node, with ``edges`` 1 or 2 between each of them and it."""
 
     g: Graph
@@ -194,17 +194,18 @@ def _room(g: Graph) -> tuple[int, int]:
 
 
 @inner
-def _hoods(g: Graph) -> _Hood:
+def hoods(g: Graph) -> Hood:
+    """Room for the largest neighbourhood."""
     k, e = _room(g)
     inside = Graph(
         np.zeros(k + 1, np.int64), np.empty(e, np.int32), np.zeros(k + 2, np.int64), np.empty(e, np.int32)
     )  # fmt: skip
-    return _Hood(inside, np.empty(e, np.int32), np.zeros(k, np.uint8), 0)
+    return Hood(inside, np.empty(e, np.int32), np.zeros(k, np.uint8), 0)
 
 
 @inner
-def _hood(g: Graph, i: int, place: Ids, member: Ids, h: _Hood) -> int:
-    """Fill the neighbourhood of i and return its size. ``place``, 0 for all nodes before and after, is work space."""
+def fill_hood(g: Graph, i: int, place: Ids, member: Ids, h: Hood) -> int:
+    """Make the neighbourhood of i, and return its size. ``place``, 0 for all nodes before and after, is work space."""
     size = 0
     for e in range(np.uint64(g.indptr[i]), np.uint64(g.indptr[i + 1])):
         member[size] = g.target[e]
@@ -245,7 +246,7 @@ def _hood(g: Graph, i: int, place: Ids, member: Ids, h: _Hood) -> int:
 
 
 @inner
-def _possible(edges: Bytes, size: int) -> float:
+def possible(edges: Bytes, size: int) -> float:
     """What the paths among the neighbours would sum to if each were an edge of weight 1."""
     total, squares = 0.0, 0.0
     for a in range(size):
@@ -259,12 +260,12 @@ def binary_local_efficiency(g: Graph, first: int, last: int) -> Floats:
     """(last - first,) of each node."""
     n = g.indptr.size - 1
     found = np.zeros(last - first)
-    h = _hoods(g)
+    h = hoods(g)
     place, member = np.zeros(n, np.int32), np.empty(h.edges.size, np.int32)
     pairs, furthest = np.zeros(h.edges.size + 1, np.int64), np.zeros(h.edges.size, np.int32)
     searches = _searches(h.edges.size)
     for i in range(first, last):
-        size = _hood(g, i, place, member, h)
+        size = fill_hood(g, i, place, member, h)
         deepest = 0
         for a in range(0, size, _SOURCES):
             depth = _search(h.g, size, a, min(a + _SOURCES, size), h.edges, searches, pairs, furthest)
@@ -274,166 +275,7 @@ def binary_local_efficiency(g: Graph, first: int, last: int) -> Floats:
             total += pairs[d] / d
             pairs[d] = 0
         if total > 0:
-            found[i - first] = total / _possible(h.edges, size)
-    return found
-
-
-class _Queue(NamedTuple):
-    """Dijkstra's search: distances, nodes in the order in which they are settled, and a heap with four children."""
-
-    distance: Floats
-    order: Ids
-    heap: Ids
-    place: Ids  # in the heap, from 1; 0 not seen, -1 settled
-
-
-@inner
-def _queue(n: int) -> _Queue:
-    return _Queue(np.empty(n), np.empty(n, np.int32), np.empty(n + 1, np.int32), np.zeros(n, np.int32))
-
-
-@inner
-def _rise(q: _Queue, at: Index, v: Index) -> None:
-    """Move v, which belongs at ``at`` or above, to its place."""
-    key = q.distance[v]
-    while at:
-        above = (at - _ONE) >> np.uint64(2)
-        u = np.uint64(q.heap[above])
-        if q.distance[u] <= key:
-            break
-        q.heap[at] = u
-        q.place[u] = at + _ONE
-        at = above
-    q.heap[at] = v
-    q.place[v] = at + _ONE
-
-
-@inner
-def _pop(q: _Queue, size: Index) -> Index:
-    """The nearest node of a heap of this size, which has one less then."""
-    top = np.uint64(q.heap[0])
-    q.place[top] = -1
-    size -= _ONE
-    if size:
-        v = np.uint64(q.heap[size])
-        key = q.distance[v]
-        at: Index = np.uint64(0)
-        while True:
-            child = (at << np.uint64(2)) + _ONE
-            if child >= size:
-                break
-            least = child
-            for c in range(child + _ONE, min(child + np.uint64(4), size)):
-                if q.distance[np.uint64(q.heap[c])] < q.distance[np.uint64(q.heap[least])]:
-                    least = c
-            u = np.uint64(q.heap[least])
-            if q.distance[u] >= key:
-                break
-            q.heap[at] = u
-            q.place[u] = at + _ONE
-            at = least
-        q.heap[at] = v
-        q.place[v] = at + _ONE
-    return top
-
-
-@inner
-def _settle(indptr: Ints, target: Ids, length: Floats, s: int, q: _Queue, paths: Floats) -> int:
-    """Dijkstra's search from s; counts the shortest paths to each node if there is room. Returns how many it settled.
-    An edge of infinite length is no way."""
-    q.distance[s] = 0.0
-    if paths.size:
-        paths[s] = 1.0
-    q.heap[0] = s
-    q.place[s] = 1
-    size: Index = _ONE
-    settled = 0
-    while size:
-        u = _pop(q, size)
-        size -= _ONE
-        q.order[settled] = u
-        settled += 1
-        for e in range(np.uint64(indptr[u]), np.uint64(indptr[u + _ONE])):
-            v = np.uint64(target[e])
-            if q.place[v] < 0:
-                continue
-            there = q.distance[u] + length[e]
-            if q.place[v] == 0:
-                if there < np.inf:
-                    q.distance[v] = there
-                    _rise(q, size, v)
-                    size += _ONE
-                    if paths.size:
-                        paths[v] = paths[u]
-            elif there < q.distance[v]:
-                q.distance[v] = there
-                _rise(q, np.uint64(q.place[v] - 1), v)
-                if paths.size:
-                    paths[v] = paths[u]
-            elif there == q.distance[v] and paths.size:
-                paths[v] += paths[u]
-    return settled
-
-
-@inner
-def _forget(q: _Queue, settled: int) -> None:
-    for k in range(settled):
-        q.place[np.uint64(q.order[k])] = 0
-
-
-@kernel
-def weighted_distances(g: Graph, length: Floats, first: int, last: int) -> tuple[int, float, float, Floats]:
-    """How many pairs of different nodes a path joins, the sums of their distances and of the inverse; (last - first,)
-    the largest distance from each source, nan if it reaches no node."""
-    q, none = _queue(g.indptr.size - 1), np.empty(0)
-    furthest = np.full(last - first, np.nan)
-    pairs, total, inverse = 0, 0.0, 0.0
-    for i in range(first, last):
-        settled = _settle(g.indptr, g.target, length, i, q, none)
-        for k in range(1, settled):
-            d = q.distance[np.uint64(q.order[k])]
-            total += d
-            inverse += 1 / d
-            furthest[i - first] = d
-        pairs += settled - 1
-        _forget(q, settled)
-    return pairs, total, inverse, furthest
-
-
-@kernel
-def weighted_local_efficiency(
-    g: Graph, length: Floats, root: Floats, back_root: Floats, first: int, last: int
-) -> Floats:
-    """(last - first,) of each node. ``length`` and ``root``, the cube root of the weight, are by edge, ``back_root`` by
-    edge of the columns."""
-    n = g.indptr.size - 1
-    found = np.zeros(last - first)
-    h = _hoods(g)
-    place, member = np.zeros(n, np.int32), np.empty(h.edges.size, np.int32)
-    q, none = _queue(h.edges.size), np.empty(0)
-    inside, weight, at_node = np.empty(h.edge.size), np.empty(h.edges.size), np.zeros(n)
-    for i in range(first, last):
-        size = _hood(g, i, place, member, h)
-        for e in range(g.indptr[i], g.indptr[i + 1]):
-            at_node[g.target[e]] += root[e]
-        for b in range(g.back_indptr[i], g.back_indptr[i + 1]):
-            at_node[g.back_source[b]] += back_root[b]
-        for a in range(size):
-            weight[a] = at_node[member[a]]
-            at_node[member[a]] = 0.0
-        for e in range(h.g.indptr[size]):
-            inside[e] = length[h.edge[e]]
-        total = 0.0
-        for a in range(size):
-            settled = _settle(h.g.indptr, h.g.target, inside, a, q, none)
-            part = 0.0
-            for k in range(1, settled):
-                v = np.uint64(q.order[k])
-                part += weight[v] / q.distance[v]
-            total += weight[a] * part
-            _forget(q, settled)
-        if total > 0:
-            found[i - first] = total / _possible(h.edges, size)
+            found[i - first] = total / possible(h.edges, size)
     return found
 
 
@@ -523,32 +365,4 @@ def binary_betweenness(g: Graph, first: int, last: int, by_edge: bool) -> tuple[
         for k in range(end):
             share[np.uint64(order[k])] = 0.0
             seen[np.uint64(order[k])] = 0
-    return of_node, of_edge
-
-
-@kernel
-def weighted_betweenness(g: Graph, length: Floats, first: int, last: int, by_edge: bool) -> tuple[Floats, Floats]:
-    """As :func:`binary_betweenness`, of the paths that are shortest by length. Lengths are above 0."""
-    n = g.indptr.size - 1
-    of_node, of_edge = np.zeros(n), np.zeros(g.target.size if by_edge else 0)
-    q, paths, share, rank = _queue(n), np.zeros(n), np.zeros(n), np.zeros(n, np.int32)
-    for s in range(first, last):
-        settled = _settle(g.indptr, g.target, length, s, q, paths)
-        for k in range(settled):
-            rank[np.uint64(q.order[k])] = k + 1
-        for k in range(settled - 1, -1, -1):
-            u = np.uint64(q.order[k])
-            below = 0.0
-            for e in range(np.uint64(g.indptr[u]), np.uint64(g.indptr[u + _ONE])):
-                v = np.uint64(g.target[e])
-                if rank[v] > rank[u] and q.distance[u] + length[e] == q.distance[v]:
-                    below += share[v]
-                    if by_edge:
-                        of_edge[e] += paths[u] * share[v]
-            share[u] = below + 1 / paths[u]
-            if k:
-                of_node[u] += paths[u] * below
-        for k in range(settled):
-            rank[np.uint64(q.order[k])] = 0
-        _forget(q, settled)
     return of_node, of_edge

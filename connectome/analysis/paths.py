@@ -86,10 +86,11 @@ def diameter(graph: SimpleGraph, length: Length = "binary") -> float:
 def local_efficiency(graph: SimpleGraph, *, weighted: bool = False) -> Values:
     """(N,) the efficiency among a node's neighbours, of the paths that do not leave them; 0 for fewer than two.
 
-    With directions as in Rubinov & Sporns 2010, weighted as in Wang et al. 2016 (BCT's ``efficiency_wei(W, 2)``), with
+    With directions as in Rubinov & Sporns 2010, weighted as in Wang et al. 2017 (BCT's ``efficiency_wei(W, 2)``), with
     weights over the largest of them.
     """
-    from connectome.analysis.path_kernels import binary_local_efficiency, weighted_local_efficiency
+    from connectome.analysis.path_kernels import binary_local_efficiency
+    from connectome.analysis.weighted_path_kernels import weighted_local_efficiency
 
     g = _graph(graph)
     if not weighted:
@@ -162,7 +163,7 @@ def _wiring(graph: SimpleGraph) -> _Distances:
 
 
 def _by_length(graph: SimpleGraph, length: Values) -> _Distances:
-    from connectome.analysis.path_kernels import weighted_distances
+    from connectome.analysis.weighted_path_kernels import weighted_distances
 
     g = _graph(graph)
     found = list(_blocks(graph.n, lambda first, last: weighted_distances(g, length, first, last)))
@@ -171,7 +172,8 @@ def _by_length(graph: SimpleGraph, length: Values) -> _Distances:
 
 
 def _brandes(graph: SimpleGraph, weighted: bool, by_edge: bool) -> Values:
-    from connectome.analysis.path_kernels import binary_betweenness, weighted_betweenness
+    from connectome.analysis.path_kernels import binary_betweenness
+    from connectome.analysis.weighted_path_kernels import weighted_betweenness
 
     g, total = _graph(graph), np.zeros(graph.n_edges if by_edge else graph.n)
     length = _inverse(graph)
@@ -261,7 +263,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric(
         "efficiency_local_weighted", "node", partial(local_efficiency, weighted=True), "1",
         "efficiency among the neighbours of a node, weights over the largest; 0 with fewer than two",
-        "Wang et al. 2017, Neuroinformatics 15:29; BCT efficiency_wei(W, 2)",
+        "Wang et al. 2017, Neural Comput 29:313; BCT efficiency_wei(W, 2)",
     ),
     Metric(
         "betweenness_binary", "node", betweenness, "1",
