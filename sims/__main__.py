@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("The programs. Each says more with --help.")
     for program in known:
         print(f"\n{program.name}")
-        print(textwrap.fill(program.purpose, 100, initial_indent="    ", subsequent_indent="    "))
+        print(textwrap.fill(program.purpose, 80, initial_indent="    ", subsequent_indent="    "))
         print(f"    {program.command}")
     return 0
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import xarray as xr
     from rich.console import Console
 
-    from connectome.analysis.nulls import Normalised
     from connectome.analysis.simple_graph import Metric, SimpleGraph
 
 __all__ = ["COMPARED", "compare", "main", "summary"]
@@ -153,7 +152,7 @@ def compare(
             "null_mean": (by_graph, np.array([s.mean for s in sides]), {"definition": "of the nulls"}),
             "null_sd": (by_graph, np.array([s.sd for s in sides]), {"definition": "of the nulls; n - 1 divides"}),
             "z": (
-                by_graph, np.array([_z(s) for s in sides]),
+                by_graph, np.array([s.z for s in sides]),
                 {"units": "1", "definition": "(value - null_mean) / null_sd; nan where every null has the value"},
             ),
             "ks_distance": (
@@ -173,14 +172,8 @@ def compare(
     )  # fmt: skip
 
 
-def _z(side: Normalised) -> np.ndarray[Any, Any]:
-    """What every null keeps has none, though rounding would make it one."""
-    scale = 1e-12 * np.maximum(np.abs(side.mean), np.abs(side.value))
-    return np.where((side.sd <= scale) & (np.abs(side.value - side.mean) <= scale), math.nan, side.z)
-
-
 def _points(metric: Metric, graph: SimpleGraph, seed: int) -> Any:
-    found = metric.function(graph, seed) if metric.seeded else metric.function(graph)
+    found = metric.value(graph, seed)
     if metric.of == "graph":
         return found
     there = np.asarray(found, float)

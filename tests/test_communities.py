@@ -181,7 +181,7 @@ def test_edges_of_weight_0_count_for_nothing() -> None:
 def test_without_edges(n: int) -> None:
     graph = SimpleGraph.from_arrays(n, [], [])
     for metric in METRICS:
-        value = np.asarray(metric.function(graph, 5) if metric.seeded else metric.function(graph), float)
+        value = np.asarray(metric.value(graph, 5), float)
         expected: Any = {"community": np.arange(n), "n_communities": n}.get(metric.name, 0)
         if metric.name.startswith("modularity"):
             expected = math.nan
@@ -192,7 +192,7 @@ def test_metrics_have_names_of_their_own_and_regions_are_communities() -> None:
     assert len({m.name for m in METRICS}) == len(METRICS)
     graph, truth = planted(60, 3, 4, 2, 0)
     graph = SimpleGraph.from_arrays(60, graph.source, graph.target, region=truth, regions=("a", "b", "c"))
-    value = {m.name: m.function(graph, 2) if m.seeded else m.function(graph) for m in METRICS}
+    value = {m.name: m.value(graph, 2) for m in METRICS}
     assert value["modularity_of_regions"] == modularity(graph, truth)
     assert value["modularity"] == modularity(graph, value["community"])
     assert value["n_communities"] == value["community"].max() + 1

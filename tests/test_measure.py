@@ -68,7 +68,7 @@ def test_every_metric_says_what_it_is_and_gives_what_it_says() -> None:
         assert metric.units, name
         assert metric.definition, name
         assert metric.source, name
-        found = np.asarray(metric.function(graph, 0) if metric.seeded else metric.function(graph))
+        found = np.asarray(metric.value(graph))
         wanted = {"node": (graph.n,), "edge": (graph.n_edges,)}.get(metric.of)
         assert found.shape == wanted or (wanted is None and found.ndim <= 1), name
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from connectome.analysis.simple_graph import Metric, SimpleGraph, once
+from connectome.analysis.simple_graph import Metric, SimpleGraph, once, ratio
 
 if TYPE_CHECKING:
     from connectome.analysis.clustering_kernels import Pairs
@@ -103,26 +103,26 @@ def clustering_weighted_directed(graph: SimpleGraph) -> Values:
 def transitivity_binary_undirected(graph: SimpleGraph) -> float:
     """Three times the triangles over the pairs of neighbours, in the whole graph (Newman 2003)."""
     t = _binary(graph)
-    return _ratio(t.undirected, t.possible_undirected)
+    return ratio(t.undirected.sum(), t.possible_undirected.sum())
 
 
 def transitivity_binary_directed(graph: SimpleGraph) -> float:
     """:func:`clustering_binary_directed`, sum over sum (Rubinov & Sporns 2010)."""
     t = _binary(graph)
-    return _ratio(t.directed, t.possible_directed)
+    return ratio(t.directed.sum(), t.possible_directed.sum())
 
 
 def transitivity_weighted_undirected(graph: SimpleGraph) -> float:
     """:func:`clustering_weighted_undirected`, sum over sum (Rubinov & Sporns 2010)."""
     t = _weighted(graph)
-    return _ratio(t.undirected, t.possible_undirected)
+    return ratio(t.undirected.sum(), t.possible_undirected.sum())
 
 
 def transitivity_weighted_directed(graph: SimpleGraph) -> float:
     """:func:`clustering_weighted_directed`, sum over sum (Rubinov & Sporns 2010). BCT's code gives 0 as soon as one
     node is in no triangle, which its paper does not ask for; ours does not."""
     t = _weighted(graph)
-    return _ratio(t.directed, t.possible_directed)
+    return ratio(t.directed.sum(), t.possible_directed.sum())
 
 
 def mean_clustering(graph: SimpleGraph, of: Callable[[SimpleGraph], Values] = clustering_binary_undirected) -> float:
@@ -133,11 +133,6 @@ def mean_clustering(graph: SimpleGraph, of: Callable[[SimpleGraph], Values] = cl
 def _over(numerator: Values, denominator: Values | float) -> Values:
     """Their quotient, 0 where the numerator is."""
     return np.divide(numerator, denominator, out=np.zeros(numerator.size), where=numerator > 0)
-
-
-def _ratio(numerator: Values, denominator: Values) -> float:
-    total = float(denominator.sum())
-    return float(numerator.sum()) / total if total else math.nan
 
 
 _SHARE: Final = "share of the pairs of a node's neighbours that are joined, directions left out"

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from connectome.analysis.simple_graph import Metric, SimpleGraph
+from connectome.analysis.simple_graph import Metric, SimpleGraph, ratio
 
 __all__ = [
     "METRICS", "assortativity_binary", "assortativity_weighted", "degree", "density", "excitation_inhibition_ratio",
@@ -63,7 +63,7 @@ def strength(graph: SimpleGraph) -> Values:
 
 def density(graph: SimpleGraph) -> float:
     """Edges over ordered pairs of nodes."""
-    return _ratio(graph.n_edges, graph.n * (graph.n - 1))
+    return ratio(graph.n_edges, graph.n * (graph.n - 1))
 
 
 def reciprocity(graph: SimpleGraph) -> float:
@@ -71,7 +71,7 @@ def reciprocity(graph: SimpleGraph) -> float:
     from scipy.sparse import csr_array
 
     there = csr_array((np.ones(graph.n_edges, bool), graph.target, graph.indptr), (graph.n, graph.n))
-    return _ratio(there.multiply(there.T.tocsr()).nnz, graph.n_edges)
+    return ratio(there.multiply(there.T.tocsr()).nnz, graph.n_edges)
 
 
 def assortativity_binary(graph: SimpleGraph, ends: tuple[End, End] | None = None) -> float:
@@ -110,13 +110,13 @@ def excitatory_share(graph: SimpleGraph) -> Values:
 
 def local_share(graph: SimpleGraph) -> float:
     """The share of edges inside a region; the rest is long range."""
-    return _ratio(int(_is_local(graph).sum()), graph.n_edges)
+    return ratio(int(_is_local(graph).sum()), graph.n_edges)
 
 
 def local_strength_share(graph: SimpleGraph) -> float:
     """The share of |weight| inside a region; the rest is long range."""
     size = np.abs(graph.weight)
-    return _ratio(float(size[_is_local(graph)].sum()), float(size.sum()))
+    return ratio(float(size[_is_local(graph)].sum()), float(size.sum()))
 
 
 def spectral_radius(graph: SimpleGraph) -> float:
@@ -173,7 +173,7 @@ def _assortativity(graph: SimpleGraph, at_source: NDArray[Any], at_target: NDArr
     x -= middle
     y -= middle
     variance = (np.mean(x * x) + np.mean(y * y)) / 2
-    return _ratio(float(np.mean(x * y)), float(variance)) if variance > (1e-14 * middle) ** 2 else math.nan
+    return ratio(float(np.mean(x * y)), float(variance)) if variance > (1e-14 * middle) ** 2 else math.nan
 
 
 def _balance(graph: SimpleGraph) -> tuple[Values, Values]:
@@ -194,10 +194,6 @@ def _over(numerator: Values, denominator: Values) -> Values:
     """Their quotient, nan where there is nothing to divide by."""
     out = np.full(len(numerator), math.nan)
     return np.asarray(np.divide(numerator, denominator, out=out, where=denominator > 0))
-
-
-def _ratio(numerator: float, denominator: float) -> float:
-    return numerator / denominator if denominator else math.nan
 
 
 _BCT: Final = "Rubinov & Sporns 2010, NeuroImage 52:1059; BCT "

@@ -169,10 +169,7 @@ def evaluate(
       was added to them since the seed graph, which the seed graph does not give away
     - ``hits``, the share of the new edges that the target has; attribute ``by_chance``, of all pairs that were free
     """
-    n_runs = integer("n_runs", n_runs, 1, 10**6)
-    case = _Case(target, seed_graph)
-    runs = _run_all(lambda r: case.run(law, [seed, r]), range(n_runs), threads)
-    return _dataset(runs, case, law).assign_attrs(seed=seed)
+    return _evaluated(_Case(target, seed_graph), law, n_runs, seed, threads)
 
 
 def fit(
@@ -215,13 +212,12 @@ def fit(
         best = points[int(np.nanargmin(energies))]
         rows, columns = _around(rows, best[0]), _around(columns, best[1])
     chosen = replace(law, eta=best[0], gamma=best[1])
-    runs = _run_all(lambda r: case.run(chosen, [seed, r]), range(integer("n_runs", n_runs, 1, 10**6)), threads)
     eta, gamma = np.array(points).T
-    return _dataset(runs, case, chosen).assign(
+    return _evaluated(case, chosen, n_runs, seed, threads).assign(
         searched_eta=("point", eta), searched_gamma=("point", gamma),
         searched_energy=("point", np.array(energies), {"long_name": f"mean energy of {n_search} runs", "units": "1"}),
         point=np.arange(len(points)),
-    ).assign_attrs(seed=seed)  # fmt: skip
+    )  # fmt: skip
 
 
 #: Random numbers of the search: a stream of their own.
@@ -274,9 +270,11 @@ class _Case:
         )  # fmt: skip
 
 
-def _dataset(runs: list[Any], case: _Case, law: WiringLaw) -> xr.Dataset:
+def _evaluated(case: _Case, law: WiringLaw, n_runs: int, seed: int, threads: int) -> xr.Dataset:
     import xarray as xr
 
+    n_runs = integer("n_runs", n_runs, 1, 10**6)
+    runs = _run_all(lambda r: case.run(law, [seed, r]), range(n_runs), threads)
     ks, degree, gained, hits = zip(*runs, strict=True)
     about = {"units": "1"}
     return xr.Dataset(
@@ -299,6 +297,7 @@ def _dataset(runs: list[Any], case: _Case, law: WiringLaw) -> xr.Dataset:
         coords={"part": list(Distances._fields), "statistic": ["pearson", "spearman"], "run": np.arange(len(runs))},
         attrs={f.name: getattr(law, f.name) for f in fields(law)}
         | {
+            "seed": seed,
             "nodes": case.target.n,
             "seed_edges": case.seed_graph.n_edges // 2,
             "target_edges": case.target.n_edges // 2,

@@ -159,7 +159,7 @@ def measure(
         if metric.of == "graph":
             made[metric.name] = _of_graphs(metric, cells, seed).assign_attrs(attributes)
             continue
-        values = [np.asarray(_value(metric, g, seed), np.float64) for g in graphs]
+        values = [np.asarray(metric.value(g, seed), np.float64) for g in graphs]
         if metric.units != LABEL:
             rows = [_means(metric, g, v, regions) for g, v in zip(graphs, values, strict=True)]
             made[metric.name] = xr.DataArray(rows, dims=("stage", "region"), attrs={**attributes, "statistic": "mean"})
@@ -220,16 +220,12 @@ def _places(graphs: Sequence[SimpleGraph]) -> tuple[list[NDArray[np.int64]], dic
     }
 
 
-def _value(metric: Metric, graph: SimpleGraph, seed: int) -> Any:
-    return metric.function(graph, seed) if metric.seeded else metric.function(graph)
-
-
 def _of_graphs(metric: Metric, cells: Sequence[Sequence[SimpleGraph | None]], seed: int) -> xr.DataArray:
     """(stage, region), and a curve's own dimension, whose labels are those of any of the curves."""
     known: dict[int, Any] = {}
     for part in (p for row in cells for p in row if p is not None):
         if id(part) not in known:  # a graph of one region is the region
-            known[id(part)] = _value(metric, part, seed)
+            known[id(part)] = metric.value(part, seed)
     if not any(isinstance(v, xr.DataArray) for v in known.values()):
         return _table([[math.nan if p is None else float(known[id(p)]) for p in row] for row in cells], metric.units)
     nothing = xr.full_like(next(iter(known.values())), math.nan, float)

@@ -54,8 +54,8 @@ DEFINITIONS: Final[dict[NullKind, str]] = {
 class Normalised(NamedTuple):
     """A metric beside its values in null models: numbers of a graph, or (N,) of each node.
 
-    ``sd`` has n - 1 below the line; ``z`` is (value - mean) / sd and ``ratio`` value / mean, nan where that is 0/0;
-    ``percentile`` is the percentage of nulls below the value, ties counting half.
+    ``sd`` has n - 1 below the line; ``z`` is (value - mean) / sd and ``ratio`` value / mean, nan where that is 0/0 (for
+    ``z`` up to rounding); ``percentile`` is the percentage of nulls below the value, ties counting half.
     """
 
     metric: str
@@ -81,13 +81,15 @@ def normalised(
     seeds = np.random.SeedSequence(_checked_seed(seed)).generate_state(n).tolist()
 
     def of(g: SimpleGraph) -> NDArray[np.float64]:
-        return np.asarray(metric.function(g, seed) if metric.seeded else metric.function(g), np.float64)
+        return np.asarray(metric.value(g, seed), np.float64)
 
     value = of(graph)
     nulls = np.stack([of(_null(graph, null, s)) for s in seeds])
     mean, sd = nulls.mean(0), nulls.std(0, ddof=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         z, ratio = (value - mean) / sd, value / mean
+    rounding = 1e-12 * np.maximum(np.abs(mean), np.abs(value))
+    z = np.where((sd <= rounding) & (np.abs(value - mean) <= rounding), np.nan, z)  # what every null keeps
     share = (np.mean(nulls < value, 0) + np.mean(nulls <= value, 0)) / 2
     percentile = np.where(np.isnan(value) | np.isnan(nulls).any(0), np.nan, 100 * share)
     return Normalised(metric.name, null, n, seed, *(_plain(a) for a in (value, mean, sd, z, ratio, percentile)))

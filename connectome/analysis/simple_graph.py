@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import cached_property, wraps
@@ -16,7 +17,7 @@ from connectome.errors import ConnectomeError
 from connectome.graph import Connectome
 from connectome.parts import ENDS, KINDS, MAX_SIZE, ReverseView, checked_ids
 
-__all__ = ["Metric", "SimpleGraph", "once", "simple_graph"]
+__all__ = ["Metric", "SimpleGraph", "once", "ratio", "simple_graph"]
 
 #: The per-edge state that holds a measured length, in micrometres.
 TRACT_LENGTH: Final = "tract_length_um"
@@ -41,6 +42,15 @@ class Metric(NamedTuple):
     definition: str
     source: str
     seeded: bool = False
+
+    def value(self, graph: SimpleGraph, seed: int = 0) -> Any:
+        """What the function gives; the seed counts only if it takes one."""
+        return self.function(graph, seed) if self.seeded else self.function(graph)
+
+
+def ratio(numerator: float, denominator: float) -> float:
+    """Their quotient, nan where there is nothing to divide by."""
+    return float(numerator / denominator) if denominator else math.nan
 
 
 def once(function: Callable[[SimpleGraph], T]) -> Callable[[SimpleGraph], T]:

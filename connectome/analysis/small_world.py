@@ -23,7 +23,7 @@ from connectome.analysis.clustering import (
 )
 from connectome.analysis.nulls import NullKind, null, ring_pairs
 from connectome.analysis.paths import characteristic_path_length
-from connectome.analysis.simple_graph import Metric, SimpleGraph
+from connectome.analysis.simple_graph import Metric, SimpleGraph, ratio
 from connectome.arrays import integer, lock
 
 __all__ = ["METRICS", "N_NULLS", "Propensity", "small_world_omega", "small_world_propensity", "small_world_sigma"]
@@ -51,9 +51,7 @@ def small_world_sigma(graph: SimpleGraph, seed: int = 0) -> float:
     Raises :class:`ConnectomeError`."""
     g, seeds = _undirected(graph), _seeds(seed, 1)
     of_graph, of_random = _shape(g), _mean(g, "erdos_renyi", seeds[0])
-    return _ratio(
-        _ratio(of_graph.clustering, of_random.clustering), _ratio(of_graph.path_length, of_random.path_length)
-    )
+    return ratio(ratio(of_graph.clustering, of_random.clustering), ratio(of_graph.path_length, of_random.path_length))
 
 
 def small_world_omega(graph: SimpleGraph, seed: int = 0) -> float:
@@ -62,7 +60,7 @@ def small_world_omega(graph: SimpleGraph, seed: int = 0) -> float:
     edges, or if the lattices have no triangle. Raises :class:`ConnectomeError`."""
     g, seeds = _undirected(graph), _seeds(seed, 2)
     of_graph, of_random, of_lattice = _shape(g), _mean(g, "degree", seeds[0]), _mean(g, "lattice", seeds[1])
-    return _ratio(of_random.path_length, of_graph.path_length) - _ratio(of_graph.clustering, of_lattice.clustering)
+    return ratio(of_random.path_length, of_graph.path_length) - ratio(of_graph.clustering, of_lattice.clustering)
 
 
 def small_world_propensity(graph: SimpleGraph, seed: int = 0, *, weighted: bool = True) -> Propensity:
@@ -77,8 +75,8 @@ def small_world_propensity(graph: SimpleGraph, seed: int = 0, *, weighted: bool 
     g, seeds = _undirected(graph), _seeds(seed, 2)
     of_graph, of_random = _shape(g, weighted), _mean(g, "erdos_renyi", seeds[0], weighted)
     of_ring = _average([_shape(_ring(g, s), weighted) for s in seeds[1]])
-    clustering = _ratio(max(of_ring.clustering - of_graph.clustering, 0), of_ring.clustering - of_random.clustering)
-    length = _ratio(max(of_graph.path_length - of_random.path_length, 0), of_ring.path_length - of_random.path_length)
+    clustering = ratio(max(of_ring.clustering - of_graph.clustering, 0), of_ring.clustering - of_random.clustering)
+    length = ratio(max(of_graph.path_length - of_random.path_length, 0), of_ring.path_length - of_random.path_length)
     clustering, length = (float(np.clip(abs(x), 0, 1)) for x in (clustering, length))
     return Propensity(1 - math.sqrt((clustering**2 + length**2) / 2), clustering, length)
 
@@ -120,10 +118,6 @@ def _ring(graph: SimpleGraph, seed: int) -> SimpleGraph:
     return SimpleGraph.from_arrays(
         n, np.concatenate([source, target]), np.concatenate([target, source]), np.concatenate([weight, weight])
     )
-
-
-def _ratio(above: float, below: float) -> float:
-    return above / below if below else math.nan
 
 
 def _phi(graph: SimpleGraph, seed: int, *, weighted: bool) -> float:
