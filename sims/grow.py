@@ -192,7 +192,7 @@ def _report(console: Console, results: xr.Dataset) -> None:
         ["rule", "eta", "gamma", "r", "r gained", "hits"],
         [
             [rule, *("-" if rule == _RANDOM else f"{float(one[name]):.2f}" for name in ("eta", "gamma"))]
-            + [_interval(v) for v in (*(one[c].sel(statistic="pearson") for c in _CORRELATIONS), one.hits)]
+            + [_interval(one[name].sel(statistic="pearson"), 2) for name in _CORRELATIONS] + [_interval(one.hits)]
             for rule, one in rows
         ],
     )  # fmt: skip
@@ -207,8 +207,8 @@ def _report(console: Console, results: xr.Dataset) -> None:
         console.print(line, highlight=False, markup=False)
 
 
-def _interval(values: xr.DataArray) -> str:
-    return mean_of(values.values).text(1, 3, "")
+def _interval(values: xr.DataArray, digits: int = 3) -> str:
+    return mean_of(values.values).text(1, digits, "")
 
 
 if __name__ == "__main__":

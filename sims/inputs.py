@@ -47,12 +47,10 @@ def open_graphs(path: str, *, many: bool = False) -> Iterator[tuple[str, Connect
     from connectome.io.snapshot import list_stages, load
 
     place = Path(path)
-    if not place.is_dir():
+    stages = list_stages(place) if place.is_dir() else []
+    if not stages:
         yield (path if many else place.stem or path), open_graph(path)
         return
-    stages = list_stages(place)
-    if not stages:
-        raise ConnectomeError(path, "must be a folder that sims.develop wrote, or a file", "a folder without snapshots")
     seen: set[str] = set()
     for stage in stages:
         name = stage.provenance.stage_name or stage.path.stem

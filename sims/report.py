@@ -76,13 +76,9 @@ def write_report(run: str, out: Path, *, reference: str | None = None, seed: int
 
     names, stages = zip(*open_graphs(run), strict=True)
     place = Path(run)
-    results = None
-    if place.is_dir():
-        configuration = list_stages(place)[-1].config
-        if (place / "results.nc").is_file():
-            results = load_results(place / "results.nc")
-    else:
-        configuration = open_snapshot(place).config if place.suffix == ".h5" else ""
+    kept = list_stages(place) if place.is_dir() else []
+    results = load_results(place / "results.nc") if kept and (place / "results.nc").is_file() else None
+    configuration = kept[-1].config if kept else open_snapshot(place).config if place.suffix == ".h5" else ""
     other = None if reference is None else (Path(reference).stem, open_graph(reference))
     source = place.resolve().name if place.exists() else run
     html = report(

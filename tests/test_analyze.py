@@ -85,6 +85,11 @@ def test_regions_have_columns(run: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert header.split() == ["whole", "graph", "a", "b", "units"]
 
 
+def test_a_folder_that_is_a_circuit(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(run / "01_vision.sonata"), "--metrics", "density"]) == 0
+    assert "density" in capsys.readouterr().out
+
+
 def test_the_life_of_every_edge(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "lives.csv"
     assert main([str(run), "--metrics", "density", "--lives", str(out), "--quiet"]) == 0
@@ -114,7 +119,7 @@ def test_every_metric_is_listed_with_its_definition(capsys: pytest.CaptureFixtur
     [
         ([], "PATH must be given"),
         (["no such.h5"], "no such.h5"),
-        (["{empty}"], "without snapshots"),
+        (["{empty}"], "must be a folder with snapshots"),
         (["{run}", "--metrics", "degre"], "Did you mean degree"),
         (["{run}", "--kinds", "locale"], "kinds must be"),
         (["{run}", "--seed", "-1"], "--seed must be"),

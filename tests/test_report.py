@@ -333,7 +333,7 @@ def test_the_page_lies_where_it_is_expected(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["nowhere.h5"], "nowhere.h5"), (["empty"], "a folder without snapshots"), (["x.h5"], "x.h5"),
+        (["nowhere.h5"], "nowhere.h5"), (["empty"], "must be a folder with snapshots"), (["x.h5"], "x.h5"),
         (["x.h5", "--out", "x.pdf"], ".html"), (["x.h5", "--out", "no/x.html"], "--out"),
         (["x.h5", "--seed", "-1"], "--seed"),
     ],
