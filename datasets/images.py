@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,7 @@ def load_images(source: str = "") -> Images:
     if not source:
         return load_digits()
     path = _download(source) if source in _PUBLISHED else Path(source)
-    if not path.exists():
+    if not os.path.exists(path):  # it may be too long to ask the system for
         raise ConnectomeError(
             "images", f"must be {', '.join(_PUBLISHED)} or a file or folder that exists", repr(source)
         )

@@ -137,12 +137,12 @@ def read(path: str | os.PathLike[str], format: str | None = None) -> Connectome:
     the file.
     """
     place = Path(path)
-    if format is None and place.is_dir() and not (place / "circuit_config.json").exists():
+    if format is None and os.path.isdir(place) and not (place / "circuit_config.json").exists():
         stages = snapshot.list_stages(place)
         if not stages:
             raise ConnectomeError(str(place), "must be a folder with snapshots or a circuit_config.json", "none in it")
         return snapshot.load(stages[-1].path)
-    chosen = _named(format) if format is not None else FORMATS["sonata"] if place.is_dir() else format_of(place)
+    chosen = _named(format) if format is not None else FORMATS["sonata"] if os.path.isdir(place) else format_of(place)
     if chosen.read is None:
         raise ConnectomeError("format", "must be one that can be read", repr(chosen.name))
     return chosen.read(place)

@@ -184,8 +184,10 @@ def reading(path: str | os.PathLike[str]) -> Iterator[Reader]:
             raise ConnectomeError(name, "must be a file", "a folder" if stat.S_ISDIR(status.st_mode) else "a device")
         with open(name, "rb") as raw:
             start = raw.read(8)
-    except OSError as error:
-        raise ConnectomeError(name, "must be a file that can be read", error.strerror) from None
+    except (OSError, ValueError) as error:  # a ValueError for a name with NUL in it
+        if isinstance(error, ConnectomeError):
+            raise
+        raise ConnectomeError(name, "must be a file that can be read", getattr(error, "strerror", error)) from None
     if start != b"\x89HDF\r\n\x1a\n":
         raise ConnectomeError(name, "must be an HDF5 file", f"one that begins with {start!r}")
     try:

@@ -125,8 +125,8 @@ def list_stages(folder: str | os.PathLike[str]) -> list[Snapshot]:
     :class:`ConnectomeError` if the folder does not exist or one of them cannot be read.
     """
     place = Path(folder)
-    if not place.is_dir():
-        raise ConnectomeError(str(place), "must be a folder", "a file" if place.exists() else "no such folder")
+    if not os.path.isdir(place):
+        raise ConnectomeError(str(place), "must be a folder", "a file" if os.path.exists(place) else "no such folder")
     found = []
     for file in sorted(place.glob(f"*{SUFFIX}")):
         with hdf5.reading(file) as reader:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connectome.errors import ConnectomeError
-from sims.program import Interrupts, ended, exit_codes, locked, machine, refuse_memory
+from sims.program import Interrupts, ended, exit_codes, locked, machine, refuse_memory, refuse_seed
 from sims.screen import print_table
 
 if TYPE_CHECKING:
@@ -115,8 +115,7 @@ def start(options: argparse.Namespace, out: Path) -> int:
     from connectome.io.results import save_text
 
     seed = options.seed or 0
-    if seed < 0:
-        raise ConnectomeError("--seed", "must be 0 or more", seed)
+    refuse_seed(seed)
     configuration = Configuration() if options.config is None else read_configuration(options.config)
     names = "perception,motor,interaction" if options.regions is None else options.regions
     regions = tuple(name.strip() for name in names.split(","))

@@ -17,10 +17,12 @@ from typing import NoReturn
 from connectome.errors import ConnectomeError
 
 __all__ = [
-    "Interrupted", "Interrupts", "add_common", "ended", "exit_codes", "listed", "locked", "machine", "refuse_memory",
-    "refuse_seed", "refuse_taken",
+    "Interrupted", "Interrupts", "add_common", "ended", "exit_codes", "locked", "machine", "refuse_memory", "refuse_seed",
+    "refuse_taken", "split_names",
 ]  # fmt: skip
 
+#: Bytes of a file's name, so that a temporary one beside it has room (255 on most systems).
+_LONGEST_NAME = 200
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -44,7 +46,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
 
-def listed(text: str) -> list[str]:
+def split_names(text: str) -> list[str]:
     """The names in an option, between commas."""
     return [name.strip() for name in text.split(",")]
 
@@ -57,6 +59,10 @@ def ended(name: str, work: Callable[[], int], kept: Callable[[], str] = lambda: 
             return work()
     except ConnectomeError as error:
         print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # a name that is too long, a disk that is gone
+        place = f"{error.filename!r}" if error.filename else "the system"
+        print(f"{name}: {place} must be usable; found {error.strerror or error}.", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
         print(f"\n{name}: interrupted. {kept()}".rstrip(), file=sys.stderr)
@@ -132,7 +138,8 @@ def locked(option: str, folder: Path) -> Iterator[None]:
 
 def refuse_taken(option: str, path: Path, *, overwrite: bool) -> None:
     """Refuse a file that cannot be written, or exists unless ``overwrite``. Raises :class:`ConnectomeError`."""
-    if not os.access(path.parent, os.W_OK) or path.is_dir():
+    is_name = len(os.fsencode(path.name)) <= _LONGEST_NAME
+    if not (is_name and os.path.isdir(path.parent) and os.access(path.parent, os.W_OK)) or os.path.isdir(path):
         raise ConnectomeError(option, "must be a file in a folder that can be written", repr(str(path)))
     if os.path.lexists(path) and not overwrite:
         raise ConnectomeError(

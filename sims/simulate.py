@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 import sys
 import time
@@ -129,14 +130,16 @@ def _check(options: argparse.Namespace, raster: Path | None) -> None:
         raise ConnectomeError(
             "--skip-ms", f"must be 0 or more and less than --duration-ms, {options.duration_ms:g}", options.skip_ms
         )
-    taken = {p.resolve(): name for name, p in (("SNAPSHOT", options.snapshot), ("--spikes", options.spikes)) if p}
+    taken = {
+        os.path.realpath(p): name for name, p in (("SNAPSHOT", options.snapshot), ("--spikes", options.spikes)) if p
+    }
     for name, path, suffix in (("--out", options.out, ".h5"), ("--raster", raster, ".png")):
         if path is None:
             continue
         if path.suffix != suffix:
             raise ConnectomeError(name, f"must end in {suffix}", repr(str(path)))
-        if path.resolve() in taken:
-            raise ConnectomeError(name, f"must not be the file of {taken[path.resolve()]}", repr(str(path)))
+        if os.path.realpath(path) in taken:
+            raise ConnectomeError(name, f"must not be the file of {taken[os.path.realpath(path)]}", repr(str(path)))
         refuse_taken(name, path, overwrite=options.overwrite)
 
 

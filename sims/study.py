@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connectome.errors import ConnectomeError
-from sims.program import ended, exit_codes, listed, locked
+from sims.program import ended, exit_codes, locked, split_names
 from sims.screen import print_table
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ def _study(options: argparse.Namespace, out: Path) -> int:
             raise ConnectomeError(f"--{name}", "must be 1 or more", getattr(options, name))
     if options.seeds:
         study = replace(study, seeds=options.seeds)
-    if options.conditions:
-        chosen = tuple(listed(options.conditions))
+    if options.conditions is not None:
+        chosen = tuple(split_names(options.conditions))
         for name in chosen:
             if name not in study.conditions:
                 raise ConnectomeError("--conditions", f"must be among {', '.join(study.conditions)}", repr(name))

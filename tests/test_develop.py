@@ -241,7 +241,7 @@ def test_a_summary_over_seeds(finished: Path, tmp_path: Path, capsys: pytest.Cap
         (["--regions", "motor,motor"], "regions must not repeat; found 'motor'"),
         (["--regions", "interaction"], "regions must have perception and motor before interaction"),
         (["--regions", "perception,interaction,motor"], "regions must have motor before interaction"),
-        (["--seed", "-1"], "--seed must be 0 or more; found -1"),
+        (["--seed", "-1"], "--seed must be in 0 .. 2**63 - 1; found -1"),
         (["--config", "nowhere.toml"], "configuration nowhere.toml must be a readable TOML file"),
     ],
 )
