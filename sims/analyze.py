@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from connectome.errors import ConnectomeError
+from connectome.texts import readable
 from sims.inputs import open_graphs
-from sims.program import add_common, ended, exit_codes, listed, refuse_seed, refuse_taken
-from sims.screen import number, print_table
+from sims.program import add_common, ended, exit_codes, refuse_seed, refuse_taken, split_names
+from sims.screen import print_table
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from connectome.graph import Connectome
 
-__all__ = ["COMMON", "Row", "main", "metric_names", "rows"]
+__all__ = ["COMMON", "main"]
 
 #: What is measured unless metrics are named: one or two of each family.
 COMMON = (
@@ -43,7 +44,7 @@ _SHOWN_LABELS = 13
 _LIMIT_S = 10.0
 
 
-class Row(NamedTuple):
+class _Row(NamedTuple):
     """A number of each graph (or region): its name, its units, and (columns,) values."""
 
     name: str
@@ -100,11 +101,11 @@ def _analyze(options: argparse.Namespace) -> int:
     from connectome.io.results import save_results, save_text
 
     console = Console(quiet=options.quiet)
-    names = metric_names(options.metrics)
+    names = _metric_names(options.metrics)
     graphs = dict(named for path in options.paths for named in open_graphs(path, many=len(options.paths) > 1))
     measured = measure(
         list(graphs.values()), names, by_region=options.by_region, nodes=options.nodes, seed=options.seed,
-        kinds=listed(options.kinds), stages=list(graphs), limit_s=None if options.metrics else _LIMIT_S,
+        kinds=split_names(options.kinds), stages=list(graphs), limit_s=None if options.metrics else _LIMIT_S,
     )  # fmt: skip
     _report(console, measured)
     if len(graphs) > 1:
@@ -140,16 +141,16 @@ def _check(options: argparse.Namespace) -> None:
         raise ConnectomeError("--nodes", "must go with --out FILE.nc", repr(str(options.out)))
 
 
-def metric_names(text: str | None) -> list[str]:
+def _metric_names(text: str | None) -> list[str]:
     """The names in an option, checked: ``all``, or the common ones for None. Raises :class:`ConnectomeError`."""
     from connectome.analysis.measure import choose, known_metrics
 
     if text == "all":
         return list(known_metrics())
-    return [m.name for m in choose(COMMON if text is None else listed(text))]
+    return [m.name for m in choose(COMMON if text is None else split_names(text))]
 
 
-def rows(measured: xr.Dataset, at: dict[str, Any]) -> Iterator[Row]:
+def _rows(measured: xr.Dataset, at: dict[str, Any]) -> Iterator[_Row]:
     """What a table shows of a dataset at some stage or region: a row for each metric, and for each label of a short
     curve; of a long one, its highest point."""
     for name, variable in measured.data_vars.items():
@@ -161,17 +162,17 @@ def rows(measured: xr.Dataset, at: dict[str, Any]) -> Iterator[Row]:
         (of_column,) = (d for d in ("stage", "region") if d not in at)
         curve = [d for d in chosen.dims if d != of_column]
         if not curve:
-            yield Row(shown, units, chosen.values)
+            yield _Row(shown, units, chosen.values)
         elif chosen.sizes[curve[0]] <= _SHOWN_LABELS:
             for label in chosen[curve[0]].values:
-                yield Row(f"{shown} {label if curve[0] == 'motif' else f'{curve[0]} {label:g}'}", units,
+                yield _Row(f"{shown} {label if curve[0] == 'motif' else f'{curve[0]} {label:g}'}", units,
                           chosen.sel({curve[0]: label}).values)  # fmt: skip
         else:
-            yield Row(f"{shown}, highest over {curve[0]}", units, chosen.max(str(curve[0])).values)
+            yield _Row(f"{shown}, highest over {curve[0]}", units, chosen.max(str(curve[0])).values)
 
 
-def _show(console: Console, title: str, columns: Sequence[str], of: Sequence[Row]) -> None:
-    cells = [[row.name, *map(number, row.values.tolist()), "" if row.units == "1" else row.units] for row in of]
+def _show(console: Console, title: str, columns: Sequence[str], of: Sequence[_Row]) -> None:
+    cells = [[row.name, *map(readable, row.values.tolist()), "" if row.units == "1" else row.units] for row in of]
     print_table(console, title, ["", *columns, "units"], cells)
 
 
@@ -181,10 +182,10 @@ def _report(console: Console, measured: xr.Dataset) -> None:
     stages = [str(s) for s in measured.stage.values]
     regions = [str(r) for r in measured.region.values]
     if len(regions) == 1:
-        _show(console, "", stages, list(rows(measured, {"region": WHOLE})))
+        _show(console, "", stages, list(_rows(measured, {"region": WHOLE})))
     else:
         for stage in stages:
-            _show(console, stage, regions, list(rows(measured, {"stage": stage})))
+            _show(console, stage, regions, list(_rows(measured, {"stage": stage})))
         console.print(
             "At a region, a metric of the graph is that of the region's neurons and the edges among them; a mean is "
             "over its neurons in the whole graph.", highlight=False,
@@ -213,7 +214,7 @@ def _report_changes(console: Console, graphs: dict[str, Connectome]) -> None:
         return
     kinds = sorted({str(k) for counts in found.values() for k in counts.edge_kind.values})
     of = [
-        Row(
+        _Row(
             f"{kind} {change}", "edges",
             np.array([float(c.edges.sel(change=change)[c.edge_kind.values == kind].sum()) for c in found.values()]),
         )

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from connectome.errors import ConnectomeError
+from connectome.texts import percent, readable
 from sims.inputs import open_graph
-from sims.program import add_common, ended, exit_codes, listed, refuse_seed, refuse_taken
-from sims.screen import number, print_table
+from sims.program import add_common, ended, exit_codes, refuse_seed, refuse_taken, split_names
+from sims.screen import print_table
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -92,8 +93,8 @@ def _compare(options: argparse.Namespace) -> int:
 
     console = Console(quiet=options.quiet)
     named = options.metrics is not None
-    metrics = choose(listed(options.metrics) if named else COMPARED)
-    kinds = listed(options.kinds)
+    metrics = choose(split_names(options.metrics) if named else COMPARED)
+    kinds = split_names(options.kinds)
     connectomes = [open_graph(options.a), open_graph(options.b)]
     graphs = [simple_graph(c, kinds=kinds) for c in connectomes]
     most = math.inf if named else LIMIT_S / options.nulls
@@ -253,7 +254,7 @@ def summary(compared: xr.Dataset) -> list[str]:
     chance = 2 * t.sf(BEYOND / math.sqrt(1 + 1 / n_nulls), n_nulls - 1)
     said.append(
         f"Beyond means |z| > {BEYOND:g} against {n_nulls} nulls '{compared.attrs['null']}' of each graph. By chance "
-        f"alone about {chance:.0%} of numbers are; looked at, without correction, were {looked}."
+        f"alone about {percent(chance, 0)} of numbers are; looked at, without correction, were {looked}."
     )
     n = int(compared.degree_correlation.attrs["n_nodes"])
     pearson, spearman = compared.degree_correlation.values.tolist()
@@ -276,18 +277,18 @@ def _report(console: Console, compared: xr.Dataset) -> None:
     rows = [[n, f"{int(compared[n][0]):,}", "", f"{int(compared[n][1]):,}", "", ""] for n in ("n_nodes", "n_edges")]
     for at, label in enumerate(compared.metric.values):
         cell = compared.isel(metric=at)
-        one, two = (number(float(v)) for v in cell.value)
+        one, two = (readable(float(v)) for v in cell.value)
         z = ["-" if math.isnan(v) else f"{v:.1f}" if abs(v) < 1e4 else f"{v:.2g}" for v in cell.z.values.tolist()]
         units = str(cell.units.values)
         rows.append([str(label), one, z[0], two, z[1], "" if units == "1" else units])
     print_table(console, "", ["", a, "z", b, "z", "units"], rows)
     gaps = ", ".join(
-        f"{str(k).replace('_', ' ')} {number(float(v))}"
+        f"{str(k).replace('_', ' ')} {readable(float(v))}"
         for k, v in zip(compared.distribution.values, compared.ks_distance.values, strict=True)
     )
     console.print(
         f"Kolmogorov-Smirnov distances ({compared.attrs['distances_of']}): {gaps}. Energy, the largest: "
-        f"{number(float(compared.energy))}.\nNulls: {compared.attrs['null_keeps']}", highlight=False, markup=False,
+        f"{readable(float(compared.energy))}.\nNulls: {compared.attrs['null_keeps']}", highlight=False, markup=False,
     )  # fmt: skip
     console.print()
     for sentence in summary(compared):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from connectome.errors import ConnectomeError
 from connectome.parts import KINDS
-from sims.program import add_common, ended, exit_codes, listed, refuse_taken
+from sims.program import add_common, ended, exit_codes, refuse_taken, split_names
 
 if TYPE_CHECKING:
     from connectome.graph import Connectome
@@ -66,7 +66,7 @@ def selected(connectome: Connectome, kinds: str | None, regions: str | None) -> 
 
     chosen = []
     for option, given, known in (("--kinds", kinds, list(KINDS)), ("--regions", regions, list(connectome.regions))):
-        names = known if given is None else listed(given)
+        names = known if given is None else split_names(given)
         for name in names:
             if name not in known:
                 raise ConnectomeError(option, f"must be among {', '.join(known)}", repr(name))

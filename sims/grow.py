@@ -17,7 +17,7 @@ import numpy as np
 from connectome.errors import ConnectomeError
 from connectome.intervals import mean_of
 from sims.inputs import open_graph
-from sims.program import add_common, ended, exit_codes, listed, refuse_seed, refuse_taken
+from sims.program import add_common, ended, exit_codes, refuse_seed, refuse_taken, split_names
 from sims.screen import print_table
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _grow(options: argparse.Namespace) -> int:
     from connectome.analysis.generative import RULES, WiringLaw, evaluate, fit
     from connectome.io.results import save_results
 
-    rules = list(RULES) if options.rules is None else listed(options.rules)
+    rules = list(RULES) if options.rules is None else split_names(options.rules)
     forms = {"distance_form": options.distance_form, "topology_form": options.topology_form}
     laws = {rule: WiringLaw(rule, **forms) for rule in rules}
     names = [options.target, options.birth, *([options.fit_on] if options.fit_on else [])]

@@ -17,8 +17,8 @@ from typing import NoReturn
 from connectome.errors import ConnectomeError
 
 __all__ = [
-    "Interrupted", "Interrupts", "add_common", "ended", "exit_codes", "locked", "machine", "refuse_memory", "refuse_seed",
-    "refuse_taken", "split_names",
+    "Interrupted", "Interrupts", "add_common", "ended", "exit_codes", "locked", "machine", "refuse_memory",
+    "refuse_seed", "refuse_taken", "split_names",
 ]  # fmt: skip
 
 #: Bytes of a file's name, so that a temporary one beside it has room (255 on most systems).

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from connectome.errors import ConnectomeError
+from connectome.texts import listed
 from sims.inputs import open_graph, open_graphs
 from sims.program import add_common, ended, exit_codes, refuse_seed, refuse_taken
 
@@ -101,7 +102,7 @@ def _samples(c: Connectome, configuration: str, seed: int) -> Iterator[Sample]:
     for task in tasks:
         spikes, duration_ms = _stimulus(task, c.dt_ms, seed)
         drive = (
-            f"One sample of the task {task.name}, {duration_ms:g} ms: its own stimulus at {_listed(list(spikes))} "
+            f"One sample of the task {task.name}, {duration_ms:g} ms: its own stimulus at {listed(list(spikes))} "
             f"(training data, seed {seed}). Regions that the task does not recruit are silent."
         )
         yield Sample(task.name, drive, run(c, duration_ms, Stimulus(spikes=spikes), seed=seed, recruit=task.recruits))
@@ -153,10 +154,6 @@ def _stimulus(task: Task, dt_ms: float, seed: int) -> tuple[dict[str, tuple[Any,
         spikes[name] = np.repeat((step + 1) * dt_ms, often), np.repeat(neuron, often)
         n_steps = max(n_steps, len(count))
     return spikes, n_steps * dt_ms
-
-
-def _listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""What programs print: numbers, and tables that fit the terminal."""
+"""What programs print: tables that fit the terminal."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -10,19 +9,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["number", "print_table"]
+__all__ = ["print_table"]
 
 #: The least that the screen leaves to names; what headings may take.
 _NAME, _HEADING = 22, 12
-
-
-def number(value: float) -> str:
-    """Four digits, whole numbers in full, - for nan."""
-    if math.isnan(value):
-        return "-"
-    if math.isfinite(value) and value == round(value) and abs(value) < 1e12:
-        return f"{value:,.0f}"
-    return f"{value:.4g}"
 
 
 def print_table(console: Console, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

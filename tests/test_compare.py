@@ -83,7 +83,7 @@ def test_what_is_said_of_graphs_that_differ(files: tuple[str, str, str], capsys:
     shown = " ".join(capsys.readouterr().out.split())
     assert "The graphs differ in size (40 and 20 nodes)" in shown
     assert "No nodes are known to be the same" in shown
-    assert "By chance alone about 14% of numbers are" in shown  # with five nulls
+    assert "By chance alone about 14 % of numbers are" in shown  # with five nulls
     assert "This is one pair of graphs" in shown
 
 

@@ -53,7 +53,7 @@ def named_edges(c: Connectome) -> set[tuple[str, str, float]]:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(c=connectomes())
 def test_round_trip_is_exact(name: str, c: Connectome) -> None:
     write, read = FORMATS[name]

@@ -16,7 +16,7 @@ import jsonschema
 import networkx
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectome import Connectome, ConnectomeError, EdgeSet, Region
@@ -66,6 +66,7 @@ def rows(connectome: Connectome) -> Counter[Any]:
     return found
 
 
+@settings(max_examples=20)
 @given(connectome=connectomes())
 def test_what_is_written_is_read_back_to_the_last_bit(connectome: Connectome, tmp_path_factory: Any) -> None:
     path = tmp_path_factory.mktemp("graph") / "graph"

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import scipy.io
 import scipy.sparse
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectome import Connectome, ConnectomeError, EdgeSet, Region
@@ -50,6 +50,7 @@ def simple(connectome: Connectome) -> Connectome:
     return Connectome.of(connectome.regions.values(), sets, dt_ms=connectome.dt_ms, provenance=connectome.provenance)
 
 
+@settings(max_examples=20)
 @given(connectome=connectomes(max_regions=2))
 def test_a_graph_without_parallel_edges_comes_back(connectome: Connectome, tmp_path_factory: Any) -> None:
     path = tmp_path_factory.mktemp("mat") / "a.mat"

@@ -20,7 +20,6 @@ from connectome import Connectome, EdgeSet, Provenance, Region
 from connectome.analysis.report import Sample, report
 from connectome.analysis.report_charts import degrees, matrix_chart, plain, raster_chart
 from connectome.analysis.report_scene import MAX_EDGES, MAX_NEURONS, sample_scene
-from connectome.analysis.report_tables import readable
 from connectome.errors import ConnectomeError
 from connectome.io.results import load_results, save_results
 from connectome.io.snapshot import load, save
@@ -303,14 +302,6 @@ def test_a_raster_says_what_it_leaves_out() -> None:
     assert f"{drawn:,} of 30,000 spikes" in left_out
     few, nothing = raster_chart(spikes.isel(spike=slice(0)), Connectome.of([Region("a", 20), Region("eye", 1)]).regions)
     assert (few["data"], nothing) == ([], "")
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(85804, "85,804"), (1812.6, "1,813"), (0.14567, "0.1457"), (np.nan, "-"), (1e-17, "0"), (1e20, "1e+20")],
-)
-def test_numbers_to_read(value: float, text: str) -> None:
-    assert readable(value) == text
 
 
 # The program

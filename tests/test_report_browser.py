@@ -146,7 +146,7 @@ def test_the_mouse_turns_the_view(desk: Visit) -> None:
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     desk.page.mouse.move(*middle)
     desk.page.mouse.down()
-    desk.page.mouse.move(middle[0] + 160, middle[1], steps=8)
+    desk.page.mouse.move(middle[0] + 160, middle[1], steps=2)
     desk.page.mouse.up()
     desk.page.wait_for_timeout(200)
     assert np.linalg.norm(np.subtract(desk.eye(), before)) > 0.2

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from sims.screen import number, print_table
+from sims.screen import print_table
 
 
 def printed(width: int, columns: list[str], rows: list[list[str]]) -> list[str]:
@@ -36,10 +36,4 @@ def test_a_small_table_is_one_line_a_row() -> None:
     lines = printed(80, ["", "birth", "units"], [["density", "0.5", ""], ["wiring_cost", "1,234", "um"]])
     assert [line.split() for line in lines if line.strip(" ─")] == [
         ["A", "title"], ["birth", "units"], ["density", "0.5"], ["wiring_cost", "1,234", "um"],
-    ]  # fmt: skip
-
-
-def test_numbers() -> None:
-    assert [number(v) for v in (float("nan"), float("inf"), 1234567.0, 0.123456, -2.0)] == [
-        "-", "inf", "1,234,567", "0.1235", "-2",
     ]  # fmt: skip

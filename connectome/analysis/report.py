@@ -34,13 +34,9 @@ from connectome.analysis.report_tables import (
     Sample,
     citation,
     configuration_tables,
-    listed,
     matrix_table,
     metric_table,
-    percent,
-    plural,
     rate_table,
-    readable,
     rule_table,
     score_rows,
     spread_table,
@@ -50,6 +46,7 @@ from connectome.errors import ConnectomeError
 from connectome.graph import Connectome
 from connectome.parts import KINDS, ROLES, Kind
 from connectome.results import of_kind
+from connectome.texts import listed, percent, plural, readable
 
 __all__ = ["Sample", "report"]
 

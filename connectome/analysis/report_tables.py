@@ -1,4 +1,4 @@
-"""The tables of a report, and its numbers as texts."""
+"""The tables of a report."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ import connectome as package
 from connectome.analysis.report_charts import KIND_NAMES, degrees
 from connectome.graph import Connectome
 from connectome.parts import KINDS
+from connectome.texts import listed, percent, readable
 
 __all__ = [
-    "Sample", "Table", "citation", "configuration_tables", "listed", "matrix_table", "metric_table",
-    "percent", "plural", "rate_table", "readable", "rule_table", "score_rows", "spread_table", "stage_table",
+    "Sample", "Table", "citation", "configuration_tables", "matrix_table", "metric_table", "rate_table", "rule_table",
+    "score_rows", "spread_table", "stage_table",
 ]  # fmt: skip
 
 _MAX_TABLE: Final = 16  # regions of the matrix as a table
 _MAX_RULES: Final = 40
 _FEW: Final = 2  # stages, of which no course is drawn
-_ZERO: Final = 1e-12
-_LARGE: Final = 1e15
+_FLAT: Final = 1e-12  # a course that only rounding moves
 _CHANGES: Final = ("added", "strengthened", "inhibited", "restored", "removed")
 
 
@@ -44,32 +44,6 @@ class Table(NamedTuple):
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     courses: Sequence[str] = ()
-
-
-def readable(value: float, digits: int = 4) -> str:
-    """A number to read: 85,804; 1,813; 0.1457; a dash for nan. What is 0 but for rounding is 0."""
-    if not math.isfinite(value):
-        return "-" if math.isnan(value) else str(value)
-    if abs(value) < _ZERO:
-        return "0"
-    if value == int(value) or abs(value) >= 10 ** (digits - 1):
-        return f"{value:,.0f}" if abs(value) < _LARGE else f"{value:.{digits}g}"
-    return f"{value:.{digits}g}"
-
-
-def percent(part: float, digits: int = 1) -> str:
-    """97.5 %."""
-    return f"{100 * part:.{digits}f}\N{NO-BREAK SPACE}%"
-
-
-def listed(words: Sequence[str]) -> str:
-    """a, b and c."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def plural(n: int, word: str) -> str:
-    """1 edge, 2 edges."""
-    return f"{n:,} {word}{'' if n == 1 else 's'}"
 
 
 def stage_table(stages: Sequence[Connectome], names: Sequence[str], results: xr.Dataset | None) -> Table:
@@ -219,7 +193,7 @@ def _course(values: Sequence[float]) -> str:
     """A line through the values, from least to most."""
     there = [(i, v) for i, v in enumerate(values) if math.isfinite(v)]
     low, high = (min(v for _, v in there), max(v for _, v in there)) if there else (0.0, 0.0)
-    step, scale = 56 / (len(values) - 1), 16 / (high - low) if high - low > _ZERO else 0.0
+    step, scale = 56 / (len(values) - 1), 16 / (high - low) if high - low > _FLAT else 0.0
     return (
         "M" + "L".join(f"{2 + step * i:.1f} {18 - scale * (v - low) if scale else 10:.1f}" for i, v in there)
         if there
