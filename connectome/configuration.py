@@ -110,6 +110,9 @@ class Configuration:
         return parts | {"rules": {name: to_table(rule) for name, rule in self.rules.items()}}
 
 
+#: Bytes of a configuration file; a device may have no end.
+_LARGEST: Final = 1 << 20
+
 #: The tables of a configuration file other than [rules].
 _TABLES: Final = {
     "anatomy": Anatomy,
@@ -127,7 +130,11 @@ def read_configuration(path: str | Path) -> Configuration:
     file that cannot be read, for unknown tables and keys, and for values out of range.
     """
     try:
-        table = tomllib.loads(Path(path).read_bytes().decode())
+        with Path(path).open("rb") as file:
+            data = file.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise ValueError(f"more than {_LARGEST:,} bytes")
+        table = tomllib.loads(data.decode())
     except (OSError, ValueError, RecursionError) as error:  # Python reads no number of 5,000 digits: a ValueError
         raise ConnectomeError(f"configuration {path}", "must be a readable TOML file", str(error)) from error
     known = {*_TABLES, "rules"}
