@@ -35,6 +35,7 @@ from connectome.errors import ConnectomeError
 from connectome.graph import Connectome
 from connectome.io.delimited import naming_once, read_text, region_names
 from connectome.io.files import read_bytes
+from connectome.io.hdf5 import check_heaps
 from connectome.io.sonata import NEST_NAMES
 from connectome.parts import EdgeSet, NeuronParameters, Region
 from connectome.tables import DEFAULT_DT_MS, DEFAULT_WEIGHT_PA, kind_between
@@ -134,6 +135,7 @@ def _opened(path: Path) -> Iterator[_File]:
             raise ConnectomeError(str(path), "must be an HDF5 file", "another" if path.is_file() else "no such file")
     with naming_once(path, "a whole, undamaged HDF5 file in the SONATA format"):
         try:
+            check_heaps(path)
             with h5py.File(path, "r", locking=False) as file:
                 yield _File(file, path.stat().st_size)
         except (OSError, RuntimeError, TypeError, LookupError) as error:

@@ -11,9 +11,11 @@ are opened. So memory stays within a few times the size of the file, whatever th
 from __future__ import annotations
 
 import math
+import mmap
 import os
 import secrets
 import stat
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import FileIO
@@ -29,6 +31,7 @@ from connectome.errors import ConnectomeError
 __all__ = [
     "Reader",
     "atomic",
+    "check_heaps",
     "create",
     "reading",
     "write_column",
@@ -191,6 +194,7 @@ def reading(path: str | os.PathLike[str]) -> Iterator[Reader]:
     if start != b"\x89HDF\r\n\x1a\n":
         raise ConnectomeError(name, "must be an HDF5 file", f"one that begins with {start!r}")
     try:
+        check_heaps(name)
         with h5py.File(name, "r", locking=False) as file:
             yield Reader(file, status.st_size)
     except ConnectomeError as error:
@@ -204,6 +208,32 @@ def reading(path: str | os.PathLike[str]) -> Iterator[Reader]:
             name, "must be a whole, undamaged HDF5 file", f"{type(error).__name__}: {reason}",
             "It was cut short or changed since it was written. Take another copy.",
         ) from None  # fmt: skip
+
+
+def check_heaps(path: str | os.PathLike[str]) -> None:
+    """Refuse a file with a damaged global heap, where HDF5 keeps texts of any length: HDF5 (2.0) reads one with an
+    object of no size for ever. They have no checksum, and may be anywhere. Raises :class:`OSError`, as HDF5 does."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        widths = data[9:11] if data[8:9] >= b"\2" else data[13:15]
+        if widths != b"\x08\x08":
+            raise OSError(f"addresses and lengths of {list(widths)} bytes, not of 8")
+        heap = data.find(b"GCOL")
+        while heap >= 0:
+            size = int.from_bytes(data[heap + 8 : heap + 16], "little")
+            if data[heap + 4 : heap + 5] == b"\1" and 4096 <= size <= len(data) - heap:
+                _check_heap(data[heap : heap + size])
+            heap = data.find(b"GCOL", heap + 4)
+
+
+def _check_heap(heap: bytes) -> None:
+    """Each object has a number, 0 for free space, and its size, in 16 bytes; that of free space includes them."""
+    at = 16
+    while at + 16 <= len(heap):
+        number, _, size = struct.unpack_from("<H6sQ", heap, at)
+        step = 16 + (size + 7) // 8 * 8 if number else size
+        if step < 16 or at + step > len(heap):
+            raise OSError(f"a global heap with an object of {size} bytes")
+        at += step
 
 
 class Reader:
