@@ -150,7 +150,8 @@ def _resume(options: argparse.Namespace, out: Path) -> int:
     if written.exists() and written.read_text("utf-8", "replace") != begun.configuration:
         raise ConnectomeError(str(written), "must be as the run wrote it", "another text", "Start another run with it.")
     _sweep(out)
-    save_text(begun.configuration, written)
+    if not written.exists():
+        save_text(begun.configuration, written)
     configuration = read_configuration(written)
     stages, data = _plan(begun.regions, configuration)
     now = versions() | data

@@ -71,7 +71,7 @@ def test_the_first_difference_is_named(run: Path, capsys: pytest.CaptureFixture[
     assert main([str(run), "--quiet"]) == 1
     shown = capsys.readouterr().out
     assert "01_perception.h5 and its rerun differ. /development/edge_sets" in shown
-    assert "It ran on:    numpy" in shown
+    assert "It ran on:    connectome " in shown
 
 
 def test_results_are_compared_too(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
