@@ -74,7 +74,7 @@ def _iterate(
     while True:
         gained += move_nodes(level, label, state)
         found, label = _numbered(label)
-        if found == label.size:
+        if found == label.size or gained == 0:  # or no node moves: settled
             return np.take(label, place), gained
         n_parts, part = _numbered(refine(level, label, state, temperature))
         if n_parts == label.size:  # nothing to aggregate by: take the communities themselves
