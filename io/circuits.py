@@ -130,9 +130,11 @@ def _resolved(name: str, manifest: Mapping[str, str], path: Path) -> Path:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[_File]:
-    with open(path, "rb") if path.is_file() else io.BytesIO() as raw:
+    with open(path, "rb") if os.path.isfile(path) else io.BytesIO() as raw:
         if raw.read(8) != b"\x89HDF\r\n\x1a\n":
-            raise ConnectomeError(str(path), "must be an HDF5 file", "another" if path.is_file() else "no such file")
+            raise ConnectomeError(
+                str(path), "must be an HDF5 file", "another" if os.path.isfile(path) else "no such file"
+            )
     with naming_once(path, "a whole, undamaged HDF5 file in the SONATA format"):
         try:
             check_heaps(path)

@@ -10,7 +10,7 @@ import re
 import unicodedata
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -74,10 +74,11 @@ class Columns(NamedTuple):
         if self.source:
             reader = csv.reader(io.StringIO(self.source, newline=""), delimiter=delimiter_of(self.source))
             seen = -1
-            for fields in reader:
-                seen += bool(fields)
-                if seen == row + 1:
-                    return f"line {reader.line_num}"
+            with suppress(csv.Error):  # a field of more than 128 KiB, which pandas reads
+                for fields in reader:
+                    seen += bool(fields)
+                    if seen == row + 1:
+                        return f"line {reader.line_num}"
         return f"row {row}"
 
 
@@ -203,16 +204,18 @@ def _first_no_number(where: str, text: str, numeric: Mapping[int, str]) -> Conne
     """The error for the first cell of these columns that is no number."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text))
     rows = (fields for fields in reader if fields)
-    next(rows)
-    for fields in rows:
-        for at, name in numeric.items():
-            cell = fields[at].strip() if at < len(fields) else ""
-            try:
-                bad = cell not in _NO_NUMBER and ("_" in cell or math.isnan(float(cell)))
-            except ValueError:
-                bad = True
-            if bad:
-                return ConnectomeError(f"{where}: line {reader.line_num}, {name}", "must be a number", repr(cell[:80]))
+    with suppress(csv.Error):
+        next(rows)
+        for fields in rows:
+            for at, name in numeric.items():
+                cell = fields[at].strip() if at < len(fields) else ""
+                try:
+                    bad = cell not in _NO_NUMBER and ("_" in cell or math.isnan(float(cell)))
+                except ValueError:
+                    bad = True
+                if bad:
+                    place = f"{where}: line {reader.line_num}, {name}"
+                    return ConnectomeError(place, "must be a number", repr(cell[:80]))
     return ConnectomeError(where, f"must have numbers in {', '.join(numeric.values())}", "something else")
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "Reader",
     "atomic",
     "check_heaps",
+    "check_heaps_of",
     "create",
     "reading",
     "write_column",
@@ -214,15 +215,20 @@ def check_heaps(path: str | os.PathLike[str]) -> None:
     """Refuse a file with a damaged global heap, where HDF5 keeps texts of any length: HDF5 (2.0) reads one with an
     object of no size for ever. They have no checksum, and may be anywhere. Raises :class:`OSError`, as HDF5 does."""
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        widths = data[9:11] if data[8:9] >= b"\2" else data[13:15]
-        if widths != b"\x08\x08":
-            raise OSError(f"addresses and lengths of {list(widths)} bytes, not of 8")
-        heap = data.find(b"GCOL")
-        while heap >= 0:
-            size = int.from_bytes(data[heap + 8 : heap + 16], "little")
-            if data[heap + 4 : heap + 5] == b"\1" and 4096 <= size <= len(data) - heap:
-                _check_heap(data[heap : heap + size])
-            heap = data.find(b"GCOL", heap + 4)
+        check_heaps_of(data)
+
+
+def check_heaps_of(data: bytes | mmap.mmap) -> None:
+    """As :func:`check_heaps`, of a file's bytes."""
+    widths = data[9:11] if data[8:9] >= b"\2" else data[13:15]
+    if widths != b"\x08\x08":
+        raise OSError(f"addresses and lengths of {list(widths)} bytes, not of 8")
+    heap = data.find(b"GCOL")
+    while heap >= 0:
+        size = int.from_bytes(data[heap + 8 : heap + 16], "little")
+        if data[heap + 4 : heap + 5] == b"\1" and 4096 <= size <= len(data) - heap:
+            _check_heap(data[heap : heap + size])
+        heap = data.find(b"GCOL", heap + 4)
 
 
 def _check_heap(heap: bytes) -> None:

@@ -45,6 +45,7 @@ import h5py
 import numpy as np
 
 from connectome import Connectome, ConnectomeError, EdgeSet, Provenance, Region, RuleRecord
+from connectome.io.hdf5 import check_heaps_of
 from tests.mutations import Tree, mutate
 
 __all__ = ["READERS", "Finding", "Reader", "Tally", "corpus", "fuzz", "input_of", "main", "outcome"]
@@ -282,6 +283,7 @@ def _mend_checkpoint(tree: Tree) -> Tree:
     for name, data in tree.items():
         buffer = io.BytesIO(data)
         try:
+            check_heaps_of(data)
             with h5py.File(buffer, "r+") as file:
                 text = file["checkpoint/text"][0]
                 sha = hashlib.sha256(text)

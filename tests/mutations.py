@@ -23,6 +23,8 @@ from typing import Any, Final
 import h5py
 import numpy as np
 
+from connectome.io.hdf5 import check_heaps_of
+
 __all__ = ["Tree", "mutate"]
 
 #: An input: files by their names in a folder. An empty folder's name ends in ``/``.
@@ -346,7 +348,9 @@ def _parquet(data: bytes, random: Random, words: Sequence[bytes], others: Sequen
             column = [random.choice((None, "x", 1, -1, 2.5, b"\xff", [1], {"a": 1}))] * len(column)
             table = table.set_column(at, name, pyarrow.array(column))
         case 3:
-            kind = random.choice(("string", "float64", "int8", "uint64", "bool_", "binary", "float16", "date32", "null"))
+            kind = random.choice(
+                ("string", "float64", "int8", "uint64", "bool_", "binary", "float16", "date32", "null")
+            )
             table = table.set_column(at, name, table.column(at).cast(getattr(pyarrow, kind)(), safe=False))
         case 4:
             about = json.dumps(_value(json.loads((table.schema.metadata or {}).get(b"connectome", b"{}")), random))
@@ -375,6 +379,7 @@ def _parquet(data: bytes, random: Random, words: Sequence[bytes], others: Sequen
 
 def _hdf5(data: bytes, random: Random, words: Sequence[bytes], others: Sequence[bytes]) -> bytes:
     """A group, dataset or attribute. HDF5 checks no more than its own headers, so all checksums are right."""
+    check_heaps_of(data)  # HDF5 must not read it for ever here
     buffer = io.BytesIO(data)
     with h5py.File(buffer, "r+") as file:
         places: list[str] = []
