@@ -256,7 +256,7 @@ def _connectome(
         if empty.any():
             raise edges.refuse(name, int(np.argmax(empty)), "must be given", "nothing")
     step = dt_ms if dt_ms is not None else about.get("dt_ms", DEFAULT_DT_MS)
-    if not (isinstance(step, (int, float, np.number)) and 0 < step < math.inf):
+    if not (isinstance(step, (int, float)) and 0 < step < math.inf):
         raise ConnectomeError(f"{edges.path}: dt_ms", "must be finite and > 0", repr(step)[:80])
     frame = pandas.DataFrame({k: v for k, v in edges.numbers.items() if not k.startswith("tract_length")})
     length_um = edges.numbers.get("tract_length_um")

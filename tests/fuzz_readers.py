@@ -5,10 +5,10 @@
     python -m tests.fuzz_readers --readers gml --coverage 600
 
 Each input is a seed (a small file of the reader's format, or one of tests/corpus) that tests/mutations.py has damaged;
-its number says how, so that it can be made again. It is read in a process that is watched from outside. A finding is: an
-exception other than ConnectomeError, or one of more than a line, or without the file's name; a warning; a process that
-dies; 10 s of processor time; more than 1 GiB; a file written, a pickle, a connection or a process, as Python's audit
-hooks report them; anything new in the folder. Findings are kept in --findings, as files to be read again.
+its number says how, so that it can be made again. It is read in a process that is watched from outside. A finding is:
+an exception other than ConnectomeError, or one of more than a line, or without the file's name; a warning; a process
+that dies; 10 s of processor time; more than 1 GiB; a file written, a pickle, a connection or a process, as Python's
+audit hooks report them; anything new in the folder. Findings are kept in --findings, as files to be read again.
 
 ``--coverage`` searches with atheris (``pip install 'connectome[fuzz]'``), which keeps the inputs that reach new lines,
 for so many seconds for each reader.
@@ -36,6 +36,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from random import Random
 from types import FunctionType
@@ -364,15 +365,15 @@ def _read(path: Path) -> Any:
 
 def _call(module: str, name: str, cast: Callable[[Path], Any] = Path) -> Callable[[Path], Any]:
     def call(path: Path) -> Any:
-        from importlib import import_module
-
         return getattr(import_module(f"connectome.{module}"), name)(cast(path))
 
     return call
 
 
-_XML: Final = (b"graphml", b"graph", b"node", b"edge", b"<data", b"key", b"<key/>", b"default", b"directed", b"false",
-               b"attvalue", b"viz:position", b"</graph>", b"id", b"source", b"target", b"parentDescription")  # fmt: skip
+_XML: Final = (
+    b"graphml", b"graph", b"node", b"edge", b"<data", b"key", b"<key/>", b"default", b"directed", b"false", b"attvalue",
+    b"viz:position", b"</graph>", b"id", b"source", b"target", b"parentDescription",
+)  # fmt: skip
 _HDF5: Final = (b"\x89HDF\r\n\x1a\n", b"OHDR", b"FRHP", b"BTHD", b"OCHK", b"EAHD", b"FAHD", b"SNOD", b"TREE", b"HEAP")
 _WORDS: Final = (
     b"source",
@@ -400,7 +401,8 @@ READERS: Final[Mapping[str, Reader]] = {
     "txt": Reader(_read, partial(_matrix, ".txt"), "input.txt"),
     "graphml": Reader(_read, partial(_graphs, "graphml"), "input.graphml", _XML),
     "gexf": Reader(_read, partial(_graphs, "gexf"), "input.gexf", _XML),
-    "gml": Reader(_read, partial(_graphs, "gml"), "input.gml", (b"[", b"]", b"graph [", b"node [ id 0 ]", b"edge [", *_WORDS)),
+    "gml": Reader(_read, partial(_graphs, "gml"), "input.gml",
+                  (b"[", b"]", b"graph [", b"node [ id 0 ]", b"edge [", *_WORDS)),
     "cytoscape": Reader(_read, partial(_graphs, "cytoscape"), "input.cyjs", (b'"data"', b'"elements"', *_WORDS)),
     "mat": Reader(_read, _mats, "input.mat", (b"miMA", b"\x0e\0\0\0", b"\x0f\0\0\0", b"\x05\0\0\0", b"MI")),
     "tvb": Reader(_read, _exchange("tvb"), "input.zip", (b"PK\x01\x02", b"PK\x05\x06", b"# ")),
@@ -661,8 +663,7 @@ def _unpacked(data: bytes, default: Tree) -> Tree:
 
 def cover(name: str, reader: Reader, seconds: int, kept: Path) -> None:
     """Search for so long for inputs that reach new lines, keep findings as they are made, and end the process."""
-    import atheris
-
+    atheris: Any = import_module("atheris")
     seeds = [*reader.seeds(), *corpus(name).values()]
     others = [data for tree in seeds for data in tree.values()]
     scratch, inputs = (Path(tempfile.mkdtemp(prefix=f"fuzz_{name}_")) for _ in range(2))
@@ -732,9 +733,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.coverage is not None:
         return _coverage(names, options.coverage, options.findings)
     each = -(-options.inputs // len(names))
-    say(
-        f"{'reader':>14} {'inputs':>7} {'read':>7} {'refused':>7} {'findings':>8} {'slowest':>9} {'memory':>9} {'time':>6}"
-    )
+    titles = "inputs", "read", "refused", "findings", "slowest", "memory", "time"
+    say(f"{'reader':>14}" + "".join(f"{t:>{n}}" for t, n in zip(titles, (8, 8, 8, 9, 10, 10, 7), strict=True)))
     tallies = []
     for name in names:
         start = time.monotonic()
@@ -749,8 +749,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             _save(make(found[0].number), what, options.findings / name / f"{found[0].number}")
             say(f"    {len(found)} like {found[0].number}: {found[0].what}")
     total = Tally(
-        *(sum(t[i] for t in tallies) for i in range(3)), [f for t in tallies for f in t.findings],
-        max(t.slowest for t in tallies), max(t.peak for t in tallies),
+        sum(t.inputs for t in tallies), sum(t.read for t in tallies), sum(t.refused for t in tallies),
+        [f for t in tallies for f in t.findings], max(t.slowest for t in tallies), max(t.peak for t in tallies),
     )  # fmt: skip
     say(
         f"{'all':>14} {total.inputs:7,} {total.read:7,} {total.refused:7,} {len(total.findings):8} "

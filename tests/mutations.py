@@ -59,8 +59,10 @@ _BYTES: Final = (
     b"(", b"\\", b"\\u0000", b"\\ud800", b"#", b"=", b"..", b"%s", b"\t", b",", b";", b",,", b"A" * 5000,
 )  # fmt: skip
 _VALUES: Final[tuple[Any, ...]] = (
-    None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, -(2**70), 10**400, 1.5, -0.0, 1e308, float("nan"), float("inf"), float("-inf"), "", "x",
-    "0", "nan", "\0", "\ud800", "a\nb", "x" * 5000, [], {}, [[]], [None], {"": None}, [0, "a"], {"a": {"b": []}}, [1] * 50,
+    None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, -(2**70), 10**400, 1.5, -0.0, 1e308, float("nan"), float("inf"),
+    float("-inf"), "", "x", "0", "nan", "\0", "\ud800", "a\nb", "x" * 5000, [], {}, [[]], [None],
+    {"": None}, [0, "a"], {"a": {"b": []}},
+    [1] * 50,
 )  # fmt: skip
 _NUMBER: Final = re.compile(rb"[-+]?[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?")
 
@@ -403,8 +405,9 @@ def _hdf5_place(file: Any, place: str, places: list[str], random: Random, words:
         case 1 | 2:
             del file[place]
             link = random.choice(
-                (h5py.SoftLink("/"), h5py.SoftLink(f"/{place}"), h5py.SoftLink("/nowhere"), h5py.SoftLink(random.choice(places)),
-                 h5py.ExternalLink("input.h5", "/"), h5py.ExternalLink("/etc/passwd", "/x"))
+                (h5py.SoftLink("/"), h5py.SoftLink(f"/{place}"), h5py.SoftLink("/nowhere"),
+                 h5py.SoftLink(random.choice(places)), h5py.ExternalLink("input.h5", "/"),
+                 h5py.ExternalLink("/etc/passwd", "/x"))
             )  # fmt: skip
             file[place] = link
         case 3:
@@ -426,8 +429,9 @@ def _hdf5_place(file: Any, place: str, places: list[str], random: Random, words:
 
 def _attributes() -> tuple[Any, ...]:
     return (
-        np.int64(-1), np.int64(2**62), np.int8(1), np.uint64(2**64 - 1), 2.5, np.nan, np.inf, "x", "", b"x", "x" * 4000, np.zeros(0), np.zeros(3),
-        np.array(["a", "b"], object), np.array([b"\xff"]), np.array(b"\xff\xfe"), h5py.Empty("f"), np.float32(0.1), np.bool_(True), "ms", "{}", "[]", '{"a": 1}',
+        np.int64(-1), np.int64(2**62), np.int8(1), np.uint64(2**64 - 1), 2.5, np.nan, np.inf, "x", "", b"x",
+        "x" * 4000, np.zeros(0), np.zeros(3), np.array(["a", "b"], object), np.array([b"\xff"]), np.array(b"\xff\xfe"),
+        h5py.Empty("f"), np.float32(0.1), np.bool_(True), "ms", "{}", "[]", '{"a": 1}',
         np.array([(1, 2.0)], "i4,f8"), np.array(["[[" * 500], object), 1 + 2j, np.array([1, 2], np.int32),
     )  # fmt: skip
 

@@ -120,8 +120,9 @@ OTHERS = {
     ],
     "benchmark": [
         (["chess"], "MODEL must be one of"), (["--repeats", "0"], "--repeats"), (["--repeats", HUGE], "--repeats"),
-        (["--threads", "-1"], "--threads"), (["--peers", "chess"], "--peers"), (["--peer-python", "x"], "--peer-python"),
-        (["--peer-python", "nest=/nowhere"], "--peer-python"), (["cuba", "--repeats", "x"], "--repeats"),
+        (["--threads", "-1"], "--threads"), (["--peers", "chess"], "--peers"),
+        (["--peer-python", "x"], "--peer-python"), (["--peer-python", "nest=/nowhere"], "--peer-python"),
+        (["cuba", "--repeats", "x"], "--repeats"),
     ],
     "analyze": [
         ([], "PATH"), (["good.h5", "--metrics", "beauty"], "beauty"), (["good.h5", "--metrics", ""], "metric"),
@@ -197,7 +198,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("files")
     edges = EdgeSet.from_arrays(("a", "local", "a"), [0, 1, 2], [1, 2, 3], n_source=4, n_target=4, dt_ms=0.1)
     inward = EdgeSet.from_arrays(("eye", "afferent", "a"), [0, 1], [1, 2], n_source=2, n_target=4, dt_ms=0.1)
-    regions = [Region("eye", 2, "sensor"), Region("a", 4, position_um=np.arange(12.0).reshape(4, 3))]
+    regions = [Region("eye", 2, "sensor"), Region("a", 4, position_um=np.arange(12, dtype=np.float64).reshape(4, 3))]
     whole = Connectome.of(regions, [edges, inward], dt_ms=0.1, provenance=Provenance(stage=1, stage_name="a"))
     save(whole, place / "good.h5")
     write_graphml(whole, place / "good.graphml")
