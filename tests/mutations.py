@@ -270,7 +270,7 @@ def _tar(data: bytes, random: Random, words: Sequence[bytes], others: Sequence[b
                         tarfile.XGLTYPE,
                     )
                 )
-                member.linkname = random.choice(("/etc/passwd", member.name, "../x"))
+                member.linkname = random.choice(("/dev/null", member.name, "../x"))
             case 2:
                 member.size = abs(random.choice(_INTEGERS))
             case 3:
@@ -407,7 +407,7 @@ def _hdf5_place(file: Any, place: str, places: list[str], random: Random, words:
             link = random.choice(
                 (h5py.SoftLink("/"), h5py.SoftLink(f"/{place}"), h5py.SoftLink("/nowhere"),
                  h5py.SoftLink(random.choice(places)), h5py.ExternalLink("input.h5", "/"),
-                 h5py.ExternalLink("/etc/passwd", "/x"))
+                 h5py.ExternalLink("/dev/null", "/x"))
             )  # fmt: skip
             file[place] = link
         case 3:
@@ -473,11 +473,12 @@ def _dataset(file: Any, place: str, random: Random, words: Sequence[bytes]) -> N
         case 7:
             layout = h5py.VirtualLayout(shape=(3,), dtype="f8")
             layout[:] = h5py.VirtualSource(
-                "/etc/hostname" if random.random() < 0.5 else ".", random.choice((place, "x")), shape=(3,)
+                "/dev/null" if random.random() < 0.5 else ".", random.choice((place, "x")), shape=(3,)
             )
             made = file.create_virtual_dataset(place, layout)
         case 8:
-            made = make(place, shape=(3,), dtype="u1", external=[("/etc/passwd", 0, 3)])
+            # What is written to it by later damage goes to that file: it must be one that keeps nothing.
+            made = make(place, shape=(3,), dtype="u1", external=[("/dev/null", 0, 3)])
         case 9:
             made = make(place, data=h5py.Empty(random.choice(("f8", "i4", "S3"))))
         case 10:

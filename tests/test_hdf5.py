@@ -169,7 +169,7 @@ DAMAGE: dict[str, tuple[Callable[[Any], object], str]] = {
         lambda h5: link(h5, "development", h5py.ExternalLink("other.h5", "/development")), "not followed"
     ),
     "external storage": (
-        lambda h5: (h5.pop(WEIGHT), h5.create_dataset(WEIGHT, (80,), "f4", external=[("/etc/passwd", 0, 320)])),
+        lambda h5: (h5.pop(WEIGHT), h5.create_dataset(WEIGHT, (80,), "f4", external=[("/dev/null", 0, 320)])),
         "data in another file",
     ),
     "virtual dataset": (lambda h5: virtual(h5, WEIGHT), "data in another file"),
