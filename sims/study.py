@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["STUDIES", "main"]
 
-#: Where each study is made: ``module.function(quick)``.
+#: Where each study is made: ``module.function(quick, images)``.
 STUDIES = {
     "transfer": "sims.study_claims.transfer",
 }
@@ -52,6 +52,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("study", choices=list(STUDIES), help="which")
     parser.add_argument("--quick", action="store_true", help="its shape in minutes: few seeds, little training")
+    parser.add_argument(
+        "--images", default="", metavar="SOURCE",
+        help="mnist, cifar10, cifar100, or a file or folder of images (default: scikit-learn's digits)",
+    )  # fmt: skip
     parser.add_argument("--seeds", type=int, metavar="N", help="how many seeds, from 0")
     parser.add_argument("--conditions", metavar="A,B,...", help="only these")
     parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: one a core)")
@@ -70,7 +74,7 @@ def _study(options: argparse.Namespace, out: Path) -> int:
     from sims.study_cells import gather
 
     module, function = STUDIES[options.study].rsplit(".", 1)
-    study: Study = getattr(importlib.import_module(module), function)(options.quick)
+    study: Study = getattr(importlib.import_module(module), function)(options.quick, options.images)
     for name in ("seeds", "jobs"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise ConnectomeError(f"--{name}", "must be 1 or more", getattr(options, name))

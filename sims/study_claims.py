@@ -24,11 +24,11 @@ __all__ = ["transfer"]
 WAYS = ("staged", "whole", "alone")
 
 
-def transfer(quick: bool) -> Study:
+def transfer(quick: bool, images: str) -> Study:
     """Claim C1: with few demonstrations, is a stage upon earlier ones better than direct training?"""
     options: dict[str, Any] = {
         "demonstrations": [100, 200, 500, 0], "points": [100, 200, 400, 700, 1000], "trials": 400, "split": "test",
-        "training": {},
+        "training": {}, "images": images,
     }  # fmt: skip
     if quick:
         options |= {
@@ -52,7 +52,7 @@ def _transfer_cell(cell: Cell, options: Mapping[str, Any]) -> xr.Dataset:
     edges = np.zeros(len(options["demonstrations"]), np.int64)
     matured: StageState | None = None
     for row, demonstrations in enumerate(options["demonstrations"]):
-        stages, configuration = _plan(cell.condition, demonstrations, max(points), options["training"])
+        stages, configuration = _plan(cell.condition, demonstrations, max(points), options)
         scores, edges[row], matured = _learn(stages, configuration, cell.seed, matured, options)
         score[row] = [scores[p] for p in points]
     return xr.Dataset(
@@ -65,7 +65,7 @@ def _transfer_cell(cell: Cell, options: Mapping[str, Any]) -> xr.Dataset:
 
 
 def _plan(
-    condition: str, demonstrations: int, updates: int, training: Mapping[str, int]
+    condition: str, demonstrations: int, updates: int, options: Mapping[str, Any]
 ) -> tuple[list[Stage], Configuration]:
     """The stages of a condition, the last of which is the task in question."""
     from connectome.configuration import Configuration, plan_stages
@@ -74,7 +74,7 @@ def _plan(
     from connectome.development import Plasticity
 
     name, _, way = condition.rpartition(" ")
-    images, c = load_images(), Configuration()
+    images, c = load_images(options["images"]), Configuration()
     body = {"sensors": {"joints": 2 * UNITS}, "effectors": {"muscles": 4}}
     see: Task = Perception(images)
     before: dict[str, Task]
@@ -85,7 +85,7 @@ def _plan(
         before = {"perception": see}
         last = Interaction(images, name="motor", requires=requires, demonstrations=demonstrations, **body)  # type: ignore[arg-type]  # both are mappings
     tasks: dict[str, Task] = {**before, last.name: last}
-    lengths: dict[str, Any] = {**training, last.name: updates}
+    lengths: dict[str, Any] = {**options["training"], last.name: updates}
     c = replace(c, training=replace(c.training, **lengths))
     if way == "alone":
         a, rule = c.anatomy, c.rules["growth"]
