@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from connectome.parts import EdgeKey
     from connectome.saliency import Batch
 
-__all__ = ["ADAM", "FROZEN", "Matured", "fall", "matured", "prune", "pruning", "score", "train"]
+__all__ = ["ADAM", "FROZEN", "Matured", "fall", "hold", "matured", "prune", "pruning", "score", "train"]
 
 CRITERIA = ("random", "magnitude", "taylor", "feedback", "obd", "bcm", "activity")
 STRUCTURES = ("unstructured", "structured")
@@ -83,10 +83,17 @@ def matured(images: str, neurons: int, updates: int, spare: int, seed: int) -> M
     return Matured(born, connectome, scale, task, [task.batch(rng, 64) for _ in range(spare)])
 
 
-def fall(updates: int, rate: float = 1.0) -> list[float]:
-    """The rate of each update, relative to a new region's: ``rate``, falling along half a cosine to 0.02 of it."""
+def fall(updates: int) -> list[float]:
+    """The rate of each update of a day, relative to a new region's: from 1 along half a cosine to 0.02, as in
+    development."""
     done = np.arange(updates) / updates
-    return [float(r) for r in rate * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * done)))]
+    return [float(r) for r in 0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * done))]
+
+
+def hold(updates: int, rate: float) -> list[float]:
+    """The rate of each update of fine-tuning: ``rate``, and over the last fifth a fall to 0 along a line. So that no
+    schedule of pruning has its last cut when the rate is low already, but the last of the iterative one."""
+    return [float(rate * min(1.0, 5 * (1 - k / updates))) for k in range(updates)]
 
 
 def train(
@@ -188,7 +195,7 @@ def _cell(cell: Cell, options: Mapping[str, Any]) -> xr.Dataset:
     start = matured(o["images"], o["neurons"], o["updates"], budget, cell.seed)
     task, n = start.task, start.connectome.n_edges
     rng = np.random.default_rng([cell.seed, _DRAW])
-    lessons = list(zip(start.batches, fall(budget, o["rate"]), strict=True))
+    lessons = list(zip(start.batches, hold(budget, o["rate"]), strict=True))
 
     def fine_tune(connectome: Connectome, begin: int, end: int) -> Connectome:
         return train(connectome, task, lessons[begin:end], start.scale)

@@ -18,7 +18,7 @@ from connectome.learning import SpikingNetwork
 from sims import study as program
 from sims import study_pruning, study_sleep
 from sims.study_cells import Cell
-from sims.study_pruning import ADAM, FROZEN, fall, matured, prune, score, train
+from sims.study_pruning import ADAM, FROZEN, fall, hold, matured, prune, score, train
 
 SMALL: dict[str, Any] = {"images": "", "neurons": 12}
 
@@ -120,11 +120,9 @@ def test_a_night_of_seconds_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> Non
     """By a clock that goes on 0.1 s whenever it is looked at."""
     now = iter(np.arange(1000) / 10)
     monkeypatch.setattr("sims.study_sleep.time.monotonic", lambda: float(next(now)))
-    given = list(study_sleep._until(lessons(), 0.0, 2.0, 1.0))
+    given = list(study_sleep._until(lessons(), 0.95))
     assert len(given) == 10, "lessons come round again"
-    rates = [rate for _, rate in given]
-    assert rates == sorted(rates, reverse=True)
-    assert rates[-1] > fall(8)[4], "half of the time is over, and half of the fall"
+    assert given[8] == lessons()[0]
     s = start()
     before, after = s.connectome, study_sleep._night(s.connectome, 200, 2, lessons(), s.task, s.scale, 1.0)
     assert after.n_edges == 200
@@ -148,11 +146,13 @@ def test_freed_weights_begin_as_at_birth() -> None:
     assert not any(e.state for e in plastic.edges.values())
 
 
-def test_the_rate_falls_along_half_a_cosine() -> None:
-    rates = fall(100, 2.0)
-    assert rates[0] == pytest.approx(2.0)
-    assert rates[50] == pytest.approx(1.02)
-    assert rates[-1] == pytest.approx(2 * (0.02 + 0.98 * 0.5 * (1 + np.cos(0.99 * np.pi))))
+def test_rates() -> None:
+    rates = fall(100)
+    assert rates[0] == pytest.approx(1.0)
+    assert rates[50] == pytest.approx(0.51)
+    assert rates[-1] == pytest.approx(0.02 + 0.98 * 0.5 * (1 + np.cos(0.99 * np.pi)))
+    assert hold(10, 2.0) == pytest.approx([2.0] * 9 + [1.0])
+    assert hold(20, 1.0)[15:] == pytest.approx([1.0, 1.0, 0.75, 0.5, 0.25])
 
 
 def test_a_cell_of_pruning() -> None:
@@ -171,7 +171,7 @@ def test_a_cell_of_pruning() -> None:
     assert (found.operations < float(found.whole_operations)).all()
     s = start()
     cut = prune(s.connectome, "magnitude", round(0.5 * n), s.task, s.batches, np.random.default_rng(0))
-    tuned = train(cut, s.task, zip(s.batches, fall(8, options["rate"]), strict=True), s.scale)
+    tuned = train(cut, s.task, zip(s.batches, hold(8, options["rate"]), strict=True), s.scale)
     assert found.accuracy[0, 0] == score(tuned, s.task, "test", 60, 3)[0]
     assert found.before[0] == score(cut, s.task, "test", 60, 3)[0]
     whole = study_pruning._cell(Cell("taylor structured", 3), options)
