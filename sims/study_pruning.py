@@ -91,8 +91,8 @@ def fall(updates: int) -> list[float]:
 
 
 def hold(updates: int, rate: float) -> list[float]:
-    """The rate of each update of fine-tuning: ``rate``, and over the last fifth a fall to 0 along a line. So that no
-    schedule of pruning has its last cut when the rate is low already, but the last of the iterative one."""
+    """The rate of each update of fine-tuning: ``rate``, and over the last fifth a fall to 0 along a line. A cosine
+    would have schedules that cut late do so when the rate is low already."""
     return [float(rate * min(1.0, 5 * (1 - k / updates))) for k in range(updates)]
 
 
