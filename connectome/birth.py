@@ -112,7 +112,7 @@ def birth(
     rng: np.random.Generator, wiring: Connectome | None = None,
 ) -> Connectome:  # fmt: skip
     """The connectome with the task's region, its body parts, its local edges, over-produced, and its first long-range
-    ones.
+    ones. A sensor that is there already is shared. Raises :class:`ConnectomeError` if it has another size.
 
     With a ``wiring``, the region has its neurons (not its sensors and effectors), their labels and signs, and every
     edge between them, no more; positions are moved to the region's place, delays rounded to whole steps of 1 ms.
@@ -127,6 +127,12 @@ def birth(
     centre = np.array([_SPACING_UM * number, 0.0, 0.0])
 
     def border(name: str, size: int, role: Role, offset: float) -> Region:
+        there = base.regions.get(name)
+        if role == "sensor" and there is not None:
+            if (there.role, there.size) != (role, size):
+                found = f"{size} units for {task.name}"
+                raise ConnectomeError(f"sensor {name!r}", f"must be a sensor of {there.size} units, as it is", found)
+            return there
         position = positions_in_sphere(size, _RADIUS_UM, rng) + centre + [0.0, 0.0, offset]
         return Region(name, size, role, NEURON, position, birth_stage=stage)
 
@@ -162,7 +168,7 @@ def birth(
         *(edges(region, e, 1.0, a.efferent_gain) for e in effectors),
         *(edges(regions[k.source], regions[k.target], a.long_range_density, a.long_range_gain) for k in links),
     ]
-    return base.grow([*sensors, region, *effectors], made)
+    return base.grow([r for r in (*sensors, region, *effectors) if base.regions.get(r.name) is not r], made)
 
 
 def _copied(

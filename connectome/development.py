@@ -13,7 +13,7 @@ import math
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from connectome.flat import Engine
 from connectome.graph import Connectome, EdgeDelta
 from connectome.learning import Activity, SpikingNetwork
 from connectome.parameters import Parameters, bounded
-from connectome.parts import EdgeKey
+from connectome.parts import EdgeKey, Kind
 from connectome.rules import IMPORTANCE, Evidence, Link, LinkEvolution, Rule, Sample
 from connectome.task import Score, Task
 
@@ -42,15 +42,16 @@ class Plasticity(Parameters):
     ----------
     rate : of the maturing region; falls to ``final`` of it along half a cosine
     afferent, efferent : factors for these kinds of edge
-    mature_local, mature_other : factors for edges of matured regions: their plasticity is slowed, never stopped
+    mature_local, mature_other : factors for edges of matured regions: their plasticity is slowed, not stopped (0 would
+        stop it: for comparators)
     """
 
     rate: float = bounded(0.02, 1e-9, 1)
     final: float = bounded(0.02, 0, 1)
     afferent: float = bounded(3.0, 1e-9)
     efferent: float = bounded(2.0, 1e-9)
-    mature_local: float = bounded(0.15, 1e-9, 1)
-    mature_other: float = bounded(0.015, 1e-9, 1)
+    mature_local: float = bounded(0.05, 0, 1)
+    mature_other: float = bounded(0.004, 0, 1)
 
     def factor(self, key: EdgeKey, maturing: str) -> float:
         """The factor of one edge set while ``maturing`` matures."""
@@ -64,7 +65,9 @@ class Plasticity(Parameters):
 class Stage:
     """A region's time to mature: its task, how long, and the rules that act once in ``epoch_updates`` updates.
 
-    ``wiring``, if there is one, is what the region begins as: see :func:`connectome.birth.birth`.
+    ``wiring``, if there is one, is what the region begins as: see :func:`connectome.birth.birth`. ``penalty`` is for
+    comparators: what it gives, for the network that learns and a random generator, is added to each update's loss. Our
+    own stages have none.
     """
 
     task: Task
@@ -76,10 +79,12 @@ class Stage:
     links: LinkEvolution = LinkEvolution()
     importance: str = "feedback"
     wiring: Connectome | None = None
+    penalty: Callable[[SpikingNetwork, np.random.Generator], Tensor] | None = None
 
 
 class Progress(NamedTuple):
-    """Where development stands: for whoever shows it."""
+    """Where development stands: for whoever shows it. ``score`` and ``operations``, the synaptic operations per
+    sample, are of the last validation; ``edges`` are of every kind."""
 
     stage: int
     region: str
@@ -87,8 +92,10 @@ class Progress(NamedTuple):
     updates: int
     loss: float
     score: float
+    operations: float
     local_edges: int
     long_range_edges: int
+    edges: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +109,10 @@ class StageOutcome:
     peak_local_edges: int
 
 
+#: Before the first validation.
+UNKNOWN: Final = Score(math.nan, math.nan, math.nan, math.nan)
+
+
 @dataclass(frozen=True, eq=False)
 class StageState:
     """All that development carries from one update to the next: what is not in here has no say in what comes.
@@ -112,7 +123,6 @@ class StageState:
     connectome : with its weights as they are now. An edge that learns also has Adam's moments as state, and, where
         importance is measured, ``"evidence"``: its sum over the updates of this epoch
     links : the long-range links of the new region
-    born : local edge set -> edges at its birth
     random : what the batches, the rules and the validation trials draw from
     scale : edge set -> a typical weight when it was new, pA
     mean_rate, rate : region -> (N,) spikes per step: the running mean, and the sum over this epoch
@@ -125,7 +135,6 @@ class StageState:
     stage: int
     connectome: Connectome
     links: tuple[Link, ...]
-    born: Mapping[EdgeKey, int]
     random: Mapping[str, np.random.Generator]
     scale: Mapping[EdgeKey, float] = field(default_factory=dict)
     mean_rate: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
@@ -133,7 +142,7 @@ class StageState:
     update: int = 0
     seen: int = 0
     loss: float = 0.0
-    score: float = math.nan
+    score: Score = UNKNOWN
     peak_local_edges: int = 0
 
 
@@ -190,7 +199,6 @@ def _begin(
     )
     return StageState(
         number, replace(born, provenance=provenance), links,
-        born={key: _born(born, key) for key in born.edges if key.kind == "local"},
         random=dict(zip(("batch", "rules", "score"), rng.spawn(3), strict=True)), peak_local_edges=peak,
     )  # fmt: skip
 
@@ -212,7 +220,7 @@ class _Training:
         regions = [r.name for r in state.connectome.regions.values() if r.role == "neuron"]
         # Nothing matures after the last region, so its own effectors' feedback prunes it within its stage.
         self.judged = tuple(regions if last else [r for r in regions if r != self.region])
-        self.born, self.scale, self.peak_local_edges = state.born, dict(state.scale), state.peak_local_edges
+        self.scale, self.peak_local_edges = dict(state.scale), state.peak_local_edges
         self.random = copy.deepcopy(dict(state.random))
         self.mean_rate = dict(state.mean_rate)
         self.update, self.score = state.update, state.score
@@ -223,7 +231,7 @@ class _Training:
     def state(self) -> StageState:
         """All of it, as it is now."""
         return StageState(
-            self.number, self.network.to_connectome().apply(EdgeDelta(state=self._edge_state())), self.links, self.born,
+            self.number, self.network.to_connectome().apply(EdgeDelta(state=self._edge_state())), self.links,
             copy.deepcopy(self.random), dict(self.scale), dict(self.mean_rate),
             {name: rate.copy() for name, rate in self.rate.items()}, self.update, self.seen, self.loss, self.score,
             self.peak_local_edges,
@@ -236,6 +244,8 @@ class _Training:
         spikes, target = stage.task.batch(self.random["batch"], stage.batch)
         activity = self.network(spikes)
         loss = stage.task.loss(activity, target)
+        if stage.penalty is not None:
+            loss = loss + stage.penalty(self.network, self.random["batch"])
         if not torch.isfinite(loss):
             raise ConnectomeError(
                 f"stage {self.region}", "must have a finite loss", f"{loss.item()} at update {self.update}",
@@ -254,10 +264,13 @@ class _Training:
         epoch = -(-self.update // stage.epoch_updates)
         self._edit(epoch)
         if epoch % _SCORE_EPOCHS == 0 or self.update == stage.updates:
-            self.score = stage.task.score(self._act, "validation", _SCORE_TRIALS, self.random["score"]).value
+            self.score = stage.task.score(self._act, "validation", _SCORE_TRIALS, self.random["score"])
         local, long_range = self.connectome.count("local"), self.connectome.count("long_range")
         self.peak_local_edges = max(self.peak_local_edges, local)
-        return Progress(self.number, self.region, self.update, stage.updates, mean_loss, self.score, local, long_range)
+        return Progress(
+            self.number, self.region, self.update, stage.updates, mean_loss, self.score.value, self.score.operations,
+            local, long_range, self.connectome.n_edges,
+        )  # fmt: skip
 
     def _act(self, spikes: Mapping[str, Tensor]) -> Activity:
         with torch.no_grad():
@@ -276,7 +289,7 @@ class _Training:
             source = edges.source
             self.scale[key] = self.scale.get(key) or _rms(edges.weight)  # a typical weight when the set was new
             self.sign[key] = torch.from_numpy(self.connectome.regions[key.source].sign[source])
-            if key.kind in ("local", "long_range"):
+            if key.kind != "efferent":
                 self.ends[key] = (source, edges.target)
                 self.evidence[key] = np.array(edges.state.get("evidence", np.zeros(len(edges), np.float32)))
             if self.update:
@@ -313,6 +326,7 @@ class _Training:
                 Sample(
                     weight.detach().numpy(), gradient.numpy(), (activity.counts[key.source] / samples)[source],
                     (activity.counts[key.target] / samples)[target], self.mean_rate[key.target][target],
+                    source.astype(np.uint64) << np.uint64(32) | target.astype(np.uint64),
                 )
             )  # fmt: skip
         self.seen += 1
@@ -334,7 +348,8 @@ class _Training:
             evidence /= self.seen
         connectome = self.network.to_connectome().apply(EdgeDelta(state=self._edge_state()))
         seen = Evidence(
-            stage=self.number, step=self.update, epoch=epoch, region=self.region, judged=self.judged, born=self.born,
+            stage=self.number, step=self.update, epoch=epoch, region=self.region, judged=self.judged,
+            ever=_ever(connectome), done=self.update / self.stage.updates,
             rate={name: rate / self.seen for name, rate in self.rate.items()}, links=self.links,
         )  # fmt: skip
         for rule in self.stage.rules:
@@ -350,10 +365,13 @@ _SCORE_EPOCHS = 5
 _SCORE_TRIALS = 96
 
 
-def _born(connectome: Connectome, key: EdgeKey) -> int:
-    """Edges of a set at its birth: those that are there, less what rules added since, and what they removed."""
-    log = [r for r in connectome.provenance.rule_log if (r.source, r.kind, r.target) == key]
-    return len(connectome.edges[key]) - sum(r.added for r in log) + sum(r.removed for r in log)
+def _ever(connectome: Connectome) -> dict[EdgeKey, int]:
+    """How many edges each set has ever had: those that are there, and those that rules removed."""
+    ever = {key: len(edges) for key, edges in connectome.edges.items()}
+    for record in connectome.provenance.rule_log:
+        key = EdgeKey(record.source, cast(Kind, record.kind), record.target)
+        ever[key] = ever.get(key, 0) + record.removed
+    return ever
 
 
 def _without(connectome: Connectome, names: set[str]) -> Connectome:

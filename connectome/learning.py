@@ -61,11 +61,13 @@ class SpikingNetwork(nn.Module):
     surrogate_width_mv : half-width of the surrogate's support.
     dtype : ``torch.float32`` or ``torch.float64``.
     threads : at most this many (default: all cores the process may use). The result does not depend on it.
+    share : a network of the same connectome that recruits others; what both have learns as one.
     """
 
     def __init__(
         self, connectome: Connectome, *, recruit: Collection[str] | None = None, engine: Engine = "numba",
         surrogate_width_mv: float = 10.0, dtype: torch.dtype = torch.float32, threads: int | None = None,
+        share: SpikingNetwork | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         if engine not in ("numba", "torch"):
@@ -88,7 +90,8 @@ class SpikingNetwork(nn.Module):
                 _, group = np.unique(edges.state[TIED], return_inverse=True)
                 weight = np.bincount(group, weight) / np.bincount(group)
                 self._tied[key] = torch.from_numpy(group)
-            self.weight[key] = nn.Parameter(torch.tensor(weight, dtype=dtype))
+            shared = share.weight.get(key) if share is not None else None
+            self.weight[key] = nn.Parameter(torch.tensor(weight, dtype=dtype)) if shared is None else shared
         self._sets = nn.ParameterList(self.weight.values())
         roles = {name: r.role for name, r in self.numbering.regions.items()}
         self.sensors = {n: s for n, s in self.numbering.span.items() if roles[n] == "sensor"}

@@ -92,6 +92,11 @@ def tabulate(outcomes: Sequence[StageOutcome], history: Sequence[Progress], attr
             ),
             "history_loss": ("epoch", [p.loss for p in history], {"units": "1"}),
             "history_validation_score": ("epoch", [p.score for p in history], {"units": "1"}),
+            "history_operations": (
+                "epoch", [p.operations for p in history],
+                {"long_name": "of the last validation", "units": "1 / sample"},
+            ),
+            "history_edges": ("epoch", whole([p.edges for p in history]), {"units": "1"}),
             "history_local_edges": ("epoch", whole([p.local_edges for p in history]), {"units": "1"}),
             "history_long_range_edges": ("epoch", whole([p.long_range_edges for p in history]), {"units": "1"}),
         },

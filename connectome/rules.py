@@ -31,24 +31,37 @@ Array = NDArray[Any]
 
 class Sample(NamedTuple):
     """One update's view of an edge set, (E,) each: the weight (pA), the loss's gradient for it, and the spikes per
-    step of the source and the target neuron, with the target's running mean."""
+    step of the source and the target neuron, with the target's running mean. ``pair`` (uint64) names the two."""
 
     weight: Array
     gradient: Array
     pre: Array
     post: Array
     post_mean: Array
+    pair: Array
 
 
-#: How much an edge matters, from one update; the development averages it over an epoch. ``feedback`` is what the region
-#: that learns sends back to the edge, ``|weight x gradient|``: in an earlier region, the higher region's feedback.
+def _by_chance(pair: Array) -> Array:
+    """A number in 0 .. 1 for each pair, as good as drawn, and always the same (the finaliser of MurmurHash3)."""
+    x = pair.copy()
+    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        x ^= x >> np.uint64(33)
+        x *= np.uint64(factor)
+    return np.asarray((x ^ (x >> np.uint64(33))) / 2**64)
+
+
+#: How much an edge matters, from one update; the development averages it over an epoch. ``feedback`` is between the
+#: weight and what the region that learns sends back to it, the gradient: in an earlier region, the higher region's
+#: feedback. ``taylor`` is the loss's change to first order, were the edge gone (Molchanov et al. 2017).
 IMPORTANCE: Final[Mapping[str, Callable[[Sample], Array]]] = MappingProxyType(
     {
-        "feedback": lambda s: np.abs(s.weight * s.gradient),
+        "feedback": lambda s: np.abs(s.weight) * np.sqrt(np.abs(s.gradient)),
+        "taylor": lambda s: np.abs(s.weight * s.gradient),
         "gradient": lambda s: np.abs(s.gradient),
         "magnitude": lambda s: np.abs(s.weight),
         "activity": lambda s: s.pre * s.post,
         "bcm": lambda s: np.maximum(s.post * (s.post - s.post_mean) * s.pre, 0.0),
+        "random": lambda s: _by_chance(s.pair),
     }
 )
 
@@ -82,7 +95,8 @@ class Evidence:
     region : the region that matures in this stage
     judged : regions whose local edges are up for pruning
     rate : region -> (N,) spikes per step of each neuron, recruited regions only
-    born : local edge set -> edges at its region's birth
+    ever : edge set -> how many edges it has ever had: those that are there, and those that were removed
+    done : how much of the stage is over, 0 .. 1
     links : the long-range links of the new region
 
     The mean importance of each edge over the epoch is the state ``"evidence"`` of its edge set, so that it stays with
@@ -95,7 +109,8 @@ class Evidence:
     region: str
     judged: tuple[str, ...] = ()
     rate: Mapping[str, Array] = field(default_factory=dict)
-    born: Mapping[EdgeKey, int] = field(default_factory=dict)
+    ever: Mapping[EdgeKey, int] = field(default_factory=dict)
+    done: float = 0.0
     links: tuple[Link, ...] = ()
 
     def record(
@@ -246,29 +261,39 @@ class Strengthening(Parameters):
 
 @dataclass(frozen=True)
 class FeedbackPruning(Parameters):
-    """Inhibit, and then prune, local edges by the survival law.
+    """Inhibit, and then prune, the edges that feedback values least, down to a part of those that there ever were.
 
-    Each local edge keeps a survival value R, ``initial`` at birth. An epoch in which its region took part adds
-    ``delta = 2 norm(importance) - rho`` (``+ bonus`` where positive):
-    ``R <- 0.999 R + delta exp(-floor((epoch - 1) / tau))``. Epochs are counted in each stage, so that what an edge did
-    for its own region's task and what a higher region sends back to it later both count.
+    What an edge is worth is remembered. In each epoch that its set took part in, ``recent`` moves by ``update`` towards
+    the epoch's importance over the set's mean. When another stage begins, ``memory`` becomes ``sqrt(memory^2 +
+    recent^2)`` and what is recent begins anew. So the edge's value, ``sqrt(memory^2 + recent^2)``, counts what it did
+    for its own region's task and what higher regions send back to it later.
 
-    In a region that is up for pruning, edges with R < 0 are inhibited, the lowest first and no more than could go: each
-    epoch a weight loses the fraction ``inhibition`` of what is left of it, down to ``floor`` of the whole. An edge that
-    is no longer among them gets as much back, until it is whole. One that was inhibited to the floor and still is among
-    them is pruned, while its region keeps at least the fraction ``keep`` of the local edges that it was born with.
+    Up for pruning are local edges of regions that are judged, long-range ones between them, and, as far as its own
+    effectors' feedback goes, local edges and afferents of the region that matures. At the fraction x of the way to ``end`` there is room for ``keep + (1 - keep) (1 - x)^3`` of them (the
+    schedule of Zhu & Gupta 2017, arXiv 1710.01878). Those of the least value, as many as there will soon be no room
+    for, are inhibited: each epoch a weight loses the fraction ``inhibition`` of what is left of it, down to ``floor``
+    of the whole. An edge that is no longer among them gets as much back, until it is whole. One that was inhibited to
+    the floor and still is among them is pruned; from ``late`` on none is waited for, so that exactly as many are kept
+    as were asked for. Until then an edge that was seen for fewer than ``grace`` epochs is left alone.
 
-    State of an edge: ``survival``, R; ``inhibition``, the fraction of its weight that is held back. An edge that
-    another rule added since comes with 0 for what it lacks of state, and R is hardly ever 0 by itself: so an R of 0
-    means newly joined, and becomes ``initial``; the epoch that finds it so, which it did not see or not whole, does not
-    count.
+    State of an edge: ``memory``, ``recent``, ``seen`` (epochs), and ``inhibition``, the fraction of its weight that is
+    held back. An edge that another rule adds comes with 0 for each.
+
+    Parameters
+    ----------
+    keep, keep_long_range, keep_afferent : what is kept of each kind, as a fraction of all that a set ever had
+    keep_own : what is kept of a region's local edges in its own stage
+    end, late : fractions of a stage
     """
 
-    initial: float = bounded(5.0, 0)
-    rho: float = bounded(1.4, 0, 2)
-    bonus: float = bounded(0.0, 0)
-    tau: float = bounded(12.0, 1)
-    keep: float = bounded(0.22, 0, 1)
+    keep: float = bounded(0.2, 0, 1)
+    keep_long_range: float = bounded(0.3, 0, 1)
+    keep_afferent: float = bounded(0.4, 0, 1)
+    keep_own: float = bounded(0.45, 0, 1)
+    end: float = bounded(0.75, 0.01, 1)
+    late: float = bounded(0.9, 0.01, 1)
+    grace: float = bounded(5.0, 0)
+    update: float = bounded(0.2, 0.001, 1)
     inhibition: float = bounded(0.1, 0.001, 0.9)
     floor: float = bounded(0.3, 0.01, 0.99)
 
@@ -278,47 +303,70 @@ class FeedbackPruning(Parameters):
         weights: dict[EdgeKey, Array] = {}
         remove: dict[EdgeKey, Array] = {}
         records = []
+        hurry = evidence.done >= self.late
         for key, edges in connectome.edges.items():
-            if key.kind != "local" or not len(edges):
+            if key.kind == "efferent" or not len(edges):
                 continue
-            survival = edges.state.get("survival", np.full(len(edges), self.initial, np.float32))
-            joined = survival == 0
-            held = edges.state.get("inhibition", np.zeros(len(edges), np.float32))
-            if "evidence" in edges.state:
-                survival = self.survive(survival, edges.state["evidence"], evidence.epoch)
-            survival = np.where(joined, np.float32(self.initial), survival)
-            state[key] = {"survival": survival, "inhibition": held}
-            if key.source not in evidence.judged:
+            state[key] = kept = self.remember(edges, first=evidence.epoch == 1)
+            if not _up_for_pruning(key, evidence):
                 continue
-            can_go = max(len(edges) - int(np.ceil(self.keep * evidence.born[key])), 0)
+            value, held = np.hypot(kept["memory"], kept["recent"]), kept["inhibition"]
+            judged = np.full(len(edges), hurry) | (kept["seen"] >= self.grace)
+            no_room = max(len(edges) - self.room(key, evidence), 0)
             weakest = np.zeros(len(edges), bool)
-            weakest[np.argsort(survival, kind="stable")[:can_go]] = True
-            weakest &= survival < 0
+            weakest[np.argsort(np.where(judged, value, np.inf), kind="stable")[:no_room]] = True
+            weakest &= judged
             left = 1 - held
-            gone = weakest & (left <= self.floor * _ABOVE)
+            gone = weakest & (hurry | (left <= self.floor * _ABOVE))
             now_left = np.where(weakest, left * (1 - self.inhibition), left / (1 - self.inhibition))
             now_left = np.clip(now_left, self.floor, 1.0)
             now_left = np.where(now_left * _ABOVE >= 1, 1.0, now_left)
             weights[key] = (edges.weight * now_left / left).astype(np.float32)
-            state[key]["inhibition"] = (1 - now_left).astype(np.float32)
+            kept["inhibition"] = (1 - now_left).astype(np.float32)
             remove[key] = gone
             records.append(
                 evidence.record(
-                    "feedback_pruning", key, inhibited=int((weakest & (held == 0)).sum()),
+                    "feedback_pruning", key, inhibited=int((weakest & ~gone & (held == 0)).sum()),
                     restored=int(((held > 0) & (now_left == 1)).sum()), removed=int(gone.sum()),
                 )
             )  # fmt: skip
         return EdgeDelta(reweight=weights, state=state, remove=remove, records=tuple(records))
 
-    def survive(self, survival: Array, importance: Array, epoch: int) -> Array:
-        """The survival law for one epoch, (E,) float32."""
-        delta = 2 * normalise(importance) - self.rho
-        delta = np.where(delta > 0, delta + self.bonus, delta)
-        return np.asarray(0.999 * survival + delta * np.exp(-np.floor((epoch - 1) / self.tau)), np.float32)
+    def remember(self, edges: EdgeSet, *, first: bool) -> dict[str, Array]:
+        """The state of edges after an epoch, the ``first`` of a stage or a later one."""
+        none = np.zeros(len(edges), np.float32)
+        memory, recent, seen, held = (
+            edges.state.get(name, none) for name in ("memory", "recent", "seen", "inhibition")
+        )
+        if first:
+            memory, recent = np.hypot(memory, recent), none
+        if "evidence" in edges.state:
+            importance = edges.state["evidence"]
+            share = importance / max(float(importance.mean()), _TINY)
+            recent = np.where(recent == 0, share, recent + self.update * (share - recent)).astype(np.float32)
+            seen = seen + np.float32(1)
+        return {"memory": memory, "recent": recent, "seen": seen, "inhibition": held}
+
+    def room(self, key: EdgeKey, evidence: Evidence) -> int:
+        """For how many edges of a set there will be room when those that are inhibited now have come to the floor."""
+        local = self.keep if key.source in evidence.judged else self.keep_own
+        keep = {"local": local, "long_range": self.keep_long_range, "afferent": self.keep_afferent}[key.kind]
+        epochs = np.log(self.floor) / np.log(1 - self.inhibition)
+        x = min(evidence.done * (1 + epochs / evidence.epoch) / self.end, 1.0)
+        return int(np.ceil((keep + (1 - keep) * (1 - x) ** 3) * evidence.ever[key] * _BELOW))
+
+
+def _up_for_pruning(key: EdgeKey, evidence: Evidence) -> bool:
+    if key.kind == "afferent" or key.source == key.target == evidence.region:
+        return key.target == evidence.region
+    return key.source in evidence.judged and key.target in evidence.judged
 
 
 #: A weight that is this little below a bound has reached it: multiplying and dividing leaves rounding errors.
 _ABOVE: Final = 1 + 1e-5
+#: So that rounding up a product does not add an edge.
+_BELOW: Final = 1 - 1e-12
+_TINY: Final = 1e-37
 
 
 @dataclass(frozen=True)

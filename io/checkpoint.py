@@ -238,7 +238,7 @@ def _state(given: Any, columns: list[NDArray[Any]]) -> StageState | None:
         **given | {
             "connectome": Connectome.of(regions, edges, dt_ms=connectome["dt_ms"], provenance=provenance),
             "links": tuple(Link(*link) for link in given["links"]),
-            "born": {EdgeKey(*key): n for key, n in given["born"]},
+            "score": Score(*given["score"]),
             "scale": {EdgeKey(*key): scale for key, scale in given["scale"]},
             "random": {name: _generator(random) for name, random in given["random"].items()},
             "mean_rate": {name: columns[at] for name, at in given["mean_rate"].items()},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import gc
 import os
 import platform
 import signal
@@ -11,8 +12,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
+from types import FrameType, TracebackType
+from typing import Any, NoReturn
 
 from connectome.errors import ConnectomeError
 
@@ -23,6 +24,7 @@ __all__ = [
 
 #: Bytes of a file's name, so that a temporary one beside it has room (255 on most systems).
 _LONGEST_NAME = 200
+_UNUSABLE = 2
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -54,16 +56,24 @@ def split_names(text: str) -> list[str]:
 def ended(name: str, work: Callable[[], int], kept: Callable[[], str] = lambda: "No file is half-written.") -> int:
     """Do a program's work and return its exit code: what ``work`` returns; 2 for input that cannot be used; 130 when
     Ctrl-C interrupts it and 143 when SIGTERM does, with what ``kept`` says of the files."""
+    with _hushed():
+        code = _ended(name, work, kept)
+        if code == _UNUSABLE:
+            gc.collect()  # what is left of a file
+        return code
+
+
+def _ended(name: str, work: Callable[[], int], kept: Callable[[], str]) -> int:
     try:
         with _handled(_interrupt):
             return work()
     except ConnectomeError as error:
         print(f"{name}: {error}", file=sys.stderr)
-        return 2
+        return _UNUSABLE
     except OSError as error:  # a name that is too long, a disk that is gone
         place = f"{error.filename!r}" if error.filename else "the system"
         print(f"{name}: {place} must be usable; found {error.strerror or error}.", file=sys.stderr)
-        return 2
+        return _UNUSABLE
     except KeyboardInterrupt as interrupt:
         print(f"\n{name}: interrupted. {kept()}".rstrip(), file=sys.stderr)
         return 128 + getattr(interrupt, "number", signal.SIGINT)
@@ -96,6 +106,27 @@ class Interrupts:
             raise Interrupted(number)
         self._number = number
         os.write(2, b"\nStopping at the next point that it can go on from. Again: stop at once.\n")
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """HDF5 objects of a damaged file complain once more when they go, of what has been said by then: not here."""
+    unraisable, uncaught = sys.unraisablehook, sys.excepthook
+    place = "h5py._objects"
+
+    def unless_hdf5(said: Any) -> None:
+        if place not in f"{said.object}":
+            unraisable(said)
+
+    def unless_there(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if trace is None or place not in trace.tb_frame.f_globals.get("__name__", ""):
+            uncaught(kind, error, trace)
+
+    sys.unraisablehook, sys.excepthook = unless_hdf5, unless_there
+    try:
+        yield
+    finally:
+        sys.unraisablehook, sys.excepthook = unraisable, uncaught
 
 
 @contextmanager

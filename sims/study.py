@@ -28,7 +28,14 @@ __all__ = ["STUDIES", "main"]
 
 #: Where each study is made: ``module.function(quick, images)``.
 STUDIES = {
-    "transfer": "sims.study_claims.transfer",
+    "claims": "sims.study_claims.claims",
+    "ablations": "sims.study_claims.ablations",
+    "transfer": "sims.study_transfer.transfer",
+    "pruning": "sims.study_pruning.pruning",
+    "sleep": "sims.study_sleep.sleep",
+    "split-mnist": "sims.study_streams.split_mnist",
+    "permuted-mnist": "sims.study_streams.permuted_mnist",
+    "split-cifar10": "sims.study_streams.split_cifar10",
 }
 PLAN, RESULTS, REPORT = "study.json", "results.nc", "report.md"
 

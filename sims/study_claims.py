@@ -1,212 +1,139 @@
-"""Studies of the developmental claims: what a region that matures upon others gains by them."""
+"""The studies of the developmental claims: what is kept, what it costs, against comparators; and what carries it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import numpy as np
-
-from connectome.intervals import mean_of, paired
 from sims.study_cells import Cell, Study, StudyTable
+from sims.study_development import differences, draw_courses, energy, go_through, outcome_table
 
 if TYPE_CHECKING:
     import xarray as xr
-    from matplotlib.figure import Figure
 
     from connectome.configuration import Configuration
-    from connectome.development import Stage, StageState
-    from connectome.task import Task
 
-__all__ = ["transfer"]
+__all__ = ["ablations", "claims"]
 
-WAYS = ("staged", "whole", "alone")
+ORDER: Final = ("perception", "motor", "interaction")
+#: Of the local edges, the parts that are pruned where pruning rules are set side by side.
+LEVELS: Final = {"60 %": 0.4, "80 %": 0.2, "90 %": 0.1}
+Change = "Callable[[Configuration], Configuration]"
 
 
-def transfer(quick: bool, images: str) -> Study:
-    """Claim C1: with few demonstrations, is a stage upon earlier ones better than direct training?"""
-    options: dict[str, Any] = {
-        "demonstrations": [100, 200, 500, 0], "points": [100, 200, 400, 700, 1000], "trials": 400, "split": "test",
-        "training": {}, "images": images,
-    }  # fmt: skip
-    if quick:
-        options |= {
-            "demonstrations": [100, 500], "points": [40, 100], "trials": 100,
-            "training": {"perception": 200, "motor": 200},
-        }  # fmt: skip
+class Condition(NamedTuple):
+    """How a development differs from the default one: the method, the configuration, the order of the stages, and
+    whether it begins with as few edges as the default one ends with."""
+
+    method: str = "development"
+    change: Callable[[Configuration], Configuration] = lambda c: c
+    order: tuple[str, ...] = ORDER
+    sparse: bool = False
+
+
+def _rules(**fields: Mapping[str, Any]) -> Callable[[Configuration], Configuration]:
+    """The same with these fields of rules."""
+
+    def change(c: Configuration) -> Configuration:
+        changed = {name: replace(c.rules[name], **values) for name, values in fields.items()}  # type: ignore[type-var]  # rules are dataclasses
+        return replace(c, rules={**c.rules, **changed})
+
+    return change
+
+
+def _parts(**fields: Mapping[str, Any]) -> Callable[[Configuration], Configuration]:
+    """The same with these fields of its parts."""
+    return lambda c: replace(c, **{name: replace(getattr(c, name), **values) for name, values in fields.items()})
+
+
+def _no_long_range(c: Configuration) -> Configuration:
+    return _rules(growth={"edges": 0})(_parts(anatomy={"long_range_density": 0.0})(c))
+
+
+#: Pruning by feedback, at random, by magnitude, at three levels; and ways that do not prune.
+CLAIMS: Final = {
+    **{
+        f"{name}, {level}": Condition(method, _rules(pruning={"keep": keep}))
+        for level, keep in LEVELS.items()
+        for name, method in (("feedback", "development"), ("blind", "blind"), ("magnitude", "magnitude"))
+    },
+    "unpruned": Condition("unpruned"),
+    **{name: Condition(name, sparse=True) for name in ("sequential", "frozen", "ewc", "replay")},
+}
+
+ABLATIONS: Final = {
+    "development": Condition(),
+    "no long-range edges": Condition(change=_no_long_range),
+    "no growth of long-range edges": Condition(change=_rules(growth={"edges": 0})),
+    "links drawn evenly": Condition(change=_parts(links={"gamma": 0.0})),
+    "no feedback: pruned at random": Condition("blind"),
+    "no inhibition before pruning": Condition(change=_rules(pruning={"inhibition": 0.001, "floor": 0.99})),
+    "no strengthening": Condition(change=_rules(strengthening={"rate": 0.0})),
+    "no homeostasis": Condition(change=_rules(homeostasis={"rate": 0.0})),
+    "no slower plasticity of the matured": Condition(
+        change=_parts(plasticity={"mature_local": 1.0, "mature_other": 1.0})
+    ),
+    "motor before perception": Condition(order=("motor", "perception", "interaction")),
+}
+
+
+def claims(quick: bool, images: str) -> Study:
+    """Claims C2 to C5: what is kept, and with how little."""
     return Study(
-        "Does a region that matures upon others learn better than one trained directly? *staged*: perception (and "
-        "motor) matured before; *whole*: the same network from birth, every edge plastic, no rule but growth, trained "
-        "on this task only; *alone*: a region with eyes and muscles of its own and as many edges.",
-        tuple(f"{task} {way}" for task in ("interaction", "guided motor") for way in WAYS),
-        _transfer_cell, _transfer_tables, _transfer_figures, seeds=2 if quick else 10, options=options,
+        "Perception, motor and interaction mature one after the other. *feedback*, *blind*, *magnitude*: the default "
+        "development, whose local edges are pruned by what feedback values, at random, or by the size of weights, to "
+        "the same numbers; *unpruned*: without pruning. *sequential*, *frozen*, *ewc*, *replay*: no rule acts; from "
+        "birth as many edges, on average, as the development that prunes 80 % ends with; the matured as plastic as the "
+        "new, not at all, with elastic weight consolidation, with a batch of an earlier task in every update. All have "
+        "the same updates of the same size; replay has its additional batches besides.",
+        tuple(CLAIMS), _claims_cell, _claims_tables, lambda r: {"claims": draw_courses(r)}, seeds=2 if quick else 10,
+        options=_options(quick, images),
     )  # fmt: skip
 
 
-def _transfer_cell(cell: Cell, options: Mapping[str, Any]) -> xr.Dataset:
-    import xarray as xr
-
-    points = options["points"]
-    score = np.full((len(options["demonstrations"]), len(points)), np.nan)
-    edges = np.zeros(len(options["demonstrations"]), np.int64)
-    matured: StageState | None = None
-    for row, demonstrations in enumerate(options["demonstrations"]):
-        stages, configuration = _plan(cell.condition, demonstrations, max(points), options)
-        scores, edges[row], matured = _learn(stages, configuration, cell.seed, matured, options)
-        score[row] = [scores[p] for p in points]
-    return xr.Dataset(
-        {
-            "score": (("demonstrations", "update"), score, {"long_name": f"{options['split']} score", "units": "1"}),
-            "edges": ("demonstrations", edges, {"long_name": "edges after training", "units": "1"}),
-        },
-        coords={"demonstrations": options["demonstrations"], "update": points},
-    )
+def ablations(quick: bool, images: str) -> Study:
+    """Which part of a development carries which claim?"""
+    return Study(
+        "The default development, and without one of its parts at a time. Without long-range edges interaction sees "
+        "nothing at all: it has no sensors of its own.",
+        tuple(ABLATIONS), _ablations_cell, _ablations_tables, lambda r: {"ablations": draw_courses(r)},
+        seeds=2 if quick else 5, options=_options(quick, images),
+    )  # fmt: skip
 
 
-def _plan(
-    condition: str, demonstrations: int, updates: int, options: Mapping[str, Any]
-) -> tuple[list[Stage], Configuration]:
-    """The stages of a condition, the last of which is the task in question."""
+def _options(quick: bool, images: str) -> dict[str, Any]:
+    training = {"perception": 100, "motor": 100, "interaction": 200} if quick else {}
+    return {"images": images, "training": training, "trials": 100 if quick else 400}
+
+
+def _claims_cell(cell: Cell, options: Mapping[str, Any]) -> xr.Dataset:
+    return _develop(CLAIMS[cell.condition], cell.seed, options)
+
+
+def _ablations_cell(cell: Cell, options: Mapping[str, Any]) -> xr.Dataset:
+    return _develop(ABLATIONS[cell.condition], cell.seed, options)
+
+
+def _develop(condition: Condition, seed: int, options: Mapping[str, Any]) -> xr.Dataset:
+    from connectome.comparators import sparse_from_birth
     from connectome.configuration import Configuration, plan_stages
     from connectome.datasets.images import load_images
-    from connectome.datasets.tasks import UNITS, Interaction, Motor, Perception
-    from connectome.development import Plasticity
+    from connectome.datasets.tasks import known_tasks
 
-    name, _, way = condition.rpartition(" ")
-    images, c = load_images(options["images"]), Configuration()
-    body = {"sensors": {"joints": 2 * UNITS}, "effectors": {"muscles": 4}}
-    see: Task = Perception(images)
-    before: dict[str, Task]
-    if name == "interaction":
-        before, last = {"perception": see, "motor": Motor()}, Interaction(images, demonstrations=demonstrations)
-    else:
-        requires = ("perception",)
-        before = {"perception": see}
-        last = Interaction(images, name="motor", requires=requires, demonstrations=demonstrations, **body)  # type: ignore[arg-type]  # both are mappings
-    tasks: dict[str, Task] = {**before, last.name: last}
-    lengths: dict[str, Any] = {**options["training"], last.name: updates}
-    c = replace(c, training=replace(c.training, **lengths))
-    if way == "alone":
-        a, rule = c.anatomy, c.rules["growth"]
-        grown = rule.edges * rule.last_epoch  # type: ignore[attr-defined]  # it is ours
-        n, inputs = a.neurons, int(np.prod(images.shape)) + 2 * UNITS
-        links = 2 * len(before) * a.long_range_density * n * n
-        own = a.local_density * a.over_production * n * n + links + grown
-        density = min(1.0, (own - inputs * n * a.afferent_density) / n**2)
-        c = replace(c, anatomy=replace(a, local_density=density, over_production=1.0, local_length_um=1e6))
-        alone = replace(
-            last,
-            requires=(),
-            sensors={"image": int(np.prod(images.shape)), "joints": 2 * UNITS},
-            effectors=body["effectors"],
-        )
-        tasks, before = {last.name: alone}, {}
-    stages = plan_stages(list(tasks), tasks, c)
-    if way == "alone":
-        stages = [replace(stage, rules=()) for stage in stages]
-    if way == "whole":
-        direct = replace(Plasticity(), mature_local=1.0, mature_other=1.0)
-        stages = [replace(s, updates=0) for s in stages[:-1]] + [
-            replace(stages[-1], plasticity=direct, rules=(c.rules["growth"],))
-        ]
-    return stages, c
+    c = condition.change(_parts(training=options["training"])(Configuration()))
+    images = load_images(options["images"])
+    tasks = {name: known_tasks()[name](images, c.data.jitter_pixels) for name in condition.order}
+    stages = plan_stages(list(condition.order), tasks, c)
+    anatomy = sparse_from_birth(c.anatomy, stages) if condition.sparse else c.anatomy
+    return go_through(stages, anatomy, condition.method, seed, options["trials"])
 
 
-def _learn(
-    stages: Sequence[Stage],
-    configuration: Configuration,
-    seed: int,
-    matured: StageState | None,
-    options: Mapping[str, Any],
-) -> tuple[dict[int, float], int, StageState | None]:
-    """Scores of the last stage's task after so many of its updates, the edges at the end, and the state in which the
-    stage before it ended: from there the last stage can begin again."""
-    import torch
-
-    from connectome.development import Progress, develop
-    from connectome.learning import SpikingNetwork
-
-    last = stages[-1].task
-    scores: dict[int, float] = {}
-    due: list[int] = []
-    before: StageState | None = matured
-    edges = 0
-
-    def on_progress(progress: Progress) -> None:
-        if progress.stage == len(stages) and progress.update in options["points"]:
-            due.append(progress.update)
-
-    def on_point(state: Any) -> None:
-        nonlocal before
-        if due:
-            network = SpikingNetwork(state().connectome, recruit=last.recruits)
-            rng = np.random.default_rng([seed, _SCORED])
-            with torch.no_grad():
-                scores[due.pop()] = last.score(network, options["split"], options["trials"], rng).value
-        keep[:] = [state]
-
-    keep: list[Any] = []
-    for outcome in develop(
-        stages,
-        configuration.anatomy,
-        seed=seed,
-        on_progress=on_progress,
-        on_point=on_point,
-        resume=matured,
-        test_trials=1,
-    ):
-        edges = outcome.connectome.n_edges
-        if outcome.connectome.provenance.stage == len(stages) - 1:
-            before = keep[-1]()
-    return scores, edges, before
+def _claims_tables(results: xr.Dataset) -> list[StudyTable]:
+    pairs = [(f"feedback, {level}", f"{other}, {level}") for level in LEVELS for other in ("blind", "magnitude")]
+    return [outcome_table(results), differences(results, pairs), energy(results, ("feedback, 80 %", "unpruned"))]
 
 
-#: Of the random numbers of the trials.
-_SCORED = 314159
-
-
-def _transfer_tables(results: xr.Dataset) -> list[StudyTable]:
-    tables = []
-    for task in ("interaction", "guided motor"):
-        here = {
-            way: results.score.sel(condition=f"{task} {way}") for way in WAYS if f"{task} {way}" in results.condition
-        }
-        if len(here) < 2:
-            continue
-        rows = []
-        for d in results["demonstrations"].values:
-            for u in results["update"].values:
-                at = {way: s.sel(demonstrations=d, update=u).values for way, s in here.items()}
-                gains = [
-                    paired(at["staged"], at[way]).text() if {"staged", way} <= set(at) else "-" for way in WAYS[1:]
-                ]
-                means = [mean_of(at[way]).text() if way in at else "-" for way in WAYS]
-                rows.append([str(d) if d else "no limit", str(u), *means, *gains])
-        columns = ["demonstrations", "updates", *WAYS, "staged - whole", "staged - alone"]
-        tables.append(StudyTable(task, "Score; differences are paired by seed.", columns, rows))
-    return tables
-
-
-def _transfer_figures(results: xr.Dataset) -> dict[str, Figure]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(3.2 * results.sizes["demonstrations"], 5.5), layout="constrained")
-    axes = figure.subplots(2, results.sizes["demonstrations"], sharex=True, sharey=True, squeeze=False)
-    for row, task in zip(axes, ("interaction", "guided motor"), strict=True):
-        for ax, d in zip(row, results["demonstrations"].values, strict=True):
-            for way, style in zip(WAYS, ("o-", "s--", "^:"), strict=True):
-                if f"{task} {way}" not in results.condition:
-                    continue
-                found = results.score.sel(condition=f"{task} {way}", demonstrations=d)
-                means = [mean_of(found.sel(update=u)) for u in results["update"].values]
-                ax.errorbar(
-                    results.update, [m.mean for m in means], [m.half for m in means], fmt=style, label=way, capsize=2
-                )
-            ax.set_title(f"{task}, {d or 'unlimited'} demonstrations", fontsize=9)
-    axes[0][0].legend()
-    for ax in axes[-1]:
-        ax.set_xlabel("updates on the task")
-    for row in axes:
-        row[0].set_ylabel("score")
-    return {"transfer": figure}
+def _ablations_tables(results: xr.Dataset) -> list[StudyTable]:
+    pairs = [(name, "development") for name in ABLATIONS if name != "development"]
+    return [outcome_table(results), differences(results, pairs)]

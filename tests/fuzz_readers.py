@@ -264,14 +264,15 @@ def _checkpoints() -> list[Tree]:
         from connectome.development import Progress, StageState
         from connectome.io.checkpoint import Checkpoint, save_checkpoint
         from connectome.rules import Link
+        from connectome.task import Score
 
         c, rng = _small(), np.random.default_rng(1)
         state = StageState(
-            1, c, (Link("a.1", "B_2", 0.3, 4, 0.5),), born=dict.fromkeys(c.edges, 3), random={"batch": rng},
+            1, c, (Link("a.1", "B_2", 0.3, 4, 0.5),), random={"batch": rng},
             scale=dict.fromkeys(c.edges, 0.5), mean_rate={"a.1": np.array([1.0, 2, 3])}, rate={"a.1": np.zeros(3)},
-            update=5, seen=2, loss=0.5, score=0.25, peak_local_edges=11,
+            update=5, seen=2, loss=0.5, score=Score(0.25, 1.0, 2.0, 0.2), peak_local_edges=11,
         )  # fmt: skip
-        epoch = Progress(1, "one", 5, 10, 0.1, 0.2, 3, 4)
+        epoch = Progress(1, "one", 5, 10, 0.1, 0.2, 70.0, 3, 4, 9)
         made = Checkpoint(3, ("a.1", "B_2"), 7, "numba", "[anatomy]\n", {"numpy": "2"}, ("m",), state, (epoch,))
         save_checkpoint(made, path)
 
@@ -620,7 +621,6 @@ def fuzz(name: str, reader: Reader, inputs: int, seed: int = 0, seconds: float =
             if now.value != at:
                 at, cpu, wall = now.value, _cpu(pid), time.monotonic()
             size = _status("VmRSS", pid)
-            peak = max(peak, size if size > MOST_RESIDENT else 0)
             what = ""
             if not worker.is_alive():
                 what = f"dies with exit code {worker.exitcode}"
@@ -635,6 +635,7 @@ def fuzz(name: str, reader: Reader, inputs: int, seed: int = 0, seconds: float =
             worker.kill()
             first = at // 2 + 1
             if at % 2:  # else HDF5 could not be made to write this damage
+                peak = max(peak, size)
                 findings.append(Finding(name, at // 2, what))
                 done["finding"] += 1
             break

@@ -55,9 +55,10 @@ def state_of(connectome: Connectome, seed: int) -> StageState:
     provenance = Provenance(seed, 2, "hand", ("0" * 64,), {"numpy": "2"}, (record, record))
     return StageState(
         2, replace(connectome, provenance=provenance), (Link("a", "b", 0.1 + 0.2, 4, float(numbers[0])),),
-        born={key: len(edges) for key, edges in connectome.edges.items()}, random={"batch": batch, "rules": rules},
+        random={"batch": batch, "rules": rules},
         scale={key: float(numbers[1]) for key in connectome.edges}, mean_rate={"a": rng.random(4), "b": np.zeros(0)},
-        rate={"a": np.zeros(4)}, update=5, seen=2, loss=float(numbers[2]), score=math.nan, peak_local_edges=11,
+        rate={"a": np.zeros(4)}, update=5, seen=2, loss=float(numbers[2]), score=Score(0.5, math.nan, 3.0, 0.1),
+        peak_local_edges=11,
     )  # fmt: skip
 
 
@@ -98,7 +99,7 @@ def test_outcomes_are_the_snapshots(tmp_path: Path) -> None:
     connectome = small()
     scores = {"eye": Score(0.1, 2.0, 3.0, math.nan)}
     outcome = StageOutcome(connectome, scores, scores, (Link("a", "b", 0.5),), 4)
-    epoch = Progress(1, "eye", 5, 10, 0.1, math.nan, 3, 4)
+    epoch = Progress(1, "eye", 5, 10, 0.1, math.nan, 70.0, 3, 4, 9)
     made = replace(checkpoint(), outcomes=(outcome,), history=(epoch, epoch))
     save(connectome, tmp_path / stage_file(1, "eye"))
     save_checkpoint(made, tmp_path)

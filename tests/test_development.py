@@ -103,7 +103,7 @@ def test_plasticity_is_slowed_by_maturity_never_stopped() -> None:
     assert p.factor(EdgeKey("eye", "afferent", "new"), "new") == 3.0
     assert p.factor(EdgeKey("old", "local", "old"), "new") == 0.2
     assert p.factor(EdgeKey("old", "efferent", "out"), "new") == pytest.approx(0.02)
-    for bad in (0.0, -1.0):
+    for bad in (1.5, -1.0):
         with pytest.raises(ConnectomeError, match=r"Plasticity.mature_local must be"):
             Plasticity(mature_local=bad)
 
@@ -133,7 +133,7 @@ def test_rules_see_evidence_of_what_took_part() -> None:
     assert evidence.rate["first"].shape == (30,)
     assert ((evidence.rate["first"] >= 0) & (evidence.rate["first"] <= 1)).all()
     for key, edges in connectome.edges.items():
-        assert ("evidence" in edges.state) == (key.kind in ("local", "long_range"))
+        assert ("evidence" in edges.state) == (key.kind != "efferent")
     assert {(k.source, k.target) for k in evidence.links} == {("first", "second"), ("second", "first")}
     left = {name for e in outcomes[-1].connectome.edges.values() for name in e.state}
     assert left == set()  # evidence and Adam's moments do not end up in the snapshot
@@ -143,8 +143,7 @@ def beginning(stage: Stage, seed: int) -> StageState:
     """A first stage's state at birth."""
     connectome = birth(None, stage.task, ANATOMY, 1, (), np.random.default_rng(seed))
     random = dict(zip(("batch", "rules", "score"), np.random.default_rng(seed + 1).spawn(3), strict=True))
-    born = {key: len(edges) for key, edges in connectome.edges.items() if key.kind == "local"}
-    return StageState(1, connectome, (), born, random)
+    return StageState(1, connectome, (), random)
 
 
 def test_adams_moments_stay_with_their_edges() -> None:
@@ -169,11 +168,11 @@ def test_adams_moments_stay_with_their_edges() -> None:
 
 
 def content(state: StageState) -> list[Any]:
-    """All of a state, to compare. ``born`` and ``scale`` as lists: their order is what was given."""
+    """All of a state, to compare. ``scale`` as a list: its order is what was given."""
     random = {name: (g.bit_generator.state, g.bit_generator.seed_seq.state) for name, g in state.random.items()}  # type: ignore[attr-defined]  # NumPy says ISeedSequence
     rates = [{name: rate.tolist() for name, rate in rates.items()} for rates in (state.mean_rate, state.rate)]
     numbers = [state.stage, state.update, state.seen, state.loss, repr(state.score), state.peak_local_edges]
-    edges = [state.connectome.digest(), state.connectome.provenance, dict(state.born), dict(state.scale), state.links]
+    edges = [state.connectome.digest(), state.connectome.provenance, dict(state.scale), state.links]
     return [*numbers, *edges, random, *rates]
 
 
@@ -187,7 +186,7 @@ def test_a_stage_goes_on_from_any_update_to_the_same_bytes(importance: str) -> N
         rates = sum(float(rate.sum()) for rate in evidence.rate.values())
         return EdgeDelta(records=(RuleRecord(1, evidence.step, repr(rates), "a", "local", "a", added=noise),))
 
-    rules = (draw, FeedbackPruning(initial=0.5, keep=0.5, inhibition=0.5))
+    rules = (draw, FeedbackPruning(keep=0.5, inhibition=0.5))
     stage = Stage(toys()[0], 12, batch=8, epoch_updates=5, rules=rules, importance=importance)
     whole = _Training(beginning(stage, 7), stage, "numba", last=True)
     states = [whole.state()]
@@ -205,7 +204,7 @@ def test_a_stage_goes_on_from_any_update_to_the_same_bytes(importance: str) -> N
 
 
 def test_development_goes_on_from_any_point_to_the_same_outcomes() -> None:
-    plan = stages(LongRangeGrowth(edges=9), FeedbackPruning(initial=0.5, keep=0.5, inhibition=0.5), updates=12)
+    plan = stages(LongRangeGrowth(edges=9), FeedbackPruning(keep=0.5, inhibition=0.5), updates=12)
     points: list[StageState] = []
     shown: list[Progress] = []
     at: list[int] = []  # how much was shown before each point
@@ -233,7 +232,7 @@ def test_rules_edit_between_epochs_and_the_log_accounts() -> None:
     rules = (
         LongRangeGrowth(edges=40),
         Strengthening(rate=0.05),
-        FeedbackPruning(initial=0.5, keep=0.5, inhibition=0.5),
+        FeedbackPruning(keep=0.5, keep_own=1.0, inhibition=0.5),
     )
     one, two = develop(stages(*rules, updates=60), ANATOMY, seed=7, test_trials=8)
     key = EdgeKey("first", "local", "first")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -332,37 +333,29 @@ def test_growth_ends_and_goes_both_ways() -> None:
         from_table(GenerativeGrowth, {"rule": "nobody"}, "rules.x")
 
 
-def test_grown_edges_start_with_the_initial_survival() -> None:
-    """What an edge set lacks of state is 0 when edges join it; for the survival law that means newly born."""
-    pruning = FeedbackPruning(initial=3.0, rho=1.4, keep=0.0)
-    growth = GenerativeGrowth(edges=25)
-    connectome = newborn(20, 0.2, 1)
-    rng = np.random.default_rng(0)
-    born = len(connectome.edges[A])
-    for epoch in (1, 2, 3):
-        seen = Evidence(1, epoch, epoch, "a", judged=("a",), born={A: born})
+def test_grown_edges_are_left_alone_until_they_were_seen() -> None:
+    """What an edge set lacks of state is 0 when edges join it: they were seen for no epoch."""
+    pruning, growth = FeedbackPruning(keep=0.0, end=0.5, grace=2.0), GenerativeGrowth(edges=25)
+    connectome, rng = newborn(20, 0.2, 1), np.random.default_rng(0)
+    for epoch in (1, 2, 3, 4):
+        seen = Evidence(1, epoch, epoch, "a", judged=("a",), ever={A: 1000}, done=0.6)
         edges = connectome.edges[A]
         state = {"evidence": np.ones(len(edges), np.float32) * (np.arange(len(edges)) % 2)}
         connectome = connectome.apply(replace(growth(connectome, seen, rng), state={A: state}))
         delta = pruning(connectome, seen, rng)
-        survival = delta.state[A]["survival"]
-        joined_now = connectome.edges[A].state.get("survival", np.ones(1)) == 0
-        assert epoch == 1 or joined_now.sum() == 25
-        assert (survival[joined_now] == 3.0).all() if epoch > 1 else True
-        assert (survival[~joined_now] != 3.0).all() if epoch > 1 else True
-        assert not delta.remove[A].any()
+        assert sorted(np.unique(delta.state[A]["seen"])) == list(range(1, epoch + 1))
+        assert ((delta.state[A]["inhibition"] > 0) == (delta.state[A]["seen"] >= 2)).all()
         connectome = connectome.apply(delta)
 
 
 def test_in_a_development_what_grows_lives_on() -> None:
     """Growth acts after pruning, as rules of other packages do; grown edges are judged by what they do."""
-    growth, pruning = GenerativeGrowth(edges=20, last_epoch=2), FeedbackPruning(initial=2.0, rho=1.0, keep=0.5)
+    growth, pruning = GenerativeGrowth(edges=20, last_epoch=2), FeedbackPruning(keep=0.5, keep_own=0.6)
     *_, last = develop(stages(pruning, growth, updates=15), ANATOMY, seed=1, test_trials=16)
     log = [r for r in last.connectome.provenance.rule_log if r.rule == "generative_growth"]
     assert [(r.stage, r.source, r.added) for r in log] == [(1, "first", 20)] * 2 + [(2, "second", 20)] * 2
-    survival = np.concatenate([e.state["survival"] for k, e in last.connectome.edges.items() if k.kind == "local"])
-    assert (survival != 0).all()
+    seen = np.concatenate([e.state["seen"] for k, e in last.connectome.edges.items() if k.kind == "local"])
+    assert (seen > 0).all()
     first = last.connectome.edges[EdgeKey("first", "local", "first")]
-    removed = sum(r.removed for r in last.connectome.provenance.rule_log if r.source == "first")
-    assert len(first) > 40
-    assert removed < len(first)
+    mine = [r for r in last.connectome.provenance.rule_log if (r.source, r.kind) == ("first", "local")]
+    assert len(first) == math.ceil(0.5 * (len(first) + sum(r.removed for r in mine)))

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -32,6 +33,24 @@ def test_exit_codes(number: signal.Signals, code: int, capsys: pytest.CaptureFix
 
     assert ended("p", refuse, str) == 2
     assert capsys.readouterr().err == "p: a must be b; found c.\n"
+
+
+def test_of_a_damaged_file_all_is_said_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HDF5 objects that cannot be closed complain to Python's hooks; nobody else's complaint is lost."""
+    heard: list[str] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda said: heard.append(str(said.object)))
+
+    def work() -> int:
+        for place in ("<cyfunction h5py._objects.ObjectID.__dealloc__>", "another"):
+            sys.unraisablehook(SimpleNamespace(object=place))
+        return 2
+
+    assert ended("p", work, str) == 2
+    assert heard == ["another"]
+    sys.unraisablehook(SimpleNamespace(object="h5py._objects, afterwards"))
+    assert len(heard) == 2
 
 
 def test_a_first_interrupt_waits_and_a_second_does_not() -> None:

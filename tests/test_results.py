@@ -74,7 +74,18 @@ def history(stages: int, epochs: int = 12) -> list[Progress]:
         for epoch in range(1, epochs + 1):
             score = 0.1 + 0.07 * epoch if epoch % 3 == 0 else math.nan
             progress.append(
-                Progress(stage, REGIONS[stage - 1], 20 * epoch, 20 * epochs, 2 / epoch, score, local, long_range)
+                Progress(
+                    stage,
+                    REGIONS[stage - 1],
+                    20 * epoch,
+                    20 * epochs,
+                    2 / epoch,
+                    score,
+                    1e5 / epoch,
+                    local,
+                    long_range,
+                    local + long_range + 500,
+                )
             )
             local -= 900 * (stage > 1)
             long_range += 400 * (stage > 1)

@@ -32,7 +32,7 @@ def table(results: xr.Dataset) -> list[StudyTable]:
     return [StudyTable("Scores", "Of nothing.", ["condition", "score"], rows)]
 
 
-def toy(quick: bool = False, **options: Any) -> Study:
+def toy(quick: bool = False, images: str = "", **options: Any) -> Study:
     return Study("A study of nothing.", ("a", "a b"), measure, table, seeds=3, options=options)
 
 

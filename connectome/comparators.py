@@ -1,0 +1,197 @@
+"""What development is compared with: other ways to learn the same tasks one after the other, behind one interface.
+
+None of this is used by development itself, which has no replay, no regularisation term and no frozen weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Final, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from connectome.birth import Anatomy
+from connectome.development import Plasticity, Stage, StageOutcome, develop
+from connectome.errors import ConnectomeError
+from connectome.graph import Connectome
+from connectome.learning import SpikingNetwork
+from connectome.parts import EdgeKey
+from connectome.rules import FeedbackPruning, LongRangeGrowth
+from connectome.task import Task
+
+__all__ = ["METHODS", "Ewc", "Method", "Replay", "Retention", "learn", "sparse_from_birth"]
+
+
+class Retention(Protocol):
+    """A comparator's means against forgetting: what it adds to the loss of later stages."""
+
+    def __call__(self, network: SpikingNetwork, rng: np.random.Generator) -> Tensor:
+        """The addition for one update."""
+        ...
+
+    def learnt(self, connectome: Connectome, task: Task, rng: np.random.Generator) -> None:
+        """A stage has ended with this connectome."""
+        ...
+
+
+class Ewc:
+    """Elastic weight consolidation (Kirkpatrick et al. 2017, PNAS 114:3521, equation 3): ``strength / 2 sum_t F_t (w -
+    w_t)^2``, with the weights w_t after each earlier task t and the diagonal F_t of its empirical Fisher information,
+    the mean square gradient of ``samples`` single samples."""
+
+    def __init__(self, strength: float, samples: int = 200) -> None:
+        self.strength, self.samples = strength, samples
+        # sum_t F_t (w - w_t)^2 = w^2 sum F_t - 2 w sum F_t w_t + a constant
+        self._fisher: dict[EdgeKey, Tensor] = {}
+        self._anchor: dict[EdgeKey, Tensor] = {}
+
+    def __call__(self, network: SpikingNetwork, rng: np.random.Generator) -> Tensor:
+        """The penalty, less its constant."""
+        total = torch.zeros(())
+        for key, weight in network.weight.items():
+            if key in self._fisher:
+                total = total + (self._fisher[key] * weight.square() / 2 - self._anchor[key] * weight).sum()
+        return self.strength * total
+
+    def learnt(self, connectome: Connectome, task: Task, rng: np.random.Generator) -> None:
+        """Take the Fisher information of a task that has been learnt. Edges must stay as they are from here on."""
+        network = SpikingNetwork(connectome, recruit=task.recruits)
+        square = {key: torch.zeros_like(weight) for key, weight in network.weight.items()}
+        for _ in range(self.samples):
+            spikes, target = task.batch(rng, 1)
+            network.zero_grad()
+            task.loss(network(spikes), target).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            for key, weight in network.weight.items():
+                if weight.grad is not None:
+                    square[key] += weight.grad.square()
+        for key, weight in network.weight.items():
+            fisher = square[key] / self.samples
+            self._fisher[key] = self._fisher.get(key, 0) + fisher
+            self._anchor[key] = self._anchor.get(key, 0) + fisher * weight.detach()
+
+
+class Replay:
+    """Experience replay without a bound: every update also sees a batch of an earlier task, drawn anew from all that
+    the task has to learn from. So it sees twice as many samples as the others, and forgets nothing of the data."""
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+        self._tasks: list[Task] = []
+        self._networks: tuple[SpikingNetwork | None, dict[str, SpikingNetwork]] = (None, {})
+
+    def __call__(self, network: SpikingNetwork, rng: np.random.Generator) -> Tensor:
+        """The loss of an earlier task, drawn at random."""
+        if not self._tasks:
+            return torch.zeros(())
+        task = self._tasks[rng.integers(len(self._tasks))]
+        if self._networks[0] is not network:
+            self._networks = (network, {})
+        known = self._networks[1]
+        if task.name not in known:
+            known[task.name] = SpikingNetwork(
+                network.connectome, recruit=task.recruits, share=network, engine=network.engine
+            )
+        spikes, target = task.batch(rng, self.batch)
+        return task.loss(known[task.name](spikes), target)
+
+    def learnt(self, connectome: Connectome, task: Task, rng: np.random.Generator) -> None:
+        """Replay this task from now on."""
+        self._tasks.append(task)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to learn tasks one after the other.
+
+    Parameters
+    ----------
+    about : what it is
+    stage : what becomes of a development's stage
+    retention : a stage -> what is added to the loss, if anything is
+    """
+
+    about: str
+    stage: Callable[[Stage], Stage] = lambda stage: stage
+    retention: Callable[[Stage], Retention] | None = None
+
+
+def _plain(mature: float) -> Callable[[Stage], Stage]:
+    """Without rules, the matured as plastic as this."""
+
+    def change(stage: Stage) -> Stage:
+        plasticity: Plasticity = replace(stage.plasticity, mature_local=mature, mature_other=mature)
+        return replace(stage, rules=(), plasticity=plasticity)
+
+    return change
+
+
+def _unpruned(stage: Stage) -> Stage:
+    return replace(stage, rules=tuple(r for r in stage.rules if not isinstance(r, FeedbackPruning)))
+
+
+def _by(importance: str) -> Callable[[Stage], Stage]:
+    return lambda stage: replace(stage, importance=importance)
+
+
+#: Every way there is, by name.
+METHODS: Final[Mapping[str, Method]] = MappingProxyType(
+    {
+        "development": Method("the stages as they are"),
+        "blind": Method("pruned to the same numbers at random", _by("random")),
+        "magnitude": Method("pruned to the same numbers by the weight's magnitude", _by("magnitude")),
+        "unpruned": Method("development without pruning", _unpruned),
+        "sequential": Method("no rule acts, every weight stays as plastic as a new one", _plain(1.0)),
+        "frozen": Method("no rule acts, the weights of matured regions are frozen", _plain(0.0)),
+        "ewc": Method("sequential, with elastic weight consolidation", _plain(1.0), lambda stage: Ewc(_EWC_STRENGTH)),
+        "replay": Method(
+            "sequential, with a batch of an earlier task in every update", _plain(1.0),
+            lambda stage: Replay(stage.batch),
+        ),
+    }
+)  # fmt: skip
+
+#: Chosen on validation data: see sims/README.md.
+_EWC_STRENGTH: Final = 1e4
+
+
+def learn(
+    method: str, stages: Sequence[Stage], anatomy: Anatomy, *, seed: int = 0, **rest: Any
+) -> Iterator[StageOutcome]:
+    """Go through the stages by this method, yielding the outcome of each as :func:`connectome.development.develop`
+    does, which takes ``rest``. Raises :class:`ConnectomeError` for a method that is not among :data:`METHODS`."""
+    if method not in METHODS:
+        raise ConnectomeError("method", f"must be among {', '.join(METHODS)}", repr(method))
+    chosen = METHODS[method]
+    changed = [chosen.stage(stage) for stage in stages]
+    retention = chosen.retention(stages[0]) if chosen.retention is not None else None
+    changed = [replace(stage, penalty=retention if number else None) for number, stage in enumerate(changed)]
+    rng = np.random.default_rng([seed, _RETENTION_STREAM])
+    for stage, outcome in zip(changed, develop(changed, anatomy, seed=seed, **rest), strict=True):
+        if retention is not None:
+            retention.learnt(outcome.connectome, stage.task, rng)
+        yield outcome
+
+
+_RETENTION_STREAM: Final = 161803
+
+
+def sparse_from_birth(anatomy: Anatomy, stages: Sequence[Stage]) -> Anatomy:
+    """An anatomy that has from birth, on average, as many edges of each kind as a development through these stages with
+    growth and pruning ends with: for comparators that neither grow nor prune."""
+    growth = next((r for s in stages for r in s.rules if isinstance(r, LongRangeGrowth)), LongRangeGrowth(edges=0))
+    pruning = next((r for s in stages for r in s.rules if isinstance(r, FeedbackPruning)), None)
+    keep = (1.0, 1.0, 1.0) if pruning is None else (pruning.keep, pruning.keep_long_range, pruning.keep_afferent)
+    links = sum(2 * earlier for earlier in range(len(stages)))
+    grown = sum(
+        growth.edges * min(growth.last_epoch, math.ceil(s.updates / s.epoch_updates)) for s in stages[1:]
+    ) / max(links * anatomy.neurons**2, 1)  # fmt: skip
+    return replace(
+        anatomy, local_density=anatomy.local_density * anatomy.over_production * keep[0], over_production=1.0,
+        long_range_density=min((anatomy.long_range_density + grown) * keep[1], 1.0),
+        afferent_density=anatomy.afferent_density * keep[2],
+    )  # fmt: skip

@@ -1,0 +1,188 @@
+"""What the studies of whole developments share: a cell goes through stages by a method, and is judged after each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from connectome.intervals import mean_of, paired
+from connectome.parts import KINDS
+from sims.study_cells import StudyTable
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+    from connectome.birth import Anatomy
+    from connectome.development import Progress, Stage
+
+__all__ = ["differences", "draw_courses", "energy", "go_through", "outcome_table"]
+
+#: Energy of one operation of 32 bits in 45 nm (Horowitz 2014, ISSCC, figure 1.1.9), pJ: a synaptic operation is an
+#: addition, a dense network's is a multiplication and an addition. A conversion, not a measurement.
+ADDITION_PJ, MULTIPLICATION_PJ = 0.9, 3.7
+
+
+def go_through(stages: Sequence[Stage], anatomy: Anatomy, method: str, seed: int, trials: int) -> xr.Dataset:
+    """Learn the stages' tasks by a method of :data:`connectome.comparators.METHODS`; what came of it, on test data.
+
+    ``score[stage, task]`` is the matrix R, nan for tasks not learnt yet, and ``validation`` the same on validation
+    data; ``operations[stage, task]`` and ``spikes`` are per sample, ``edges[stage, kind]`` after a stage. At the end:
+    ``final[task]``; ``held[task]``, the stricter score; ``lost[task]`` since the task's own stage; ``saved[task]``,
+    its operations at their most, in its own stage, over those at the end; ``average`` and ``backward``, the mean score
+    and the mean change since each task's own stage; ``end_edges`` and ``left``, as a part of the most there were.
+    """
+    import time
+
+    import torch
+    import xarray as xr
+
+    from connectome.comparators import learn
+    from connectome.learning import SpikingNetwork
+
+    names = [s.task.name for s in stages]
+    n = len(names)
+    score, validation, operations, spikes = (np.full((n, n), np.nan) for _ in range(4))
+    edges, neurons = np.zeros((n, len(KINDS)), np.int64), np.zeros(n)
+    held, dense = np.zeros(n), np.zeros(n)
+    most_edges, most_operations = 0, np.zeros(n)
+    began = time.process_time()
+
+    def on_progress(progress: Progress) -> None:
+        nonlocal most_edges
+        at = progress.stage - 1
+        most_edges = max(most_edges, progress.edges)
+        most_operations[at] = np.fmax(most_operations[at], progress.operations)
+
+    outcomes = learn(method, stages, anatomy, seed=seed, on_progress=on_progress, test_trials=trials)
+    for row, outcome in enumerate(outcomes):
+        connectome = outcome.connectome
+        edges[row] = [connectome.count(kind) for kind in KINDS]
+        for column, stage in enumerate(stages[: row + 1]):
+            task = stage.task
+            found = outcome.scores[task.name]
+            score[row, column], held[column] = found.value, found.held
+            operations[row, column], spikes[row, column] = found.operations, found.spikes
+            network = SpikingNetwork(connectome, recruit=task.recruits)
+            with torch.no_grad():
+                rng = np.random.default_rng([seed, _VALIDATION])
+                validation[row, column] = task.score(network, "validation", trials, rng).value
+            size = {name: connectome.regions[name].size for name in task.recruits}
+            neurons[column] = sum(size[name] for name in size if connectome.regions[name].role == "neuron")
+            dense[column] = sum(size[k.source] * size[k.target] for k in network.weight)
+    own = np.diagonal(score)
+    most_operations = np.fmax(most_operations, np.diagonal(operations))
+    before = slice(0, n - 1)
+    return xr.Dataset(
+        {
+            "score": (("stage", "task"), score), "validation": (("stage", "task"), validation),
+            "operations": (("stage", "task"), operations), "spikes": (("stage", "task"), spikes),
+            "edges": (("stage", "kind"), edges), "final": ("task", score[-1]), "held": ("task", held),
+            "lost": ("task", own - score[-1]), "saved": ("task", most_operations / operations[-1]),
+            "neurons": ("task", neurons), "dense_connections": ("task", dense), "average": score[-1].mean(),
+            "backward": (score[-1] - own)[before].mean() if n > 1 else np.nan, "end_edges": int(edges[-1].sum()),
+            "left": edges[-1].sum() / max(most_edges, edges.sum(1).max()), "cpu_s": time.process_time() - began,
+        },
+        coords={"stage": names, "task": names, "kind": list(KINDS)},
+    )  # fmt: skip
+
+
+_VALIDATION = 577215
+
+
+def outcome_table(results: xr.Dataset, conditions: Sequence[str] = ()) -> StudyTable:
+    """A row for each condition: what was known, lost and saved at the end, and with how many edges."""
+    tasks = [str(t) for t in results.task.values]
+    rows = []
+    for name in _there(results, conditions):
+        r = results.sel(condition=name)
+        rows.append([
+            name, *(_text(r.final.sel(task=t)) for t in tasks), _text(r.average), _text(r.backward),
+            *(_text(r.saved.sel(task=t), 1, 1, "") for t in tasks), f"{mean_of(r.end_edges).mean:,.0f}", _text(r.left),
+        ])  # fmt: skip
+    columns = [
+        "", *tasks, "average", "change since", *(f"{t}: operations, most / end" for t in tasks), "edges",
+        "of their most",
+    ]  # fmt: skip
+    return StudyTable(
+        "At the end",
+        "Test score of each task after the last stage, their average, and the mean change of the earlier ones since "
+        "their own stage (backward transfer); how many times fewer synaptic operations a sample takes than at the "
+        "most, in the task's own stage; edges.",
+        columns, rows,
+    )  # fmt: skip
+
+
+def differences(results: xr.Dataset, pairs: Sequence[tuple[str, str]]) -> StudyTable:
+    """A row for each pair of conditions: the first's final scores less the second's, paired by seed."""
+    tasks = [str(t) for t in results.task.values]
+    known = set(results["condition"].values.tolist())
+    rows = []
+    for one, other in pairs:
+        if {one, other} <= known:
+            a, b = results.sel(condition=one), results.sel(condition=other)
+            each = [paired(a.final.sel(task=t).values, b.final.sel(task=t).values).text() for t in tasks]
+            stricter = [paired(a.held.sel(task=t).values, b.held.sel(task=t).values).text() for t in tasks]
+            rows.append([f"{one} - {other}", *each, *stricter, paired(a.average.values, b.average.values).text()])
+    columns = ["", *tasks, *(f"{t}, held" for t in tasks), "average"]
+    return StudyTable(
+        "Differences", "Of the score at the end, paired by seed; *held* is the score of being at the goal when time "
+        "is up.", columns, rows,
+    )  # fmt: skip
+
+
+def energy(results: xr.Dataset, conditions: Sequence[str] = ()) -> StudyTable:
+    """A row for each condition and task: operations counted at the end, and what they would cost."""
+    rows = []
+    for name in _there(results, conditions):
+        for task in results.task.values:
+            r = results.sel(condition=name, task=task).isel(stage=-1)
+            operations, spikes = mean_of(r.operations), mean_of(r.spikes)
+            dense = mean_of(r.dense_connections).mean
+            spent = operations.mean * ADDITION_PJ / 1e6
+            beside = dense * (ADDITION_PJ + MULTIPLICATION_PJ) / 1e6
+            rows.append([
+                name, str(task), operations.text(1e-3, 1, ""), spikes.text(1, 0, ""), f"{mean_of(r.neurons).mean:,.0f}",
+                f"{dense / 1e3:,.0f}", f"{spent:.3f}", f"{beside:.3f}",
+            ])  # fmt: skip
+    columns = [
+        "", "task", "synaptic operations / sample (thousands)", "spikes / sample", "neurons updated each step",
+        "dense multiply-accumulates each step (thousands)", "additions, uJ / sample", "dense, uJ / step",
+    ]  # fmt: skip
+    return StudyTable(
+        "Operations", "Counted, after the last stage; a sample of a reach is one move. Energies are converted, not "
+        f"measured: {ADDITION_PJ} pJ for a 32-bit addition, {MULTIPLICATION_PJ} pJ for a multiplication (Horowitz "
+        "2014, 45 nm). The dense network has a connection wherever two recruited populations are joined at all; neurons' "
+        "own updates and memory are not in either energy.", columns, rows,
+    )  # fmt: skip
+
+
+def draw_courses(results: xr.Dataset, conditions: Sequence[str] = ()) -> Figure:
+    """Each task's score after each stage, a line a condition, with 95 % intervals."""
+    from matplotlib.figure import Figure
+
+    tasks = list(results.task.values)
+    stages = list(results.stage.values)
+    figure = Figure(figsize=(3.4 * len(tasks), 4), layout="constrained")
+    axes = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
+    for ax, task in zip(axes, tasks, strict=True):
+        for name in _there(results, conditions):
+            means = [mean_of(results.score.sel(condition=name, task=task, stage=s)) for s in stages]
+            ax.errorbar(stages, [m.mean for m in means], [m.half for m in means], fmt="o-", label=name, capsize=2)
+        ax.set_title(str(task), fontsize=10)
+        ax.tick_params(axis="x", rotation=30)
+        ax.set_xlabel("after stage")
+    axes[0].set_ylabel("test score")
+    axes[-1].legend(fontsize=7)
+    return figure
+
+
+def _there(results: xr.Dataset, conditions: Sequence[str]) -> list[str]:
+    known = [str(c) for c in results["condition"].values]
+    return [c for c in conditions if c in known] if conditions else known
+
+
+def _text(values: Any, scale: float = 100.0, digits: int = 1, unit: str = " %") -> str:
+    return mean_of(values).text(scale, digits, unit)

@@ -1,0 +1,137 @@
+"""Comparators: each is what it says, on the toy tasks of test_development."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from connectome import Connectome, ConnectomeError, EdgeKey
+from connectome.birth import Anatomy, birth
+from connectome.comparators import METHODS, Ewc, Replay, learn, sparse_from_birth
+from connectome.development import StageOutcome
+from connectome.learning import SpikingNetwork
+from connectome.rules import FeedbackPruning, LongRangeGrowth
+from tests.test_development import ANATOMY, stages, toys
+
+FIRST = EdgeKey("first", "local", "first")
+SPARSE = FeedbackPruning(keep=0.4, keep_long_range=0.5, keep_afferent=0.7)
+
+
+def learnt(method: str, **rest: Any) -> list[StageOutcome]:
+    plan = stages(LongRangeGrowth(edges=30, last_epoch=1), SPARSE, updates=20)
+    return list(learn(method, plan, ANATOMY, seed=3, test_trials=16, **rest))
+
+
+@pytest.fixture(scope="module")
+def every() -> dict[str, list[StageOutcome]]:
+    return {method: learnt(method) for method in METHODS}
+
+
+def sizes(connectome: Connectome) -> dict[EdgeKey, int]:
+    return {key: len(edges) for key, edges in connectome.edges.items()}
+
+
+def test_pruning_comparators_end_with_the_same_numbers_of_other_edges(every: dict[str, list[StageOutcome]]) -> None:
+    ends = {m: every[m][-1].connectome for m in ("development", "blind", "magnitude")}
+    counts = [sum(n for key, n in sizes(c).items() if key.kind == "local") for c in ends.values()]
+    assert counts[0] == counts[1] == counts[2]
+    kept = [
+        set(zip(c.edges[FIRST].source.tolist(), c.edges[FIRST].target.tolist(), strict=True)) for c in ends.values()
+    ]
+    assert kept[0] != kept[1] != kept[2] != kept[0]
+    assert sizes(every["unpruned"][-1].connectome)[FIRST] > 2 * sizes(ends["development"])[FIRST]
+
+
+def test_without_rules_nothing_grows_or_goes_and_frozen_weights_stay(every: dict[str, list[StageOutcome]]) -> None:
+    for method in ("sequential", "frozen", "ewc", "replay"):
+        one, two = every[method]
+        assert not two.connectome.provenance.rule_log
+        old = [key for key in one.connectome.edges if "second" not in (key.source, key.target)]
+        same = [(one.connectome.edges[k].weight == two.connectome.edges[k].weight).all() for k in old]
+        assert all(same) == (method == "frozen")
+
+
+def test_all_begin_alike_and_differ_after_the_first_stage(every: dict[str, list[StageOutcome]]) -> None:
+    """In the first stage there is nothing to forget."""
+    digests = {m: every[m][0].connectome.digest() for m in ("sequential", "frozen", "ewc", "replay")}
+    assert len(set(digests.values())) == 1
+    ends = {m: every[m][1].connectome.digest() for m in digests}
+    assert len(set(ends.values())) == 4
+    again = learnt("replay")
+    assert again[1].connectome.digest() == ends["replay"], "the same seed, another outcome"
+
+
+def a_network(seed: int = 0) -> SpikingNetwork:
+    return SpikingNetwork(birth(None, toys()[0], ANATOMY, 1, (), np.random.default_rng(seed)))
+
+
+def test_ewc_pulls_back_by_the_fisher_information() -> None:
+    """Against its definition, sample by sample; two tasks learnt add up."""
+    task, network = toys()[0], a_network()
+    ewc = Ewc(strength=3.0, samples=5)
+    assert float(ewc(network, np.random.default_rng(0))) == 0
+    moved = {key: w.detach() + 7.0 for key, w in network.weight.items()}
+    expected = {key: torch.zeros_like(w) for key, w in network.weight.items()}
+    for seed in (1, 2):
+        ewc.learnt(network.connectome, task, np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        for _ in range(5):
+            spikes, target = task.batch(rng, 1)
+            network.zero_grad()
+            task.loss(network(spikes), target).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            for key, w in network.weight.items():
+                assert w.grad is not None
+                expected[key] += 3.0 * w.grad.square() / 5 * 7.0
+    assert any(e.any() for e in expected.values())
+    network.zero_grad()
+    with torch.no_grad():
+        for key, w in network.weight.items():
+            w.copy_(moved[key])
+    ewc(network, np.random.default_rng(0)).backward()  # type: ignore[no-untyped-call]  # as above
+    for key, w in network.weight.items():
+        assert w.grad is not None
+        torch.testing.assert_close(w.grad, expected[key], rtol=1e-3, atol=1e-9)
+
+
+def test_replay_adds_the_loss_of_an_earlier_task() -> None:
+    first, _ = toys()
+    network = a_network()
+    replay = Replay(batch=6)
+    assert float(replay(network, np.random.default_rng(0))) == 0
+    replay.learnt(network.connectome, first, np.random.default_rng(0))
+    extra = replay(network, np.random.default_rng(5))
+    rng = np.random.default_rng(5)
+    rng.integers(1)  # which task
+    spikes, target = first.batch(rng, 6)
+    other = SpikingNetwork(network.connectome, recruit=first.recruits)
+    expected = first.loss(other(spikes), target)
+    assert float(extra.detach()) == float(expected.detach())
+    extra.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    expected.backward()  # type: ignore[no-untyped-call]  # as above
+    for key, w in other.weight.items():
+        torch.testing.assert_close(network.weight[key].grad, w.grad)
+
+
+def test_sparse_from_birth_has_as_many_edges_as_development_ends_with() -> None:
+    """On average: within four standard deviations of binomial counts."""
+    plan = stages(LongRangeGrowth(edges=30, last_epoch=1), SPARSE, updates=20)
+    anatomy = replace(ANATOMY, neurons=60)
+    *_, dense = learn("development", plan, anatomy, seed=3, test_trials=4)
+    *_, sparse = learn("sequential", plan, sparse_from_birth(anatomy, plan), seed=3, test_trials=4)
+    for kind in ("local", "long_range", "afferent", "efferent"):
+        wanted, found = dense.connectome.count(kind), sparse.connectome.count(kind)
+        assert abs(found - wanted) <= 4 * math.sqrt(wanted) + 1, kind
+    assert (
+        sparse_from_birth(Anatomy(), [replace(s, rules=()) for s in plan]).afferent_density
+        == Anatomy().afferent_density
+    )
+
+
+def test_a_method_that_is_not_there() -> None:
+    with pytest.raises(ConnectomeError, match=r"method must be among development, .*; found 'luck'"):
+        list(learn("luck", stages(), ANATOMY))

@@ -1,0 +1,88 @@
+"""Studies of developments: what a cell says of its run, and what the report says of the cells."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from connectome.development import develop
+from connectome.rules import FeedbackPruning, LongRangeGrowth
+from sims.study_claims import ABLATIONS, CLAIMS, ablations, claims
+from sims.study_development import differences, draw_courses, energy, go_through, outcome_table
+from sims.study_streams import METHODS, permuted_mnist, split_cifar10, split_mnist
+from tests.test_development import ANATOMY, stages
+
+PLAN = stages(LongRangeGrowth(edges=30, last_epoch=1), FeedbackPruning(keep=0.4), updates=10)
+
+
+@pytest.fixture(scope="module")
+def results() -> xr.Dataset:
+    cells = [
+        [
+            go_through(PLAN, ANATOMY, method, seed, 16).assign_coords(condition=method)
+            for method in ("development", "blind")
+        ]
+        for seed in (0, 1)
+    ]
+    rows = [xr.concat(row, "condition").assign_coords(seed=seed) for seed, row in enumerate(cells)]
+    return xr.concat(rows, "seed").transpose("condition", "seed", ...)
+
+
+def test_a_cell_is_the_development(results: xr.Dataset) -> None:
+    cell = results.sel(condition="development", seed=1)
+    one, two = develop(PLAN, ANATOMY, seed=1, test_trials=16)
+    assert cell.score.values[0, 0] == one.scores["first"].value
+    assert cell.score.values[1].tolist() == [two.scores["first"].value, two.scores["second"].value]
+    assert np.isnan(cell.score.values[0, 1])
+    assert cell.final.values.tolist() == cell.score.values[1].tolist()
+    assert float(cell.lost.values[0]) == one.scores["first"].value - two.scores["first"].value
+    assert float(cell.backward) == -float(cell.lost.values[0])
+    assert float(cell.average) == cell.final.values.mean()
+    kinds = [str(k) for k in cell.kind.values]
+    assert cell.edges.values[1].tolist() == [two.connectome.count(k) for k in kinds]  # type: ignore[arg-type]  # kinds of edges
+    assert int(cell.end_edges) == two.connectome.n_edges
+    assert 0.4 < float(cell.left) < 1
+    assert float(cell.saved.values[0]) >= one.scores["first"].operations / two.scores["first"].operations
+    assert cell.neurons.values.tolist() == [30, 60]
+    assert cell.dense_connections.values.tolist() == [10 * 30 + 30 * 30 + 30 * 2, 10 * 30 + 4 * 30 * 30 + 30 * 2]
+
+
+def test_the_report_says_what_the_cells_say(results: xr.Dataset) -> None:
+    table = outcome_table(results)
+    assert [row[0] for row in table.rows] == ["development", "blind"]
+    assert len(table.columns) == len(table.rows[0])
+    final = results.final.sel(condition="blind", task="second").values
+    assert table.rows[1][2].startswith(f"{final.mean():.1%}"[:-1])
+    (row,) = differences(results, [("development", "blind"), ("development", "nobody")]).rows
+    gain = results.final.sel(condition="development") - results.final.sel(condition="blind")
+    assert float(row[1].split()[0]) == pytest.approx(100 * float(gain.sel(task="first").mean()), abs=0.051)
+    counted = energy(results, ("development",)).rows
+    assert [row[1] for row in counted] == ["first", "second"]
+    operations = results.operations.sel(condition="development", task="first").isel(stage=-1).values.mean()
+    assert float(counted[0][2].split()[0]) == pytest.approx(operations / 1e3, abs=0.051)
+    assert float(counted[0][6]) == pytest.approx(operations * 0.9e-6, abs=5e-4)
+    assert len(draw_courses(results).axes) == 2
+
+
+@pytest.mark.parametrize("make", [claims, ablations, split_mnist, permuted_mnist, split_cifar10])
+def test_studies_are_whole(make: object) -> None:
+    for quick in (True, False):
+        study = make(quick, "")  # type: ignore[operator]  # a function of two
+        assert study.conditions in (tuple(CLAIMS), tuple(ABLATIONS), METHODS)
+        assert study.seeds == (2 if quick else 10 if make is claims else 5)
+
+
+def test_a_cell_of_the_claims_and_of_a_stream() -> None:
+    """The real tasks, for two updates each."""
+    from sims.study_cells import Cell
+
+    small = {"images": "", "training": {"perception": 2, "motor": 2, "interaction": 2}, "trials": 4}
+    study = ablations(True, "")
+    cell = study.cell(Cell("motor before perception", 0), small)
+    assert cell.stage.values.tolist() == ["motor", "perception", "interaction"]
+    sparse = claims(True, "").cell(Cell("sequential", 0), small)
+    pruned = claims(True, "").cell(Cell("feedback, 80 %", 0), small)
+    assert float(sparse.end_edges) == pytest.approx(float(pruned.end_edges), rel=0.05)
+    options = {"kind": "split", "images": "", "tasks": 2, "updates": 2, "trials": 4, "afferent_density": 0.1}
+    assert split_mnist(True, "").cell(Cell("frozen", 0), options).stage.values.tolist() == ["task1", "task2"]
