@@ -273,27 +273,32 @@ def _ratios(results: xr.Dataset) -> list[xr.DataArray]:
 def _figures(results: xr.Dataset) -> dict[str, Figure]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
     swept = [n for n in ITERATIONS if _iterations(n) in results["condition"]]
-    for c, marker in zip(results["compression"].values, "o^sD", strict=False):
-        means = [mean_of(results.error.sel(compression=c, condition=_iterations(n))) for n in swept]
-        half = [np.nan_to_num(m.half) for m in means]
-        left.errorbar(
-            swept, [m.mean for m in means], half, marker=marker, capsize=2, label=f"{100 * c:g} % compression"
-        )
-    left.set(xscale="log", yscale="log", xlabel="prune iterations in a night of fixed length", ylabel="test error")
-    left.set_xticks(swept, [str(n) for n in swept])
-    kept = results["weights"].values * float(results.edges.mean())
+    nights = {
+        f"{100 * c:g} % compression": [results.error.sel(compression=c, condition=_iterations(n)) for n in swept]
+        for c in results["compression"].values
+    }
+    two: dict[str, list[xr.DataArray]] = {}
     for way in [way for way in WAYS if way in results["condition"]]:
         at = results.sel(condition=way)
-        for name, error, style in (
-            ("both", (at.first_error + at.second_error) / 2, "o-"), ("second task", at.second_error, "^:"),
-        ):  # fmt: skip
-            means = [mean_of(error.sel(weights=w)) for w in results["weights"].values]
-            half = [np.nan_to_num(m.half) for m in means]
-            right.errorbar(kept, [m.mean for m in means], half, fmt=style, capsize=2, label=f"{way}, {name}")
-    right.set(xscale="log", yscale="log", xlabel="weights kept for both tasks", ylabel="test error")
-    for ax in (left, right):
+        for name, error in (("both", (at.first_error + at.second_error) / 2), ("second task", at.second_error)):
+            two[f"{way}, {name}"] = [error.sel(weights=w) for w in results["weights"].values]
+    kept = [float(n) for n in results["weights"].values * float(results.edges.mean())]
+    figures = {}
+    for title, label, x, curves in (
+        ("iterations", "prune iterations in a night of fixed length", [float(n) for n in swept], nights),
+        ("freezing", "weights kept for both tasks", kept, two),
+    ):
+        if not x or not curves:
+            continue
+        figures[title] = Figure(figsize=(6, 4.2), layout="constrained")
+        ax = figures[title].subplots()
+        for name, values in curves.items():
+            means = [mean_of(v) for v in values]
+            half = [float(np.nan_to_num(m.half)) for m in means]
+            ax.errorbar(x, [m.mean for m in means], half, marker="o", capsize=2, label=name)
+        ax.set(xscale="log", yscale="log", xlabel=label, ylabel="test error")
+        ax.set_xticks(x, [f"{value:.0f}" for value in x])
+        ax.minorticks_off()
         ax.legend(fontsize=8)
-    return {"sleep": figure}
+    return figures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -214,10 +215,16 @@ def test_what_sleep_reports() -> None:
     assert both.columns[1] == "frozen: first"
     assert dict(zip(equal.columns, equal.rows[0], strict=True))["mean of both: to together"] == "2.00 ± 0.00"
     assert equal.rows[-1][1] == "nan", "half of the fewest weights is out of range"
-    assert set(study_sleep._figures(results)) == {"sleep"}
-    half = results.sel(condition=["frozen", "1 iteration", "2 iterations"])
-    assert len(study_sleep._tables(half)) == 2, "some conditions only"
-    study_sleep._figures(half)
+    assert set(study_sleep._figures(results)) == {"iterations", "freezing"}
+    for some, tables, figures in (
+        (["frozen", "1 iteration", "2 iterations"], 2, {"iterations", "freezing"}),
+        (["together"], 1, {"freezing"}), (["8 iterations"], 0, {"iterations"}),
+    ):  # fmt: skip
+        part = results.sel(condition=some)
+        assert len(study_sleep._tables(part)) == tables
+        assert set(study_sleep._figures(part)) == figures
+        for figure in study_sleep._figures(part).values():
+            figure.savefig(BytesIO())
 
 
 def test_both_studies_run_and_report(
