@@ -269,12 +269,13 @@ class FeedbackPruning(Parameters):
     for its own region's task and what higher regions send back to it later.
 
     Up for pruning are local edges of regions that are judged, long-range ones between them, and, as far as its own
-    effectors' feedback goes, local edges and afferents of the region that matures. At the fraction x of the way to ``end`` there is room for ``keep + (1 - keep) (1 - x)^3`` of them (the
-    schedule of Zhu & Gupta 2017, arXiv 1710.01878). Those of the least value, as many as there will soon be no room
-    for, are inhibited: each epoch a weight loses the fraction ``inhibition`` of what is left of it, down to ``floor``
-    of the whole. An edge that is no longer among them gets as much back, until it is whole. One that was inhibited to
-    the floor and still is among them is pruned; from ``late`` on none is waited for, so that exactly as many are kept
-    as were asked for. Until then an edge that was seen for fewer than ``grace`` epochs is left alone.
+    effectors' feedback goes, local edges and afferents of the region that matures. At the fraction x of the way to
+    ``end`` there is room for ``keep + (1 - keep) (1 - x)^3`` of them (the schedule of Zhu & Gupta 2017, arXiv
+    1710.01878). Those of the least value, as many as there will soon be no room for, are inhibited: each epoch a weight
+    loses the fraction ``inhibition`` of what is left of it, down to ``floor`` of the whole. An edge that is no longer
+    among them gets as much back, until it is whole. One that was inhibited to the floor and still is among them is
+    pruned; from ``late`` on none is waited for, so that exactly as many are kept as were asked for. Until then an edge
+    that was seen for fewer than ``grace`` epochs is left alone.
 
     State of an edge: ``memory``, ``recent``, ``seen`` (epochs), and ``inhibition``, the fraction of its weight that is
     held back. An edge that another rule adds comes with 0 for each.

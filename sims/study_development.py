@@ -154,8 +154,8 @@ def energy(results: xr.Dataset, conditions: Sequence[str] = ()) -> StudyTable:
     return StudyTable(
         "Operations", "Counted, after the last stage; a sample of a reach is one move. Energies are converted, not "
         f"measured: {ADDITION_PJ} pJ for a 32-bit addition, {MULTIPLICATION_PJ} pJ for a multiplication (Horowitz "
-        "2014, 45 nm). The dense network has a connection wherever two recruited populations are joined at all; neurons' "
-        "own updates and memory are not in either energy.", columns, rows,
+        "2014, 45 nm). The dense network has a connection wherever two recruited populations are joined at all; "
+        "neurons' own updates and memory are not in either energy.", columns, rows,
     )  # fmt: skip
 
 
