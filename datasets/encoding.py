@@ -31,9 +31,12 @@ def rate_code(activity: NDArray[Any], steps: int, peak: float = 0.5) -> Tensor:
 
     Each unit has a phase of its own, so that units do not fire together.
     """
-    phase = (np.arange(activity.shape[1]) * _GOLDEN) % 1
-    count = np.floor(np.arange(steps + 1)[None, :, None] * np.clip(activity, 0, 1)[:, None, :] * peak + phase)
-    return torch.from_numpy(np.diff(count, axis=1) > 0)
+    sample, unit = np.nonzero(activity > 0)  # most pixels are black
+    phase = (unit * _GOLDEN) % 1
+    count = np.floor(np.arange(steps + 1)[:, None] * np.clip(activity[sample, unit], 0, 1) * peak + phase)
+    spikes = np.zeros((len(activity), steps, activity.shape[1]), bool)
+    spikes[sample, :, unit] = (np.diff(count, axis=0) > 0).T
+    return torch.from_numpy(spikes)
 
 
 def current_code(activity: NDArray[Any], steps: int, peak: float = 0.5) -> Tensor:

@@ -27,7 +27,7 @@ WAYS = ("staged", "whole", "alone")
 def transfer(quick: bool, images: str) -> Study:
     """Claim C1: with few demonstrations, is a stage upon earlier ones better than direct training?"""
     options: dict[str, Any] = {
-        "demonstrations": [100, 200, 500, 0], "points": [100, 200, 400, 700, 1000], "trials": 400, "split": "test",
+        "demonstrations": [200, 500, 0], "points": [100, 200, 400, 700], "trials": 400, "split": "test",
         "training": {}, "images": images,
     }  # fmt: skip
     if quick:
