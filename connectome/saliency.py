@@ -1,7 +1,7 @@
 """Saliency: how much each edge matters, and the edit that removes what matters least.
 
 Every criterion gives one number for each edge of a connectome, measured on batches of a task; :func:`pruning` turns
-them into an edit that removes single edges (unstructured) or whole neurons (structured). What the survival law does
+them into an edit that removes single edges (unstructured) or whole neurons (structured). What prunes
 while a network develops is :class:`connectome.rules.FeedbackPruning`; here an edge is judged at one moment.
 
 Where a loss goes through spikes, "derivative" means the surrogate's: a spike's derivative is a triangle around the
