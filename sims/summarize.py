@@ -59,8 +59,11 @@ def _summarize(folders: Sequence[Path]) -> int:
         "there when time is up, own stage": lambda r, k: r.score_held.sel(stage=k, task=k),
         "there when time is up, last stage": lambda r, k: r.score_held.sel(stage=last, task=k),
         "score, every region active": lambda r, k: r.score_all_recruited.sel(stage=last, task=k),
-        "operations saved since its stage": lambda r, k: (
+        "operations saved since the end of its stage": lambda r, k: (
             1 - r.synaptic_operations.sel(stage=last, task=k) / r.synaptic_operations.sel(stage=k, task=k)
+        ),
+        "operations saved since their most": lambda r, k: (
+            1 - r.synaptic_operations.sel(stage=last, task=k) / _most(r, k)
         ),
     }
     console = Console()
@@ -70,13 +73,22 @@ def _summarize(folders: Sequence[Path]) -> int:
          for what, get in rows.items()],
     )  # fmt: skip
     local = [float(of_kind(run, "local").edges[-1] / run.peak_local_edges[-1]) for run in runs]
-    console.print(f"Local edges at the end, of their peak: {mean_of(local).text()}", highlight=False)
+    every = [float(run.edges[-1].sum() / run.history_edges.max()) for run in runs]
+    for kind, left in (("Local", local), ("All", every)):
+        console.print(f"{kind} edges at the end, of their peak: {mean_of(left).text()}", highlight=False)
     for name in stages:
         weight = [float(of_kind(run, "long_range").mean_abs_weight.sel(stage=name)) for run in runs]
         if np.isfinite(weight).all():
             mean = mean_of(weight).text(1, 0, " pA")
             console.print(f"Mean |weight| of long-range edges after {name}: {mean}", highlight=False)
     return 0
+
+
+def _most(run: xr.Dataset, task: str) -> float:
+    """Most operations per sample of a task in its own stage, by the validations after each few epochs."""
+    stage = [str(s) for s in run.stage.values].index(task) + 1
+    within = run.history_operations.values[run.history_stage.values == stage]
+    return float(np.nanmax([*within, float(run.synaptic_operations.sel(stage=task, task=task))]))
 
 
 def _load(folder: Path) -> xr.Dataset:

@@ -43,7 +43,6 @@ test_trials = 20
 [rules.growth]
 edges = 20
 [rules.pruning]
-initial = 1.0
 inhibition = 0.5
 """
 #: What a run is at, by the functions that do it. Outside of all of them it is starting.

@@ -44,7 +44,6 @@ test_trials = 20
 [rules.growth]
 edges = 20
 [rules.pruning]
-initial = 1.0
 inhibition = 0.5
 """
 FILES = ["00_birth.h5", "01_perception.h5", "02_motor.h5", "03_interaction.h5", "configuration.toml", "development.png",
