@@ -269,13 +269,14 @@ class FeedbackPruning(Parameters):
     for its own region's task and what higher regions send back to it later.
 
     Up for pruning are local edges of regions that are judged, long-range ones between them, and, as far as its own
-    effectors' feedback goes, local edges and afferents of the region that matures. At the fraction x of the way to
-    ``end`` there is room for ``keep + (1 - keep) (1 - x)^3`` of them (the schedule of Zhu & Gupta 2017, arXiv
-    1710.01878). Those of the least value, as many as there will soon be no room for, are inhibited: each epoch a weight
-    loses the fraction ``inhibition`` of what is left of it, down to ``floor`` of the whole. An edge that is no longer
-    among them gets as much back, until it is whole. One that was inhibited to the floor and still is among them is
-    pruned; from ``late`` on none is waited for, so that exactly as many are kept as were asked for. Until then an edge
-    that was seen for fewer than ``grace`` epochs is left alone.
+    effectors' feedback goes, local edges and afferents of the region that matures. The room for them shrinks to ``keep
+    + (1 - keep) (1 - x)^3`` while x goes from 0 to 1 (the schedule of Zhu & Gupta 2017, arXiv 1710.01878), so that the
+    first are inhibited at ``start`` and the last are gone at ``end``. Those of the least value, as many as there will
+    be no room for by the time that they could go, are inhibited: each epoch a weight loses the fraction ``inhibition``
+    of what is left of it, down to ``floor`` of the whole. An edge that is no longer among them gets as much back, until
+    it is whole. One that was inhibited to the floor and still is among them is pruned; from ``late`` on none is waited
+    for, so that exactly as many are kept as were asked for. Until then an edge that was seen for fewer than ``grace``
+    epochs is left alone.
 
     State of an edge: ``memory``, ``recent``, ``seen`` (epochs), and ``inhibition``, the fraction of its weight that is
     held back. An edge that another rule adds comes with 0 for each.
@@ -284,13 +285,14 @@ class FeedbackPruning(Parameters):
     ----------
     keep, keep_long_range, keep_afferent : what is kept of each kind, as a fraction of all that a set ever had
     keep_own : what is kept of a region's local edges in its own stage
-    end, late : fractions of a stage
+    start, end, late : fractions of a stage
     """
 
     keep: float = bounded(0.2, 0, 1)
     keep_long_range: float = bounded(0.3, 0, 1)
     keep_afferent: float = bounded(0.4, 0, 1)
     keep_own: float = bounded(0.45, 0, 1)
+    start: float = bounded(0.1, 0, 1)
     end: float = bounded(0.75, 0.01, 1)
     late: float = bounded(0.9, 0.01, 1)
     grace: float = bounded(5.0, 0)
@@ -352,8 +354,8 @@ class FeedbackPruning(Parameters):
         """For how many edges of a set there will be room when those that are inhibited now have come to the floor."""
         local = self.keep if key.source in evidence.judged else self.keep_own
         keep = {"local": local, "long_range": self.keep_long_range, "afferent": self.keep_afferent}[key.kind]
-        epochs = np.log(self.floor) / np.log(1 - self.inhibition)
-        x = min(evidence.done * (1 + epochs / evidence.epoch) / self.end, 1.0)
+        lead = np.log(self.floor) / np.log(1 - self.inhibition) * evidence.done / evidence.epoch
+        x = np.clip((evidence.done - self.start) / max(self.end - lead - self.start, _TINY), 0.0, 1.0)
         return int(np.ceil((keep + (1 - keep) * (1 - x) ** 3) * evidence.ever[key] * _BELOW))
 
 

@@ -423,7 +423,8 @@ class Reference:
         """Inhibit, restore, prune; whether it was clear which."""
         rule, done = self.rule, epoch / epochs
         lead = math.log(rule.floor) / math.log(1 - rule.inhibition) / epochs
-        x = min((done + lead) / rule.end, 1.0)
+        ramp = rule.end - lead - rule.start
+        x = min(max((done - rule.start) / ramp, 0.0), 1.0) if ramp > 0 else float(done > rule.start)
         room = rule.keep * self.ever + (1 - rule.keep) * self.ever * (1 - x) ** 3
         excess = max(len(self.edges) - math.ceil(room - 1e-9), 0)
         hurry = done >= rule.late
