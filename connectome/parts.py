@@ -176,7 +176,7 @@ class EdgeSet:
     delay_steps : (E,) uint16, 1 .. 65535 steps of ``dt_ms``
     dt_ms : the resolution of the delays
     birth_stage : (E,) int16, the stage that made each edge
-    state : name -> (E,) float32: what rules keep for each edge (survival, inhibition, trace)
+    state : name -> (E,) float32: what rules keep for each edge (memory, inhibition, trace)
     """
 
     key: EdgeKey

@@ -2,7 +2,7 @@
 
 A rule is any callable ``rule(connectome, evidence, rng) -> EdgeDelta``; those here are frozen dataclasses whose
 fields are their parameters. A package adds its own, as a dataclass whose fields have defaults, through the entry
-point group ``connectome.rules``. The survival law and the evolving link probabilities follow METHOD's public sources
+point group ``connectome.rules``. Pruning by feedback and the evolving link probabilities follow METHOD's public sources
 (Han et al., arXiv 2504.05621, and the same group's DPAP; Zheng et al. 2019, MdeNAS); how they are put together here
 is our own instantiation, not the paper's.
 """

@@ -120,7 +120,7 @@ def curvature(
 
 def accumulate_feedback(connectome: Connectome, importance: Mapping[EdgeKey, NDArray[Any]]) -> EdgeDelta:
     """The edit that adds an epoch's mean ``|w dL/dw|`` to the state ``"feedback"`` of each edge: ``norm(importance)``,
-    as in the survival law (METHOD section 2) without its constant, its decay and its end."""
+    as in the survival law (METHOD section 1) without its constant, its decay and its end."""
     state = {}
     for key, values in importance.items():
         before = connectome.edges[key].state.get(FEEDBACK, np.zeros(len(values), np.float32))

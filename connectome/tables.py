@@ -32,7 +32,7 @@ DEFAULT_REGION: Final = "all"
 DEFAULT_DT_MS: Final = 0.1
 #: The weight, in pA, of an edge of a graph without weights (networkx's own default).
 DEFAULT_WEIGHT_PA: Final = 1.0
-#: Per-edge state "survival" is the attribute or column "state_survival".
+#: Per-edge state "memory" is the attribute or column "state_memory".
 STATE: Final = "state_"
 
 

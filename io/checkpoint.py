@@ -37,7 +37,7 @@ __all__ = [
 
 FOLDER: Final = "checkpoints"
 #: A checkpoint is for the version that wrote it, so nothing else is read.
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 _KINDS: Final = {"number": int, "seed": int, "engine": str, "configuration": str, "versions": dict}
 _NAME: Final = re.compile(r"\d{8,}\.h5")
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from connectome.errors import ConnectomeError
 from connectome.intervals import mean_of
-from sims.program import ended, exit_codes
+from sims.program import ended, exit_codes, split_names
 from sims.screen import print_table
 
 if TYPE_CHECKING:
@@ -97,7 +97,14 @@ def _load(folder: Path) -> xr.Dataset:
     path = folder / "results.nc"
     if not path.is_file():
         raise ConnectomeError(str(folder), "must be a folder that sims.develop wrote", "no results.nc in it")
-    return load_results(path)
+    run = load_results(path)
+    there, planned = [str(s) for s in run.stage.values], split_names(str(run.attrs["regions"]))
+    if there != planned:
+        raise ConnectomeError(
+            str(folder), f"must be a finished run of {', '.join(planned)}", ", ".join(there) or "no stage",
+            f"Go on with: python -m sims.develop --resume {folder}",
+        )  # fmt: skip
+    return run
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from connectome.development import versions
 from connectome.intervals import mean_of
 from connectome.io import checkpoint, hdf5
 from connectome.io.checkpoint import Checkpoint
-from connectome.io.results import load_results
+from connectome.io.results import load_results, save_results
 from connectome.io.snapshot import list_stages, load, open_snapshot
 from sims.develop import main
 from sims.program import locked
@@ -226,6 +226,12 @@ def test_a_summary_over_seeds(finished: Path, tmp_path: Path, capsys: pytest.Cap
     _, unlike = run(tmp_path, "--quiet", "--overwrite", config=SMALL.replace("neurons = 40", "neurons = 41"))
     assert summarize([str(finished), str(unlike)]) == 2
     assert "must have the configuration of" in capsys.readouterr().err
+    half_done = load_results(finished / "results.nc").isel(stage=slice(2))
+    save_results(half_done, other / "results.nc")
+    assert summarize([str(finished), str(other)]) == 2
+    assert (
+        "must be a finished run of perception, motor, interaction; found perception, motor" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(
