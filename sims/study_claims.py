@@ -54,7 +54,7 @@ def _no_long_range(c: Configuration) -> Configuration:
 #: Pruning by feedback, at random, by magnitude, at three levels; and ways that do not prune.
 CLAIMS: Final = {
     **{
-        f"{name}, {level}": Condition(method, _rules(pruning={"keep": keep}))
+        f"{name} {level}": Condition(method, _rules(pruning={"keep": keep}))
         for level, keep in LEVELS.items()
         for name, method in (("feedback", "development"), ("blind", "blind"), ("magnitude", "magnitude"))
     },
@@ -130,8 +130,8 @@ def _develop(condition: Condition, seed: int, options: Mapping[str, Any]) -> xr.
 
 
 def _claims_tables(results: xr.Dataset) -> list[StudyTable]:
-    pairs = [(f"feedback, {level}", f"{other}, {level}") for level in LEVELS for other in ("blind", "magnitude")]
-    return [outcome_table(results), differences(results, pairs), energy(results, ("feedback, 80 %", "unpruned"))]
+    pairs = [(f"feedback {level}", f"{other} {level}") for level in LEVELS for other in ("blind", "magnitude")]
+    return [outcome_table(results), differences(results, pairs), energy(results, ("feedback 80 %", "unpruned"))]
 
 
 def _ablations_tables(results: xr.Dataset) -> list[StudyTable]:

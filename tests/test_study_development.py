@@ -82,7 +82,7 @@ def test_a_cell_of_the_claims_and_of_a_stream() -> None:
     cell = study.cell(Cell("motor before perception", 0), small)
     assert cell.stage.values.tolist() == ["motor", "perception", "interaction"]
     sparse = claims(True, "").cell(Cell("sequential", 0), small)
-    pruned = claims(True, "").cell(Cell("feedback, 80 %", 0), small)
+    pruned = claims(True, "").cell(Cell("feedback 80 %", 0), small)
     assert float(sparse.end_edges) == pytest.approx(float(pruned.end_edges), rel=0.05)
     options = {"kind": "split", "images": "", "tasks": 2, "updates": 2, "trials": 4, "afferent_density": 0.1}
     assert split_mnist(True, "").cell(Cell("frozen", 0), options).stage.values.tolist() == ["task1", "task2"]
