@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from rich.console import Console
 
-    from sims.study_cells import Cell, Study
+    from sims.study_cells import Cell, Study, StudyTable
 
 __all__ = ["STUDIES", "main"]
 
@@ -162,7 +162,7 @@ def _report(name: str, study: Study, results: xr.Dataset, figures: Sequence[str]
     """The report as Markdown."""
     seeds = ", ".join(str(int(s)) for s in results.seed)
     parts = [f"# {name}\n\n{study.about} Seeds {seeds}; means with 95 % intervals (Student's t)."]
-    for table in study.tables(results):
+    for table in _tables(study, results):
         head = f"| {' | '.join(table.columns)} |\n|{' --- |' * len(table.columns)}"
         rows = "\n".join(f"| {' | '.join(row)} |" for row in table.rows)
         parts.append(f"## {table.heading}\n\n{table.text}\n\n{head}\n{rows}")
@@ -171,8 +171,13 @@ def _report(name: str, study: Study, results: xr.Dataset, figures: Sequence[str]
     return "\n\n".join(parts) + "\n"
 
 
+def _tables(study: Study, results: xr.Dataset) -> list[StudyTable]:
+    """Those that have something to say of the conditions that were run."""
+    return [table for table in study.tables(results) if table.rows]
+
+
 def _show(study: Study, results: xr.Dataset, console: Console) -> None:
-    for table in study.tables(results):
+    for table in _tables(study, results):
         print_table(console, table.heading, table.columns, table.rows)
         console.print(table.text, highlight=False, markup=False)
 

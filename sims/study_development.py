@@ -69,9 +69,10 @@ def go_through(stages: Sequence[Stage], anatomy: Anatomy, method: str, seed: int
             with torch.no_grad():
                 rng = np.random.default_rng([seed, _VALIDATION])
                 validation[row, column] = task.score(network, "validation", trials, rng).value
+            steps = next(iter(task.batch(np.random.default_rng(0), 1)[0].values())).shape[1]
             size = {name: connectome.regions[name].size for name in task.recruits}
-            neurons[column] = sum(size[name] for name in size if connectome.regions[name].role == "neuron")
-            dense[column] = sum(size[k.source] * size[k.target] for k in network.weight)
+            neurons[column] = steps * sum(size[name] for name in size if connectome.regions[name].role == "neuron")
+            dense[column] = steps * sum(size[k.source] * size[k.target] for k in network.weight)
     own = np.diagonal(score)
     most_operations = np.fmax(most_operations, np.diagonal(operations))
     before = slice(0, n - 1)
@@ -81,7 +82,7 @@ def go_through(stages: Sequence[Stage], anatomy: Anatomy, method: str, seed: int
             "operations": (("stage", "task"), operations), "spikes": (("stage", "task"), spikes),
             "edges": (("stage", "kind"), edges), "final": ("task", score[-1]), "held": ("task", held),
             "lost": ("task", own - score[-1]), "saved": ("task", most_operations / operations[-1]),
-            "neurons": ("task", neurons), "dense_connections": ("task", dense), "average": score[-1].mean(),
+            "neuron_updates": ("task", neurons), "dense_operations": ("task", dense), "average": score[-1].mean(),
             "backward": (score[-1] - own)[before].mean() if n > 1 else np.nan, "end_edges": int(edges[-1].sum()),
             "left": edges[-1].sum() / max(most_edges, edges.sum(1).max()), "cpu_s": time.process_time() - began,
         },
@@ -140,16 +141,16 @@ def energy(results: xr.Dataset, conditions: Sequence[str] = ()) -> StudyTable:
         for task in results.task.values:
             r = results.sel(condition=name, task=task).isel(stage=-1)
             operations, spikes = mean_of(r.operations), mean_of(r.spikes)
-            dense = mean_of(r.dense_connections).mean
+            dense = mean_of(r.dense_operations).mean
             spent = operations.mean * ADDITION_PJ / 1e6
             beside = dense * (ADDITION_PJ + MULTIPLICATION_PJ) / 1e6
             rows.append([
-                name, str(task), operations.text(1e-3, 1, ""), spikes.text(1, 0, ""), f"{mean_of(r.neurons).mean:,.0f}",
-                f"{dense / 1e3:,.0f}", f"{spent:.3f}", f"{beside:.3f}",
+                name, str(task), operations.text(1e-3, 1, ""), spikes.text(1, 0, ""),
+                f"{mean_of(r.neuron_updates).mean / 1e3:.1f}", f"{dense / 1e3:,.0f}", f"{spent:.3f}", f"{beside:.1f}",
             ])  # fmt: skip
     columns = [
-        "", "task", "synaptic operations / sample (thousands)", "spikes / sample", "neurons updated each step",
-        "dense multiply-accumulates each step (thousands)", "additions, uJ / sample", "dense, uJ / step",
+        "", "task", "synaptic operations (thousands)", "spikes", "neuron updates (thousands)",
+        "dense multiply-accumulates (thousands)", "synaptic operations, uJ", "dense, uJ",
     ]  # fmt: skip
     return StudyTable(
         "Operations", "Counted, after the last stage; a sample of a reach is one move. Energies are converted, not "

@@ -44,8 +44,9 @@ def test_a_cell_is_the_development(results: xr.Dataset) -> None:
     assert int(cell.end_edges) == two.connectome.n_edges
     assert 0.4 < float(cell.left) < 1
     assert float(cell.saved.values[0]) >= one.scores["first"].operations / two.scores["first"].operations
-    assert cell.neurons.values.tolist() == [30, 60]
-    assert cell.dense_connections.values.tolist() == [10 * 30 + 30 * 30 + 30 * 2, 10 * 30 + 4 * 30 * 30 + 30 * 2]
+    assert cell.neuron_updates.values.tolist() == [24 * 30, 24 * 60]  # 24 steps
+    dense = [10 * 30 + 30 * 30 + 30 * 2, 10 * 30 + 4 * 30 * 30 + 30 * 2]
+    assert cell.dense_operations.values.tolist() == [24 * n for n in dense]
 
 
 def test_the_report_says_what_the_cells_say(results: xr.Dataset) -> None:
