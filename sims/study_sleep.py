@@ -272,6 +272,7 @@ def _ratios(results: xr.Dataset) -> list[xr.DataArray]:
 
 def _figures(results: xr.Dataset) -> dict[str, Figure]:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, PercentFormatter
 
     swept = [n for n in ITERATIONS if _iterations(n) in results["condition"]]
     nights = {
@@ -298,6 +299,8 @@ def _figures(results: xr.Dataset) -> dict[str, Figure]:
             half = [float(np.nan_to_num(m.half)) for m in means]
             ax.errorbar(x, [m.mean for m in means], half, marker="o", capsize=2, label=name)
         ax.set(xscale="log", yscale="log", xlabel=label, ylabel="test error")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         ax.set_xticks(x, [f"{value:.0f}" for value in x])
         ax.minorticks_off()
         ax.legend(fontsize=8)
