@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sims.study_cells import Cell, Study, StudyTable
-from sims.study_development import differences, draw_courses, energy, go_through, outcome_table
+from sims.study_development import defaults, differences, draw_courses, energy, go_through, outcome_table
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -104,7 +104,8 @@ def ablations(quick: bool, images: str) -> Study:
 
 def _options(quick: bool, images: str) -> dict[str, Any]:
     training = {"perception": 100, "motor": 100, "interaction": 200} if quick else {}
-    return {"images": images, "training": training, "trials": 100 if quick else 400}
+    trials = 100 if quick else 400
+    return {"images": images, "training": training, "trials": trials, "defaults": defaults()}
 
 
 def _claims_cell(cell: Cell, options: Mapping[str, Any]) -> xr.Dataset:

@@ -18,11 +18,22 @@ if TYPE_CHECKING:
     from connectome.birth import Anatomy
     from connectome.development import Progress, Stage
 
-__all__ = ["differences", "draw_courses", "energy", "go_through", "outcome_table"]
+__all__ = ["defaults", "differences", "draw_courses", "energy", "go_through", "outcome_table"]
 
 #: Energy of one operation of 32 bits in 45 nm (Horowitz 2014, ISSCC, figure 1.1.9), pJ: a synaptic operation is an
 #: addition, a dense network's is a multiplication and an addition. A conversion, not a measurement.
 ADDITION_PJ, MULTIPLICATION_PJ = 0.9, 3.7
+
+
+def defaults() -> str:
+    """What tells the default configuration from that of another version: an option of studies of developments, so that
+    cells of the one are not taken for the other's."""
+    import hashlib
+    import json
+
+    from connectome.configuration import Configuration
+
+    return hashlib.sha256(json.dumps(Configuration().table(), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def go_through(stages: Sequence[Stage], anatomy: Anatomy, method: str, seed: int, trials: int) -> xr.Dataset:

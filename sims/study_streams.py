@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from sims.study_cells import Cell, Study, StudyTable
-from sims.study_development import differences, draw_courses, go_through, outcome_table
+from sims.study_development import defaults, differences, draw_courses, go_through, outcome_table
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -38,7 +38,7 @@ def split_cifar10(quick: bool, images: str) -> Study:
 def _stream(kind: str, source: str, quick: bool, images: str, afferent_density: float) -> Study:
     options: dict[str, Any] = {
         "kind": kind, "images": images or source, "tasks": 5, "updates": 300, "trials": 1000,
-        "afferent_density": afferent_density,
+        "afferent_density": afferent_density, "defaults": defaults(),
     }  # fmt: skip
     if quick:
         options |= {"images": images, "tasks": 2 if kind == "permuted" else 5, "updates": 60, "trials": 100}

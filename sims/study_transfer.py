@@ -10,6 +10,7 @@ import numpy as np
 
 from connectome.intervals import mean_of, paired
 from sims.study_cells import Cell, Study, StudyTable
+from sims.study_development import defaults
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,7 +29,7 @@ def transfer(quick: bool, images: str) -> Study:
     """Claim C1: with few demonstrations, is a stage upon earlier ones better than direct training?"""
     options: dict[str, Any] = {
         "demonstrations": [200, 500, 0], "points": [100, 200, 400, 700], "trials": 400, "split": "test",
-        "training": {}, "images": images,
+        "training": {}, "images": images, "defaults": defaults(),
     }  # fmt: skip
     if quick:
         options |= {
