@@ -155,8 +155,8 @@ METHODS: Final[Mapping[str, Method]] = MappingProxyType(
     }
 )  # fmt: skip
 
-#: Chosen on validation data: see sims/README.md.
-_EWC_STRENGTH: Final = 1e4
+#: Of 0, 1, 10, 100, 1e3 and 1e5 the best average on validation data, in the study ``claims``, seed 100.
+_EWC_STRENGTH: Final = 100.0
 
 
 def learn(
