@@ -28,7 +28,7 @@ __all__ = ["METHODS", "Ewc", "Method", "Replay", "Retention", "learn", "sparse_f
 
 
 class Retention(Protocol):
-    """A comparator's means against forgetting: what it adds to the loss of later stages."""
+    """A comparator's means against forgetting: what it adds to the loss, 0 until something has been learnt."""
 
     def __call__(self, network: SpikingNetwork, rng: np.random.Generator) -> Tensor:
         """The addition for one update."""
@@ -167,9 +167,8 @@ def learn(
     if method not in METHODS:
         raise ConnectomeError("method", f"must be among {', '.join(METHODS)}", repr(method))
     chosen = METHODS[method]
-    changed = [chosen.stage(stage) for stage in stages]
     retention = chosen.retention(stages[0]) if chosen.retention is not None else None
-    changed = [replace(stage, penalty=retention if number else None) for number, stage in enumerate(changed)]
+    changed = [replace(chosen.stage(stage), penalty=retention) for stage in stages]
     rng = np.random.default_rng([seed, _RETENTION_STREAM])
     for stage, outcome in zip(changed, develop(changed, anatomy, seed=seed, **rest), strict=True):
         if retention is not None:

@@ -31,7 +31,7 @@ from connectome.parts import EdgeKey, Kind
 from connectome.rules import IMPORTANCE, Evidence, Link, LinkEvolution, Rule, Sample
 from connectome.task import Score, Task
 
-__all__ = ["Plasticity", "Progress", "Stage", "StageOutcome", "StageState", "develop", "versions"]
+__all__ = ["Plasticity", "Progress", "Stage", "StageOutcome", "StageState", "develop", "perform", "versions"]
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,9 @@ def develop(
         scores: tuple[dict[str, Score], dict[str, Score]] = {}, {}
         for task in (s.task for s in stages[:number]):
             for recruits, found in zip((task.recruits, tuple(connectome.regions)), scores, strict=True):
-                found[task.name] = _perform(connectome, task, recruits, engine, [seed, _TEST_STREAM], test_trials)
+                found[task.name] = perform(
+                    connectome, task, "test", test_trials, [seed, _TEST_STREAM], recruits=recruits, engine=engine
+                )
                 on_point(training.state)
         yield StageOutcome(connectome, *scores, training.links, peak)
 
@@ -203,12 +205,15 @@ def _begin(
     )  # fmt: skip
 
 
-def _perform(
-    connectome: Connectome, task: Task, recruits: Sequence[str], engine: Engine, seed: list[int], trials: int,
+def perform(
+    connectome: Connectome, task: Task, split: str, trials: int, seed: Sequence[int], *,
+    recruits: Sequence[str] | None = None, engine: Engine = "numba",
 ) -> Score:  # fmt: skip
-    network = SpikingNetwork(connectome, recruit=recruits, engine=engine)
+    """The score of a task that a connectome performs, with data of a split and whom the task recruits, or others. The
+    same seed gives the same trials, whatever the connectome."""
+    network = SpikingNetwork(connectome, recruit=task.recruits if recruits is None else recruits, engine=engine)
     with torch.no_grad():
-        return task.score(network, "test", trials, np.random.default_rng(seed))
+        return task.score(network, split, trials, np.random.default_rng(seed))
 
 
 class _Training:
@@ -290,7 +295,8 @@ class _Training:
             self.scale[key] = self.scale.get(key) or _rms(edges.weight)  # a typical weight when the set was new
             self.sign[key] = torch.from_numpy(self.connectome.regions[key.source].sign[source])
             if key.kind != "efferent":
-                self.ends[key] = (source, edges.target)
+                pair = source.astype(np.uint64) << np.uint64(32) | edges.target.astype(np.uint64)
+                self.ends[key] = (source, edges.target, pair)
                 self.evidence[key] = np.array(edges.state.get("evidence", np.zeros(len(edges), np.float32)))
             if self.update:
                 moments = {name: torch.tensor(edges.state[state]) for name, state in _MOMENTS.items()}
@@ -318,7 +324,7 @@ class _Training:
             rate = count / samples
             self.rate[name] += rate
             self.mean_rate[name] = 0.9 * self.mean_rate.get(name, rate) + 0.1 * rate
-        for key, (source, target) in self.ends.items():
+        for key, (source, target, pair) in self.ends.items():
             weight = self.network.weight[key]
             gradient = weight.grad
             assert gradient is not None
@@ -326,7 +332,7 @@ class _Training:
                 Sample(
                     weight.detach().numpy(), gradient.numpy(), (activity.counts[key.source] / samples)[source],
                     (activity.counts[key.target] / samples)[target], self.mean_rate[key.target][target],
-                    source.astype(np.uint64) << np.uint64(32) | target.astype(np.uint64),
+                    pair,
                 )
             )  # fmt: skip
         self.seen += 1

@@ -314,7 +314,7 @@ class FeedbackPruning(Parameters):
             if not _up_for_pruning(key, evidence):
                 continue
             value, held = np.hypot(kept["memory"], kept["recent"]), kept["inhibition"]
-            judged = np.full(len(edges), hurry) | (kept["seen"] >= self.grace)
+            judged = hurry | (kept["seen"] >= self.grace)
             no_room = max(len(edges) - self.room(key, evidence), 0)
             weakest = np.zeros(len(edges), bool)
             weakest[np.argsort(np.where(judged, value, np.inf), kind="stable")[:no_room]] = True
@@ -360,7 +360,9 @@ class FeedbackPruning(Parameters):
 
 
 def _up_for_pruning(key: EdgeKey, evidence: Evidence) -> bool:
-    if key.kind == "afferent" or key.source == key.target == evidence.region:
+    if key.kind == "local":
+        return key.source == evidence.region or key.source in evidence.judged
+    if key.kind == "afferent":
         return key.target == evidence.region
     return key.source in evidence.judged and key.target in evidence.judged
 

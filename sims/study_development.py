@@ -47,11 +47,10 @@ def go_through(stages: Sequence[Stage], anatomy: Anatomy, method: str, seed: int
     """
     import time
 
-    import torch
     import xarray as xr
 
     from connectome.comparators import learn
-    from connectome.learning import SpikingNetwork
+    from connectome.development import perform
 
     names = [s.task.name for s in stages]
     n = len(names)
@@ -76,14 +75,13 @@ def go_through(stages: Sequence[Stage], anatomy: Anatomy, method: str, seed: int
             found = outcome.scores[task.name]
             score[row, column], held[column] = found.value, found.held
             operations[row, column], spikes[row, column] = found.operations, found.spikes
-            network = SpikingNetwork(connectome, recruit=task.recruits)
-            with torch.no_grad():
-                rng = np.random.default_rng([seed, _VALIDATION])
-                validation[row, column] = task.score(network, "validation", trials, rng).value
-            steps = next(iter(task.batch(np.random.default_rng(0), 1)[0].values())).shape[1]
-            size = {name: connectome.regions[name].size for name in task.recruits}
-            neurons[column] = steps * sum(size[name] for name in size if connectome.regions[name].role == "neuron")
-            dense[column] = steps * sum(size[k.source] * size[k.target] for k in network.weight)
+            validation[row, column] = perform(connectome, task, "validation", trials, [seed, _VALIDATION]).value
+    for column, task in enumerate(s.task for s in stages):
+        steps = next(iter(task.batch(np.random.default_rng(0), 1)[0].values())).shape[1]
+        size = {name: connectome.regions[name].size for name in task.recruits}
+        joined = [k for k in connectome.edges if k.source in size and k.target in size]
+        neurons[column] = steps * sum(size[name] for name in size if connectome.regions[name].role == "neuron")
+        dense[column] = steps * sum(size[k.source] * size[k.target] for k in joined)
     own = np.diagonal(score)
     most_operations = np.fmax(most_operations, np.diagonal(operations))
     before = slice(0, n - 1)

@@ -177,13 +177,9 @@ def prune(
 
 def score(connectome: Connectome, task: Perception, split: str, trials: int, seed: int) -> tuple[float, float]:
     """Accuracy, and synaptic operations per sample, on the same images and spikes whatever the connectome."""
-    import torch
+    from connectome.development import perform
 
-    from connectome.learning import SpikingNetwork
-
-    network = SpikingNetwork(connectome, recruit=task.recruits)
-    with torch.no_grad():
-        found = task.score(network, split, trials, np.random.default_rng([seed, _SCORE]))
+    found = perform(connectome, task, split, trials, [seed, _SCORE])
     return found.value, found.operations
 
 

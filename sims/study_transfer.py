@@ -123,10 +123,7 @@ def _learn(
 ) -> tuple[dict[int, float], int, StageState | None]:
     """Scores of the last stage's task after so many of its updates, the edges at the end, and the state in which the
     stage before it ended: from there the last stage can begin again."""
-    import torch
-
-    from connectome.development import Progress, develop
-    from connectome.learning import SpikingNetwork
+    from connectome.development import Progress, develop, perform
 
     last = stages[-1].task
     scores: dict[int, float] = {}
@@ -141,10 +138,8 @@ def _learn(
     def on_point(state: Any) -> None:
         nonlocal before
         if due:
-            network = SpikingNetwork(state().connectome, recruit=last.recruits)
-            rng = np.random.default_rng([seed, _SCORED])
-            with torch.no_grad():
-                scores[due.pop()] = last.score(network, options["split"], options["trials"], rng).value
+            found = perform(state().connectome, last, options["split"], options["trials"], [seed, _SCORED])
+            scores[due.pop()] = found.value
         keep[:] = [state]
 
     keep: list[Any] = []
