@@ -289,7 +289,7 @@ class FeedbackPruning(Parameters):
     """
 
     keep: float = bounded(0.2, 0, 1)
-    keep_long_range: float = bounded(0.3, 0, 1)
+    keep_long_range: float = bounded(0.22, 0, 1)
     keep_afferent: float = bounded(0.4, 0, 1)
     keep_own: float = bounded(0.45, 0, 1)
     start: float = bounded(0.1, 0, 1)
@@ -376,22 +376,29 @@ _TINY: Final = 1e-37
 
 @dataclass(frozen=True)
 class Homeostasis(Parameters):
-    """Matured neurons that fire above ``target`` spikes per step lose excitation: their incoming positive weights
-    shrink by ``rate`` times the relative excess, ``rate`` at most (after synaptic scaling, Turrigiano 2008, in one
-    direction)."""
+    """Neurons of the maturing region that fire above ``target`` spikes per step lose excitation: their incoming
+    positive weights shrink by ``rate`` times the relative excess, ``rate`` at most (after synaptic scaling, Turrigiano
+    2008, in one direction). Learning makes up for it, as it could not in regions that have matured.
 
-    target: float = bounded(0.06, 1e-6)
-    rate: float = bounded(0.0035, 0, 0.5)
+    Parameters
+    ----------
+    target : of a region that has sensors; ``target_association`` : of one that has none, and hears other regions only
+    """
+
+    target: float = bounded(0.02, 1e-6)
+    target_association: float = bounded(0.06, 1e-6)
+    rate: float = bounded(0.06, 0, 0.5)
 
     def __call__(self, connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
         """The edit."""
         weights, records = {}, []
+        region = evidence.region
+        senses = any(key.kind == "afferent" and key.target == region for key in connectome.edges)
+        target = self.target if senses else self.target_association
         for key, edges in connectome.edges.items():
-            if key.target == evidence.region or key.target not in evidence.rate or not self.rate:
+            if key.target != region or not {key.source, region} <= evidence.rate.keys() or not self.rate:
                 continue
-            if key.source not in evidence.rate:
-                continue
-            excess = np.clip(evidence.rate[key.target] / self.target - 1, 0, 1)
+            excess = np.clip(evidence.rate[region] / target - 1, 0, 1)
             factor = (1 - self.rate * excess).astype(np.float32)[edges.target]
             weights[key] = np.where(edges.weight > 0, edges.weight * factor, edges.weight)
             records.append(evidence.record("homeostasis", key, inhibited=int((weights[key] != edges.weight).sum())))

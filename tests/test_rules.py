@@ -362,16 +362,26 @@ def test_strengthening_against_a_loop(scene: tuple[Connectome, Evidence], rate: 
 # Homeostasis
 
 
-@given(scene=scenes(), target=st.floats(0.01, 0.5), rate=st.floats(0, 0.5))
-def test_homeostasis_against_a_loop(scene: tuple[Connectome, Evidence], target: float, rate: float) -> None:
+@given(
+    scene=scenes(), sensory=st.floats(0.01, 0.5), association=st.floats(0.01, 0.5), rate=st.floats(0, 0.5),
+    maturing=st.booleans(),
+)  # fmt: skip
+def test_homeostasis_against_a_loop(
+    scene: tuple[Connectome, Evidence], sensory: float, association: float, rate: float, maturing: bool
+) -> None:
     connectome, evidence = scene
-    after = connectome.apply(Homeostasis(target=target, rate=rate)(connectome, evidence, np.random.default_rng(0)))
+    if maturing:  # a region that has edges, rather than one that may have none
+        evidence = replace(evidence, region=next((key.target for key in connectome.edges), evidence.region))
+    rule = Homeostasis(target=sensory, target_association=association, rate=rate)
+    after = connectome.apply(rule(connectome, evidence, np.random.default_rng(0)))
+    kinds = [key.kind for key in connectome.edges if key.target == evidence.region]
+    target = sensory if "afferent" in kinds else association
     for key, edges in connectome.edges.items():
         found = after.edges[key].weight
         ends = zip(edges.source, edges.target, edges.weight, found, strict=True)
         for _, j, old, new in ends:
             seen = key.source in evidence.rate and key.target in evidence.rate
-            if not seen or key.target == evidence.region or old <= 0 or evidence.rate[key.target][j] <= target:
+            if not seen or key.target != evidence.region or old <= 0 or evidence.rate[key.target][j] <= target:
                 assert new == old
                 continue
             excess = min(float(evidence.rate[key.target][j]) / target - 1, 1.0)
