@@ -36,6 +36,7 @@ STUDIES = {
     "split-mnist": "sims.study_streams.split_mnist",
     "permuted-mnist": "sims.study_streams.permuted_mnist",
     "split-cifar10": "sims.study_streams.split_cifar10",
+    "split-cifar100": "sims.study_streams.split_cifar100",
 }
 PLAN, RESULTS, REPORT = "study.json", "results.nc", "report.md"
 

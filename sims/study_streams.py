@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from connectome.datasets.images import Images
     from connectome.task import Task
 
-__all__ = ["permuted_mnist", "split_cifar10", "split_mnist"]
+__all__ = ["permuted_mnist", "split_cifar10", "split_cifar100", "split_mnist"]
 
 METHODS: Final = ("development", "blind", "magnitude", "unpruned", "sequential", "frozen", "ewc", "replay")
 
@@ -35,9 +35,14 @@ def split_cifar10(quick: bool, images: str) -> Study:
     return _stream("split", "cifar10", quick, images, afferent_density=0.03)
 
 
-def _stream(kind: str, source: str, quick: bool, images: str, afferent_density: float) -> Study:
+def split_cifar100(quick: bool, images: str) -> Study:
+    """Ten times ten things."""
+    return _stream("split", "cifar100", quick, images, afferent_density=0.03, tasks=10)
+
+
+def _stream(kind: str, source: str, quick: bool, images: str, afferent_density: float, tasks: int = 5) -> Study:
     options: dict[str, Any] = {
-        "kind": kind, "images": images or source, "tasks": 5, "updates": 300, "trials": 1000,
+        "kind": kind, "images": images or source, "tasks": tasks, "updates": 300, "trials": 1000,
         "afferent_density": afferent_density, "defaults": defaults(),
     }  # fmt: skip
     if quick:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["transfer"]
 
-WAYS = ("staged", "whole", "alone")
+WAYS = ("staged", "whole", "alone", "whole for longer", "alone for longer")
+
+TASKS = ("interaction", "guided motor")
 
 
 def transfer(quick: bool, images: str) -> Study:
@@ -39,8 +41,9 @@ def transfer(quick: bool, images: str) -> Study:
     return Study(
         "Does a region that matures upon others learn better than one trained directly? *staged*: perception (and "
         "motor) matured before; *whole*: the same network from birth, every edge plastic, no rule but growth, trained "
-        "on this task only; *alone*: a region with eyes and muscles of its own and as many edges.",
-        tuple(f"{task} {way}" for task in ("interaction", "guided motor") for way in WAYS),
+        "on this task only; *alone*: a region with eyes and muscles of its own and as many edges as the region "
+        "has that matures upon others; *for longer*: with as many updates on this task as *staged* has on all tasks.",
+        tuple(f"{task} {way}" for task in TASKS for way in WAYS),
         _transfer_cell, _transfer_tables, _transfer_figures, seeds=2 if quick else 10, options=options,
     )  # fmt: skip
 
@@ -49,13 +52,15 @@ def _transfer_cell(cell: Cell, options: Mapping[str, Any]) -> xr.Dataset:
     import xarray as xr
 
     points = options["points"]
+    longer = cell.condition.endswith("for longer")
     score = np.full((len(options["demonstrations"]), len(points)), np.nan)
     edges = np.zeros(len(options["demonstrations"]), np.int64)
     matured: StageState | None = None
     for row, demonstrations in enumerate(options["demonstrations"]):
         stages, configuration = _plan(cell.condition, demonstrations, max(points), options)
-        scores, edges[row], matured = _learn(stages, configuration, cell.seed, matured, options)
-        score[row] = [scores[p] for p in points]
+        due = [stages[-1].updates] if longer else points
+        scores, edges[row], matured = _learn(stages, configuration, cell.seed, matured, due, options)
+        score[row, -len(due) :] = scores
     return xr.Dataset(
         {
             "score": (("demonstrations", "update"), score, {"long_name": f"{options['split']} score", "units": "1"}),
@@ -74,7 +79,8 @@ def _plan(
     from connectome.datasets.tasks import UNITS, Interaction, Motor, Perception
     from connectome.development import Plasticity
 
-    name, _, way = condition.rpartition(" ")
+    name = next(task for task in TASKS if condition.startswith(task))
+    way, _, longer = condition.removeprefix(f"{name} ").partition(" ")
     images, c = load_images(options["images"]), Configuration()
     body = {"sensors": {"joints": 2 * UNITS}, "effectors": {"muscles": 4}}
     see: Task = Perception(images)
@@ -86,8 +92,11 @@ def _plan(
         before = {"perception": see}
         last = Interaction(images, name="motor", requires=requires, demonstrations=demonstrations, **body)  # type: ignore[arg-type]  # both are mappings
     tasks: dict[str, Task] = {**before, last.name: last}
-    lengths: dict[str, Any] = {**options["training"], last.name: updates}
-    c = replace(c, training=replace(c.training, **lengths))
+    training = replace(c.training, **options["training"])
+    if longer:
+        updates += sum(training.updates(earlier) for earlier in before)
+    lengths: Any = {last.name: updates}
+    c = replace(c, training=replace(training, **lengths))
     if way == "alone":
         a, rule = c.anatomy, c.rules["growth"]
         grown = rule.edges * rule.last_epoch  # type: ignore[attr-defined]  # it is ours
@@ -115,46 +124,38 @@ def _plan(
 
 
 def _learn(
-    stages: Sequence[Stage],
-    configuration: Configuration,
-    seed: int,
-    matured: StageState | None,
-    options: Mapping[str, Any],
-) -> tuple[dict[int, float], int, StageState | None]:
+    stages: Sequence[Stage], configuration: Configuration, seed: int, matured: StageState | None,
+    points: Sequence[int], options: Mapping[str, Any],
+) -> tuple[list[float], int, StageState | None]:  # fmt: skip
     """Scores of the last stage's task after so many of its updates, the edges at the end, and the state in which the
     stage before it ended: from there the last stage can begin again."""
     from connectome.development import Progress, develop, perform
 
     last = stages[-1].task
-    scores: dict[int, float] = {}
-    due: list[int] = []
-    before: StageState | None = matured
-    edges = 0
+    scores: list[float] = []
+    due = False
+    before, here = matured, None
 
     def on_progress(progress: Progress) -> None:
-        if progress.stage == len(stages) and progress.update in options["points"]:
-            due.append(progress.update)
+        nonlocal due
+        due = progress.stage == len(stages) and progress.update in points
 
-    def on_point(state: Any) -> None:
-        nonlocal before
+    def on_point(state: Callable[[], StageState]) -> None:
+        nonlocal due, here
         if due:
             found = perform(state().connectome, last, options["split"], options["trials"], [seed, _SCORED])
-            scores[due.pop()] = found.value
-        keep[:] = [state]
+            scores.append(found.value)
+            due = False
+        here = state
 
-    keep: list[Any] = []
     for outcome in develop(
-        stages,
-        configuration.anatomy,
-        seed=seed,
-        on_progress=on_progress,
-        on_point=on_point,
-        resume=matured,
+        stages, configuration.anatomy, seed=seed, on_progress=on_progress, on_point=on_point, resume=matured,
         test_trials=1,
-    ):
+    ):  # fmt: skip
         edges = outcome.connectome.n_edges
         if outcome.connectome.provenance.stage == len(stages) - 1:
-            before = keep[-1]()
+            assert here is not None
+            before = here()
     return scores, edges, before
 
 
@@ -164,23 +165,25 @@ _SCORED = 314159
 
 def _transfer_tables(results: xr.Dataset) -> list[StudyTable]:
     tables = []
-    for task in ("interaction", "guided motor"):
-        here = {
-            way: results.score.sel(condition=f"{task} {way}") for way in WAYS if f"{task} {way}" in results.condition
-        }
-        if len(here) < 2:
+    conditions = results.condition.values.tolist()
+    for task in TASKS:
+        if f"{task} staged" not in conditions:
             continue
+        score = {way: results.score.sel(condition=f"{task} {way}") for way in WAYS if f"{task} {way}" in conditions}
+        others = [way for way in WAYS[1:] if way in score]
         rows = []
         for d in results["demonstrations"].values:
             for u in results["update"].values:
-                at = {way: s.sel(demonstrations=d, update=u).values for way, s in here.items()}
-                gains = [
-                    paired(at["staged"], at[way]).text() if {"staged", way} <= set(at) else "-" for way in WAYS[1:]
-                ]
-                means = [mean_of(at[way]).text() if way in at else "-" for way in WAYS]
+                at = {way: s.sel(demonstrations=d, update=u).values for way, s in score.items()}
+                at = {way: values for way, values in at.items() if not np.isnan(values).any()}
+                gains = [paired(at["staged"], at[way]).text() if way in at else "" for way in others]
+                means = [mean_of(at[way]).text() if way in at else "" for way in score]
                 rows.append([str(d) if d else "no limit", str(u), *means, *gains])
-        columns = ["demonstrations", "updates", *WAYS, "staged - whole", "staged - alone"]
-        tables.append(StudyTable(task, "Score; differences are paired by seed.", columns, rows))
+        columns = ["demonstrations", "updates", *score, *(f"staged - {way}" for way in others)]
+        tables.append(StudyTable(
+            task, "Score; differences are paired by seed. What learns *for longer* is beside the last row, with which "
+            "it shares the number of updates in all.", columns, rows,
+        ))  # fmt: skip
     return tables
 
 
@@ -189,9 +192,9 @@ def _transfer_figures(results: xr.Dataset) -> dict[str, Figure]:
 
     figure = Figure(figsize=(3.2 * results.sizes["demonstrations"], 5.5), layout="constrained")
     axes = figure.subplots(2, results.sizes["demonstrations"], sharex=True, sharey=True, squeeze=False)
-    for row, task in zip(axes, ("interaction", "guided motor"), strict=True):
+    for row, task in zip(axes, TASKS, strict=True):
         for ax, d in zip(row, results["demonstrations"].values, strict=True):
-            for way, style in zip(WAYS, ("o-", "s--", "^:"), strict=True):
+            for way, style in zip(WAYS, ("o-", "s--", "^:", "sk", "^k"), strict=True):
                 if f"{task} {way}" not in results.condition:
                     continue
                 found = results.score.sel(condition=f"{task} {way}", demonstrations=d)
@@ -200,7 +203,7 @@ def _transfer_figures(results: xr.Dataset) -> dict[str, Figure]:
                     results.update, [m.mean for m in means], [m.half for m in means], fmt=style, label=way, capsize=2
                 )
             ax.set_title(f"{task}, {d or 'unlimited'} demonstrations", fontsize=9)
-    axes[0][0].legend()
+    axes[0][0].legend(fontsize=7)
     for ax in axes[-1]:
         ax.set_xlabel("updates on the task")
     for row in axes:

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from connectome.birth import Anatomy
 from connectome.development import develop
 from connectome.rules import FeedbackPruning, LongRangeGrowth
 from sims.study_claims import ABLATIONS, CLAIMS, ablations, claims
 from sims.study_development import differences, draw_courses, energy, go_through, outcome_table
-from sims.study_streams import METHODS, permuted_mnist, split_cifar10, split_mnist
+from sims.study_streams import METHODS, permuted_mnist, split_cifar10, split_cifar100, split_mnist
+from sims.study_transfer import WAYS, transfer
 from tests.test_development import ANATOMY, stages
 
 PLAN = stages(LongRangeGrowth(edges=30, last_epoch=1), FeedbackPruning(keep=0.4), updates=10)
@@ -66,7 +68,7 @@ def test_the_report_says_what_the_cells_say(results: xr.Dataset) -> None:
     assert len(draw_courses(results).axes) == 2
 
 
-@pytest.mark.parametrize("make", [claims, ablations, split_mnist, permuted_mnist, split_cifar10])
+@pytest.mark.parametrize("make", [claims, ablations, split_mnist, permuted_mnist, split_cifar10, split_cifar100])
 def test_studies_are_whole(make: object) -> None:
     for quick in (True, False):
         study = make(quick, "")  # type: ignore[operator]  # a function of two
@@ -87,3 +89,28 @@ def test_a_cell_of_the_claims_and_of_a_stream() -> None:
     assert float(sparse.end_edges) == pytest.approx(float(pruned.end_edges), rel=0.05)
     options = {"kind": "split", "images": "", "tasks": 2, "updates": 2, "trials": 4, "afferent_density": 0.1}
     assert split_mnist(True, "").cell(Cell("frozen", 0), options).stage.values.tolist() == ["task1", "task2"]
+
+
+def test_a_cell_of_the_transfer_study() -> None:
+    """Every way on the real task, for an epoch each; what learns for longer has as many updates as the stages."""
+    from sims.study_cells import Cell
+
+    study = transfer(True, "")
+    few = {**study.options, "demonstrations": [30], "points": [20, 40], "trials": 4, "training": {"perception": 20}}
+    found = []
+    for way in WAYS:
+        cell = study.cell(Cell(f"guided motor {way}", 0), few)
+        assert cell.score.shape == (1, 2)
+        assert np.isnan(cell.score.values[0]).tolist() == [way.endswith("longer"), False]
+        found.append(cell.assign_coords(condition=f"guided motor {way}"))
+    staged, whole, alone, longer, _ = found
+    assert int(staged.edges[0]) < int(whole.edges[0]), "the stages prune"
+    a, growth, n = Anatomy(), LongRangeGrowth(), 256
+    region = n * n * (a.local_density * a.over_production + 2 * a.long_range_density) + growth.edges * growth.last_epoch
+    assert int(alone.edges[0]) == pytest.approx(region + 4 * n, rel=0.02)
+    assert int(longer.edges[0]) > int(whole.edges[0]), "grew for longer"
+    (table,) = study.tables(xr.concat(found, "condition").expand_dims(seed=[0]))
+    assert len(table.rows) == 2
+    assert all(len(row) == len(table.columns) for row in table.rows)
+    assert "" in table.rows[0]
+    assert "" not in table.rows[1]
