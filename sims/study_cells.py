@@ -147,8 +147,8 @@ def gather(study: Study, cells: Sequence[Cell], folder: Path) -> xr.Dataset:
         results.attrs = {}
         found.setdefault(cell.seed, []).append(results.assign_coords(condition=cell.condition))
     rows = [xr.concat(each, "condition", join="outer").assign_coords(seed=seed) for seed, each in found.items()]
-    return (
-        xr.concat(rows, "seed", join="outer")
-        .transpose("condition", "seed", ...)
-        .reindex(condition=[c for c in study.conditions if any(cell.condition == c for cell in cells)])
-    )
+    results = xr.concat(rows, "seed", join="outer").transpose("condition", "seed", ...)
+    # Where cells differ in the order of a coordinate, joining has sorted it: the first cell's order is what is meant.
+    first = next(iter(found.values()))[0].indexes
+    orders = {name: index for name, index in first.items() if set(index) == set(results.indexes[name])}
+    return results.reindex(orders | {"condition": [c for c in study.conditions if c in results.condition]})

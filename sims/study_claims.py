@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sims.study_cells import Cell, Study, StudyTable
-from sims.study_development import defaults, differences, draw_courses, energy, go_through, outcome_table
+from sims.study_development import defaults, differences, draw_scores, energy, go_through, outcome_table
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -87,7 +87,7 @@ def claims(quick: bool, images: str) -> Study:
         "birth as many edges, on average, as the development that prunes 80 % ends with; the matured as plastic as the "
         "new, not at all, with elastic weight consolidation, with a batch of an earlier task in every update. All have "
         "the same updates of the same size; replay has its additional batches besides.",
-        tuple(CLAIMS), _claims_cell, _claims_tables, lambda r: {"claims": draw_courses(r)}, seeds=2 if quick else 10,
+        tuple(CLAIMS), _claims_cell, _claims_tables, lambda r: {"claims": draw_scores(r)}, seeds=2 if quick else 10,
         options=_options(quick, images),
     )  # fmt: skip
 
@@ -97,7 +97,7 @@ def ablations(quick: bool, images: str) -> Study:
     return Study(
         "The default development, and without one of its parts at a time. Without long-range edges interaction sees "
         "nothing at all: it has no sensors of its own.",
-        tuple(ABLATIONS), _ablations_cell, _ablations_tables, lambda r: {"ablations": draw_courses(r)},
+        tuple(ABLATIONS), _ablations_cell, _ablations_tables, lambda r: {"ablations": draw_scores(r)},
         seeds=2 if quick else 5, options=_options(quick, images),
     )  # fmt: skip
 
@@ -132,6 +132,7 @@ def _develop(condition: Condition, seed: int, options: Mapping[str, Any]) -> xr.
 
 def _claims_tables(results: xr.Dataset) -> list[StudyTable]:
     pairs = [(f"feedback {level}", f"{other} {level}") for level in LEVELS for other in ("blind", "magnitude")]
+    pairs += [("feedback 80 %", other) for other in ("unpruned", "sequential", "frozen", "ewc", "replay")]
     return [outcome_table(results), differences(results, pairs), energy(results, ("feedback 80 %", "unpruned"))]
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from connectome.birth import Anatomy
     from connectome.development import Progress, Stage
 
-__all__ = ["defaults", "differences", "draw_courses", "energy", "go_through", "outcome_table"]
+__all__ = ["defaults", "differences", "draw_scores", "energy", "go_through", "outcome_table"]
 
 #: Energy of one operation of 32 bits in 45 nm (Horowitz 2014, ISSCC, figure 1.1.9), pJ: a synaptic operation is an
 #: addition, a dense network's is a multiplication and an addition. A conversion, not a measurement.
@@ -169,23 +169,28 @@ def energy(results: xr.Dataset, conditions: Sequence[str] = ()) -> StudyTable:
     )  # fmt: skip
 
 
-def draw_courses(results: xr.Dataset, conditions: Sequence[str] = ()) -> Figure:
-    """Each task's score after each stage, a line a condition, with 95 % intervals."""
+def draw_scores(results: xr.Dataset, conditions: Sequence[str] = ()) -> Figure:
+    """A row for each condition, a panel for each task: its score after its own stage and at the end, with 95 %
+    intervals."""
     from matplotlib.figure import Figure
 
-    tasks = list(results.task.values)
-    stages = list(results.stage.values)
-    figure = Figure(figsize=(3.4 * len(tasks), 4), layout="constrained")
+    tasks, names = list(results.task.values), _there(results, conditions)
+    figure = Figure(figsize=(2.0 + 2.4 * len(tasks), 1.1 + 0.27 * len(names)), layout="constrained")
     axes = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
+    rows = np.arange(len(names))
     for ax, task in zip(axes, tasks, strict=True):
-        for name in _there(results, conditions):
-            means = [mean_of(results.score.sel(condition=name, task=task, stage=s)) for s in stages]
-            ax.errorbar(stages, [m.mean for m in means], [m.half for m in means], fmt="o-", label=name, capsize=2)
+        r = 100 * results[["score", "final"]].sel(task=task)
+        own, end = ([mean_of(x.sel(condition=c)) for c in names] for x in (r.score.sel(stage=task), r.final))
+        ax.plot([m.mean for m in own], rows, "o", mfc="none", color="0.5", label="after its own stage")
+        ax.errorbar(
+            [m.mean for m in end], rows, xerr=[m.half for m in end], fmt="o", ms=4, capsize=2, label="at the end"
+        )
         ax.set_title(str(task), fontsize=10)
-        ax.tick_params(axis="x", rotation=30)
-        ax.set_xlabel("after stage")
-    axes[0].set_ylabel("test score")
-    axes[-1].legend(fontsize=7)
+        ax.grid(axis="y", color="0.9")
+        ax.set_xlabel("test score (%)")
+    axes[0].set_yticks(rows, names, fontsize=8)
+    axes[0].invert_yaxis()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     return figure
 
 

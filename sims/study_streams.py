@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from sims.study_cells import Cell, Study, StudyTable
-from sims.study_development import defaults, differences, draw_courses, go_through, outcome_table
+from sims.study_development import defaults, differences, draw_scores, go_through, outcome_table
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -53,7 +53,7 @@ def _stream(kind: str, source: str, quick: bool, images: str, afferent_density: 
         "feedback; *blind*, *magnitude*: to the same numbers, otherwise; *unpruned*: not at all. The others have all "
         "edges of the unpruned but what growth adds: *sequential*, *frozen* (old weights), *ewc*, *replay* (a batch of "
         "an earlier task in every update besides).",
-        METHODS, _cell, _tables, lambda r: {"stream": draw_courses(r)}, seeds=2 if quick else 5, options=options,
+        METHODS, _cell, _tables, lambda r: {"stream": draw_scores(r)}, seeds=2 if quick else 5, options=options,
     )  # fmt: skip
 
 

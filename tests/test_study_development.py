@@ -10,7 +10,7 @@ from connectome.birth import Anatomy
 from connectome.development import develop
 from connectome.rules import FeedbackPruning, LongRangeGrowth
 from sims.study_claims import ABLATIONS, CLAIMS, ablations, claims
-from sims.study_development import differences, draw_courses, energy, go_through, outcome_table
+from sims.study_development import differences, draw_scores, energy, go_through, outcome_table
 from sims.study_streams import METHODS, permuted_mnist, split_cifar10, split_cifar100, split_mnist
 from sims.study_transfer import WAYS, transfer
 from tests.test_development import ANATOMY, stages
@@ -65,7 +65,7 @@ def test_the_report_says_what_the_cells_say(results: xr.Dataset) -> None:
     operations = results.operations.sel(condition="development", task="first").isel(stage=-1).values.mean()
     assert float(counted[0][2].split()[0]) == pytest.approx(operations / 1e3, abs=0.051)
     assert float(counted[0][6]) == pytest.approx(operations * 0.9e-6, abs=5e-4)
-    assert len(draw_courses(results).axes) == 2
+    assert len(draw_scores(results).axes) == 2
 
 
 @pytest.mark.parametrize("make", [claims, ablations, split_mnist, permuted_mnist, split_cifar10, split_cifar100])
