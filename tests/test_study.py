@@ -53,6 +53,21 @@ def test_cells_run_once_and_are_gathered(tmp_path: Path) -> None:
     assert int((~same).sum()) == 1, "nothing but the lost cell was run again"
 
 
+def stages_in_turn(cell: Cell, options: Mapping[str, Any]) -> xr.Dataset:
+    """Stages in another order in each condition."""
+    names = ["see", "act", "meet"] if cell.condition == "a" else ["act", "see", "meet"]
+    return xr.Dataset({"length": ("stage", [len(name) + float(cell.seed) for name in names])}, {"stage": names})
+
+
+def test_stages_stay_in_the_first_cell_s_order(tmp_path: Path) -> None:
+    """Not in that of the alphabet, in which results of different orders are joined."""
+    study = Study("A study of stages.", ("a", "b"), stages_in_turn, table, seeds=2)
+    list(run_cells(study, study.cells(), tmp_path, 1))
+    results = gather(study, study.cells(), tmp_path)
+    assert results.stage.values.tolist() == ["see", "act", "meet"]
+    assert results.length.sel(condition="b", seed=1).values.tolist() == [4, 4, 5]
+
+
 def test_a_cell_that_fails_says_why(tmp_path: Path) -> None:
     study = toy(broken="a b")
     with pytest.raises(ConnectomeError, match=r"cell must work; found a b. Mend it."):
