@@ -350,9 +350,12 @@ def _train(bench: Bench) -> Iterator[Table]:
         cases: list[tuple[str, Any, int, int]] = [("recurrent 128, 10 %", lambda: recurrent(128, 0.1), 5, 16)]
     else:
         cases = [
-            (f"784-512-512-10, {density:.0%}", lambda d=density: feed_forward(d), t, b)
-            for density in (1.0, 0.1, 0.01) for t, b in shapes
-        ] + [(f"recurrent {n:,}, 1 %", lambda m=n: recurrent(m, 0.01), 25, 64) for n in (1024, 4096)]  # fmt: skip
+            (f"784-512-512-10, {density:.4g} of the edges", lambda d=density: feed_forward(d), t, b)
+            for density in (1.0, 0.1, 0.01, 0.0001) for t, b in shapes  # of the last, neurons' updates are all there is
+        ] + [
+            (f"recurrent {n:,}, {density:.4g} of the edges", lambda m=n, d=density: recurrent(m, d), 25, 64)
+            for n, density in ((1024, 0.01), (4096, 0.01), (1024, 0.0001))
+        ]  # fmt: skip
     found = []
     for name, make, n_steps, batch in cases:
         bench.say(f"{name}, {n_steps} steps, batch {batch}")
