@@ -391,15 +391,17 @@ class Homeostasis(Parameters):
 
     def __call__(self, connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
         """The edit."""
-        weights, records = {}, []
         region = evidence.region
+        if region not in evidence.rate or not self.rate:
+            return EdgeDelta()
         senses = any(key.kind == "afferent" and key.target == region for key in connectome.edges)
         target = self.target if senses else self.target_association
+        left = (1 - self.rate * np.clip(evidence.rate[region] / target - 1, 0, 1)).astype(np.float32)
+        weights, records = {}, []
         for key, edges in connectome.edges.items():
-            if key.target != region or not {key.source, region} <= evidence.rate.keys() or not self.rate:
+            if key.target != region or key.source not in evidence.rate:
                 continue
-            excess = np.clip(evidence.rate[region] / target - 1, 0, 1)
-            factor = (1 - self.rate * excess).astype(np.float32)[edges.target]
+            factor = left[edges.target]
             weights[key] = np.where(edges.weight > 0, edges.weight * factor, edges.weight)
             records.append(evidence.record("homeostasis", key, inhibited=int((weights[key] != edges.weight).sum())))
         return EdgeDelta(reweight=weights, records=tuple(records))

@@ -52,13 +52,13 @@ def _transfer_cell(cell: Cell, options: Mapping[str, Any]) -> xr.Dataset:
     import xarray as xr
 
     points = options["points"]
-    longer = cell.condition.endswith("for longer")
     score = np.full((len(options["demonstrations"]), len(points)), np.nan)
     edges = np.zeros(len(options["demonstrations"]), np.int64)
     matured: StageState | None = None
     for row, demonstrations in enumerate(options["demonstrations"]):
         stages, configuration = _plan(cell.condition, demonstrations, max(points), options)
-        due = [stages[-1].updates] if longer else points
+        updates = stages[-1].updates
+        due = points if updates == max(points) else [updates]  # what learns for longer is judged at its end
         scores, edges[row], matured = _learn(stages, configuration, cell.seed, matured, due, options)
         score[row, -len(due) :] = scores
     return xr.Dataset(
@@ -108,10 +108,10 @@ def _plan(
         alone = replace(
             last,
             requires=(),
-            sensors={"image": int(np.prod(images.shape)), "joints": 2 * UNITS},
+            sensors={**see.sensors, **body["sensors"]},
             effectors=body["effectors"],
         )
-        tasks, before = {last.name: alone}, {}
+        tasks = {last.name: alone}
     stages = plan_stages(list(tasks), tasks, c)
     if way == "alone":
         stages = [replace(stage, rules=()) for stage in stages]
