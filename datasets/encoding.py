@@ -31,11 +31,14 @@ def rate_code(activity: NDArray[Any], steps: int, peak: float = 0.5) -> Tensor:
 
     Each unit has a phase of its own, so that units do not fire together.
     """
-    sample, unit = np.nonzero(activity > 0)  # most pixels are black
-    phase = (unit * _GOLDEN) % 1
-    count = np.floor(np.arange(steps + 1)[:, None] * np.clip(activity[sample, unit], 0, 1) * peak + phase)
-    spikes = np.zeros((len(activity), steps, activity.shape[1]), bool)
-    spikes[sample, :, unit] = (np.diff(count, axis=0) > 0).T
+    rate = np.clip(activity, 0, 1).astype(np.float64)
+    phase = (np.arange(activity.shape[1]) * _GOLDEN) % 1
+    spikes = np.empty((len(activity), steps, activity.shape[1]), bool)
+    before = np.zeros_like(rate)
+    for t in range(steps):
+        count = np.floor((t + 1) * rate * peak + phase)
+        np.greater(count, before, out=spikes[:, t])
+        before = count
     return torch.from_numpy(spikes)
 
 
