@@ -190,22 +190,23 @@ def _transfer_tables(results: xr.Dataset) -> list[StudyTable]:
 def _transfer_figures(results: xr.Dataset) -> dict[str, Figure]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.2 * results.sizes["demonstrations"], 5.5), layout="constrained")
-    axes = figure.subplots(2, results.sizes["demonstrations"], sharex=True, sharey=True, squeeze=False)
-    for row, task in zip(axes, TASKS, strict=True):
+    there = [task for task in TASKS if any(c.startswith(task) for c in results["condition"].values)]
+    size = (3.2 * results.sizes["demonstrations"], 2.75 * len(there))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(there), results.sizes["demonstrations"], sharex=True, sharey=True, squeeze=False)
+    for row, task in zip(axes, there, strict=True):
         for ax, d in zip(row, results["demonstrations"].values, strict=True):
             for way, style in zip(WAYS, ("o-", "s--", "^:", "sk", "^k"), strict=True):
-                if f"{task} {way}" not in results.condition:
+                if f"{task} {way}" not in results["condition"]:
                     continue
-                found = results.score.sel(condition=f"{task} {way}", demonstrations=d)
+                found = 100 * results.score.sel(condition=f"{task} {way}", demonstrations=d)
                 means = [mean_of(found.sel(update=u)) for u in results["update"].values]
-                ax.errorbar(
-                    results.update, [m.mean for m in means], [m.half for m in means], fmt=style, label=way, capsize=2
-                )
+                at, heights, halves = results["update"].values, [m.mean for m in means], [m.half for m in means]
+                ax.errorbar(at, heights, halves, fmt=style, ms=5, label=way, capsize=2)
             ax.set_title(f"{task}, {d or 'unlimited'} demonstrations", fontsize=9)
     axes[0][0].legend(fontsize=7)
     for ax in axes[-1]:
         ax.set_xlabel("updates on the task")
     for row in axes:
-        row[0].set_ylabel("score")
+        row[0].set_ylabel("score (%)")
     return {"transfer": figure}

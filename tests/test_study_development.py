@@ -109,7 +109,10 @@ def test_a_cell_of_the_transfer_study() -> None:
     region = n * n * (a.local_density * a.over_production + 2 * a.long_range_density) + growth.edges * growth.last_epoch
     assert int(alone.edges[0]) == pytest.approx(region + 4 * n, rel=0.02)
     assert int(longer.edges[0]) > int(whole.edges[0]), "grew for longer"
-    (table,) = study.tables(xr.concat(found, "condition").expand_dims(seed=[0]))
+    results = xr.concat(found, "condition").expand_dims(seed=[0])
+    (panel,) = study.figures(results)["transfer"].axes
+    assert panel.lines[0].get_ydata() == pytest.approx(100 * staged.score.values[0])
+    (table,) = study.tables(results)
     assert len(table.rows) == 2
     assert all(len(row) == len(table.columns) for row in table.rows)
     assert "" in table.rows[0]
