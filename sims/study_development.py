@@ -189,7 +189,7 @@ def draw_scores(results: xr.Dataset, conditions: Sequence[str] = ()) -> Figure:
         ax.grid(axis="y", color="0.9")
         ax.set_xlabel("test score (%)")
     axes[0].set_yticks(rows, names, fontsize=8)
-    axes[0].invert_yaxis()
+    axes[0].set_ylim(len(names) - 0.5, -0.5)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     return figure
 
