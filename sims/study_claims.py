@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sims.study_cells import Cell, Study, StudyTable
-from sims.study_development import defaults, differences, draw_scores, energy, go_through, outcome_table
+from sims.study_development import defaults, differences, draw_scores, energy, go_through, outcome_table, read_images
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -119,11 +119,10 @@ def _ablations_cell(cell: Cell, options: Mapping[str, Any]) -> xr.Dataset:
 def _develop(condition: Condition, seed: int, options: Mapping[str, Any]) -> xr.Dataset:
     from connectome.comparators import sparse_from_birth
     from connectome.configuration import Configuration, plan_stages
-    from connectome.datasets.images import load_images
     from connectome.datasets.tasks import known_tasks
 
     c = condition.change(_parts(training=options["training"])(Configuration()))
-    images = load_images(options["images"])
+    images = read_images(options["images"])
     tasks = {name: known_tasks()[name](images, c.data.jitter_pixels) for name in condition.order}
     stages = plan_stages(list(condition.order), tasks, c)
     anatomy = sparse_from_birth(c.anatomy, stages) if condition.sparse else c.anatomy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from connectome.birth import Anatomy
+    from connectome.datasets.images import Images
     from connectome.development import Progress, Stage
 
-__all__ = ["defaults", "differences", "draw_scores", "energy", "go_through", "outcome_table"]
+__all__ = ["defaults", "differences", "draw_scores", "energy", "go_through", "outcome_table", "read_images"]
 
 #: Energy of one operation of 32 bits in 45 nm (Horowitz 2014, ISSCC, figure 1.1.9), pJ: a synaptic operation is an
 #: addition, a dense network's is a multiplication and an addition. A conversion, not a measurement.
@@ -34,6 +36,14 @@ def defaults() -> str:
     from connectome.configuration import Configuration
 
     return hashlib.sha256(json.dumps(Configuration().table(), sort_keys=True).encode()).hexdigest()[:12]
+
+
+@lru_cache(maxsize=1)
+def read_images(source: str) -> Images:
+    """Images from a source; a worker reads them once, not for each cell."""
+    from connectome.datasets.images import load_images
+
+    return load_images(source)
 
 
 def go_through(stages: Sequence[Stage], anatomy: Anatomy, method: str, seed: int, trials: int) -> xr.Dataset:
@@ -102,11 +112,11 @@ def go_through(stages: Sequence[Stage], anatomy: Anatomy, method: str, seed: int
 _VALIDATION = 577215
 
 
-def outcome_table(results: xr.Dataset, conditions: Sequence[str] = ()) -> StudyTable:
+def outcome_table(results: xr.Dataset) -> StudyTable:
     """A row for each condition: what was known, lost and saved at the end, and with how many edges."""
     tasks = [str(t) for t in results.task.values]
     rows = []
-    for name in _there(results, conditions):
+    for name in _conditions(results):
         r = results.sel(condition=name)
         rows.append([
             name, *(_text(r.final.sel(task=t)) for t in tasks), _text(r.average), _text(r.backward),
@@ -143,10 +153,10 @@ def differences(results: xr.Dataset, pairs: Sequence[tuple[str, str]]) -> StudyT
     )  # fmt: skip
 
 
-def energy(results: xr.Dataset, conditions: Sequence[str] = ()) -> StudyTable:
+def energy(results: xr.Dataset, conditions: Sequence[str]) -> StudyTable:
     """A row for each condition and task: operations counted at the end, and what they would cost."""
     rows = []
-    for name in _there(results, conditions):
+    for name in (c for c in conditions if c in _conditions(results)):
         for task in results.task.values:
             r = results.sel(condition=name, task=task).isel(stage=-1)
             operations, spikes = mean_of(r.operations), mean_of(r.spikes)
@@ -169,12 +179,12 @@ def energy(results: xr.Dataset, conditions: Sequence[str] = ()) -> StudyTable:
     )  # fmt: skip
 
 
-def draw_scores(results: xr.Dataset, conditions: Sequence[str] = ()) -> Figure:
+def draw_scores(results: xr.Dataset) -> Figure:
     """A row for each condition, a panel for each task: its score after its own stage and at the end, with 95 %
     intervals."""
     from matplotlib.figure import Figure
 
-    tasks, names = list(results.task.values), _there(results, conditions)
+    tasks, names = list(results.task.values), _conditions(results)
     figure = Figure(figsize=(2.0 + 2.4 * len(tasks), 1.1 + 0.27 * len(names)), layout="constrained")
     axes = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
     rows = np.arange(len(names))
@@ -194,9 +204,8 @@ def draw_scores(results: xr.Dataset, conditions: Sequence[str] = ()) -> Figure:
     return figure
 
 
-def _there(results: xr.Dataset, conditions: Sequence[str]) -> list[str]:
-    known = [str(c) for c in results["condition"].values]
-    return [c for c in conditions if c in known] if conditions else known
+def _conditions(results: xr.Dataset) -> list[str]:
+    return [str(c) for c in results["condition"].values]
 
 
 def _text(values: Any, scale: float = 100.0, digits: int = 1, unit: str = " %") -> str:

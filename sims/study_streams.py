@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from sims.study_cells import Cell, Study, StudyTable
-from sims.study_development import defaults, differences, draw_scores, go_through, outcome_table
+from sims.study_development import defaults, differences, draw_scores, go_through, outcome_table, read_images
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -63,7 +62,7 @@ def _cell(cell: Cell, options: Mapping[str, Any]) -> xr.Dataset:
     from connectome.datasets.tasks import permuted_tasks, split_tasks
 
     make: Callable[[Images, int], Sequence[Task]] = split_tasks if options["kind"] == "split" else permuted_tasks
-    tasks = make(_images(options["images"]), options["tasks"])
+    tasks = make(read_images(options["images"]), options["tasks"])
     c = Configuration()
     c = replace(
         c, training=replace(c.training, other=options["updates"]),
@@ -71,14 +70,6 @@ def _cell(cell: Cell, options: Mapping[str, Any]) -> xr.Dataset:
     )  # fmt: skip
     stages = plan_stages([t.name for t in tasks], {t.name: t for t in tasks}, c)
     return go_through(stages, c.anatomy, cell.condition, cell.seed, options["trials"])
-
-
-@lru_cache(maxsize=1)
-def _images(source: str) -> Images:
-    """A worker reads its images once, not for each cell."""
-    from connectome.datasets.images import load_images
-
-    return load_images(source)
 
 
 def _tables(results: xr.Dataset) -> list[StudyTable]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from connectome.intervals import mean_of, paired
 from sims.study_cells import Cell, Study, StudyTable
-from sims.study_development import defaults
+from sims.study_development import defaults, read_images
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -75,13 +75,12 @@ def _plan(
 ) -> tuple[list[Stage], Configuration]:
     """The stages of a condition, the last of which is the task in question."""
     from connectome.configuration import Configuration, plan_stages
-    from connectome.datasets.images import load_images
     from connectome.datasets.tasks import UNITS, Interaction, Motor, Perception
     from connectome.development import Plasticity
 
     name = next(task for task in TASKS if condition.startswith(task))
     way, _, longer = condition.removeprefix(f"{name} ").partition(" ")
-    images, c = load_images(options["images"]), Configuration()
+    images, c = read_images(options["images"]), Configuration()
     body = {"sensors": {"joints": 2 * UNITS}, "effectors": {"muscles": 4}}
     see: Task = Perception(images)
     before: dict[str, Task]
@@ -192,6 +191,7 @@ def _transfer_figures(results: xr.Dataset) -> dict[str, Figure]:
 
     there = [task for task in TASKS if any(c.startswith(task) for c in results["condition"].values)]
     size = (3.2 * results.sizes["demonstrations"], 2.75 * len(there))
+    updates = results["update"].values
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(there), results.sizes["demonstrations"], sharex=True, sharey=True, squeeze=False)
     for row, task in zip(axes, there, strict=True):
@@ -200,9 +200,9 @@ def _transfer_figures(results: xr.Dataset) -> dict[str, Figure]:
                 if f"{task} {way}" not in results["condition"]:
                     continue
                 found = 100 * results.score.sel(condition=f"{task} {way}", demonstrations=d)
-                means = [mean_of(found.sel(update=u)) for u in results["update"].values]
-                at, heights, halves = results["update"].values, [m.mean for m in means], [m.half for m in means]
-                ax.errorbar(at, heights, halves, fmt=style, ms=5, label=way, capsize=2)
+                means = [mean_of(found.sel(update=u)) for u in updates]
+                heights, halves = [m.mean for m in means], [m.half for m in means]
+                ax.errorbar(updates, heights, halves, fmt=style, ms=5, label=way, capsize=2)
             ax.set_title(f"{task}, {d or 'unlimited'} demonstrations", fontsize=9)
     axes[0][0].legend(fontsize=7)
     for ax in axes[-1]:
