@@ -43,16 +43,16 @@ def split_cifar100(quick: bool, images: str) -> Study:
 def _stream(kind: str, source: str, quick: bool, images: str, afferent_density: float, tasks: int = 5) -> Study:
     options: dict[str, Any] = {
         "kind": kind, "images": images or source, "tasks": tasks, "updates": 300, "trials": 1000,
-        "afferent_density": afferent_density, "defaults": defaults(),
+        "afferent_density": afferent_density, "without": ["homeostasis"], "defaults": defaults(),
     }  # fmt: skip
     if quick:
         options |= {"images": images, "tasks": 2 if kind == "permuted" else 5, "updates": 60, "trials": 100}
     return Study(
         f"{options['tasks']} tasks, one after the other, each with a region of its own that grows upon the earlier "
         "ones; which task an image is of is known. *development*: local, long-range and afferent edges are pruned by "
-        "feedback; *blind*, *magnitude*: to the same numbers, otherwise; *unpruned*: not at all. The others have all "
-        "edges of the unpruned but what growth adds: *sequential*, *frozen* (old weights), *ewc*, *replay* (a batch of "
-        "an earlier task in every update besides).",
+        "feedback, and there is no homeostasis; *blind*, *magnitude*: to the same numbers, otherwise; *unpruned*: not "
+        "at all. The others have all edges of the unpruned but what growth adds: *sequential*, *frozen* (old weights), "
+        "*ewc*, *replay* (a batch of an earlier task in every update besides).",
         METHODS, _cell, _tables, lambda r: {"stream": draw_scores(r)}, seeds=2 if quick else 5, options=options,
     )  # fmt: skip
 
@@ -67,6 +67,7 @@ def _cell(cell: Cell, options: Mapping[str, Any]) -> xr.Dataset:
     c = replace(
         c, training=replace(c.training, other=options["updates"]),
         anatomy=replace(c.anatomy, afferent_density=options["afferent_density"]),
+        rules={name: rule for name, rule in c.rules.items() if name not in options["without"]},
     )  # fmt: skip
     stages = plan_stages([t.name for t in tasks], {t.name: t for t in tasks}, c)
     return go_through(stages, c.anatomy, cell.condition, cell.seed, options["trials"])
