@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from connectome.errors import ConnectomeError
 
 __all__ = [
+    "aligned_zeros",
     "boolean_mask",
     "describe",
     "finite_step",
@@ -26,6 +27,8 @@ __all__ = [
     "take_rows",
 ]
 
+_LINE = 64  # bytes
+
 
 def integer(name: str, value: object, low: int, high: int) -> int:
     """An integer in ``low .. high``. Raises :class:`ConnectomeError`."""
@@ -39,6 +42,15 @@ def finite_step(name: str, value: object) -> float:
     if not isinstance(value, (int, float, np.floating, np.integer)) or not (math.isfinite(value) and value > 0):
         raise ConnectomeError(name, "must be finite and > 0", repr(value))
     return float(value)
+
+
+def aligned_zeros(shape: int | tuple[int, ...], dtype: np.dtype[Any] | type) -> NDArray[Any]:
+    """Zeros that begin with a cache line. NumPy's begin 16 bytes later, so that every other vector lies on two lines,
+    which takes twice as long to load."""
+    size = math.prod(shape) if isinstance(shape, tuple) else shape
+    raw = np.zeros(size * np.dtype(dtype).itemsize + _LINE, np.uint8)
+    first = -raw.ctypes.data % _LINE
+    return raw[first : first + raw.size - _LINE].view(dtype).reshape(shape)
 
 
 def boolean_mask(name: str, mask: ArrayLike, n: int) -> NDArray[np.bool_]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from connectome.arrays import aligned_zeros
 from connectome.bundle_kernels import BLOCK, BUNDLE, CHUNK, LANES, Mask, Rows, Scratch
 from connectome.flat import Numbering, propagators
 from connectome.learning_kernels import COMPONENT, DENSE, SPARSE, TileNetwork, region_type
@@ -197,7 +198,7 @@ def _store(
     place: list[NDArray[Any]] = [np.zeros(0, np.int64)]
     table = np.zeros(len(bundles), BUNDLE)
     sparse = [b for b in bundles if SPARSE in (b.forward, b.backward)]
-    at = sum(b.edge.size for b in sparse)
+    at = -(-sum(b.edge.size for b in sparse) // BLOCK) * BLOCK  # matrices begin with a cache line
     filled = row = 0
     for s, b in enumerate(bundles):
         key, columns = b.edges.key, _columns(b.edges.n_target)
@@ -230,7 +231,7 @@ def _store(
         np.concatenate(rows).astype(np.uint32), np.concatenate(indptr).astype(np.uint64),
         np.concatenate(place).astype(np.uint32),
     )  # fmt: skip
-    return (table, stored), at, moves, copies
+    return (table, stored), -(-at // BLOCK) * BLOCK, moves, copies
 
 
 def _slice(index: NDArray[np.int64]) -> slice | NDArray[np.int64]:
@@ -246,9 +247,9 @@ def scratch(layout: Layout, steps: int) -> Scratch:
     dense = b[(b["forward"] == DENSE) | (b["backward"] == DENSE)]
     sources, columns = int(dense["n_source"].max(initial=0)), int(dense["columns"].max(initial=0))
     return Scratch(
-        ring=np.zeros((chunk + layout.max_delay) * channels * n * LANES + BLOCK * LANES, real),
-        back=np.zeros(chunk * n * LANES, real), state=np.empty((1 + channels, n * LANES), real),
-        held=np.empty(n, Mask), offset=np.empty((2, chunk), np.uint64), values=np.empty(chunk * LANES, real),
+        ring=aligned_zeros((chunk + layout.max_delay) * channels * n * LANES + BLOCK * LANES, real),
+        back=aligned_zeros(chunk * n * LANES, real), state=aligned_zeros((1 + channels, n * LANES), real),
+        held=np.empty(n, Mask), offset=np.empty((2, chunk), np.uint64), values=aligned_zeros(chunk * LANES, real),
         entries=np.empty(sources * chunk * LANES, np.uint32), counts=np.empty(max(sources, chunk * LANES), np.uint32),
-        panel=np.zeros(LANES * (max(chunk * BLOCK, columns) + LANES), real),
+        panel=aligned_zeros(LANES * (max(chunk * BLOCK, columns) + LANES), real),
     )  # fmt: skip

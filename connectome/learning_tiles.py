@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from connectome.arrays import aligned_zeros
 from connectome.bundle_kernels import LANES, Mask, Scratch
 from connectome.learning_kernels import Tape, backward_tiles, forward_tiles, pack
 from connectome.learning_layout import Layout, scratch
@@ -38,9 +39,9 @@ class Run:
         self.batch = 0
         self.tape = Tape(
             mask=np.zeros((tiles, steps, n), Mask), free=np.empty((tiles, steps, kept), Mask),
-            near=np.empty((tiles, steps, kept), Mask), slope=np.empty((tiles, steps, kept * LANES), real),
+            near=np.empty((tiles, steps, kept), Mask), slope=aligned_zeros((tiles, steps, kept * LANES), real),
         )  # fmt: skip
-        self.weight = np.zeros(layout.n_places, real)
+        self.weight = aligned_zeros(layout.n_places, real)
         self.net = layout.net
         self.counts = np.zeros(n, np.int64)
 
@@ -91,7 +92,7 @@ class Tiles:
         # Partial sums, as many as the shapes say: their number and order must not depend on the threads.
         n = min(tiles, max(2, _PARTIAL_PLACES // max(run.weight.size, 1)))
         if self._partial.shape != (n, run.weight.size):
-            self._partial = np.empty((n, run.weight.size), self.real)
+            self._partial = aligned_zeros((n, run.weight.size), self.real)
         partial, shares = self._partial, min(threads, n)
 
         def share(first: int) -> None:

@@ -15,7 +15,8 @@ from connectome import Connectome, ConnectomeError, EdgeSet, NeuronParameters, R
 from connectome.flat import Engine, flatten, number
 from connectome.learning import SpikingNetwork
 from connectome.learning_kernels import DENSE, SPARSE
-from connectome.learning_layout import lay_out
+from connectome.learning_layout import lay_out, scratch
+from connectome.learning_tiles import Run
 from connectome.simulate import Stimulus, run
 from sims import benchmark_training
 from tests.reference import dense_autograd
@@ -315,3 +316,13 @@ def test_bad_options_are_named() -> None:
         SpikingNetwork(c, recruit=("nowhere",))
     with pytest.raises(ConnectomeError, match="record"):
         SpikingNetwork(c)({"in": spikes(1, 1)}, record=("out",))
+
+
+def test_buffers_and_matrices_begin_with_a_cache_line() -> None:
+    layout = lay_out(number(benchmark_training.recurrent(64, 0.02)), np.float32, 10.0)
+    run, buffers = Run(2, STEPS, layout, layout.real, keep=True), scratch(layout, STEPS)
+    for array in (run.weight, run.tape.slope, buffers.ring, buffers.back, buffers.state, buffers.panel):
+        assert array.ctypes.data % 64 == 0
+    dense = layout.net.bundles[layout.net.bundles["forward"] == DENSE]
+    assert dense["matrix"].any()  # behind sparse edges
+    assert not (4 * dense["matrix"] % 64).any()
