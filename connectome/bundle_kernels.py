@@ -65,8 +65,8 @@ class Scratch(NamedTuple):
     held: Array  # (N') mask: refractory
     offset: Array  # (2, CHUNK) uint64: the ring's slot for each step of a chunk; the same for steps with a spike
     values: Array  # (CHUNK, LANES): their spikes
-    entries: Array  # spikes of a chunk, for dense rows
-    counts: Array
+    entries: Array  # lists of spikes of a chunk, for dense rows
+    ends: Array  # where each list ends
     panel: Array  # a chunk of a dense bundle's targets, LANES outermost
 
 

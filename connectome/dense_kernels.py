@@ -33,39 +33,49 @@ Array = NDArray[Any]
 _U0, _U1 = np.uint64(0), np.uint64(1)
 _W = np.uint64(LANES)
 _BLOCK = np.uint64(BLOCK)
+_NOBODY = np.uint64(1 << LANES)
 
 
 @inner
-def _spikes_of_samples(
-    mask: Array, source: Whole, n: Whole, first: Whole, stop: Whole, entries: Array, counts: Array
-) -> None:
-    """For each step and lane, the sources that fire: ``entries[(step, lane), :counts[(step, lane)]]``."""
-    counts[: (stop - first) * _W] = 0
-    for t in range(first, stop):
-        list_of = (t - first) * _W
-        for i in range(n):
-            bits = mask[t, source + i]
-            while bits:
-                k = list_of + first_lane(bits)
-                entries[k * n + np.uint64(counts[k])] = i
-                counts[k] += np.uint32(1)
-                bits = later_lanes(bits)
+def _list(bits: int, at: Whole, entries: Array, count: Whole) -> Any:
+    """Append ``at`` plus the lane of each spike to the entries; their count."""
+    # Most masks have no spike or one or two, and which is past guessing: so two are always written, and counted if set.
+    for _ in range(2):
+        entries[count] = at + first_lane(bits | _NOBODY)
+        count += np.uint64(bits != 0)
+        bits = later_lanes(bits)
+    while bits:
+        entries[count] = at + first_lane(bits)
+        count += _U1
+        bits = later_lanes(bits)
+    return count
 
 
 @inner
-def _spikes_of_sources(
-    mask: Array, source: Whole, n: Whole, first: Whole, stop: Whole, entries: Array, counts: Array
-) -> None:
-    """For each source, when it fires: ``entries[source, :counts[source]]``, steps times LANES plus lane."""
-    counts[:n] = 0
-    room = (stop - first) * _W
+def _spikes_of_samples(b: Any, mask: Array, first: Whole, stop: Whole, scratch: Scratch) -> None:
+    """For each step and lane k, the sources that fire: ``entries[k * n : ends[k]]``."""
+    entries, ends, n = scratch.entries, scratch.ends, b.n_source
+    fired = (stop - first) * _W * n  # place for those of a step
     for t in range(first, stop):
+        count, lists = fired, (t - first) * _W
         for i in range(n):
-            bits = mask[t, source + i]
-            while bits:
-                entries[i * room + np.uint64(counts[i])] = (t - first) * _W + first_lane(bits)
-                counts[i] += np.uint32(1)
-                bits = later_lanes(bits)
+            count = _list(mask[t, b.source + i], i * _W, entries, count)
+        for k in range(lists, lists + _W):
+            ends[k] = k * n
+        for e in range(fired, count):
+            lane = np.uint64(entries[e]) % _W
+            entries[ends[lists + lane]] = np.uint64(entries[e]) // _W
+            ends[lists + lane] += _U1
+
+
+@inner
+def _spikes_of_sources(b: Any, mask: Array, first: Whole, stop: Whole, scratch: Scratch) -> None:
+    """For each source i, when it fires: ``entries[ends[i] : ends[i + 1]]``, steps times LANES plus lane."""
+    count = scratch.ends[0] = _U0
+    for i in range(b.n_source):
+        for t in range(first, stop):
+            count = _list(mask[t, b.source + i], (t - first) * _W, scratch.entries, count)
+        scratch.ends[i + _U1] = count
 
 
 @inner
@@ -76,14 +86,14 @@ def deliver_dense(
     """As :func:`connectome.bundle_kernels.deliver`."""
     offsets(scratch.ring, scratch.offset, b.delay, first, stop, size)
     ring, panel, n, columns = scratch.ring, scratch.panel, b.n_source, b.columns
-    _spikes_of_samples(mask, b.source, n, first, stop, scratch.entries, scratch.counts)
+    _spikes_of_samples(b, mask, first, stop, scratch)
     square = _W * _BLOCK
     for column in range(_U0, columns, _BLOCK):
         for step in range(stop - first):
             for lane in range(_W):
                 key = step * _W + lane
                 total = no_lanes(weight, BLOCK)
-                for e in range(key * n, key * n + np.uint64(scratch.counts[key])):
+                for e in range(key * n, scratch.ends[key]):
                     row = b.matrix + column * n + np.uint64(scratch.entries[e]) * _BLOCK
                     total = total + load_lanes(weight, row, BLOCK)
                 store_lanes(panel, lane * _BLOCK, total)
@@ -103,20 +113,19 @@ def weight_gradient_dense(
     """As :func:`connectome.bundle_kernels.weight_gradient`."""
     offsets(scratch.ring, scratch.offset, b.delay, first, stop, size)
     ring, panel, n, columns = scratch.ring, scratch.panel, b.n_source, b.columns
-    _spikes_of_sources(mask, b.source, n, first, stop, scratch.entries, scratch.counts)
-    room = (stop - first) * _W
+    _spikes_of_sources(b, mask, first, stop, scratch)
     for column in range(_U0, columns, _BLOCK):
         for step in range(stop - first):
             at = scratch.offset[0, step] + (b.target + column) * _W
             for x in range(_U0, _BLOCK, _W):
                 turn_lanes(ring, at + x * _W, _W, panel, step * _W * _BLOCK + x, _BLOCK, LANES)
         for i in range(n):
-            count = np.uint64(scratch.counts[i])
-            if count == 0:
+            begin, end = scratch.ends[i], scratch.ends[i + _U1]
+            if begin == end:
                 continue
             at = b.matrix + column * n + i * _BLOCK
             total = load_lanes(gradient, at, BLOCK)
-            for e in range(i * room, i * room + count):
+            for e in range(begin, end):
                 total = total + load_lanes(panel, np.uint64(scratch.entries[e]) * _BLOCK, BLOCK)
             store_lanes(gradient, at, total)
 

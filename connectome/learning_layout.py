@@ -250,6 +250,7 @@ def scratch(layout: Layout, steps: int) -> Scratch:
         ring=aligned_zeros((chunk + layout.max_delay) * channels * n * LANES + BLOCK * LANES, real),
         back=aligned_zeros(chunk * n * LANES, real), state=aligned_zeros((1 + channels, n * LANES), real),
         held=np.empty(n, Mask), offset=np.empty((2, chunk), np.uint64), values=aligned_zeros(chunk * LANES, real),
-        entries=np.empty(sources * chunk * LANES, np.uint32), counts=np.empty(max(sources, chunk * LANES), np.uint32),
+        entries=np.empty(sources * (chunk + 1) * LANES + 2, np.uint32),
+        ends=np.empty(max(sources + 1, chunk * LANES), np.uint64),
         panel=aligned_zeros(LANES * (max(chunk * BLOCK, columns) + LANES), real),
     )  # fmt: skip
