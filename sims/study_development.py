@@ -138,19 +138,18 @@ def outcome_table(results: xr.Dataset) -> StudyTable:
 def differences(results: xr.Dataset, pairs: Sequence[tuple[str, str]]) -> StudyTable:
     """A row for each pair of conditions: the first's final scores less the second's, paired by seed."""
     tasks = [str(t) for t in results.task.values]
+    strict = [t for t in tasks if not results.held.sel(task=t).equals(results.final.sel(task=t))]
     known = set(results["condition"].values.tolist())
     rows = []
     for one, other in pairs:
         if {one, other} <= known:
             a, b = results.sel(condition=one), results.sel(condition=other)
             each = [paired(a.final.sel(task=t).values, b.final.sel(task=t).values).text() for t in tasks]
-            stricter = [paired(a.held.sel(task=t).values, b.held.sel(task=t).values).text() for t in tasks]
+            stricter = [paired(a.held.sel(task=t).values, b.held.sel(task=t).values).text() for t in strict]
             rows.append([f"{one} - {other}", *each, *stricter, paired(a.average.values, b.average.values).text()])
-    columns = ["", *tasks, *(f"{t}, held" for t in tasks), "average"]
-    return StudyTable(
-        "Differences", "Of the score at the end, paired by seed; *held* is the score of being at the goal when time "
-        "is up.", columns, rows,
-    )  # fmt: skip
+    columns = ["", *tasks, *(f"{t}, held" for t in strict), "average"]
+    held = "; *held* is the score of being at the goal when time is up" if strict else ""
+    return StudyTable("Differences", f"Of the score at the end, paired by seed{held}.", columns, rows)
 
 
 def energy(results: xr.Dataset, conditions: Sequence[str]) -> StudyTable:

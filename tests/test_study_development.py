@@ -57,7 +57,11 @@ def test_the_report_says_what_the_cells_say(results: xr.Dataset) -> None:
     assert len(table.columns) == len(table.rows[0])
     final = results.final.sel(condition="blind", task="second").values
     assert table.rows[1][2].startswith(f"{final.mean():.1%}"[:-1])
-    (row,) = differences(results, [("development", "blind"), ("development", "nobody")]).rows
+    found = differences(results, [("development", "blind"), ("development", "nobody")])
+    (row,) = found.rows
+    assert found.columns == ["", "first", "second", "average"]  # neither has a stricter score
+    stricter = results.assign(held=results.held - np.array([0, 0.25]))
+    assert differences(stricter, []).columns == ["", "first", "second", "second, held", "average"]
     gain = results.final.sel(condition="development") - results.final.sel(condition="blind")
     assert float(row[1].split()[0]) == pytest.approx(100 * float(gain.sel(task="first").mean()), abs=0.051)
     counted = energy(results, ("development",)).rows
@@ -87,7 +91,9 @@ def test_a_cell_of_the_claims_and_of_a_stream() -> None:
     sparse = claims(True, "").cell(Cell("sequential", 0), small)
     pruned = claims(True, "").cell(Cell("feedback 80 %", 0), small)
     assert float(sparse.end_edges) == pytest.approx(float(pruned.end_edges), rel=0.05)
-    options = {"kind": "split", "images": "", "tasks": 2, "updates": 2, "trials": 4, "afferent_density": 0.1}
+    options = {
+        "kind": "split", "images": "", "tasks": 2, "updates": 2, "trials": 4, "afferent_density": 0.1, "without": [],
+    }  # fmt: skip
     assert split_mnist(True, "").cell(Cell("frozen", 0), options).stage.values.tolist() == ["task1", "task2"]
 
 
