@@ -92,12 +92,16 @@ class Peer:
     def __init__(self, name: str, python: str, network: Network, core: int | None) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="benchmark-")
         asked = {"peer": name, **network._asdict()}
-        path = os.pathsep.join((str(Path(python).parent), os.environ.get("PATH", "")))
+        # As if its environment were activated, not ours: peers that compile look for headers there.
+        home = Path(python).parent
+        path = os.pathsep.join((str(home), os.environ.get("PATH", "")))
         self._errors = (Path(self._folder.name) / "stderr").open("w+")
         self._process = subprocess.Popen(
             [python, str(Path(__file__).with_name("peers.py")), json.dumps(asked)], cwd=self._folder.name, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
-            env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""},
+            env={
+                **os.environ, "PATH": path, "VIRTUAL_ENV": str(home.parent), "OMP_NUM_THREADS": "1", "PYTHONPATH": "",
+            },
         )  # fmt: skip
         if core is not None:
             os.sched_setaffinity(self._process.pid, {core})
