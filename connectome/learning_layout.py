@@ -22,8 +22,11 @@ from connectome.parts import EdgeSet
 __all__ = ["Layout", "lay_out", "scratch"]
 
 # From which share of a matrix's places with an edge on dense rows are faster, by measurement: for spikes and the
-# gradients of weights, which both follow spikes, and for the gradients of spikes, which follow potentials.
+# gradients of weights, which both follow spikes; the same inside a component, where each step goes through the matrix,
+# for matrices of more places than a cache holds; and for the gradients of spikes, which follow potentials.
 _DENSE_FORWARD = 0.06
+_DENSE_FROM_MEMORY = 0.15
+_CACHED_PLACES = 2**20
 _DENSE_BACKWARD = 0.35
 
 
@@ -134,7 +137,7 @@ def lay_out(numbering: Numbering, real: type[np.float32] | type[np.float64], wid
         for inner in (True, False):
             for number, key, edges in leaving:
                 if (key.target in component) is inner:
-                    made = _bundles(number, edges, channels, roles[key.source] == "neuron")
+                    made = _bundles(number, edges, channels, roles[key.source] == "neuron", inner)
                     bundles += made
                     shortest = min(shortest, *(m.delay for m in made)) if inner and made else shortest
             if inner:
@@ -164,16 +167,18 @@ def _components(numbering: Numbering) -> list[list[str]]:
     return list(found.values())
 
 
-def _bundles(number: int, edges: EdgeSet, channels: int, fires: bool) -> list[_Bundle]:
+def _bundles(number: int, edges: EdgeSet, channels: int, fires: bool, inner: bool) -> list[_Bundle]:
     found: list[_Bundle] = []
     source, target = edges.source, edges.target
+    places = edges.n_source * _columns(edges.n_target)
+    enough = _DENSE_FROM_MEMORY if inner and places > _CACHED_PLACES else _DENSE_FORWARD
     for delay in np.unique(edges.delay_steps):
         edge = np.flatnonzero(edges.delay_steps == delay)
         src, tgt = source[edge], target[edge]
         pairs = src.astype(np.int64) * edges.n_target + tgt
-        share = edge.size / (edges.n_source * _columns(edges.n_target))
+        share = edge.size / places
         simple = channels == 1 and (np.diff(np.sort(pairs)) > 0).all()
-        forward = DENSE if simple and share >= _DENSE_FORWARD else SPARSE
+        forward = DENSE if simple and share >= enough else SPARSE
         backward = 0 if not fires else DENSE if simple and share >= _DENSE_BACKWARD else SPARSE
         made = _Bundle(number, edges, int(delay), edge, src, tgt, forward, backward)
         if forward == DENSE and backward == SPARSE:

@@ -326,3 +326,14 @@ def test_buffers_and_matrices_begin_with_a_cache_line() -> None:
     dense = layout.net.bundles[layout.net.bundles["forward"] == DENSE]
     assert dense["matrix"].any()  # behind sparse edges
     assert not (4 * dense["matrix"] % 64).any()
+
+
+def test_inside_a_component_a_matrix_that_no_cache_holds_must_be_denser(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forward(density: float) -> int:
+        bundles = lay_out(number(benchmark_training.recurrent(64, density)), np.float32, 10.0).net.bundles
+        return int(bundles["forward"][(bundles["source"] == 0) & (bundles["target"] == 0)].max())
+
+    assert forward(0.1) == DENSE
+    monkeypatch.setattr("connectome.learning_layout._CACHED_PLACES", 0)
+    assert forward(0.1) == SPARSE
+    assert forward(0.2) == DENSE
