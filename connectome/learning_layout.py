@@ -170,7 +170,7 @@ def _components(numbering: Numbering) -> list[list[str]]:
 def _bundles(number: int, edges: EdgeSet, channels: int, fires: bool, inner: bool) -> list[_Bundle]:
     found: list[_Bundle] = []
     source, target = edges.source, edges.target
-    places = edges.n_source * _columns(edges.n_target)
+    places = edges.n_source * _whole_blocks(edges.n_target)
     enough = _DENSE_FROM_MEMORY if inner and places > _CACHED_PLACES else _DENSE_FORWARD
     for delay in np.unique(edges.delay_steps):
         edge = np.flatnonzero(edges.delay_steps == delay)
@@ -188,8 +188,8 @@ def _bundles(number: int, edges: EdgeSet, channels: int, fires: bool, inner: boo
     return found
 
 
-def _columns(n_target: int) -> int:
-    return -(-n_target // BLOCK) * BLOCK
+def _whole_blocks(size: int) -> int:
+    return -(-size // BLOCK) * BLOCK
 
 
 def _store(
@@ -203,10 +203,10 @@ def _store(
     place: list[NDArray[Any]] = [np.zeros(0, np.int64)]
     table = np.zeros(len(bundles), BUNDLE)
     sparse = [b for b in bundles if SPARSE in (b.forward, b.backward)]
-    at = -(-sum(b.edge.size for b in sparse) // BLOCK) * BLOCK  # matrices begin with a cache line
+    at = _whole_blocks(sum(b.edge.size for b in sparse))  # so that matrices begin with a cache line, and the end is one
     filled = row = 0
     for s, b in enumerate(bundles):
-        key, columns = b.edges.key, _columns(b.edges.n_target)
+        key, columns = b.edges.key, _whole_blocks(b.edges.n_target)
         start, matrix, matrix_size = row, 0, 0
         if SPARSE in (b.forward, b.backward):
             order = np.argsort(b.source, kind="stable")
@@ -236,7 +236,7 @@ def _store(
         np.concatenate(rows).astype(np.uint32), np.concatenate(indptr).astype(np.uint64),
         np.concatenate(place).astype(np.uint32),
     )  # fmt: skip
-    return (table, stored), -(-at // BLOCK) * BLOCK, moves, copies
+    return (table, stored), at, moves, copies
 
 
 def _slice(index: NDArray[np.int64]) -> slice | NDArray[np.int64]:

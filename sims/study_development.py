@@ -139,8 +139,7 @@ def differences(results: xr.Dataset, pairs: Sequence[tuple[str, str]]) -> StudyT
     """A row for each pair of conditions: the first's final scores less the second's, paired by seed."""
     tasks = [str(t) for t in results.task.values]
     strict = [t for t in tasks if not results.held.sel(task=t).equals(results.final.sel(task=t))]
-    known = set(results["condition"].values.tolist())
-    rows = []
+    known, rows = set(_conditions(results)), []
     for one, other in pairs:
         if {one, other} <= known:
             a, b = results.sel(condition=one), results.sel(condition=other)
@@ -154,8 +153,8 @@ def differences(results: xr.Dataset, pairs: Sequence[tuple[str, str]]) -> StudyT
 
 def energy(results: xr.Dataset, conditions: Sequence[str]) -> StudyTable:
     """A row for each condition and task: operations counted at the end, and what they would cost."""
-    rows = []
-    for name in (c for c in conditions if c in _conditions(results)):
+    known, rows = _conditions(results), []
+    for name in (c for c in conditions if c in known):
         for task in results.task.values:
             r = results.sel(condition=name, task=task).isel(stage=-1)
             operations, spikes = mean_of(r.operations), mean_of(r.spikes)

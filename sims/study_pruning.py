@@ -10,6 +10,7 @@ import numpy as np
 
 from connectome.intervals import Mean, mean_of
 from sims.study_cells import Cell, Study, StudyTable
+from sims.study_development import read_images
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -71,10 +72,9 @@ class Matured(NamedTuple):
 def matured(images: str, neurons: int, updates: int, spare: int, seed: int) -> Matured:
     """A region trained from birth for ``updates``, and ``spare`` more batches."""
     from connectome.birth import Anatomy, birth
-    from connectome.datasets.images import load_images
     from connectome.datasets.tasks import Perception
 
-    task = Perception(load_images(images))
+    task = Perception(read_images(images))
     born = birth(None, task, Anatomy(neurons=neurons), 1, (), np.random.default_rng([seed, 1]))
     scale = {key: float(np.sqrt(np.mean(np.square(e.weight)))) for key, e in born.edges.items()}
     rng = np.random.default_rng([seed, _SEE])
