@@ -9,11 +9,12 @@ import matplotlib
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from connectome.parts import Region
 from connectome.results import of_kind
 
-__all__ = ["draw_development", "draw_raster"]
+__all__ = ["draw_development", "draw_raster", "log_limits"]
 
 #: For each kind of edge between neurons: its name, a colour of Okabe & Ito's, told apart by everyone, line and marker.
 _KINDS = {"local": ("local", "#0072B2", "-", "o"), "long_range": ("long-range", "#D55E00", "--", "s")}
@@ -23,6 +24,16 @@ _SIGNS = {1: ("excitatory", "#0072B2"), -1: ("inhibitory", "#D55E00"), 0: ("sens
 _MAX_ROWS = 1000  # neurons in a raster, about as many as it has pixels
 _MIN_ROWS = 40  # what a region gets besides large ones: room for its name
 _MAX_DOTS = 200_000  # spikes in a raster
+
+
+def log_limits(values: ArrayLike) -> tuple[float, float]:
+    """Limits of a logarithmic axis that leave a tenth of room around the positive ones of these values.
+
+    Around a single value matplotlib's own margins come from the last bits of a logarithm, and on some processors they
+    are 0. Without a positive value: 1 and 10."""
+    positive = np.asarray(values, float)
+    positive = positive[(positive > 0) & np.isfinite(positive)]
+    return (positive.min() / 1.1, positive.max() * 1.1) if positive.size else (1.0, 10.0)
 
 
 def draw_development(results: xr.Dataset) -> Figure:

@@ -297,8 +297,11 @@ _TEXT = (
 def _figures(results: xr.Dataset) -> dict[str, Figure]:
     from matplotlib.figure import Figure
 
+    from connectome.figures import log_limits
+
     figure = Figure(figsize=(12, 7), layout="constrained")
     axes = figure.subplots(len(STRUCTURES), len(SCHEDULES), sharex=True, sharey=True)
+    axes[0][0].set(xscale="log", xlim=log_limits(results.edges.mean("seed")))
     for row, structure in zip(axes, STRUCTURES, strict=True):
         for ax, schedule in zip(row, SCHEDULES, strict=True):
             for criterion, marker in zip(CRITERIA, "ox^sDv*", strict=True):
@@ -312,7 +315,6 @@ def _figures(results: xr.Dataset) -> dict[str, Figure]:
                     label=criterion,
                 )  # fmt: skip
             ax.axhline(float(results.whole_accuracy.mean()), color="0.6", lw=0.8)
-            ax.set_xscale("log")
             ax.set_title(f"{structure}, {schedule}", fontsize=9)
     axes[0][0].legend(fontsize=8)
     axes[0][0].set_ylim(0, 1.02)

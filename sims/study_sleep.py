@@ -274,6 +274,8 @@ def _figures(results: xr.Dataset) -> dict[str, Figure]:
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, PercentFormatter
 
+    from connectome.figures import log_limits
+
     swept = [n for n in ITERATIONS if _iterations(n) in results["condition"]]
     nights = {
         f"{100 * c:g} % compression": [results.error.sel(compression=c, condition=_iterations(n)) for n in swept]
@@ -294,11 +296,14 @@ def _figures(results: xr.Dataset) -> dict[str, Figure]:
             continue
         figures[title] = Figure(figsize=(6, 4.2), layout="constrained")
         ax = figures[title].subplots()
+        ax.set(xscale="log", yscale="log", xlabel=label, ylabel="test error", xlim=log_limits(x))
+        heights = []
         for name, values in curves.items():
             means = [mean_of(v) for v in values]
             half = [float(np.nan_to_num(m.half)) for m in means]
             ax.errorbar(x, [m.mean for m in means], half, marker="o", capsize=2, label=name)
-        ax.set(xscale="log", yscale="log", xlabel=label, ylabel="test error")
+            heights += [m.mean + side * h for m, h in zip(means, half, strict=True) for side in (-1, 1)]
+        ax.set_ylim(log_limits(heights))
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
         ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         ax.set_xticks(x, [f"{value:.0f}" for value in x])

@@ -21,7 +21,7 @@ from matplotlib.transforms import Bbox
 
 from connectome import Connectome, ConnectomeError, EdgeSet, Provenance, Region, RuleRecord
 from connectome.development import Progress, StageOutcome
-from connectome.figures import draw_development
+from connectome.figures import draw_development, log_limits
 from connectome.io.results import load_results, save_figure, save_results, save_text
 from connectome.results import tabulate
 from connectome.rules import Link
@@ -328,3 +328,14 @@ def test_the_picture_says_what_the_numbers_say(results: xr.Dataset, stages: int)
         assert f"{value:.1%}" in words
     assert sum(text == "not yet" for text in words) == stages * (stages - 1) // 2
     assert any("seed 3" in text for text in words)
+
+
+@pytest.mark.parametrize(
+    ("values", "limits"),
+    [
+        ([249.0, 249.00000000000037], (226.36, 273.9)), ([249.0], (226.36, 273.9)), ([0.0, 2.0, 8.0], (1.818, 8.8)),
+        ([], (1, 10)), ([0.0, -1.0, np.nan, np.inf], (1, 10)),
+    ],
+)  # fmt: skip
+def test_a_logarithmic_axis_has_room_around_one_value(values: list[float], limits: tuple[float, float]) -> None:
+    assert log_limits(values) == pytest.approx(limits, rel=1e-3)
