@@ -1,19 +1,54 @@
-"""A graph-based connectome simulation engine."""
+"""A graph-based connectome simulation engine.
+
+The whole API on a page; nothing is imported before it is used::
+
+    Connectome, Region, EdgeSet, EdgeKey   the typed region graph (:mod:`connectome.graph`)
+    EdgeDelta, RuleRecord, Provenance      an edit of it, and where it comes from
+    NeuronParameters                       what a neuron is (:mod:`connectome.neurons`)
+    load, save, read                       snapshots; any format (:mod:`connectome.io`)
+    run, Stimulus, Poisson                 spikes through it (:mod:`connectome.simulate`)
+    SpikingNetwork, Task, Score            learning on it (:mod:`connectome.learning`)
+    develop, Stage, Anatomy, Plasticity    stages of development (:mod:`connectome.development`)
+    ConnectomeError                        the one error for bad input
+
+More lives in the rooms: :mod:`connectome.wiring` (who is joined to whom), :mod:`connectome.mechanisms` (rules and
+comparators, one file each), :mod:`connectome.analysis` (metrics, null models, comparison, the report),
+:mod:`connectome.datasets` (tasks, measured connectomes), :mod:`connectome.models` (published networks).
+"""
+
+from typing import TYPE_CHECKING
 
 from connectome.errors import ConnectomeError
-from connectome.graph import Connectome, EdgeDelta, Provenance, RuleRecord
-from connectome.parts import EdgeKey, EdgeSet, NeuronParameters, Region
+from connectome.lazy import names_from
+
+if TYPE_CHECKING:
+    from connectome.development import Anatomy, Plasticity, Stage, develop
+    from connectome.graph import Connectome, EdgeDelta, EdgeKey, EdgeSet, Provenance, Region, RuleRecord
+    from connectome.io.exchange import read
+    from connectome.io.snapshot import load, save
+    from connectome.learning import Score, SpikingNetwork, Task
+    from connectome.neurons import NeuronParameters
+    from connectome.simulate import Poisson, Stimulus, run
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Connectome",
-    "ConnectomeError",
-    "EdgeDelta",
-    "EdgeKey",
-    "EdgeSet",
-    "NeuronParameters",
-    "Provenance",
-    "Region",
-    "RuleRecord",
-]
+    "Anatomy", "Connectome", "ConnectomeError", "EdgeDelta", "EdgeKey", "EdgeSet", "NeuronParameters", "Plasticity",
+    "Poisson", "Provenance", "Region", "RuleRecord", "Score", "SpikingNetwork", "Stage", "Stimulus", "Task", "develop",
+    "load", "read", "run", "save",
+]  # fmt: skip
+
+__getattr__ = names_from(
+    __name__,
+    {
+        "connectome.graph": [
+            "Connectome", "EdgeDelta", "EdgeKey", "EdgeSet", "Provenance", "Region", "RuleRecord",
+        ],
+        "connectome.neurons": ["NeuronParameters"],
+        "connectome.io.exchange": ["read"],
+        "connectome.io.snapshot": ["load", "save"],
+        "connectome.simulate": ["Poisson", "Stimulus", "run"],
+        "connectome.learning": ["Score", "SpikingNetwork", "Task"],
+        "connectome.development": ["Anatomy", "Plasticity", "Stage", "develop"],
+    },
+)  # fmt: skip

@@ -19,13 +19,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from connectome.arrays import integer, lock
-from connectome.connection_rules import Bernoulli, ConnectionRule, FixedInDegree, FixedOutDegree, check, row_blocks
 from connectome.errors import ConnectomeError
-from connectome.flat import propagators
-from connectome.graph import Connectome, Provenance
-from connectome.parts import EdgeKey, EdgeSet, Kind, NeuronParameters, Region, index_type
-from connectome.simulate import Poisson, Stimulus
-from connectome.wiring import Normal, wire
+from connectome.graph.connectome import Connectome, Provenance
+from connectome.graph.parts import EdgeKey, EdgeSet, Kind, Region, index_type
+from connectome.neurons.iaf_psc_exp import NeuronParameters, propagators
+from connectome.simulate.runs import Poisson, Stimulus
+from connectome.wiring.connection_rules import (
+    Bernoulli,
+    ConnectionRule,
+    FixedInDegree,
+    FixedOutDegree,
+    check,
+    row_blocks,
+)
+from connectome.wiring.edges import Normal, wire
 
 __all__ = [
     "POTJANS_DIESMANN_ACTIVITY",

@@ -23,9 +23,9 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 import numpy as np
 
 from connectome.errors import ConnectomeError
-from connectome.graph import Connectome, Provenance
-from connectome.parts import EdgeSet, Region
-from connectome.tables import DEFAULT_DT_MS, kind_between
+from connectome.graph.connectome import Connectome, Provenance
+from connectome.graph.parts import EdgeSet, Region
+from connectome.graph.tables import DEFAULT_DT_MS, kind_between
 
 __all__ = ["Reference", "about", "is_installed", "load", "names"]
 

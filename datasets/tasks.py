@@ -7,7 +7,6 @@ own through the entry point group ``connectome.tasks``: a callable that takes :c
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -19,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from connectome import plugins
 from connectome.datasets.arm import (
     LIMITS,
     MAX_MOVE,
@@ -28,12 +28,12 @@ from connectome.datasets.arm import (
     inverse_kinematics,
     random_posture,
     teacher,
-)  # fmt: skip
+)
 from connectome.datasets.encoding import ENCODERS, population_code, rate_code
 from connectome.datasets.images import Images
 from connectome.errors import ConnectomeError
-from connectome.learning import Activity
-from connectome.task import Act, Score, Task
+from connectome.learning.network import Activity
+from connectome.learning.task import Act, Score, Task
 
 __all__ = ["PLACES", "Interaction", "Motor", "Perception", "known_tasks", "permuted_tasks", "split_tasks"]
 
@@ -293,12 +293,18 @@ class Interaction(_Reaching):
 
 
 def known_tasks() -> dict[str, Callable[[Images, float], Task]]:
-    """Every task there is, by name: ours and those that installed packages offer as ``connectome.tasks``."""
-    ours: dict[str, Callable[[Images, float], Task]] = {
-        "perception": Perception, "motor": lambda images, jitter: Motor(), "interaction": Interaction,
-    }  # fmt: skip
-    offered = {e.name: e.load() for e in importlib.metadata.entry_points(group="connectome.tasks")}
-    return ours | {name: make for name, make in offered.items() if name not in ours}
+    """How every task is made, by name, from images and how far training images are shifted, in pixels: ours and those
+    that installed packages offer as ``connectome.tasks``. Nothing is imported before a task is made."""
+
+    def maker(task: plugins.Plugin) -> Callable[[Images, float], Task]:
+        return lambda images, jitter: task.load()(images, jitter)
+
+    return {name: maker(task) for name, task in plugins.known("tasks").items()}
+
+
+def make_motor(images: Images, jitter: float) -> Motor:
+    """Motor, which sees nothing: a maker like every task's."""
+    return Motor()
 
 
 def shifted(image: Array, reach: float, rng: np.random.Generator) -> Array:

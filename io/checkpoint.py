@@ -22,14 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.arrays import is_constant
-from connectome.development import Progress, StageOutcome, StageState
+from connectome.development.stages import Progress, StageOutcome, StageState
 from connectome.errors import ConnectomeError
-from connectome.flat import Engine
-from connectome.graph import Connectome, Provenance, RuleRecord
+from connectome.graph.connectome import Connectome, Provenance, RuleRecord
+from connectome.graph.flat import Engine
+from connectome.graph.parts import EdgeKey, EdgeSet, Region
 from connectome.io import hdf5, snapshot
-from connectome.parts import EdgeKey, EdgeSet, NeuronParameters, Region
+from connectome.learning.task import Score
+from connectome.neurons.iaf_psc_exp import NeuronParameters
 from connectome.rules import Link
-from connectome.task import Score
 
 __all__ = [
     "FOLDER", "Checkpoint", "has_checkpoint", "load_checkpoint", "remove_checkpoints", "save_checkpoint", "stage_file",

@@ -32,13 +32,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.errors import ConnectomeError
-from connectome.graph import Connectome
+from connectome.graph.connectome import Connectome
+from connectome.graph.parts import EdgeSet, Region
+from connectome.graph.tables import DEFAULT_DT_MS, DEFAULT_WEIGHT_PA, kind_between
 from connectome.io.delimited import naming_once, read_text, region_names
 from connectome.io.files import read_bytes
 from connectome.io.hdf5 import check_heaps
 from connectome.io.sonata import NEST_NAMES
-from connectome.parts import EdgeSet, NeuronParameters, Region
-from connectome.tables import DEFAULT_DT_MS, DEFAULT_WEIGHT_PA, kind_between
+from connectome.neurons.iaf_psc_exp import NeuronParameters
 
 __all__ = ["read_circuit"]
 

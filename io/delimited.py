@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.errors import ConnectomeError
+from connectome.graph.parts import NAME_RULE
 from connectome.io.files import naming, read_bytes
-from connectome.parts import NAME_RULE
 
 __all__ = [
     "Column",

@@ -15,8 +15,9 @@ have weight, delay_ms, tract_length_um or _mm, source_region and target_region, 
   rows are the nodes, in order, and its word on regions is the only one. A column index says, as in our own files, that
   source and target are numbers counted from 0 in each region.
 
-Regions' names lose what :data:`~connectome.parts.NAME_RULE` does not allow. A weight is in pA, 1 if not given; see
-:func:`connectome.birth.scaled` for numbers of synapses. A tract length gives the delay where there is none.
+Regions' names lose what :data:`~connectome.graph.parts.NAME_RULE` does not allow. A weight is in pA, 1 if not given;
+see :func:`connectome.development.birth.scaled` for numbers of synapses. A tract length gives the delay where there is
+none.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.errors import ConnectomeError
-from connectome.graph import Connectome
+from connectome.graph.connectome import Connectome
+from connectome.graph.parts import MAX_DELAY_STEPS
+from connectome.graph.tables import DEFAULT_DT_MS, DEFAULT_REGION, STATE, count_within
+from connectome.graph.views import from_pandas, to_pandas
 from connectome.io.delimited import (
     Column,
     Columns,
@@ -49,10 +53,7 @@ from connectome.io.files import read_bytes, write_lines
 from connectome.io.hdf5 import atomic
 from connectome.io.matrices import read_matrix
 from connectome.io.node_tables import NODE_COLUMNS, categorical, node_table, read_nodes
-from connectome.parts import MAX_DELAY_STEPS
-from connectome.tables import DEFAULT_DT_MS, DEFAULT_REGION, STATE, count_within
-from connectome.views import from_pandas, to_pandas
-from connectome.wiring import TRACT_VELOCITY_MM_PER_MS, Conduction
+from connectome.wiring.edges import TRACT_VELOCITY_MM_PER_MS, Conduction
 
 if TYPE_CHECKING:
     import pandas
@@ -124,7 +125,7 @@ def read_csv(
 
 def write_csv(connectome: Connectome, path: str | os.PathLike[str]) -> None:
     """Write ``name.csv``, ``name_nodes.csv`` and ``name_about.json`` (for ``.tsv`` likewise, with tabs): columns of
-    :func:`connectome.views.to_pandas`. Each is written whole or not at all. Raises :class:`ConnectomeError`."""
+    :func:`connectome.graph.views.to_pandas`. Each is written whole or not at all. Raises :class:`ConnectomeError`."""
     file = Path(path)
     nodes, edges = to_pandas(connectome)
     separator = "\t" if file.suffix.lower() in (".tsv", ".tab") else ","
@@ -161,8 +162,8 @@ def read_parquet(
 
 
 def write_parquet(connectome: Connectome, path: str | os.PathLike[str]) -> None:
-    """Write ``name.parquet`` and ``name_nodes.parquet``: :func:`connectome.views.to_pandas`, for pandas, Arrow, polars,
-    DuckDB, R. Each is written whole or not at all. Raises :class:`ConnectomeError`."""
+    """Write ``name.parquet`` and ``name_nodes.parquet``: :func:`connectome.graph.views.to_pandas`, for pandas, Arrow,
+    polars, DuckDB, R. Each is written whole or not at all. Raises :class:`ConnectomeError`."""
     arrow, parquet = _pyarrow()
     file = Path(path)
     nodes, edges = to_pandas(connectome)

@@ -1,7 +1,8 @@
 """Graphs as text for the tools of network science: GraphML, GEXF, GML and Cytoscape JSON, written and read back.
 
-A node is a neuron with the id ``region:index`` and the attributes of :func:`connectome.views.to_networkx`; so is an
-edge, with an id of its own, so that parallel edges stay apart. What belongs to the whole graph (dt_ms, parameters of
+A node is a neuron with the id ``region:index`` and the attributes of :func:`connectome.graph.views.to_networkx`; so
+is an edge, with an id of its own, so that parallel edges stay apart. What
+belongs to the whole graph (dt_ms, parameters of
 regions, empty sets, provenance) is a graph attribute, in GEXF the description. A number that is nan is left out.
 
 Our own writers, since networkx's give all edges one id, drop a GEXF graph's attributes and write the date; here equal
@@ -21,10 +22,10 @@ from xml.sax.saxutils import escape
 from numpy.typing import NDArray
 
 from connectome.errors import ConnectomeError
-from connectome.graph import Connectome
+from connectome.graph.connectome import Connectome
+from connectome.graph.parts import EdgeSet, Region
+from connectome.graph.tables import STATE, header_of
 from connectome.io.files import write_lines
-from connectome.parts import EdgeSet, Region
-from connectome.tables import STATE, header_of
 
 __all__ = ["write_cytoscape", "write_gexf", "write_gml", "write_graphml"]
 

@@ -2,8 +2,8 @@
 
 Every node and edge is checked where it is read: ids once, ends that exist, one graph. XML may declare nothing (no DTD,
 so no entity and nothing from outside). Files are bounded, and so are nodes and edges, so that memory stays within about
-2 kB for each of them. Attributes have the names of :func:`connectome.views.to_networkx`; what a file does not say has
-the defaults of :func:`connectome.views.from_networkx`. An undirected edge becomes one each way.
+2 kB for each of them. Attributes have the names of :func:`connectome.graph.views.to_networkx`; what a file does not say
+has the defaults of :func:`connectome.graph.views.from_networkx`. An undirected edge becomes one each way.
 
 networkx's own readers merge nodes and edges of the same id, make nodes of misspelt ends and leave out the defaults of
 attributes.
@@ -20,9 +20,9 @@ from typing import Any, Final
 from xml.parsers import expat
 
 from connectome.errors import ConnectomeError
-from connectome.graph import Connectome
+from connectome.graph.connectome import Connectome
+from connectome.graph.views import from_networkx
 from connectome.io.files import naming, read_bytes
-from connectome.views import from_networkx
 
 __all__ = ["read_cytoscape", "read_gexf", "read_gml", "read_graphml"]
 

@@ -34,10 +34,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.errors import ConnectomeError
-from connectome.graph import Connectome
+from connectome.graph.connectome import Connectome
+from connectome.graph.parts import Region
+from connectome.graph.tables import STATE, connect, entries, header_of, make_regions, numbers, read_header
 from connectome.io.files import naming, read_bytes, writing
-from connectome.parts import Region
-from connectome.tables import STATE, connect, entries, header_of, make_regions, numbers, read_header
 
 __all__ = ["decode_mat", "read_mat", "write_mat"]
 

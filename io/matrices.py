@@ -26,13 +26,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.errors import ConnectomeError
-from connectome.graph import Connectome
+from connectome.graph.connectome import Connectome
+from connectome.graph.tables import DEFAULT_DT_MS
 from connectome.io.archives import unzip
 from connectome.io.delimited import Columns, delimiter_of, naming_once, read_text
 from connectome.io.files import read_bytes
 from connectome.io.node_tables import node_table, read_nodes
-from connectome.tables import DEFAULT_DT_MS
-from connectome.wiring import TRACT_VELOCITY_MM_PER_MS, Conduction, from_matrix
+from connectome.wiring.edges import TRACT_VELOCITY_MM_PER_MS, Conduction, from_matrix
 
 __all__ = ["read_matrix"]
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from connectome.graph.tables import DEFAULT_REGION
 from connectome.io.delimited import Column, Columns, read_columns, read_text, region_names
-from connectome.tables import DEFAULT_REGION
 
 if TYPE_CHECKING:
     import pandas

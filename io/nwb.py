@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.errors import ConnectomeError
-from connectome.graph import Connectome
+from connectome.graph.connectome import Connectome
 from connectome.io import hdf5
 from connectome.io.files import writing
 

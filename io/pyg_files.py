@@ -1,10 +1,10 @@
 """A connectome as a file of PyTorch tensors, for PyTorch Geometric.
 
-``HeteroData.from_dict(torch.load(path, weights_only=True))`` makes of it what :func:`connectome.views.to_pyg` gives,
-with the provenance as JSON text. It holds tensors, numbers and texts only.
+``HeteroData.from_dict(torch.load(path, weights_only=True))`` makes of it what :func:`connectome.graph.views.to_pyg`
+gives, with the provenance as JSON text. It holds tensors, numbers and texts only.
 
 Such a file is a zip with a pickle in it. This project opens no pickle, so it writes them and reads none: whoever trusts
-one loads it with torch, and :func:`connectome.views.from_pyg` makes a connectome of it.
+one loads it with torch, and :func:`connectome.graph.views.from_pyg` makes a connectome of it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from __future__ import annotations
 import json
 import os
 
-from connectome.graph import Connectome
+from connectome.graph.connectome import Connectome
+from connectome.graph.tables import header_of
+from connectome.graph.views import to_pyg
 from connectome.io.files import writing
-from connectome.tables import header_of
-from connectome.views import to_pyg
 
 __all__ = ["write_pyg"]
 

@@ -29,9 +29,10 @@ from numpy.typing import NDArray
 import connectome as package
 from connectome.arrays import is_constant
 from connectome.errors import ConnectomeError
-from connectome.graph import Connectome, Provenance, RuleRecord
+from connectome.graph.connectome import Connectome, Provenance, RuleRecord
+from connectome.graph.parts import KINDS, MAX_LABEL, ROLES, EdgeKey, EdgeSet, Region, delay_to_steps
 from connectome.io import hdf5, sonata
-from connectome.parts import KINDS, MAX_LABEL, ROLES, EdgeKey, EdgeSet, NeuronParameters, Region, delay_to_steps
+from connectome.neurons.iaf_psc_exp import NeuronParameters
 
 if TYPE_CHECKING:
     import xarray

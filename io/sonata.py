@@ -16,9 +16,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from connectome.graph import Connectome
+from connectome.graph.connectome import Connectome
+from connectome.graph.parts import EdgeKey, EdgeSet, Region
 from connectome.io.hdf5 import write_column, write_constant
-from connectome.parts import EdgeKey, EdgeSet, NeuronParameters, Region
+from connectome.neurons.iaf_psc_exp import NeuronParameters
 
 __all__ = ["NEST_NAMES", "population", "sidecars", "write_edges", "write_nodes", "write_root"]
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from rich.console import Console
 
-    from connectome.graph import Connectome
+    from connectome.graph.connectome import Connectome
 
 __all__ = ["COMMON", "main"]
 

@@ -24,10 +24,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from connectome.errors import ConnectomeError
-from sims.benchmark_analysis import analysis
-from sims.benchmark_microcircuit import microcircuit
-from sims.benchmark_models import MODELS, Bench, Spread, Table, digits
-from sims.peers import PEERS
+from sims.benchmarks.analysis import analysis
+from sims.benchmarks.bench import Bench, Spread, Table, digits
+from sims.benchmarks.microcircuit import microcircuit
+from sims.benchmarks.models import MODELS
+from sims.benchmarks.peers import PEERS
 from sims.program import ended, exit_codes, refuse_taken
 
 if TYPE_CHECKING:

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     import xarray as xr
     from rich.console import Console
 
-    from connectome.birth import Anatomy
-    from connectome.configuration import Configuration
-    from connectome.development import Progress, Stage, StageState
-    from connectome.graph import Connectome
+    from connectome.development.birth import Anatomy
+    from connectome.development.configuration import Configuration
+    from connectome.development.stages import Progress, Stage, StageState
+    from connectome.graph.connectome import Connectome
     from connectome.io.checkpoint import Checkpoint
 
 __all__ = ["CONFIGURATION", "RESULTS", "main", "parser", "start"]
@@ -109,8 +109,8 @@ def start(options: argparse.Namespace, out: Path) -> int:
     # Heavy imports wait until the options are known to parse: --help answers at once.
     import tomli_w
 
-    from connectome.configuration import Configuration, read_configuration
-    from connectome.development import versions
+    from connectome.development.configuration import Configuration, read_configuration
+    from connectome.development.stages import versions
     from connectome.io.checkpoint import Checkpoint, save_checkpoint
     from connectome.io.results import save_text
 
@@ -134,8 +134,8 @@ def start(options: argparse.Namespace, out: Path) -> int:
 
 
 def _resume(options: argparse.Namespace, out: Path) -> int:
-    from connectome.configuration import read_configuration
-    from connectome.development import versions
+    from connectome.development.configuration import read_configuration
+    from connectome.development.stages import versions
     from connectome.io.checkpoint import has_checkpoint, load_checkpoint
     from connectome.io.results import save_text
 
@@ -169,14 +169,14 @@ def _resume(options: argparse.Namespace, out: Path) -> int:
 
 def _plan(regions: Sequence[str], configuration: Configuration) -> tuple[list[Stage], dict[str, str]]:
     """The stages, and digests of their data; refused if they cannot be, or would not fit in memory."""
-    from connectome.configuration import plan_stages
     from connectome.datasets.images import load_images
     from connectome.datasets.tasks import known_tasks
+    from connectome.development.configuration import plan_stages
     from connectome.io.exchange import read
 
     data = configuration.data
     images = load_images(data.idx_folder)
-    tasks = {name: make(images, data.jitter_pixels) for name, make in known_tasks().items()}
+    tasks = {name: make(images, data.jitter_pixels) for name, make in known_tasks().items() if name in regions}
     wiring = read(configuration.anatomy.wiring) if configuration.anatomy.wiring else None
     stages = plan_stages(list(regions), tasks, configuration, wiring)
     edges, needed = _size(stages, configuration.anatomy)
@@ -209,13 +209,13 @@ def _run(
     """Develop from where the run stands to its end."""
     from rich.console import Console
 
-    from connectome.development import develop
-    from connectome.figures import draw_development
-    from connectome.flat import cores
+    from connectome.analysis.figures import draw_development
+    from connectome.development.results import tabulate
+    from connectome.development.stages import develop
+    from connectome.graph.flat import cores
     from connectome.io.checkpoint import remove_checkpoints, save_checkpoint, stage_file
     from connectome.io.results import save_figure, save_results
     from connectome.io.snapshot import save
-    from connectome.results import tabulate
     from sims.report import write_report
 
     text = begun.configuration
@@ -362,7 +362,7 @@ class _Display:
 
 def _report(console: Console, results: xr.Dataset, out: Path, seconds: float) -> None:
     """The table at the end, and what was written."""
-    from connectome.results import of_kind
+    from connectome.development.results import of_kind
 
     stages = [str(s) for s in results.stage.values]
     rows = []

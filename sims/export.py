@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connectome.errors import ConnectomeError
-from connectome.parts import KINDS
+from connectome.graph.parts import KINDS
 from sims.program import add_common, ended, exit_codes, refuse_taken, split_names
 
 if TYPE_CHECKING:
-    from connectome.graph import Connectome
+    from connectome.graph.connectome import Connectome
 
 __all__ = ["main", "selected"]
 
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def selected(connectome: Connectome, kinds: str | None, regions: str | None) -> Connectome:
     """The named regions and the edges of the named kinds between them; None for all. Raises
     :class:`ConnectomeError` for a name that is none."""
-    from connectome.graph import Connectome
+    from connectome.graph.connectome import Connectome
 
     chosen = []
     for option, given, known in (("--kinds", kinds, list(KINDS)), ("--regions", regions, list(connectome.regions))):

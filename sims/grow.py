@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from connectome.analysis.intervals import mean_of
 from connectome.errors import ConnectomeError
-from connectome.intervals import mean_of
 from sims.inputs import open_graph
 from sims.program import add_common, ended, exit_codes, refuse_seed, refuse_taken, split_names
 from sims.screen import print_table
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from connectome.analysis.simple_graph import SimpleGraph
-    from connectome.graph import Connectome
+    from connectome.graph.connectome import Connectome
 
 __all__ = ["main"]
 

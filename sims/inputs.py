@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from connectome.errors import ConnectomeError
 
 if TYPE_CHECKING:
-    from connectome.graph import Connectome
+    from connectome.graph.connectome import Connectome
 
 __all__ = ["open_graph", "open_graphs"]
 

@@ -18,9 +18,9 @@ from sims.inputs import open_graph, open_graphs
 from sims.program import add_common, ended, exit_codes, refuse_seed, refuse_taken
 
 if TYPE_CHECKING:
-    from connectome.analysis.report import Sample
-    from connectome.graph import Connectome
-    from connectome.task import Task
+    from connectome.analysis.report.page import Sample
+    from connectome.graph.connectome import Connectome
+    from connectome.learning.task import Task
 
 __all__ = ["main", "write_report"]
 
@@ -71,7 +71,7 @@ def _report(options: argparse.Namespace) -> int:
 def write_report(run: str, out: Path, *, reference: str | None = None, seed: int = 0) -> int:
     """Write the page about a run's folder, a snapshot or another graph; return its size in bytes. Raises
     :class:`ConnectomeError`."""
-    from connectome.analysis.report import report
+    from connectome.analysis.report.page import report
     from connectome.io.results import load_results, save_text
     from connectome.io.snapshot import list_stages, open_snapshot
 
@@ -92,8 +92,8 @@ def write_report(run: str, out: Path, *, reference: str | None = None, seed: int
 
 def _samples(c: Connectome, configuration: str, seed: int) -> Iterator[Sample]:
     """Spikes of one sample of each task that this connectome can do; otherwise of its sensors driven at random."""
-    from connectome.analysis.report import Sample
-    from connectome.simulate import Poisson, Stimulus, run
+    from connectome.analysis.report.page import Sample
+    from connectome.simulate.runs import Poisson, Stimulus, run
 
     sensors = [r for r in c.regions.values() if r.role == "sensor" and r.size]
     if not sensors:

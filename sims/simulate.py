@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from rich.console import Console
 
-    from connectome.parts import Region
-    from connectome.simulate import Stimulus
+    from connectome.graph.parts import Region
+    from connectome.simulate.runs import Stimulus
 
 __all__ = ["main"]
 
@@ -81,11 +81,11 @@ def _simulate(options: argparse.Namespace) -> int:
     # Heavy imports wait until the options are known to parse: --help answers at once.
     from rich.console import Console
 
-    from connectome.activity import activity
+    from connectome.analysis.activity import activity
     from connectome.io.results import save_figure
     from connectome.io.snapshot import load, open_snapshot
     from connectome.io.spikes import save_spikes
-    from connectome.simulate import run
+    from connectome.simulate.runs import run
 
     console = Console(quiet=options.quiet)
     snapshot = open_snapshot(options.snapshot)
@@ -111,7 +111,7 @@ def _simulate(options: argparse.Namespace) -> int:
         display.show(options.duration_ms)
     save_spikes(spikes, options.out, overwrite=options.overwrite)
     if raster is not None:
-        from connectome.figures import draw_raster
+        from connectome.analysis.figures import draw_raster
 
         save_figure(draw_raster(spikes, connectome.regions), raster)
     _report(console, spikes, activity(spikes, connectome.regions, skip_ms=options.skip_ms), display)
@@ -146,7 +146,7 @@ def _check(options: argparse.Namespace, raster: Path | None) -> None:
 def _stimulus(options: argparse.Namespace, regions: Mapping[str, Region]) -> tuple[Stimulus, Mapping[str, int]]:
     """What enters, and how many spikes of ``--spikes`` each sensor emits."""
     from connectome.io.spikes import load_spikes
-    from connectome.simulate import Poisson, Stimulus
+    from connectome.simulate.runs import Poisson, Stimulus
 
     poisson: dict[str, Poisson] = {}
     current_pa: dict[str, float] = {}

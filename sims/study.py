@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     import xarray as xr
     from rich.console import Console
 
-    from sims.study_cells import Cell, Study, StudyTable
+    from sims.studies.cells import Cell, Study, StudyTable
 
 __all__ = ["STUDIES", "main"]
 
 #: Where each study is made: ``module.function(quick, images)``.
 STUDIES = {
-    "claims": "sims.study_claims.claims",
-    "ablations": "sims.study_claims.ablations",
-    "transfer": "sims.study_transfer.transfer",
-    "pruning": "sims.study_pruning.pruning",
-    "sleep": "sims.study_sleep.sleep",
-    "split-mnist": "sims.study_streams.split_mnist",
-    "permuted-mnist": "sims.study_streams.permuted_mnist",
-    "split-cifar10": "sims.study_streams.split_cifar10",
-    "split-cifar100": "sims.study_streams.split_cifar100",
+    "claims": "sims.studies.claims.claims",
+    "ablations": "sims.studies.claims.ablations",
+    "transfer": "sims.studies.transfer.transfer",
+    "pruning": "sims.studies.pruning.pruning",
+    "sleep": "sims.studies.sleep.sleep",
+    "split-mnist": "sims.studies.streams.split_mnist",
+    "permuted-mnist": "sims.studies.streams.permuted_mnist",
+    "split-cifar10": "sims.studies.streams.split_cifar10",
+    "split-cifar100": "sims.studies.streams.split_cifar100",
 }
 PLAN, RESULTS, REPORT = "study.json", "results.nc", "report.md"
 
@@ -77,9 +77,9 @@ def _study(options: argparse.Namespace, out: Path) -> int:
 
     from rich.console import Console
 
-    from connectome.flat import cores
+    from connectome.graph.flat import cores
     from connectome.io.results import save_figure, save_results, save_text
-    from sims.study_cells import gather
+    from sims.studies.cells import gather
 
     module, function = STUDIES[options.study].rsplit(".", 1)
     study: Study = getattr(importlib.import_module(module), function)(options.quick, options.images)
@@ -147,7 +147,7 @@ def _run(study: Study, cells: Sequence[Cell], out: Path, jobs: int, console: Con
         TimeRemainingColumn,
     )
 
-    from sims.study_cells import run_cells
+    from sims.studies.cells import run_cells
 
     columns = (
         TextColumn("cells"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),

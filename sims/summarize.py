@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from connectome.analysis.intervals import mean_of
 from connectome.errors import ConnectomeError
-from connectome.intervals import mean_of
 from sims.program import ended, exit_codes, split_names
 from sims.screen import print_table
 
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _summarize(folders: Sequence[Path]) -> int:
     from rich.console import Console
 
-    from connectome.results import of_kind
+    from connectome.development.results import of_kind
 
     runs = [_load(folder) for folder in folders]
     alike = ("regions", "configuration", "engine")

@@ -261,10 +261,10 @@ def _results() -> list[Tree]:
 
 def _checkpoints() -> list[Tree]:
     def write(path: Path) -> None:
-        from connectome.development import Progress, StageState
+        from connectome.development.stages import Progress, StageState
         from connectome.io.checkpoint import Checkpoint, save_checkpoint
+        from connectome.learning.task import Score
         from connectome.rules import Link
-        from connectome.task import Score
 
         c, rng = _small(), np.random.default_rng(1)
         state = StageState(
@@ -303,7 +303,7 @@ def _mend_checkpoint(tree: Tree) -> Tree:
 def _configurations() -> list[Tree]:
     import tomli_w
 
-    from connectome.configuration import Configuration
+    from connectome.development.configuration import Configuration
 
     return [{"input.toml": tomli_w.dumps(Configuration().table()).encode()}, {"input.toml": b"[training]\nbatch = 8\n"}]
 

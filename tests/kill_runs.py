@@ -47,10 +47,10 @@ inhibition = 0.5
 """
 #: What a run is at, by the functions that do it. Outside of all of them it is starting.
 PHASES: Final = {
-    "birth": [("connectome.development", "_begin")],
-    "training": [("connectome.development", "_Training.step")],
-    "rules": [("connectome.development", "_Training._edit")],
-    "testing": [("connectome.development", "_perform")],
+    "birth": [("connectome.development.stages", "_begin")],
+    "training": [("connectome.development.stages", "_Training.step")],
+    "rules": [("connectome.development.stages", "_Training._edit")],
+    "testing": [("connectome.development.stages", "perform")],
     "checkpoint": [("connectome.io.checkpoint", "save_checkpoint")],
     "snapshot": [("connectome.io.snapshot", "save")],
     "results": [("connectome.io.results", "save_results"), ("connectome.io.results", "save_figure")],

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from connectome import Connectome, NeuronParameters
-from connectome.flat import FlatNetwork
+from connectome.graph.flat import FlatNetwork
 
 __all__ = ["Reference", "dense_autograd", "philox_4x32", "poisson_count", "simulate"]
 

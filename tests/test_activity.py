@@ -15,8 +15,8 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from connectome import ConnectomeError, Region
-from connectome.activity import activity
-from connectome.figures import draw_raster
+from connectome.analysis.activity import activity
+from connectome.analysis.figures import draw_raster
 
 DT_MS, STEPS = 0.5, 600  # 300 ms
 

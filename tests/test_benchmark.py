@@ -15,17 +15,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-import sims.peers
+import sims.benchmarks.peers
 from connectome import EdgeKey
 from connectome.models import cuba, potjans_diesmann
-from connectome.simulate import Stimulus, run
+from connectome.simulate.runs import Stimulus, run
 from sims.benchmark import main
-from sims.benchmark_delivery import compiled_limit, deliver, limit_mev_s, our_mev_s, rows
-from sims.benchmark_microcircuit import description
-from sims.benchmark_models import MODELS, Bench, Spread, Table, compare
+from sims.benchmarks.bench import Bench, Spread, Table
+from sims.benchmarks.delivery import compiled_limit, deliver, limit_mev_s, our_mev_s, rows
+from sims.benchmarks.microcircuit import description
+from sims.benchmarks.models import MODELS, compare
 
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
-NETWORK = sims.peers.Network("cuba", 200, 0.1, "none", 20.0)
+NETWORK = sims.benchmarks.peers.Network("cuba", 200, 0.1, "none", 20.0)
 
 
 def measure(tmp_path: Path, *arguments: str) -> dict[str, Any]:
@@ -151,11 +152,14 @@ sys.exit("out of luck")
 
 def test_peers_need_only_the_standard_library() -> None:
     """Their interpreters need not have NumPy, or this package."""
-    tree = ast.parse(Path(sims.peers.__file__).read_text())
+    tree = ast.parse(Path(sims.benchmarks.peers.__file__).read_text())
     imported = {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
     imported |= {str(node.module) for node in tree.body if isinstance(node, ast.ImportFrom)}
     assert {name.split(".")[0] for name in imported} <= sys.stdlib_module_names
-    assert all(f'"{name}"' in Path(sims.peers.__file__).read_text() for name, _ in sims.peers.PEERS.values())
+    assert all(
+        f'"{name}"' in Path(sims.benchmarks.peers.__file__).read_text()
+        for name, _ in sims.benchmarks.peers.PEERS.values()
+    )
 
 
 @pytest.mark.parametrize(
@@ -229,4 +233,4 @@ def test_models_of_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     shown = " ".join(capsys.readouterr().out.split())
-    assert all(name in shown for name in (*MODELS, "microcircuit", *sims.peers.PEERS))
+    assert all(name in shown for name in (*MODELS, "microcircuit", *sims.benchmarks.peers.PEERS))

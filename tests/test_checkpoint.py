@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectome import Connectome, ConnectomeError, EdgeSet, Provenance, Region, RuleRecord
-from connectome.development import Progress, StageOutcome, StageState
+from connectome.development.stages import Progress, StageOutcome, StageState
 from connectome.io.checkpoint import (
     Checkpoint,
     has_checkpoint,
@@ -24,8 +24,8 @@ from connectome.io.checkpoint import (
     stage_file,
 )
 from connectome.io.snapshot import save
+from connectome.learning.task import Score
 from connectome.rules import Link
-from connectome.task import Score
 from tests import strategies
 
 

@@ -11,11 +11,14 @@ import pytest
 import torch
 
 from connectome import Connectome, ConnectomeError, EdgeKey
-from connectome.birth import Anatomy, birth
-from connectome.comparators import METHODS, Ewc, Replay, learn, sparse_from_birth
-from connectome.development import StageOutcome
-from connectome.learning import SpikingNetwork
-from connectome.rules import FeedbackPruning, LongRangeGrowth
+from connectome.development.birth import Anatomy, birth
+from connectome.development.stages import StageOutcome
+from connectome.learning.network import SpikingNetwork
+from connectome.mechanisms.comparators import METHODS, learn, sparse_from_birth
+from connectome.mechanisms.ewc import Ewc
+from connectome.mechanisms.feedback_pruning import FeedbackPruning
+from connectome.mechanisms.growth import LongRangeGrowth
+from connectome.mechanisms.replay import Replay
 from tests.test_development import ANATOMY, stages, toys
 
 FIRST = EdgeKey("first", "local", "first")

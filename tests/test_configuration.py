@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,12 +15,12 @@ import numpy as np
 import pytest
 import tomli_w
 
-from connectome import Connectome, EdgeDelta
-from connectome.configuration import Configuration, Training, known_rules, plan_stages, read_configuration
+from connectome import Connectome, EdgeDelta, plugins
+from connectome.development.configuration import Configuration, Training, plan_stages, read_configuration
 from connectome.errors import ConnectomeError
+from connectome.learning.task import Task
 from connectome.parameters import Parameters, bounded
 from connectome.rules import IMPORTANCE, Evidence
-from connectome.task import Task
 
 
 def read(tmp_path: Path, text: str | bytes) -> Configuration:
@@ -172,29 +173,27 @@ class Luck(Parameters):
         return EdgeDelta()
 
 
-class Entry:
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def load(self) -> type[Luck]:
-        return Luck
-
-
 def test_rules_of_other_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """They act when the configuration names them, and cannot take the place of ours."""
 
-    def offered(group: str) -> list[Entry]:
-        return [Entry("luck"), Entry("pruning")] if group == "connectome.rules" else []
+    monkeypatch.setitem(sys.modules, "luck_of_another_package", SimpleNamespace(Luck=Luck))
+    offered = dict.fromkeys(("luck", "pruning"), "luck_of_another_package:Luck") | {"broken": "no_such_module:X"}
 
-    monkeypatch.setattr(importlib.metadata, "entry_points", offered)
-    assert list(known_rules()) == ["growth", "strengthening", "pruning", "homeostasis", "luck"]
-    assert known_rules()["pruning"] is not Luck
+    def entries(group: str) -> list[importlib.metadata.EntryPoint]:
+        found = offered if group == "connectome.rules" else {}
+        return [importlib.metadata.EntryPoint(name, value, group) for name, value in found.items()]
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", entries)
+    assert list(plugins.known("rules")) == ["growth", "strengthening", "pruning", "homeostasis", "broken", "luck"]
+    assert plugins.load("rules", "pruning", "rules") is not Luck
     assert "luck" not in Configuration().rules
     found = read(tmp_path, "[rules.luck]\nchance = 0.25")
     assert list(found.rules)[-1] == "luck"
     assert found.rules["luck"] == Luck(0.25)
     with pytest.raises(ConnectomeError, match=r"\.toml: rules\.luck\.chance must be in 0 \.\. 1; found 2"):
         read(tmp_path, "[rules.luck]\nchance = 2")
+    with pytest.raises(ConnectomeError, match=r"rules\.broken must be something that can be imported; found no_such_m"):
+        read(tmp_path, "[rules.broken]")
 
 
 # Stages

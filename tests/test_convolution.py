@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from connectome import Connectome, ConnectomeError, EdgeKey, EdgeSet, NeuronParameters, Region
-from connectome.convolution import convolution, convolved_shape
-from connectome.flat import Engine
-from connectome.learning import TIED, SpikingNetwork
+from connectome.graph.flat import Engine
+from connectome.graph.parts import TIED
+from connectome.learning.network import SpikingNetwork
+from connectome.wiring.convolution import convolution, convolved_shape
 
 #: A relay fires one step after its sensor, once for each of its spikes.
 RELAY = NeuronParameters(tau_m_ms=1.0, t_ref_ms=0.0, tau_syn_ex_ms=0.01)

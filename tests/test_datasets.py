@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -40,8 +42,8 @@ from connectome.datasets.encoding import (
 from connectome.datasets.images import Images
 from connectome.datasets.tasks import PLACES, Interaction, Motor, Perception, known_tasks, shifted
 from connectome.errors import ConnectomeError
-from connectome.learning import Activity
-from connectome.task import Score
+from connectome.learning.network import Activity
+from connectome.learning.task import Score
 
 SPLITS = ("train", "validation", "test")
 SIZES = {"train": 40, "validation": 20, "test": 30}
@@ -390,16 +392,14 @@ def test_known_tasks_are_ours_and_those_installed(monkeypatch: pytest.MonkeyPatc
     assert all(task.name == name for name, task in made.items())
     assert made["perception"].jitter == made["interaction"].jitter == 0.25
 
-    class Entry:
-        def __init__(self, name: str) -> None:
-            self.name = name
+    def offered(group: str) -> list[importlib.metadata.EntryPoint]:
+        return [
+            importlib.metadata.EntryPoint(name, "another_package:smell", group)
+            for name in ("smell", "motor")
+            if group == "connectome.tasks"
+        ]
 
-        def load(self) -> Callable[..., str]:
-            return lambda images, jitter: f"{self.name}!"
-
-    def offered(group: str) -> list[Entry]:
-        return [Entry("smell"), Entry("motor")] if group == "connectome.tasks" else []
-
+    monkeypatch.setitem(sys.modules, "another_package", SimpleNamespace(smell=lambda images, jitter: "smell!"))
     monkeypatch.setattr(importlib.metadata, "entry_points", offered)
     make: Any = known_tasks()
     assert make["smell"](watch.images, 0.5) == "smell!"

@@ -16,10 +16,11 @@ import h5py
 import numpy as np
 import pytest
 
-from connectome import ConnectomeError, development
+from connectome import ConnectomeError
+from connectome.analysis.intervals import mean_of
 from connectome.datasets.images import Images
-from connectome.development import versions
-from connectome.intervals import mean_of
+from connectome.development import stages as development
+from connectome.development.stages import versions
 from connectome.io import checkpoint, hdf5
 from connectome.io.checkpoint import Checkpoint
 from connectome.io.results import load_results, save_results
@@ -156,7 +157,7 @@ def test_any_number_of_threads_gives_the_same_bytes(tmp_path: Path, monkeypatch:
     config = SMALL.replace("= 24", "= 6").replace("batch = 16", "batch = 70")
     found = []
     for threads in (1, 2, 3):
-        monkeypatch.setattr("connectome.learning.cores", lambda threads=threads: threads)
+        monkeypatch.setattr("connectome.learning.network.cores", lambda threads=threads: threads)
         code, out = run(tmp_path, "--regions", "perception", "--quiet", "--overwrite", config=config)
         assert code == 0
         found.append(contents(out))

@@ -12,11 +12,14 @@ import torch
 from torch import Tensor
 
 from connectome import Connectome, ConnectomeError, EdgeDelta, EdgeKey, RuleRecord
-from connectome.birth import Anatomy, birth
-from connectome.development import Plasticity, Progress, Stage, StageOutcome, StageState, _Training, develop
-from connectome.learning import Activity
-from connectome.rules import IMPORTANCE, Evidence, FeedbackPruning, LongRangeGrowth, Rule, Strengthening
-from connectome.task import Act, Score
+from connectome.development.birth import Anatomy, birth
+from connectome.development.stages import Plasticity, Progress, Stage, StageOutcome, StageState, _Training, develop
+from connectome.learning.network import Activity
+from connectome.learning.task import Act, Score
+from connectome.mechanisms.feedback_pruning import FeedbackPruning
+from connectome.mechanisms.growth import LongRangeGrowth
+from connectome.mechanisms.strengthening import Strengthening
+from connectome.rules import IMPORTANCE, Evidence, Rule
 
 STEPS = 24
 ANATOMY = Anatomy(neurons=30, afferent_density=0.8)

@@ -78,7 +78,7 @@ def test_equal_connectomes_make_equal_bytes(tmp_path: Path) -> None:
 
 
 def _worm() -> Connectome:
-    from connectome.wiring import from_edge_list
+    from connectome.wiring.edges import from_edge_list
 
     return from_edge_list(["AVAL", "AVAR"], ["AVAR", "AVAL"], [3.0, 2.5], region_of={"AVAL": "l", "AVAR": "r"})
 
@@ -284,7 +284,7 @@ def test_weights_keep_their_bits(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     bits = rng.integers(0, 2**32, 4000, dtype=np.uint32).view(np.float32)
     weight = bits[np.isfinite(bits)]
-    from connectome.wiring import from_edge_list
+    from connectome.wiring.edges import from_edge_list
 
     c = from_edge_list(rng.integers(0, 9, weight.size).tolist(), rng.integers(0, 9, weight.size).tolist(), weight)
     write_csv(c, tmp_path / "x.csv")

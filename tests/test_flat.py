@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from connectome import Connectome, ConnectomeError, EdgeSet, NeuronParameters, Region
-from connectome.flat import flatten, propagators
+from connectome.graph.flat import flatten
+from connectome.neurons.iaf_psc_exp import propagators
 from tests.strategies import connectomes, neuron_parameters
 
 

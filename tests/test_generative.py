@@ -19,9 +19,10 @@ from connectome import Connectome, ConnectomeError, EdgeKey, EdgeSet, Region
 from connectome.analysis.comparison import distances
 from connectome.analysis.generative import RULES, GenerativeGrowth, WiringLaw, evaluate, fit, grow, new_pairs
 from connectome.analysis.simple_graph import SimpleGraph
-from connectome.development import develop
+from connectome.development.stages import develop
+from connectome.mechanisms.feedback_pruning import FeedbackPruning
 from connectome.parameters import from_table
-from connectome.rules import Evidence, FeedbackPruning, Rule
+from connectome.rules import Evidence, Rule
 from tests.test_development import ANATOMY, stages
 
 Array = NDArray[Any]

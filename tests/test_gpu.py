@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from connectome import Connectome, EdgeSet, Region
-from connectome.learning import SpikingNetwork
-from connectome.simulate import Poisson, Stimulus, run
-from connectome.wiring import Bernoulli, wire
+from connectome.learning.network import SpikingNetwork
+from connectome.simulate.runs import Poisson, Stimulus, run
+from connectome.wiring.edges import Bernoulli, wire
 
 pytestmark = [
     pytest.mark.gpu,

@@ -23,7 +23,7 @@ from connectome import (
     Region,
     RuleRecord,
 )
-from connectome.parts import delay_to_steps
+from connectome.graph.parts import delay_to_steps
 from tests.strategies import connectomes, edge_deltas, edge_sets, regions
 
 A = EdgeKey("a", "local", "a")

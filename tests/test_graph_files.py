@@ -20,8 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectome import Connectome, ConnectomeError, EdgeSet, Region
+from connectome.graph.views import from_networkx
 from connectome.io import graph_files, graph_readers
-from connectome.views import from_networkx
 from tests.strategies import connectomes
 
 

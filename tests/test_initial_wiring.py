@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 
 from connectome import Connectome, ConnectomeError, EdgeKey, EdgeSet, NeuronParameters, Region
-from connectome.birth import NEURON, Anatomy, birth, scaled, weight_to_threshold_pa
-from connectome.configuration import Configuration, plan_stages
+from connectome.development.birth import NEURON, Anatomy, birth, scaled, weight_to_threshold_pa
+from connectome.development.configuration import Configuration, plan_stages
 from connectome.io.edge_tables import write_csv
 from connectome.io.snapshot import load
-from connectome.simulate import Stimulus, run
-from connectome.task import Task
-from connectome.wiring import from_edge_list
+from connectome.learning.task import Task
+from connectome.simulate.runs import Stimulus, run
+from connectome.wiring.edges import from_edge_list
 from sims.develop import main
 from tests.strategies import connectomes
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from connectome.intervals import mean_of, paired
+from connectome.analysis.intervals import mean_of, paired
 
 
 def test_means_and_pairs() -> None:

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from connectome import Connectome, ConnectomeError, EdgeSet, NeuronParameters, Region
-from connectome.flat import Engine, flatten, number
-from connectome.learning import SpikingNetwork
-from connectome.learning_kernels import DENSE, SPARSE
-from connectome.learning_layout import lay_out, scratch
-from connectome.learning_tiles import Run
-from connectome.simulate import Stimulus, run
-from sims import benchmark_training
+from connectome.graph.flat import Engine, flatten, number
+from connectome.learning.bundles import lay_out, scratch
+from connectome.learning.learning_kernels import DENSE, SPARSE
+from connectome.learning.network import SpikingNetwork
+from connectome.learning.tiles import Run
+from connectome.simulate.runs import Stimulus, run
+from sims.benchmarks import training as benchmark_training
 from tests.reference import dense_autograd
 
 STEPS = 37  # more than a chunk of the kernels
@@ -334,6 +334,6 @@ def test_inside_a_component_a_matrix_that_no_cache_holds_must_be_denser(monkeypa
         return int(bundles["forward"][(bundles["source"] == 0) & (bundles["target"] == 0)].max())
 
     assert forward(0.1) == DENSE
-    monkeypatch.setattr("connectome.learning_layout._CACHED_PLACES", 0)
+    monkeypatch.setattr("connectome.learning.bundles._CACHED_PLACES", 0)
     assert forward(0.1) == SPARSE
     assert forward(0.2) == DENSE

@@ -14,9 +14,10 @@ import pytest
 import scipy.stats
 from numpy.typing import NDArray
 
-from connectome import Connectome, ConnectomeError, EdgeKey, EdgeSet, Region, connection_rules, models
+from connectome import Connectome, ConnectomeError, EdgeKey, EdgeSet, Region, models
 from connectome.models import POTJANS_DIESMANN_ACTIVITY, Model, brunel, cuba, potjans_diesmann, random_network
-from connectome.simulate import Stimulus, run
+from connectome.simulate.runs import Stimulus, run
+from connectome.wiring import connection_rules
 
 ALPHA = 1e-6
 POPULATIONS = ("L23E", "L23I", "L4E", "L4I", "L5E", "L5I", "L6E", "L6I")

@@ -26,9 +26,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from connectome import Connectome, EdgeSet, NeuronParameters, Region
-from connectome.activity import activity
+from connectome.analysis.activity import activity
 from connectome.models import cuba
-from connectome.simulate import Stimulus, run
+from connectome.simulate.runs import Stimulus, run
 
 with contextlib.redirect_stdout(io.StringIO()):  # its greeting
     nest: Any = pytest.importorskip("nest")

@@ -11,7 +11,7 @@ from pynwb import NWBHDF5IO, validate
 from connectome import Connectome, ConnectomeError, Region
 from connectome.io.nwb import write_nwb
 from connectome.io.spikes import load_spikes, save_spikes
-from connectome.simulate import Poisson, Stimulus, run
+from connectome.simulate.runs import Poisson, Stimulus, run
 
 
 @pytest.fixture(scope="module")

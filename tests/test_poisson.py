@@ -9,11 +9,11 @@ import pytest
 import scipy.stats
 from numpy.typing import NDArray
 
-from connectome.event_engine import poisson_counts
 from connectome.jit import kernel
-from connectome.native_kernels import PHILOX_LANES, philox_lanes
-from connectome.poisson_kernels import TABLE, UNSURE, PoissonDrive
-from connectome.stimulus import poisson_drive, poisson_runs
+from connectome.simulate.event_engine import poisson_counts
+from connectome.simulate.native_kernels import PHILOX_LANES, philox_lanes
+from connectome.simulate.poisson_kernels import TABLE, UNSURE, PoissonDrive
+from connectome.simulate.stimulus import poisson_drive, poisson_runs
 from tests import reference
 
 

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from torch_geometric.data import HeteroData
 
 from connectome import Connectome, ConnectomeError
+from connectome.graph.tables import read_header
+from connectome.graph.views import from_pyg
 from connectome.io.exchange import read
 from connectome.io.pyg_files import write_pyg
-from connectome.tables import read_header
-from connectome.views import from_pyg
 from tests.strategies import connectomes
 from tests.test_graph_files import small
 

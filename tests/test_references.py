@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from connectome import Connectome, ConnectomeError
-from connectome.birth import scaled, weight_to_threshold_pa
 from connectome.datasets import references
+from connectome.development.birth import scaled, weight_to_threshold_pa
 
 needs_cect = pytest.mark.skipif(not references.is_installed(), reason="needs cect, of the extra `references`")
 

@@ -17,13 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectome import Connectome, EdgeSet, Provenance, Region
-from connectome.analysis.report import Sample, report
-from connectome.analysis.report_charts import degrees, matrix_chart, plain, raster_chart
-from connectome.analysis.report_scene import MAX_EDGES, MAX_NEURONS, sample_scene
+from connectome.analysis.report.charts import degrees, matrix_chart, plain, raster_chart
+from connectome.analysis.report.page import Sample, report
+from connectome.analysis.report.scene import MAX_EDGES, MAX_NEURONS, sample_scene
 from connectome.errors import ConnectomeError
 from connectome.io.results import load_results, save_results
 from connectome.io.snapshot import load, save
-from connectome.simulate import run
+from connectome.simulate.runs import run
 from sims import develop
 from sims.report import main
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from connectome.analysis.report import Sample, report
-from connectome.analysis.report_scene import MAX_EDGES
-from connectome.simulate import Poisson, Stimulus, run
+from connectome.analysis.report.page import Sample, report
+from connectome.analysis.report.scene import MAX_EDGES
+from connectome.simulate.runs import Poisson, Stimulus, run
 from tests.test_report import HOSTILE, SIZES, graph
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or ""

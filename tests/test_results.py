@@ -20,12 +20,12 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from connectome import Connectome, ConnectomeError, EdgeSet, Provenance, Region, RuleRecord
-from connectome.development import Progress, StageOutcome
-from connectome.figures import draw_development, log_limits
+from connectome.analysis.figures import draw_development, log_limits
+from connectome.development.results import tabulate
+from connectome.development.stages import Progress, StageOutcome
 from connectome.io.results import load_results, save_figure, save_results, save_text
-from connectome.results import tabulate
+from connectome.learning.task import Score
 from connectome.rules import Link
-from connectome.task import Score
 
 REGIONS = ("perception", "motor", "interaction")
 SIZE = 40

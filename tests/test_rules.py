@@ -14,20 +14,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from connectome import Connectome, EdgeDelta, EdgeKey, EdgeSet, Region
-from connectome.rules import (
-    IMPORTANCE,
-    Evidence,
-    FeedbackPruning,
-    Homeostasis,
-    Link,
-    LinkEvolution,
-    LongRangeGrowth,
-    Rule,
-    Sample,
-    Strengthening,
-    evolve_probabilities,
-    normalise,
-)
+from connectome.development.links import LinkEvolution, evolve_probabilities
+from connectome.mechanisms.feedback_pruning import FeedbackPruning
+from connectome.mechanisms.growth import LongRangeGrowth
+from connectome.mechanisms.homeostasis import Homeostasis
+from connectome.mechanisms.strengthening import Strengthening
+from connectome.rules import IMPORTANCE, Evidence, Link, Rule, Sample, normalise
 from tests.strategies import connectomes
 
 Array = NDArray[Any]

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from connectome import Connectome, ConnectomeError, EdgeDelta, EdgeSet, Region
-from connectome.birth import Anatomy, birth
 from connectome.datasets.images import load_digits
 from connectome.datasets.tasks import Motor, Perception
-from connectome.learning import SpikingNetwork
-from connectome.parts import EdgeKey
-from connectome.saliency import CRITERIA, Batch, accumulate_feedback, curvature, pruning, saliency
+from connectome.development.birth import Anatomy, birth
+from connectome.graph.parts import EdgeKey
+from connectome.learning.network import SpikingNetwork
+from connectome.mechanisms.saliency import CRITERIA, Batch, accumulate_feedback, curvature, pruning, saliency
 
 IN, LOCAL, OUT = (
     EdgeKey("image", "afferent", "perception"), EdgeKey("perception", "local", "perception"),

@@ -13,20 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from connectome import (
-    Connectome,
-    ConnectomeError,
-    EdgeDelta,
-    EdgeSet,
-    NeuronParameters,
-    Region,
-    event_engine,
-    layout,
-    simulate,
-)
-from connectome.flat import Engine, flatten
-from connectome.simulate import Poisson, Stimulus, run
-from connectome.torch_engine import at_rest, propagate, triangle
+from connectome import Connectome, ConnectomeError, EdgeDelta, EdgeSet, NeuronParameters, Region
+from connectome.graph.flat import Engine, flatten
+from connectome.simulate import event_engine
+from connectome.simulate import runs as simulate
+from connectome.simulate import streams as layout
+from connectome.simulate.runs import Poisson, Stimulus, run
+from connectome.simulate.torch_engine import at_rest, propagate, triangle
 from tests import reference, strategies
 
 Spike = tuple[int, str, int]

@@ -15,11 +15,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from matplotlib.image import imread
 
-import connectome.simulate
+import connectome.simulate.runs
 from connectome import Connectome, EdgeSet, NeuronParameters, Region
 from connectome.io.snapshot import load, save
 from connectome.io.spikes import load_spikes, save_spikes
-from connectome.simulate import Poisson, Stimulus, run
+from connectome.simulate.runs import Poisson, Stimulus, run
 from sims.simulate import main
 
 DRIVE = ["--drive", "eye:poisson=200", "--drive", "*:current=200", "--drive", "cortex:poisson=500,100"]
@@ -107,7 +107,7 @@ def test_progress_gives_the_factor_after_the_preparation(
         options.pop("threads")
         return run(network, duration_ms, stimulus, **options)
 
-    monkeypatch.setattr("connectome.simulate.run", fake)
+    monkeypatch.setattr("connectome.simulate.runs.run", fake)
     assert program(snapshot, tmp_path / "s.h5", "--no-raster") == 0
     flat = " ".join(capsys.readouterr().out.split())
     assert "200/200 ms real-time factor 0.5" in flat
@@ -196,7 +196,7 @@ def test_ctrl_c_leaves_nothing(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("connectome.simulate.run", interrupted)
+    monkeypatch.setattr("connectome.simulate.runs.run", interrupted)
     assert program(snapshot, tmp_path / "s.h5") == 130
     assert "interrupted" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
@@ -251,7 +251,7 @@ def test_a_drive_that_cannot_be_used_gets_one_line(
 def test_any_drive_is_used_or_refused(snapshot: Path, drive: str) -> None:
     """Nothing else: the run itself is left out."""
     with (
-        mock.patch.object(connectome.simulate, "run", side_effect=KeyboardInterrupt),
+        mock.patch.object(connectome.simulate.runs, "run", side_effect=KeyboardInterrupt),
         contextlib.redirect_stderr(io.StringIO()) as error,
     ):
         code = main([str(snapshot), "--no-raster", "--out", str(snapshot.with_name("never.h5")), f"--drive={drive}"])

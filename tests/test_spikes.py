@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from connectome import Connectome, ConnectomeError, EdgeSet, Region
 from connectome.io.spikes import SORTING, load_spikes, save_spikes
-from connectome.simulate import Poisson, Stimulus, run
+from connectome.simulate.runs import Poisson, Stimulus, run
 
 NAMES = ["zebra", "a.b-c", "silent"]
 

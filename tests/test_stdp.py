@@ -20,9 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from connectome import Connectome, ConnectomeError, EdgeKey, EdgeSet, NeuronParameters, Region, event_engine
-from connectome.simulate import Poisson, Stimulus, run
-from connectome.stdp import PairSTDP, learnt
+from connectome import Connectome, ConnectomeError, EdgeKey, EdgeSet, NeuronParameters, Region
+from connectome.simulate import event_engine
+from connectome.simulate.runs import Poisson, Stimulus, run
+from connectome.simulate.stdp import PairSTDP, learnt
 from tests.reference import exact_step
 
 EYE = EdgeKey("eye", "afferent", "a")

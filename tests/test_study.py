@@ -13,10 +13,10 @@ import pytest
 import xarray as xr
 
 from connectome import ConnectomeError
-from connectome.intervals import mean_of
+from connectome.analysis.intervals import mean_of
 from connectome.io.results import save_results
 from sims import study as program
-from sims.study_cells import Cell, Study, StudyTable, gather, run_cells
+from sims.studies.cells import Cell, Study, StudyTable, gather, run_cells
 
 
 def measure(cell: Cell, options: Mapping[str, Any]) -> xr.Dataset:

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from connectome.birth import Anatomy
-from connectome.development import develop
-from connectome.rules import FeedbackPruning, LongRangeGrowth
-from sims.study_claims import ABLATIONS, CLAIMS, ablations, claims
-from sims.study_development import differences, draw_scores, energy, go_through, outcome_table
-from sims.study_streams import METHODS, permuted_mnist, split_cifar10, split_cifar100, split_mnist
-from sims.study_transfer import WAYS, transfer
+from connectome.development.birth import Anatomy
+from connectome.development.stages import develop
+from connectome.mechanisms.feedback_pruning import FeedbackPruning
+from connectome.mechanisms.growth import LongRangeGrowth
+from sims.studies.claims import ABLATIONS, CLAIMS, ablations, claims
+from sims.studies.development import differences, draw_scores, energy, go_through, outcome_table
+from sims.studies.streams import METHODS, permuted_mnist, split_cifar10, split_cifar100, split_mnist
+from sims.studies.transfer import WAYS, transfer
 from tests.test_development import ANATOMY, stages
 
 PLAN = stages(LongRangeGrowth(edges=30, last_epoch=1), FeedbackPruning(keep=0.4), updates=10)
@@ -82,7 +83,7 @@ def test_studies_are_whole(make: object) -> None:
 
 def test_a_cell_of_the_claims_and_of_a_stream() -> None:
     """The real tasks, for two updates each."""
-    from sims.study_cells import Cell
+    from sims.studies.cells import Cell
 
     small = {"images": "", "training": {"perception": 2, "motor": 2, "interaction": 2}, "trials": 4}
     study = ablations(True, "")
@@ -99,7 +100,7 @@ def test_a_cell_of_the_claims_and_of_a_stream() -> None:
 
 def test_a_cell_of_the_transfer_study() -> None:
     """Every way on the real task, for an epoch each; what learns for longer has as many updates as the stages."""
-    from sims.study_cells import Cell
+    from sims.studies.cells import Cell
 
     study = transfer(True, "")
     few = {**study.options, "demonstrations": [30], "points": [20, 40], "trials": 4, "training": {"perception": 20}}

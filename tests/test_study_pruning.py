@@ -12,14 +12,15 @@ import pytest
 import xarray as xr
 
 from connectome import Connectome, EdgeDelta
-from connectome.birth import Anatomy, birth
 from connectome.datasets.images import load_digits
 from connectome.datasets.tasks import Perception
-from connectome.learning import SpikingNetwork
+from connectome.development.birth import Anatomy, birth
+from connectome.learning.network import SpikingNetwork
 from sims import study as program
-from sims import study_pruning, study_sleep
-from sims.study_cells import Cell
-from sims.study_pruning import ADAM, FROZEN, fall, hold, matured, prune, score, train
+from sims.studies import pruning as study_pruning
+from sims.studies import sleep as study_sleep
+from sims.studies.cells import Cell
+from sims.studies.pruning import ADAM, FROZEN, fall, hold, matured, prune, score, train
 
 SMALL: dict[str, Any] = {"images": "", "neurons": 12}
 
@@ -51,7 +52,7 @@ def test_training_in_parts_is_training_at_once() -> None:
 def test_training_is_adam_as_torch_has_it_with_signs_kept() -> None:
     import torch
 
-    from connectome.development import Plasticity
+    from connectome.development.stages import Plasticity
 
     s, p = start(), Plasticity()
     network = SpikingNetwork(s.born, engine="torch", dtype=torch.float64)
@@ -120,7 +121,7 @@ def test_a_night_prunes_the_same_fraction_each_time_within_its_updates(monkeypat
 def test_a_night_of_seconds_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that goes on 0.1 s whenever it is looked at."""
     now = iter(np.arange(1000) / 10)
-    monkeypatch.setattr("sims.study_sleep.time.monotonic", lambda: float(next(now)))
+    monkeypatch.setattr("sims.studies.sleep.time.monotonic", lambda: float(next(now)))
     given = list(study_sleep._until(lessons(), 0.95))
     assert len(given) == 10, "lessons come round again"
     assert given[8] == lessons()[0]
@@ -256,7 +257,7 @@ def test_both_studies_run_and_report(
 
 
 def test_the_task_is_born_as_development_does() -> None:
-    """The region is what :func:`connectome.birth.birth` makes, of the seed."""
+    """The region is what :func:`connectome.development.birth.birth` makes, of the seed."""
     rng = np.random.default_rng([3, 1])
     born = birth(None, Perception(load_digits()), Anatomy(neurons=12), 1, (), rng)
     assert born.digest() == start().born.digest()

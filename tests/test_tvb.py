@@ -16,7 +16,7 @@ from hypothesis import given, settings
 
 from connectome import Connectome, ConnectomeError, EdgeKey, EdgeSet, Region
 from connectome.io.tvb import read_tvb, write_tvb
-from connectome.wiring import from_matrix
+from connectome.wiring.edges import from_matrix
 from tests.strategies import connectomes
 
 # Row = target: 0 receives from 1 (3) and 2 (0.5).
@@ -98,7 +98,7 @@ def test_the_virtual_brain_opens_ours(tmp_path: Path, monkeypatch: pytest.Monkey
     weight = np.array([[0, 3.25, 0], [0, 0, 1e-3], [7, 0, 0]])
     length = np.array([[0, 30.5, 0], [0, 0, 12], [3, 0, 0]])
     position = np.array([[1.0, 2, 3], [4, 5, 6], [7, 8, 9]])
-    from connectome.wiring import Conduction
+    from connectome.wiring.edges import Conduction
 
     c = from_matrix(
         weight, ["left", "left", "right"], node_labels=["lA", "lB", "rA"], tract_length_mm=length,

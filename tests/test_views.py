@@ -20,8 +20,8 @@ import xarray as xr
 from hypothesis import given
 
 from connectome import Connectome, ConnectomeError, EdgeKey, EdgeSet, NeuronParameters, Provenance, Region
-from connectome.parts import KINDS
-from connectome.views import (
+from connectome.graph.parts import KINDS
+from connectome.graph.views import (
     edge_set_to_scipy,
     from_networkx,
     from_pandas,
@@ -484,6 +484,8 @@ def test_xarray_joins_stages(small: Connectome) -> None:
 
 def test_importing_views_loads_none_of_their_libraries() -> None:
     heavy = ("torch", "pandas", "xarray", "networkx", "scipy.sparse", "numba")
-    code = f"import sys, connectome.views, connectome.wiring; print([m for m in {heavy} if m in sys.modules])"
+    code = (
+        f"import sys, connectome.graph.views, connectome.wiring.edges; print([m for m in {heavy} if m in sys.modules])"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from connectome import Connectome, ConnectomeError, EdgeKey, Region, connection_rules, distance_rule
-from connectome.wiring import (
+from connectome import Connectome, ConnectomeError, EdgeKey, Region
+from connectome.wiring import connection_rules, distance_rule
+from connectome.wiring.edges import (
     AllToAll,
     Bernoulli,
     ByDistance,

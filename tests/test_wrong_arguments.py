@@ -23,7 +23,7 @@ from connectome import Connectome, EdgeSet, Provenance, Region
 from connectome.io.graph_files import write_graphml
 from connectome.io.snapshot import save
 from connectome.io.spikes import save_spikes
-from connectome.simulate import run
+from connectome.simulate.runs import run
 
 HUGE = "9" * 30
 

@@ -14,8 +14,8 @@ from connectome.analysis.clustering import clustering_binary_directed, clusterin
 from connectome.analysis.paths import betweenness
 from connectome.analysis.simple_graph import SimpleGraph
 from connectome.errors import ConnectomeError
-from connectome.graph import Connectome
-from connectome.parts import ENDS, Region, checked_ids
+from connectome.graph.connectome import Connectome
+from connectome.graph.parts import ENDS, Region, checked_ids
 
 __all__ = [
     "Correlation", "Distances", "correlate", "degree_correlation", "distances", "energy", "ks", "node_labels",

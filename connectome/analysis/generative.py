@@ -25,10 +25,11 @@ from connectome.analysis.generative_kernels import CLUSTERING, DEGREE, DISTANCE,
 from connectome.analysis.simple_graph import SimpleGraph
 from connectome.arrays import integer
 from connectome.errors import ConnectomeError
-from connectome.graph import Connectome, EdgeDelta
+from connectome.graph.connectome import Connectome, EdgeDelta
+from connectome.graph.parts import EdgeKey, EdgeSet
 from connectome.parameters import Parameters, bounded
-from connectome.parts import EdgeKey, EdgeSet
-from connectome.rules import Evidence, signed
+from connectome.rules import Evidence
+from connectome.wiring.free_pairs import signed
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from connectome.analysis.measure import stage_names
 from connectome.errors import ConnectomeError
-from connectome.graph import Connectome
-from connectome.parts import EdgeKey, EdgeSet
+from connectome.graph.connectome import Connectome
+from connectome.graph.parts import EdgeKey, EdgeSet
 
 __all__ = ["CHANGES", "Difference", "difference", "lives"]
 

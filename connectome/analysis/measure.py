@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from connectome.analysis.simple_graph import Metric, SimpleGraph, simple_graph
 from connectome.arrays import integer
 from connectome.errors import ConnectomeError
-from connectome.graph import Connectome
+from connectome.graph.connectome import Connectome
 
 __all__ = ["LIMIT_S", "WHOLE", "choose", "expected_s", "known_metrics", "measure", "stage_names"]
 
@@ -78,7 +78,7 @@ def known_metrics() -> dict[str, Metric]:
         rich_club,
         small_world,
         wiring_cost,
-    )  # fmt: skip
+    )
 
     modules = (
         degrees.METRICS, clustering.METRICS, paths.METRICS, communities.METRICS, small_world.METRICS,

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from connectome.analysis.simple_graph import Metric, SimpleGraph, once
 from connectome.arrays import lock
-from connectome.flat import cores
+from connectome.graph.flat import cores
 
 if TYPE_CHECKING:
     from connectome.analysis.path_kernels import Graph

@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from connectome.arrays import freeze, integer, lock, numbers_of
 from connectome.errors import ConnectomeError
-from connectome.graph import Connectome
-from connectome.parts import ENDS, KINDS, MAX_SIZE, ReverseView, checked_ids
+from connectome.graph.connectome import Connectome
+from connectome.graph.parts import ENDS, KINDS, MAX_SIZE, ReverseView, checked_ids
 
 __all__ = ["Metric", "SimpleGraph", "once", "ratio", "simple_graph"]
 

@@ -1,0 +1,187 @@
+"""Pictures: of a development, drawn from its results, and of the spikes of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from connectome.development.results import of_kind
+from connectome.graph.parts import Region
+
+__all__ = ["draw_development", "draw_raster", "log_limits"]
+
+#: For each kind of edge between neurons: its name, a colour of Okabe & Ito's, told apart by everyone, line and marker.
+_KINDS = {"local": ("local", "#0072B2", "-", "o"), "long_range": ("long-range", "#D55E00", "--", "s")}
+
+#: For Dale's sign: its name and a colour of the same palette. A raster has them one below the other as well.
+_SIGNS = {1: ("excitatory", "#0072B2"), -1: ("inhibitory", "#D55E00"), 0: ("sensor, or unsigned", "#000000")}
+_MAX_ROWS = 1000  # neurons in a raster, about as many as it has pixels
+_MIN_ROWS = 40  # what a region gets besides large ones: room for its name
+_MAX_DOTS = 200_000  # spikes in a raster
+
+
+def log_limits(values: ArrayLike) -> tuple[float, float]:
+    """Limits of a logarithmic axis that leave a tenth of room around the positive ones of these values.
+
+    Around a single value matplotlib's own margins come from the last bits of a logarithm, and on some processors they
+    are 0. Without a positive value: 1 and 10."""
+    positive = np.asarray(values, float)
+    positive = positive[(positive > 0) & np.isfinite(positive)]
+    return (positive.min() / 1.1, positive.max() * 1.1) if positive.size else (1.0, 10.0)
+
+
+def draw_development(results: xr.Dataset) -> Figure:
+    """Four panels to read at a glance: scores, edges over time, operations per sample, mean weights."""
+    figure = Figure(figsize=(11, 7.5), layout="constrained")
+    axes = figure.subplots(2, 2)
+    stages = [str(s) for s in results.stage.values]
+    figure.suptitle(f"Development through {', '.join(stages)} (seed {results.attrs.get('seed', '?')})", fontsize=13)
+    _scores(axes[0, 0], results, stages)
+    _edges(axes[0, 1], results, stages)
+    _operations(axes[1, 0], results, stages)
+    _weights(axes[1, 1], results, stages)
+    for axis in axes.flat:
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _scores(axis: Any, results: xr.Dataset, stages: list[str]) -> None:
+    score = results.score.values
+    axis.pcolormesh(score, vmin=0, vmax=1, cmap="Blues", edgecolors="white", linewidth=2)
+    for (row, column), value in np.ndenumerate(score):
+        text, colour = ("not yet", "0.4") if np.isnan(value) else (f"{value:.1%}", "white" if value > 0.5 else "black")
+        axis.text(column + 0.5, row + 0.5, text, ha="center", va="center", color=colour, fontsize=12)
+    axis.invert_yaxis()
+    at = np.arange(len(stages)) + 0.5
+    axis.set_xticks(at, stages)
+    axis.set_yticks(at, stages)
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    axis.set(xlabel="task", ylabel="after stage")
+    axis.set_title("What was learnt and kept: test score", loc="left")
+
+
+def _edges(axis: Any, results: xr.Dataset, stages: list[str]) -> None:
+    stage, update = results.history_stage.values, results.history_update.values
+    length = [update[stage == n + 1].max(initial=0) for n in range(len(stages))]
+    start = np.concatenate([[0], np.cumsum(length)])
+    x = start[stage - 1] + update
+    ends = []
+    for kind, (name, colour, line, _) in _KINDS.items():
+        edges = results[f"history_{kind}_edges"].values / 1e3
+        if kind == "local" or edges.any():
+            axis.plot(x, edges, color=colour, lw=2, ls=line)
+            ends.append((name, edges))
+    axis.set_ylim(0, 1.15 * max(1e-3, *(edges.max(initial=0) for _, edges in ends)))  # room for the stages' names
+    for number, name in enumerate(stages):
+        axis.axvline(start[number], color="0.8", lw=1, zorder=0)
+        axis.annotate(
+            name, (start[number], 1), (4, -2), xycoords=("data", "axes fraction"), textcoords="offset points", va="top",
+            fontsize=9, color="0.3",
+        )  # fmt: skip
+    _name_lines(axis, x, ends)
+    axis.set(xlabel="update", ylabel="edges (thousands)")
+    axis.set_title("What was grown and pruned", loc="left")
+
+
+def _operations(axis: Any, results: xr.Dataset, stages: list[str]) -> None:
+    """A group of bars for each task, one for each stage since it was learnt."""
+    operations = results.synaptic_operations.values / 1e3
+    colours = matplotlib.colormaps["viridis"](np.linspace(0.15, 0.85, len(stages)))
+    for row, name in enumerate(stages):
+        task = np.flatnonzero(np.isfinite(operations[row]))
+        middle = (task + len(stages) - 1) / 2
+        bars = axis.bar(task + 0.28 * (row - middle), operations[row, task], 0.26, color=colours[row], label=name)
+        axis.bar_label(bars, fmt="{:.0f}", fontsize=9, padding=1)
+    axis.set_ylim(0, 1.3 * max(1e-3, np.nanmax(operations)))  # room for the legend
+    axis.set_xlim(-0.6, len(stages) - 0.4)
+    axis.set_xticks(range(len(stages)), stages)
+    axis.tick_params(axis="x", length=0)
+    axis.set(xlabel="task", ylabel="synaptic operations\nper sample (thousands)")
+    axis.legend(title="after stage", loc="upper left", ncols=3, frameon=False, fontsize=9, alignment="left")
+    axis.set_title("What a sample costs", loc="left")
+
+
+def _weights(axis: Any, results: xr.Dataset, stages: list[str]) -> None:
+    ends = []
+    for kind, (name, colour, line, marker) in _KINDS.items():
+        mean = of_kind(results, kind).mean_abs_weight.values
+        axis.plot(range(len(stages)), mean, marker=marker, color=colour, lw=2, ls=line)
+        ends.append((name, mean))
+    axis.set_ylim(0, 1.1 * max(1e-3, *(np.nan_to_num(mean).max() for _, mean in ends)))
+    axis.set_xlim(-0.3, len(stages) - 0.7)
+    _name_lines(axis, np.arange(len(stages)), ends)
+    axis.set_xticks(range(len(stages)), stages)
+    axis.set(xlabel="after stage", ylabel="mean |weight| (pA)")
+    axis.set_title("How strong edges are", loc="left")
+
+
+def _name_lines(axis: Any, x: Any, lines: list[tuple[str, Any]]) -> None:
+    """Names beside the last points of lines, kept apart from each other."""
+    last = sorted((float(y[-1]), name) for name, y in lines if len(y) and np.isfinite(y[-1]))
+    apart, below = 0.06 * axis.get_ylim()[1], -np.inf
+    for y, name in last:
+        place = max(y, below + apart)
+        below = place
+        axis.annotate(
+            name, (x[-1], place), (7, 0), textcoords="offset points", va="center", color="0.2", annotation_clip=False
+        )
+
+
+def draw_raster(spikes: xr.Dataset, regions: Mapping[str, Region]) -> Figure:
+    """A dot a spike, a row a neuron, time to the right. Regions in bands from the top, each with its mean rate, and in
+    them excitatory neurons above inhibitory ones. ``spikes`` is what :func:`connectome.simulate.run` gives.
+
+    Where there is more than a picture can show, neurons are drawn at random, and the title says so; the same spikes
+    make the same picture. Effectors never fire and are left out.
+    """
+    names = [str(name) for name in spikes.region.values]
+    shown = [regions[name] for name in names if regions[name].role != "effector" and regions[name].size]
+    everyone, duration_ms = sum(r.size for r in shown), spikes.attrs["duration_ms"]
+    part = min(1.0, _MAX_ROWS / max(1, everyone), _MAX_DOTS / max(1, spikes.sizes["spike"]))
+    rows = [_rows(r, part) for r in shown]
+    height = [max(_MIN_ROWS, row.size) for row in rows]
+    figure = Figure(figsize=(11, max(7.5, 0.4 * len(shown))), layout="constrained")
+    axis = figure.subplots()
+    size = min(10.0, max(0.6, 16_000 / max(1, part * spikes.sizes["spike"])))  # points²: a twentieth of the picture
+    dots, top = dict.fromkeys(_SIGNS, 0), 0
+    for r, row, high in zip(shown, rows, height, strict=True):
+        mine = spikes.spike_region.values == names.index(r.name)
+        place = np.full(r.size, np.nan)
+        place[row] = top + (np.arange(row.size) + 0.5) * high / row.size
+        number, times = spikes.spike_neuron.values[mine], spikes.spike_time_ms.values[mine]
+        for sign, (_, colour) in _SIGNS.items():
+            dot = (r.sign[number] == sign) & np.isfinite(place[number])
+            axis.scatter(times[dot], place[number[dot]], s=size, color=colour, linewidths=0)
+            dots[sign] += int(dot.sum())
+        rate_hz = 1000 * times.size / r.size / duration_ms
+        axis.annotate(
+            f"{r.name}\n{rate_hz:.3g} Hz", (0, top + high / 2), (-6, 0), xycoords=("axes fraction", "data"),
+            textcoords="offset points", ha="right", va="center", fontsize=9, color="0.2",
+        )  # fmt: skip
+        top += high
+        axis.axhline(top, color="0.8", lw=1, zorder=0)
+    axis.set(xlim=(0, duration_ms), ylim=(max(top, 1), 0), xlabel="time (ms)", yticks=[])
+    axis.spines[["top", "right"]].set_visible(False)
+    drawn = sum(row.size for row in rows)
+    sample = "" if drawn == everyone else f" of {everyone:,}, drawn at random"
+    axis.set_title(f"{drawn:,} neurons{sample}: {sum(dots.values()):,} spikes", loc="left")
+    for sign, (name, colour) in _SIGNS.items():
+        if dots[sign]:
+            axis.scatter([], [], s=30, color=colour, label=name)
+    if sum(dots.values()):
+        axis.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, fontsize=9, borderaxespad=0.2)
+    return figure
+
+
+def _rows(region: Region, part: float) -> Any:
+    """Neurons of a region to show, in the order of their rows: this part of them, or a few more where they are few."""
+    n = min(region.size, max(_MIN_ROWS, round(part * region.size)))
+    drawn = np.sort(np.random.default_rng(0).choice(region.size, n, replace=False))
+    return drawn[np.argsort(-region.sign[drawn], kind="stable")]

@@ -1,0 +1,282 @@
+"""One page that shows a development, or any graph: HTML that needs nothing but itself, to read, to print and to turn.
+
+The page has what is there to show and leaves out the rest: without results there are no scores, without sensors no
+spikes. What is too much to draw is sampled or binned, and the page says so beside it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any, Final
+
+import numpy as np
+import xarray as xr
+
+import connectome as package
+from connectome.analysis.measure import measure
+from connectome.analysis.report.charts import (
+    KIND_NAMES,
+    Chart,
+    degree_bins,
+    degree_chart,
+    degrees,
+    edges_chart,
+    matrix_chart,
+    raster_chart,
+    score_chart,
+    weight_bins,
+    weight_chart,
+)
+from connectome.analysis.report.scene import MAX_NAMES, Scene, sample_scene
+from connectome.analysis.report.tables import (
+    Sample,
+    citation,
+    configuration_tables,
+    matrix_table,
+    metric_table,
+    rate_table,
+    rule_table,
+    score_rows,
+    spread_table,
+    stage_table,
+)
+from connectome.development.results import of_kind
+from connectome.errors import ConnectomeError
+from connectome.graph.connectome import Connectome
+from connectome.graph.parts import KINDS, ROLES, Kind
+from connectome.texts import listed, percent, plural, readable
+
+__all__ = ["Sample", "report"]
+
+#: The metrics of the page, each if it is expected to take no more than so many seconds for a graph.
+_METRICS: Final = (
+    "density", "reciprocity", "clustering_binary_directed_mean", "transitivity_binary_directed",
+    "characteristic_path_length_binary", "efficiency_global_binary", "modularity", "n_communities",
+    "modularity_of_regions", "assortativity_binary_out_in", "coreness", "core_share", "local_share", "excitatory_share",
+    "length_mean", "wiring_cost", "spectral_radius",
+)  # fmt: skip
+_QUICK_S: Final = 3.0
+_EDGES_CAPTION: Final = "Between neurons, at each epoch of training. Updates are counted through all stages."
+
+
+def report(
+    stages: Sequence[Connectome], names: Sequence[str], *, source: str, title: str = "",
+    results: xr.Dataset | None = None, configuration: str = "", samples: Sequence[Sample] = (),
+    reference: tuple[str, Connectome] | None = None,
+) -> str:  # fmt: skip
+    """The page, as HTML. The same input gives the same text.
+
+    Parameters
+    ----------
+    stages : one connectome, or those of one development in order
+    names : of the stages
+    source : where they come from: a folder or a file
+    title : the heading; made from the stages if left out
+    results : what :func:`connectome.development.results.tabulate` gave for the run
+    configuration : of the run; TOML is shown as tables, anything else as it is
+    samples : spikes of the last stage
+    reference : the name and graph of another connectome, whose degrees and metrics are set beside
+
+    Raises
+    ------
+    ConnectomeError : no stage, or not a name for each
+    """
+    if not stages or len(names) != len(stages):
+        raise ConnectomeError("stages", "must be one or more, with a name each", f"{len(stages)}, {len(names)} names")
+    # Imported here, so that importing the library does not need them.
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    templates = Environment(
+        loader=PackageLoader("connectome.analysis.report"), autoescape=True, trim_blocks=True, undefined=StrictUndefined
+    )
+    folder = resources.files("connectome.analysis.report") / "templates"
+    plotly = get_plotlyjs().replace("</script", "<\\/script")
+    scene = sample_scene(stages)
+    regions = scene.view["names"]
+    bins = degree_bins(stages if reference is None else [*stages, reference[1]])
+    weights = weight_bins(stages)
+    rasters = [raster_chart(s.spikes, stages[-1].regions) for s in samples]
+    has_degrees = any(d.any() for c in stages for d in degrees(c))
+    has_training = results is not None and results.sizes.get("epoch", 0) > 0
+    by_stage = [matrix_chart(c, regions) for c in stages]
+    charts: dict[str, dict[str, list[Chart]]] = {
+        **(
+            {"matrix": {m: [one[m] for one in by_stage] for m in ("edges", "density", "weight")}}
+            if len(regions) > 1
+            else {}
+        ),
+        "weight": {"all": [weight_chart(c, weights) for c in stages]},
+        "edges": {"all": [edges_chart(stages, names, results)]},
+        **({"degree": {"all": [degree_chart(c, bins, reference) for c in stages]}} if has_degrees else {}),
+        **({"score": {"all": [score_chart(results)]}} if results is not None and has_training else {}),
+        **{f"raster{i}": {"all": [chart]} for i, (chart, _) in enumerate(rasters)},
+    }
+    kinds = [kind for kind in KINDS if any(c.count(kind) for c in stages)]
+    counts = [_count(scene, i, name, kinds) for i, name in enumerate(names)]
+    payload = {
+        "charts": charts, "scene": scene.view, "n_stages": len(stages), "kinds": kinds, "counts": counts,
+    }  # fmt: skip
+    last = stages[-1]
+    parts: dict[str, Any] = {
+        "version": package.__version__, "source": source,
+        "title": title or _title(names, results, source), "names": list(names),
+        "lede": _lede(stages, names, results), "tiles": _tiles(last, results, kinds),
+        "scene": _scene_texts(scene, last, kinds, len(stages), counts[-1]),
+        "stages": stage_table(stages, names, results) if len(stages) > 1 or results is not None else None,
+        "scores": score_rows(results), "has_score_chart": has_training,
+        "has_edges_chart": has_training or len(stages) > 1,
+        "edges_alt": "Line chart: edges by kind" + (" over the updates of training." if has_training else " by stage."),
+        "edges_caption": _EDGES_CAPTION if has_training else "After each stage.",
+        "rules": rule_table(results), "matrix_height": min(52, max(22, 9 + 3 * len(regions))),
+        "has_matrix": len(regions) > 1,
+        "matrix_table": matrix_table(last, regions, names[-1]), "weight_note": _weight_note(last),
+        "has_degrees": has_degrees, "degree_width": _bin_width(bins),
+        "spread": spread_table(last, names[-1] if len(names) > 1 else "", kinds),
+        "samples": [
+            {"title": s.title, "about": s.drive + left_out} for s, (_, left_out) in zip(samples, rasters, strict=True)
+        ],
+        "rates": rate_table(samples, last), "metrics": _metrics(stages, names, reference),
+        "configuration": configuration_tables(configuration), "cite": citation(last, source),
+        "size": "@size@",
+    }  # fmt: skip
+    parts["sections"] = [
+        (id_, name)
+        for id_, name, there in (
+            ("network", "The network", True), ("stages", "Stages", parts["stages"]),
+            ("regions", "Regions", parts["has_matrix"]),
+            ("distributions", "Degrees and weights", True), ("activity", "Activity", samples),
+            ("metrics", "Metrics", parts["metrics"]), ("configuration", "Configuration", configuration),
+            ("cite", "How to cite", True),
+        )
+        if there
+    ]  # fmt: skip
+    html = templates.get_template("report.html").render(
+        parts, payload=Markup(_json(payload)), plotly=Markup(plotly),
+        css=Markup((folder / "report.css").read_text("utf-8")),
+        script=Markup((folder / "report.js").read_text("utf-8")),
+    )  # fmt: skip
+    mb, of_plotly = len(html.encode()) / 1e6, len(plotly.encode()) / 1e6
+    return html.replace("@size@", f"It has {mb:.1f} MB, {of_plotly:.1f} of them the script that draws.", 1)
+
+
+def _metrics(
+    stages: Sequence[Connectome], names: Sequence[str], reference: tuple[str, Connectome] | None
+) -> dict[str, Any] | None:
+    """The metrics that are quick on graphs of this size, of the whole graphs."""
+    graphs = [*stages, *([reference[1]] if reference else ())]
+    if not any(c.count("local") + c.count("long_range") for c in graphs):
+        return None
+    columns = [*names, *([f"reference: {reference[0]}"] if reference else ())]
+    measured = measure(graphs, _METRICS, by_region=False, stages=columns, limit_s=_QUICK_S)
+    left_out = [name.strip().replace("_", " ") for name in measured.attrs["left_out"].split(",") if name]
+    return metric_table(measured, columns[-1] if reference else None, left_out)
+
+
+def _json(payload: Any) -> str:
+    """JSON that cannot end the script element it stands in."""
+    text = json.dumps(payload, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+# Texts
+
+
+def _title(names: Sequence[str], results: xr.Dataset | None, source: str) -> str:
+    if results is not None and results.sizes.get("stage"):
+        return f"A connectome that developed through {listed([str(s) for s in results.stage.values])}"
+    return f"The connectome {source.rstrip('/').split('/')[-1]}"
+
+
+def _lede(stages: Sequence[Connectome], names: Sequence[str], results: xr.Dataset | None) -> str:
+    last = stages[-1]
+    neurons = sum(r.size for r in last.regions.values() if r.role == "neuron")
+    of_neurons = [name for name, r in last.regions.items() if r.role == "neuron"]
+    text = f"{plural(neurons, 'neuron')} in {plural(len(of_neurons), 'region')}; {plural(last.n_edges, 'edge')}."
+    if results is not None and results.sizes.get("stage"):
+        peak, local = int(results.peak_local_edges.values[-1]), of_kind(results, "local").edges.values
+        long_range = of_kind(results, "long_range").edges.values
+        text += f" Local edges ended at {readable(int(local[-1]))}"
+        text += f", {percent(local[-1] / peak, 0)} of their peak" if peak else ""
+        text += f"; long-range edges at {readable(int(long_range[-1]))}."
+    elif len(stages) > 1:
+        text += f" {len(stages)} stages, from {names[0]} to {names[-1]}."
+    return text
+
+
+def _tiles(last: Connectome, results: xr.Dataset | None, kinds: Sequence[Kind]) -> list[dict[str, str]]:
+    tiles = [
+        {"what": _listed_roles(last), "value": f"{last.n_neurons:,}"},
+        {"what": plural(len(last.edges), "edge set") + ", edges in all", "value": f"{last.n_edges:,}"},
+    ]
+    if results is not None and results.sizes.get("stage"):
+        for task, value in zip(results.task.values, results.score.values[-1], strict=True):
+            if value == value and len(tiles) < 6:
+                tiles.append({"what": f"test score, {task}", "value": percent(value)})
+    else:
+        tiles += [{"what": f"{KIND_NAMES[kind]} edges", "value": f"{last.count(kind):,}"} for kind in kinds]
+    return tiles
+
+
+def _listed_roles(c: Connectome) -> str:
+    roles = {r.role for r in c.regions.values()}
+    return listed([f"{role}s" for role in ROLES if role in roles or role == "neuron"])
+
+
+def _count(scene: Scene, stage: int, name: str, kinds: Sequence[str]) -> str:
+    total, drawn = scene.n_edges[stage], scene.n_drawn[stage]
+    each = [
+        f"{KIND_NAMES[k].split(' (')[0]} {total[k]:,}" + (f" ({drawn[k]:,} drawn)" if drawn[k] < total[k] else "")
+        for k in kinds
+        if total[k]
+    ]
+    return f"{name}: {', '.join(each) or 'no edges'}."
+
+
+def _scene_texts(scene: Scene, last: Connectome, kinds: Sequence[str], n: int, count: str) -> dict[str, Any]:
+    shapes = {r.role for r in last.regions.values()}
+    about = (
+        "Each region at its place, each dot a neuron, each line an edge. Drag to turn it, or use the keys and buttons."
+    )
+    if n > 1:
+        about += " Choose a stage to see what grew and what was pruned."
+    legend = ["Filled dots are excitatory or unsigned neurons, rings inhibitory ones"]
+    legend += ["squares sensors, which afferent edges leave"] if "sensor" in shapes else []
+    legend += ["diamonds effectors, which efferent edges reach"] if "effector" in shapes else []
+    note = "; ".join(legend) + "."
+    if any(drawn[k] < total[k] for total, drawn in zip(scene.n_edges, scene.n_drawn, strict=True) for k in kinds):
+        note += " Where edges are too many to draw, pairs of neurons are chosen at random, the same in every stage."
+    if scene.n_nodes_drawn < scene.n_nodes:
+        note += f" {scene.n_nodes_drawn:,} of {scene.n_nodes:,} neurons are drawn."
+    if not scene.wider:
+        note += " The file has no positions: "
+        note += (
+            "neurons are set by the graph, joined ones near."
+            if len(scene.view["names"]) == 1
+            else "regions are set on a circle, and neurons evenly in each."
+        )
+    else:
+        size = [f"{extent / 1000:.3g}" for extent in scene.view["true_extent_um"]]
+        note += f" The network is {' x '.join(size)} mm."
+    if len(scene.view["names"]) > MAX_NAMES:
+        note += f" The {MAX_NAMES} largest regions are named."
+    if scene.wider > 1:
+        note += f" Regions are drawn {scene.wider:.2g} times wider than they are, about their true middles."
+    return {
+        "about": about, "note": note, "count": count, "still": scene.still,
+        "kinds": [{"id": kind, "name": KIND_NAMES[kind].split(" (")[0]} for kind in kinds],
+        "alt": f"The network after the last stage, {len(scene.view['names'])} regions, seen from the front. {count}",
+    }  # fmt: skip
+
+
+def _weight_note(c: Connectome) -> str:
+    is_ours = c.provenance.seed is not None
+    return "Weights are in pA." if is_ours else "Weights are the file's numbers; a simulation takes them as pA."
+
+
+def _bin_width(bins: np.ndarray[Any, Any]) -> str:
+    width = int(bins[1] - bins[0])
+    return "bins of one" if width == 1 else f"bins of {width}"

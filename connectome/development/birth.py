@@ -1,0 +1,211 @@
+"""Birth: what a new region and its first edges are made of."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectome.arrays import finite_step
+from connectome.errors import ConnectomeError
+from connectome.graph.connectome import Connectome, EdgeDelta
+from connectome.graph.parts import EdgeSet, Region, Role
+from connectome.learning.task import Task
+from connectome.neurons.iaf_psc_exp import NeuronParameters
+from connectome.parameters import Parameters, bounded
+from connectome.rules import Link
+from connectome.wiring.edges import Bernoulli, ByDistance, Conduction, Normal, dale_signs, positions_in_sphere, wire
+
+__all__ = ["NEURON", "Anatomy", "birth", "new_links", "scaled", "weight_to_threshold_pa"]
+
+#: The step of a developing network.
+DT_MS: Final = 1.0
+#: Neurons of every region: the time constants suit a window of some tens of ms in steps of 1 ms.
+NEURON: Final = NeuronParameters(tau_m_ms=10.0, t_ref_ms=1.0, tau_syn_ex_ms=4.0, tau_syn_in_ms=4.0)
+_RADIUS_UM: Final = 250.0
+_SPACING_UM: Final = 2000.0
+
+
+@dataclass(frozen=True)
+class Anatomy(Parameters):
+    """How regions are wired at birth.
+
+    Gains are in units of the weight that takes a neuron at rest to its threshold, over the square root of the expected
+    number of inputs: weights are half-normal with that scale, with the sign of their source neuron (Dale).
+
+    Parameters
+    ----------
+    neurons : in each region
+    excitatory : fraction of them; the others are inhibitory, ``inhibitory_gain`` times as strong
+    local_density : of a mature region; at birth it is ``over_production`` times as much
+    local_length_um : local probability falls off with distance as exp(-d / length), in a sphere of radius 250 um
+    afferent_density, long_range_density : of the edges from each sensor, and of each long-range link at birth
+    velocity_mm_per_ms : of long-range spikes; regions are 2 mm apart
+    wiring : a file with a connectome, of any format that is read: every region begins as a copy of it (:func:`birth`)
+        and ``neurons``, ``local_density``, ``over_production``, ``local_length_um`` count for nothing. Empty: none
+    """
+
+    neurons: int = bounded(256, 1, 2**20)
+    excitatory: float = bounded(0.8, 0, 1)
+    inhibitory_gain: float = bounded(4.0, 0)
+    local_density: float = bounded(0.1, 0, 1)
+    over_production: float = bounded(4.0, 1)
+    local_length_um: float = bounded(500.0, 1)
+    local_gain: float = bounded(0.5, 0)
+    afferent_density: float = bounded(0.4, 0, 1)
+    afferent_gain: float = bounded(1.0, 0)
+    efferent_gain: float = bounded(0.15, 0)
+    long_range_density: float = bounded(0.05, 0, 1)
+    long_range_gain: float = bounded(0.5, 0)
+    velocity_mm_per_ms: float = bounded(2.0, 0.01)
+    wiring: str = ""
+
+
+def weight_to_threshold_pa(neuron: NeuronParameters) -> float:
+    """The weight of one excitatory spike whose potential peaks at the threshold of a neuron at rest, pA."""
+    m, s = neuron.tau_m_ms, neuron.tau_syn_ex_ms
+    if m == s:
+        peak = m / neuron.c_m_pf / math.e
+    else:
+        t = math.log(m / s) * m * s / (m - s)
+        peak = (math.exp(-t / m) - math.exp(-t / s)) / (1 / s - 1 / m) / neuron.c_m_pf
+    return (neuron.v_th_mv - neuron.e_l_mv) / peak
+
+
+def scaled(connectome: Connectome, gain: float = 1.0) -> Connectome:
+    """The connectome with all weights multiplied by one number, so that measured ones, counts of synapses say, become
+    currents that matter: simultaneous spikes on all inputs of a mean neuron then peak at ``gain`` times the distance
+    from rest to threshold.
+
+    The mean is over neurons with any input of the sum of the absolute weights of their inputs, in units of
+    :func:`weight_to_threshold_pa` of their region. A network without inhibition, such as a measured one whose signs are
+    not known, runs away above some gain (the adult worm's between 0.5 and 1). Raises :class:`ConnectomeError` if
+    ``gain`` is not finite and > 0, or if all weights are 0.
+    """
+    gain = finite_step("gain", gain)
+    inputs = {r.name: np.zeros(r.size) for r in connectome.regions.values()}
+    is_target = {r.name: np.zeros(r.size, bool) for r in connectome.regions.values()}
+    for key, e in connectome.edges.items():
+        inputs[key.target] += np.bincount(e.target, np.abs(e.weight), minlength=e.n_target)
+        is_target[key.target][e.target] = True
+    strength = np.concatenate(
+        [np.zeros(0)]
+        + [inputs[r.name][is_target[r.name]] / weight_to_threshold_pa(r.neuron) for r in connectome.regions.values()]
+    )
+    if not strength.any():
+        raise ConnectomeError("weights", "must not all be 0", f"{connectome.n_edges} edges")
+    factor = gain / strength.mean()
+    return connectome.apply(EdgeDelta(reweight={k: e.weight * np.float32(factor) for k, e in connectome.edges.items()}))
+
+
+def new_links(connectome: Connectome | None, name: str) -> tuple[Link, ...]:
+    """The links of a new region with each earlier one, both ways, equally probable."""
+    earlier = [] if connectome is None else [r.name for r in connectome.regions.values() if r.role == "neuron"]
+    pairs = [pair for other in earlier for pair in ((other, name), (name, other))]
+    return tuple(Link(source, target, 1 / len(pairs)) for source, target in pairs)
+
+
+def birth(
+    connectome: Connectome | None, task: Task, anatomy: Anatomy, stage: int, links: tuple[Link, ...],
+    rng: np.random.Generator, wiring: Connectome | None = None,
+) -> Connectome:  # fmt: skip
+    """The connectome with the task's region, its body parts, its local edges, over-produced, and its first long-range
+    ones. A sensor that is there already is shared. Raises :class:`ConnectomeError` if it has another size.
+
+    With a ``wiring``, the region has its neurons (not its sensors and effectors), their labels and signs, and every
+    edge between them, no more; positions are moved to the region's place, delays rounded to whole steps of 1 ms.
+    Weights are multiplied by one number, so that their mean, without signs, is that of a drawn wiring with as many
+    edges. A wiring without signs and without negative weights gets signs as a drawn one does, and inhibitory weights
+    their gain.
+    """
+    a = anatomy
+    base = Connectome.of([], dt_ms=DT_MS) if connectome is None else connectome
+    unit = weight_to_threshold_pa(NEURON)
+    number = sum(r.role == "neuron" for r in base.regions.values())
+    centre = np.array([_SPACING_UM * number, 0.0, 0.0])
+
+    def border(name: str, size: int, role: Role, offset: float) -> Region:
+        there = base.regions.get(name)
+        if role == "sensor" and there is not None:
+            if (there.role, there.size) != (role, size):
+                found = f"{size} units for {task.name}"
+                raise ConnectomeError(f"sensor {name!r}", f"must be a sensor of {there.size} units, as it is", found)
+            return there
+        position = positions_in_sphere(size, _RADIUS_UM, rng) + centre + [0.0, 0.0, offset]
+        return Region(name, size, role, NEURON, position, birth_stage=stage)
+
+    sensors = [border(n, size, "sensor", -_SPACING_UM / 2) for n, size in task.sensors.items()]
+    effectors = [border(n, size, "effector", _SPACING_UM / 2) for n, size in task.effectors.items()]
+    if wiring is None:
+        position = positions_in_sphere(a.neurons, _RADIUS_UM, rng) + centre
+        sign = dale_signs(a.neurons, a.excitatory, rng)
+        region, given = Region(task.name, a.neurons, "neuron", NEURON, position, sign, stage), None
+    else:
+        region, given = _copied(wiring, task.name, a, stage, centre, rng)
+    regions = {**base.regions, **{r.name: r for r in (*sensors, region, *effectors)}}
+
+    def edges(source: Region, target: Region, density: float, gain: float) -> EdgeSet:
+        scale = gain * unit / math.sqrt(max(density * source.size, 1.0))
+        rule: Bernoulli | ByDistance = Bernoulli(density)
+        extra = 1.0
+        if source is target:
+            rule, extra = ByDistance(a.local_length_um, density=density), a.over_production
+            scale /= math.sqrt(extra)
+        signed = source.sign.any()
+        weight = (
+            Normal(0.0, scale, low=0.0) if signed else Normal(scale / math.sqrt(max(density * source.size, 1.0)), scale)
+        )
+        return wire(
+            source, target, rule, weight_pa=weight, g=a.inhibitory_gain, delay_ms=Conduction(a.velocity_mm_per_ms),
+            dt_ms=DT_MS, birth_stage=stage, over_production=extra, rng=rng,
+        )  # fmt: skip
+
+    made = [
+        edges(region, region, a.local_density, a.local_gain) if given is None else given,
+        *(edges(s, region, a.afferent_density, a.afferent_gain) for s in sensors),
+        *(edges(region, e, 1.0, a.efferent_gain) for e in effectors),
+        *(edges(regions[k.source], regions[k.target], a.long_range_density, a.long_range_gain) for k in links),
+    ]
+    return base.grow([r for r in (*sensors, region, *effectors) if base.regions.get(r.name) is not r], made)
+
+
+def _copied(
+    wiring: Connectome, name: str, anatomy: Anatomy, stage: int, centre: NDArray[np.float64], rng: np.random.Generator
+) -> tuple[Region, EdgeSet]:
+    """A region with the neurons of a wiring, and their edges."""
+    parts = [r for r in wiring.regions.values() if r.role == "neuron"]
+    n = sum(r.size for r in parts)
+    if not n:
+        raise ConnectomeError("anatomy.wiring", "must have neurons", repr(wiring))
+    start = dict(zip([r.name for r in parts], np.cumsum([0, *(r.size for r in parts)]).tolist(), strict=False))
+    position, sign = (np.concatenate([getattr(r, name) for r in parts]) for name in ("position_um", "sign"))
+    position = (
+        position - position.mean(axis=0)
+        if np.ptp(position, axis=0).any()
+        else (positions_in_sphere(n, _RADIUS_UM, rng))
+    )
+    label = [text for r in parts for text in (r.label if r.label is not None else [""] * r.size)]
+    sets = [e for key, e in wiring.edges.items() if key.source in start and key.target in start]
+    source, target, weight, delay = (
+        np.concatenate([np.zeros(0), *columns]) for columns in zip(
+            *((e.source + start[e.key.source], e.target + start[e.key.target], e.weight, e.delay) for e in sets),
+            strict=True,
+        )
+    ) if sets else [np.zeros(0)] * 4  # fmt: skip
+    size = np.abs(weight).mean() if weight.any() else 1.0
+    mean = anatomy.local_gain * weight_to_threshold_pa(NEURON) / math.sqrt(max(weight.size / n, 1.0))
+    weight *= mean * math.sqrt(2 / math.pi) / size
+    if not sign.any() and not (weight < 0).any():
+        sign = dale_signs(n, anatomy.excitatory, rng)
+        weight *= np.where(sign < 0, -anatomy.inhibitory_gain, 1.0)[source.astype(np.int64)]
+    region = Region(
+        name, n, "neuron", NEURON, position + centre, sign, stage, np.array(label, str) if any(label) else None
+    )
+    edges = EdgeSet.from_arrays(
+        (name, "local", name), source.astype(np.int64), target.astype(np.int64), weight, n_source=n, n_target=n,
+        dt_ms=DT_MS, delay_ms=np.maximum(np.rint(delay / DT_MS), 1) * DT_MS, birth_stage=stage,
+    )  # fmt: skip
+    return region, edges

@@ -1,0 +1,242 @@
+"""The typed region graph: the connectome, its edits and where it comes from.
+
+Everything here is frozen. Arrays are validated once, when an object is made, and are read-only afterwards; an edit is
+an :class:`EdgeDelta`, and :meth:`Connectome.apply` gives a new connectome that shares what did not change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectome.arrays import boolean_mask, finite_step
+from connectome.errors import ConnectomeError
+from connectome.graph.parts import ENDS, EdgeKey, EdgeSet, Kind, Region
+
+if TYPE_CHECKING:
+    import networkx
+    import pandas
+    import scipy.sparse
+    import xarray
+    from torch_geometric.data import HeteroData
+
+__all__ = ["Connectome", "EdgeDelta", "Provenance", "RuleRecord"]
+
+
+class RuleRecord(NamedTuple):
+    """What one rule did to one edge set at one step of one stage: counts of edges."""
+
+    stage: int
+    step: int
+    rule: str
+    source: str
+    kind: str
+    target: str
+    added: int = 0
+    inhibited: int = 0
+    restored: int = 0
+    removed: int = 0
+    strengthened: int = 0
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a connectome comes from. ``parents`` are digests of the connectomes that it was made from."""
+
+    seed: int | None = None
+    stage: int = 0
+    stage_name: str = ""
+    parents: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    rule_log: tuple[RuleRecord, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class EdgeDelta:
+    """An edit. Indices count edges of the set as it is before the edit; weights and state change first, then edges
+    are removed, then edges are added.
+
+    Parameters
+    ----------
+    reweight : key -> (E,) new weights, pA
+    state : key -> name -> (E,) new values
+    remove : key -> (E,) mask of the edges to remove
+    add : edge sets with the edges to add
+    records : what to append to the rule log
+    """
+
+    reweight: Mapping[EdgeKey, NDArray[np.float32]] = field(default_factory=dict)
+    state: Mapping[EdgeKey, Mapping[str, NDArray[np.float32]]] = field(default_factory=dict)
+    remove: Mapping[EdgeKey, NDArray[np.bool_]] = field(default_factory=dict)
+    add: tuple[EdgeSet, ...] = ()
+    records: tuple[RuleRecord, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Connectome:
+    """A typed region graph. Make one with :meth:`of`; change it with :meth:`apply`, :meth:`grow` or ``replace``.
+
+    ``regions`` keeps its order: neuron ids are given out in it. ``edges`` is sorted by key. ``dt_ms`` is the
+    resolution of delays and the step of the simulation.
+    """
+
+    regions: Mapping[str, Region]
+    edges: Mapping[EdgeKey, EdgeSet]
+    dt_ms: float = 0.1
+    provenance: Provenance = Provenance()
+
+    @classmethod
+    def of(
+        cls, regions: Iterable[Region], edges: Iterable[EdgeSet] = (), *, dt_ms: float = 0.1,
+        provenance: Provenance | None = None,
+    ) -> Connectome:  # fmt: skip
+        """From regions and edge sets, in any order of edge sets. Raises :class:`ConnectomeError` for duplicates."""
+        by_name: dict[str, Region] = {}
+        for region in regions:
+            if region.name in by_name:
+                raise ConnectomeError("regions", "must have distinct names", f"{region.name!r} twice")
+            by_name[region.name] = region
+        by_key: dict[EdgeKey, EdgeSet] = {}
+        for edge_set in edges:
+            if edge_set.key in by_key:
+                raise ConnectomeError("edges", "must have distinct keys", f"{edge_set.key} twice", "Use EdgeSet.join.")
+            by_key[edge_set.key] = edge_set
+        return cls(by_name, by_key, dt_ms, provenance or Provenance())
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dt_ms", finite_step("dt_ms", self.dt_ms))
+        for name, region in self.regions.items():
+            if name != region.name:
+                raise ConnectomeError(f"regions[{name}]", "must be under its own name", repr(region.name))
+        for key, edge_set in self.edges.items():
+            where = f"edges[{edge_set.key}]"
+            if key != edge_set.key:
+                raise ConnectomeError(where, "must be under its own key", repr(key), "Use Connectome.of.")
+            key = edge_set.key
+            for end, name, n in (("source", key.source, edge_set.n_source), ("target", key.target, edge_set.n_target)):
+                if name not in self.regions:
+                    raise ConnectomeError(f"{where}.{end}", f"must name a region of {list(self.regions)}", repr(name))
+                region = self.regions[name]
+                role = ENDS[key.kind][end == "target"]
+                if region.role != role:
+                    raise ConnectomeError(f"{where}.{end}", f"must be a {role} region", f"{name!r}, a {region.role}")
+                if region.size != n:
+                    raise ConnectomeError(f"{where}.n_{end}", f"must be {region.size}, the size of {name!r}", n)
+            if (key.kind == "local") != (key.source == key.target):
+                raise ConnectomeError(
+                    where, "must be 'local' inside one region and only there", key.kind, "Use 'long_range' between two."
+                )
+            if edge_set.dt_ms != self.dt_ms:
+                raise ConnectomeError(f"{where}.dt_ms", f"must be the connectome's, {self.dt_ms}", edge_set.dt_ms)
+            self._check_dale(where, edge_set)
+        object.__setattr__(self, "regions", MappingProxyType(dict(self.regions)))
+        object.__setattr__(
+            self, "edges", MappingProxyType({e.key: e for e in sorted(self.edges.values(), key=lambda e: e.key)})
+        )
+
+    def _check_dale(self, where: str, edge_set: EdgeSet) -> None:
+        sign = self.regions[edge_set.key.source].sign
+        if not sign.any():
+            return
+        wrong = np.repeat(sign, np.diff(edge_set.indptr)) * edge_set.weight < 0
+        if wrong.any():
+            edge = int(np.argmax(wrong))
+            neuron = int(edge_set.source[edge])
+            raise ConnectomeError(
+                f"{where}.weight", f"must have its source neuron's sign ({int(sign[neuron]):+d})",
+                f"{edge_set.weight[edge]:g} pA from neuron {neuron}", "Set the region's sign to 0 to allow both.",
+            )  # fmt: skip
+
+    def __repr__(self) -> str:
+        regions = ", ".join(f"{r.name}[{r.size}]" for r in self.regions.values())
+        return f"Connectome({regions}; {len(self.edges)} edge sets, {self.n_edges} edges)"
+
+    @property
+    def n_neurons(self) -> int:
+        """All neurons, sensors and effectors included."""
+        return sum(r.size for r in self.regions.values())
+
+    @property
+    def n_edges(self) -> int:
+        """All edges."""
+        return sum(len(e) for e in self.edges.values())
+
+    def count(self, kind: Kind) -> int:
+        """Edges of one kind."""
+        return sum(len(e) for e in self.edges.values() if e.key.kind == kind)
+
+    def grow(self, regions: Iterable[Region] = (), edges: Iterable[EdgeSet] = ()) -> Connectome:
+        """With these regions and edge sets besides; their names and keys must be new."""
+        return Connectome.of(
+            [*self.regions.values(), *regions], [*self.edges.values(), *edges], dt_ms=self.dt_ms,
+            provenance=self.provenance,
+        )  # fmt: skip
+
+    def apply(self, delta: EdgeDelta) -> Connectome:
+        """The connectome after an edit. Raises :class:`ConnectomeError` if the edit does not fit."""
+        edges = dict(self.edges)
+        for key in [*delta.reweight, *delta.state, *delta.remove]:
+            if key not in edges:
+                raise ConnectomeError("delta", "must name edge sets that exist", str(key))
+        for key, weight in delta.reweight.items():
+            edges[key] = replace(edges[key], weight=weight)
+        for key, state in delta.state.items():
+            edges[key] = replace(edges[key], state={**edges[key].state, **state})
+        for key, mask in delta.remove.items():
+            edges[key] = edges[key].take(~boolean_mask(f"delta.remove[{key}]", mask, len(edges[key])))
+        for new in delta.add:
+            edges[new.key] = edges[new.key].join(new) if new.key in edges else new
+        provenance = replace(self.provenance, rule_log=self.provenance.rule_log + tuple(delta.records))
+        return Connectome(self.regions, edges, self.dt_ms, provenance)
+
+    def digest(self) -> str:
+        """SHA-256 over every region and edge set: equal digests mean equal graphs."""
+        sha = hashlib.sha256(repr(self.dt_ms).encode())
+        for r in self.regions.values():
+            sha.update(repr((r.name, r.size, r.role, r.neuron, r.birth_stage)).encode())
+            sha.update(r.position_um.tobytes() + r.sign.tobytes())
+            if r.label is not None:
+                sha.update(repr(r.label.tolist()).encode())
+        for e in self.edges.values():
+            sha.update(repr((tuple(e.key), e.n_source, e.n_target, list(e.state))).encode())
+            for array in (e.indptr, e.target, e.weight, e.delay_steps, e.birth_stage, *e.state.values()):
+                sha.update(np.ascontiguousarray(array).data)
+        return sha.hexdigest()
+
+    # Views: each imports what it needs when it is called, so that `import connectome` stays light.
+
+    def to_networkx(self) -> networkx.MultiDiGraph:
+        """See :func:`connectome.graph.views.to_networkx`."""
+        from connectome.graph import views
+
+        return views.to_networkx(self)
+
+    def to_pyg(self) -> HeteroData:
+        """See :func:`connectome.graph.views.to_pyg`."""
+        from connectome.graph import views
+
+        return views.to_pyg(self)
+
+    def to_scipy(self) -> scipy.sparse.csr_array:
+        """See :func:`connectome.graph.views.to_scipy`."""
+        from connectome.graph import views
+
+        return views.to_scipy(self)
+
+    def to_pandas(self) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+        """See :func:`connectome.graph.views.to_pandas`."""
+        from connectome.graph import views
+
+        return views.to_pandas(self)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """See :func:`connectome.graph.views.to_xarray`."""
+        from connectome.graph import views
+
+        return views.to_xarray(self)

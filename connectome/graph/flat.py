@@ -1,0 +1,133 @@
+"""The connectome as plain arrays: what every engine runs on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectome.errors import ConnectomeError
+from connectome.graph.connectome import Connectome
+from connectome.graph.parts import EdgeKey, EdgeSet, Region
+from connectome.neurons.iaf_psc_exp import Dynamics, propagators
+
+__all__ = ["Engine", "FlatNetwork", "Numbering", "cores", "flatten", "number"]
+
+#: Event driven on the CPU, or message passing in torch.
+Engine = Literal["numba", "torch"]
+
+
+@dataclass(frozen=True, eq=False)
+class Numbering:
+    """The regions that take part, and the edge sets between them. Neurons are numbered region after region."""
+
+    dt_ms: float
+    regions: Mapping[str, Region]
+    span: Mapping[str, slice]
+    edges: Mapping[EdgeKey, EdgeSet]
+
+    @property
+    def n_neurons(self) -> int:
+        """N, sensors and effectors included."""
+        return sum(r.size for r in self.regions.values())
+
+
+@dataclass(frozen=True, eq=False)
+class FlatNetwork:
+    """All regions in one numbering, all edge sets in one CSR.
+
+    Neurons are numbered region after region. A row holds the edges of one source neuron, edge set after edge set, in
+    the set's own order; ``order[j]`` is the place of the CSR's edge j in the concatenation of the edge sets, which is
+    how weight vectors are laid out outside.
+    """
+
+    dt_ms: float
+    span: Mapping[str, slice]
+    keys: tuple[EdgeKey, ...]
+    set_start: NDArray[np.int64]
+    is_sensor: NDArray[np.bool_]
+    indptr: NDArray[np.int64]
+    target: NDArray[np.int32]
+    delay: NDArray[np.uint16]
+    order: NDArray[np.int64]
+    weight: NDArray[np.float32]
+    dynamics: Dynamics
+
+    @property
+    def n_neurons(self) -> int:
+        """N, sensors and effectors included."""
+        return self.is_sensor.size
+
+    @property
+    def max_delay(self) -> int:
+        """The longest delay in steps; 1 if there is no edge."""
+        return int(self.delay.max()) if self.delay.size else 1
+
+
+def cores() -> int:
+    """Cores that this process may use, where the system says so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def number(connectome: Connectome, recruit: Collection[str] | None = None) -> Numbering:
+    """Number the neurons of a connectome, or of its regions named in ``recruit`` only.
+
+    Raises :class:`ConnectomeError` for a region that does not exist.
+    """
+    for name in recruit or ():
+        if name not in connectome.regions:
+            raise ConnectomeError("recruit", f"must name regions of {list(connectome.regions)}", repr(name))
+    regions = {r.name: r for r in connectome.regions.values() if recruit is None or r.name in recruit}
+    span, start = {}, 0
+    for r in regions.values():
+        span[r.name] = slice(start, start + r.size)
+        start += r.size
+    if start >= 2**31:
+        raise ConnectomeError("connectome", "must have fewer than 2**31 neurons", start)
+    edges = {k: e for k, e in connectome.edges.items() if k.source in span and k.target in span}
+    return Numbering(connectome.dt_ms, regions, span, edges)
+
+
+def flatten(connectome: Connectome, recruit: Collection[str] | None = None) -> FlatNetwork:
+    """Merge the edge sets of a connectome, or of its regions named in ``recruit`` only.
+
+    Raises :class:`ConnectomeError` for a region that does not exist.
+    """
+    numbering = number(connectome, recruit)
+    span, sets, start = numbering.span, list(numbering.edges.values()), numbering.n_neurons
+    regions = list(numbering.regions.values())
+    indptr = np.zeros(start + 1, np.int64)
+    for e in sets:
+        first = span[e.key.source].start
+        indptr[first + 1 : first + 1 + e.n_source] += np.diff(e.indptr)
+    np.cumsum(indptr, out=indptr)
+    set_start = np.cumsum([0, *(len(e) for e in sets)], dtype=np.int64)
+    n_edges = int(set_start[-1])
+    target, delay = np.empty(n_edges, np.int32), np.empty(n_edges, np.uint16)
+    weight, order = np.empty(n_edges, np.float32), np.empty(n_edges, np.int64)
+    filled = indptr[:-1].copy()
+    for e, offset in zip(sets, set_start, strict=False):
+        rows = span[e.key.source]
+        length = np.diff(e.indptr)
+        place = np.repeat(filled[rows] - e.indptr[:-1], length) + np.arange(len(e))
+        target[place] = e.target + np.int32(span[e.key.target].start)
+        delay[place] = e.delay_steps
+        weight[place] = e.weight
+        order[place] = offset + np.arange(len(e))
+        filled[rows] += length
+    steps = [propagators(r.neuron, connectome.dt_ms, fires=r.role == "neuron") for r in regions]
+    sizes = [r.size for r in regions]
+    columns: dict[str, NDArray[Any]] = {
+        name: np.repeat(np.array([getattr(s, name) for s in steps]), sizes) if regions else np.zeros(0)
+        for name in Dynamics._fields
+    }
+    columns["ref_steps"] = columns["ref_steps"].astype(np.int32)
+    return FlatNetwork(
+        dt_ms=connectome.dt_ms, span=span, keys=tuple(e.key for e in sets), set_start=set_start,
+        is_sensor=np.repeat(np.array([r.role == "sensor" for r in regions], bool), sizes),
+        indptr=indptr, target=target, delay=delay, order=order, weight=weight, dynamics=Dynamics(**columns),
+    )  # fmt: skip

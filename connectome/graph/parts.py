@@ -1,0 +1,403 @@
+"""What a connectome is made of: regions and edge sets, validated once and frozen."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, Final, Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from connectome.arrays import (
+    boolean_mask,
+    describe,
+    finite_step,
+    first_bad,
+    freeze,
+    integer,
+    is_constant,
+    lock,
+    numbers_of,
+    row_starts,
+    stable_argsort,
+    take_rows,
+)
+from connectome.errors import ConnectomeError
+from connectome.neurons.iaf_psc_exp import NeuronParameters
+
+__all__ = ["TIED", "EdgeKey", "EdgeSet", "Region", "ReverseView", "delay_to_steps"]
+
+Kind = Literal["local", "long_range", "afferent", "efferent"]
+Role = Literal["neuron", "sensor", "effector"]
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+ROLES: Final[tuple[Role, ...]] = get_args(Role)
+#: The roles that each kind of edge joins, source then target.
+ENDS: Final[Mapping[str, tuple[Role, Role]]] = MappingProxyType(
+    {
+        "local": ("neuron", "neuron"),
+        "long_range": ("neuron", "neuron"),
+        "afferent": ("sensor", "neuron"),
+        "efferent": ("neuron", "effector"),
+    }
+)
+#: The per-edge state that says which edges share one weight.
+TIED: Final = "tied"
+MAX_DELAY_STEPS: Final = np.iinfo(np.uint16).max
+MAX_SIZE: Final = np.iinfo(np.int32).max
+MAX_STAGE: Final = np.iinfo(np.int16).max
+_BLOCK_EDGES: Final = 2**20
+MAX_LABEL: Final = 128
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+NAME_RULE: Final = "letters, digits, '_', '.', '-', not starting with '.' or '-'"
+
+
+class EdgeKey(NamedTuple):
+    """The name of an edge set: ``(source region, kind, target region)``."""
+
+    source: str
+    kind: Kind
+    target: str
+
+    def __str__(self) -> str:
+        return f"{self.source} -{self.kind}-> {self.target}"
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """A population of neurons, or a virtual population at the border: a sensor or an effector.
+
+    Parameters
+    ----------
+    name : letters, digits, ``_ . -``; it names groups in files
+    size : number of neurons N >= 0
+    role : ``"neuron"``; ``"sensor"`` (emits the spikes it is given); ``"effector"`` (integrates, never fires)
+    neuron : membrane and synapse parameters, the same for the whole region; unused by a sensor
+    position_um : (N, 3) float64, micrometres; zeros if not given
+    sign : (N,) int8, Dale's sign of each neuron's outgoing weights: +1, -1, or 0 where either is allowed
+    birth_stage : the stage that made it
+    label : (N,) str, what each neuron is called elsewhere (``"ADAL"``), ``""`` for one without a name; printable, at
+        most 128 characters, no space at either end. None if none has one. Two neurons may share one.
+    """
+
+    name: str
+    size: int
+    role: Role = "neuron"
+    neuron: NeuronParameters = NeuronParameters()
+    position_um: NDArray[np.float64] = None  # type: ignore[assignment]  # filled in by __post_init__
+    sign: NDArray[np.int8] = None  # type: ignore[assignment]
+    birth_stage: int = 0
+    label: NDArray[np.str_] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise ConnectomeError("region.name", f"must be {NAME_RULE}", repr(self.name))
+        where = f"regions[{self.name}]"
+        n = integer(f"{where}.size", self.size, 0, MAX_SIZE)
+        if self.role not in ROLES:
+            raise ConnectomeError(f"{where}.role", f"must be one of {', '.join(ROLES)}", repr(self.role))
+        if not isinstance(self.neuron, NeuronParameters):
+            raise ConnectomeError(f"{where}.neuron", "must be NeuronParameters", repr(self.neuron))
+        birth = integer(f"{where}.birth_stage", self.birth_stage, 0, MAX_STAGE)
+        position = np.zeros((n, 3)) if self.position_um is None else self.position_um
+        position = freeze(f"{where}.position_um", position, np.float64, (n, 3))
+        if not np.isfinite(position).all():
+            raise ConnectomeError(f"{where}.position_um", "must be finite", first_bad(~np.isfinite(position), position))
+        sign = freeze(f"{where}.sign", np.zeros(n, np.int8) if self.sign is None else self.sign, np.int8, (n,))
+        bad = (sign < -1) | (sign > 1)
+        if bad.any():
+            raise ConnectomeError(f"{where}.sign", "must be -1, 0 or +1", first_bad(bad, sign))
+        label = None if self.label is None else _labels(f"{where}.label", self.label, n)
+        for name, value in (
+            ("name", str(self.name)), ("size", n), ("position_um", position), ("sign", sign), ("birth_stage", birth),
+            ("label", label),
+        ):  # fmt: skip
+            object.__setattr__(self, name, value)
+
+
+class ReverseView(NamedTuple):
+    """An edge set by target: the edges into neuron j are ``edge[indptr[j]:indptr[j + 1]]``, from ``source[...]``."""
+
+    indptr: NDArray[np.int64]
+    source: NDArray[np.int32]
+    edge: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class EdgeSet:
+    """One typed set of E edges in CSR order: by source, then delay, then target. Make one with :meth:`from_arrays`.
+
+    This is also the order in which the simulator streams them, so that it needs no copy: 8 bytes an edge with a weight
+    and one delay, 10 with a delay for each edge, 2 fewer where a target fits in 16 bits. A column that is the same for
+    every edge may be a broadcast view (:func:`numpy.broadcast_to`): it costs no memory.
+
+    Parameters
+    ----------
+    key : ``(source, kind, target)``
+    n_target : size of the target region
+    indptr : (n_source + 1,) int64; the edges of source i are ``indptr[i]:indptr[i + 1]``
+    indices : (E,) the targets: uint16 if n_target <= 65536, else int32. :attr:`target` gives them as int32.
+    weight : (E,) float32, pA added to the synaptic current
+    delay_steps : (E,) uint16, 1 .. 65535 steps of ``dt_ms``
+    dt_ms : the resolution of the delays
+    birth_stage : (E,) int16, the stage that made each edge
+    state : name -> (E,) float32: what rules keep for each edge (memory, inhibition, trace)
+    """
+
+    key: EdgeKey
+    n_target: int
+    indptr: NDArray[np.int64]
+    indices: NDArray[np.uint16] | NDArray[np.int32]
+    weight: NDArray[np.float32]
+    delay_steps: NDArray[np.uint16]
+    dt_ms: float
+    birth_stage: NDArray[np.int16]
+    state: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        key = checked_key(self.key)
+        where = f"edges[{key}]"
+        n_target = integer(f"{where}.n_target", self.n_target, 0, MAX_SIZE)
+        dt_ms = finite_step(f"{where}.dt_ms", self.dt_ms)
+        indptr = freeze(f"{where}.indptr", self.indptr, np.int64, (None,))
+        targets = checked_ids(f"{where}.indices", self.indices, n_target, "the target region's size")
+        indices = freeze(f"{where}.indices", targets, index_type(n_target), (None,))
+        shape = indices.shape
+        if not indptr.size or indptr[0] != 0 or indptr[-1] != indices.size or (np.diff(indptr) < 0).any():
+            raise ConnectomeError(f"{where}.indptr", f"must rise from 0 to the number of edges, {indices.size}", indptr)
+        weight = freeze(f"{where}.weight", self.weight, np.float32, shape)
+        if not np.isfinite(weight).all():
+            raise ConnectomeError(f"{where}.weight", "must be finite (pA)", first_bad(~np.isfinite(weight), weight))
+        delay = freeze(f"{where}.delay_steps", self.delay_steps, np.uint16, shape)
+        if delay.size and delay.min() < 1:
+            raise ConnectomeError(f"{where}.delay_steps", "must be >= 1 step", first_bad(delay < 1, delay))
+        falls = indices[1:] < indices[:-1]
+        if not is_constant(delay):
+            falls &= delay[1:] == delay[:-1]
+            falls |= delay[1:] < delay[:-1]
+        falls[indptr[(indptr > 0) & (indptr < indices.size)] - 1] = False
+        if falls.any():
+            raise ConnectomeError(
+                f"{where}.indices", "must rise by delay, then target, within a row", first_bad(falls, indices),
+                "Use EdgeSet.from_arrays.",
+            )  # fmt: skip
+        birth = freeze(f"{where}.birth_stage", self.birth_stage, np.int16, shape)
+        for k in self.state:
+            if not isinstance(k, str) or not _NAME.fullmatch(k):
+                raise ConnectomeError(f"{where}.state", f"must have names of {NAME_RULE}", repr(k))
+        state = {k: freeze(f"{where}.state[{k}]", self.state[k], np.float32, shape) for k in sorted(self.state)}
+        for name, value in (
+            ("key", key), ("n_target", n_target), ("dt_ms", dt_ms), ("indptr", indptr), ("indices", indices),
+            ("weight", weight), ("delay_steps", delay), ("birth_stage", birth), ("state", MappingProxyType(state)),
+        ):  # fmt: skip
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def from_arrays(
+        cls, key: EdgeKey | tuple[str, str, str], source: ArrayLike, target: ArrayLike, weight: ArrayLike = 0.0, *,
+        n_source: int, n_target: int, dt_ms: float, delay_ms: ArrayLike | None = None,
+        birth_stage: ArrayLike = 0, state: Mapping[str, ArrayLike] | None = None,
+    ) -> EdgeSet:  # fmt: skip
+        """Make an edge set from edges in any order; scalars stand for "the same for every edge".
+
+        ``source`` and ``target`` are (E,) integers, ``weight`` pA, ``delay_ms`` a multiple of ``dt_ms`` up to rounding
+        (default: one step). Several edges may join the same pair: they keep their order. Raises
+        :class:`ConnectomeError`.
+        """
+        edge_key = checked_key(key)
+        where = f"edges[{edge_key}]"
+        n_source = integer(f"{where}.n_source", n_source, 0, MAX_SIZE)
+        n_target = integer(f"{where}.n_target", n_target, 0, MAX_SIZE)
+        dt_ms = finite_step(f"{where}.dt_ms", dt_ms)
+        src = checked_ids(f"{where}.source", source, n_source, "the source region's size")
+        tgt = checked_ids(f"{where}.target", target, n_target, "the target region's size")
+        if src.size != tgt.size:
+            raise ConnectomeError(f"{where}.target", f"must be as long as source, {src.size}", tgt.size)
+        src, tgt = src.astype(np.int32, copy=False), tgt.astype(index_type(n_target), copy=False)
+
+        def column(name: str, given: ArrayLike) -> NDArray[Any]:
+            array = numbers_of(f"{where}.{name}", given)
+            if array.ndim == 0:
+                return np.broadcast_to(array, src.shape)
+            if array.shape != src.shape:
+                raise ConnectomeError(f"{where}.{name}", f"must have shape {src.shape}", array.shape)
+            return array
+
+        delay = column("delay_ms", 1 if delay_ms is None else delay_to_steps(delay_ms, dt_ms, where))
+        columns = {"weight": column("weight", weight), "birth_stage": column("birth_stage", birth_stage)}
+        columns |= {f"state[{k}]": column(f"state[{k}]", v) for k, v in (state or {}).items()}
+        indptr = row_starts(src, n_source)
+        order = _csr_order(src, tgt, delay, indptr, n_target)
+
+        def ordered(array: NDArray[Any]) -> NDArray[Any]:
+            return array if order is None or is_constant(array) else lock(array[order])
+
+        return cls(
+            key=edge_key, n_target=n_target, indptr=indptr, indices=ordered(tgt), weight=ordered(columns["weight"]),
+            delay_steps=ordered(delay), dt_ms=dt_ms, birth_stage=ordered(columns["birth_stage"]),
+            state={k: ordered(columns[f"state[{k}]"]) for k in state or {}},
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        return int(self.indices.size)
+
+    def __repr__(self) -> str:
+        return f"EdgeSet({self.key}, {self.n_source} x {self.n_target}, {len(self)} edges)"
+
+    @property
+    def n_source(self) -> int:
+        """Size of the source region."""
+        return int(self.indptr.size - 1)
+
+    @property
+    def source(self) -> NDArray[np.int32]:
+        """(E,) int32, made from ``indptr``: it is not stored."""
+        return np.repeat(np.arange(self.n_source, dtype=np.int32), np.diff(self.indptr))
+
+    @property
+    def target(self) -> NDArray[np.int32]:
+        """(E,) int32."""
+        return self.indices.astype(np.int32, copy=False)
+
+    @property
+    def delay(self) -> NDArray[np.float64]:
+        """(E,) float64, ms."""
+        steps = self.delay_steps[:1] if is_constant(self.delay_steps) else self.delay_steps
+        delay = steps.astype(np.float64) * self.dt_ms
+        return delay if delay.size == len(self) else np.broadcast_to(delay, len(self))
+
+    @property
+    def density(self) -> float:
+        """Edges over the pairs that could be joined; nan if there is no pair."""
+        pairs = self.n_source * self.n_target
+        return len(self) / pairs if pairs else math.nan
+
+    @cached_property
+    def reverse(self) -> ReverseView:
+        """The same edges by target; made at the first call and kept."""
+        edge = stable_argsort(self.indices, self.n_target)
+        return ReverseView(row_starts(self.indices, self.n_target), lock(self.source[edge]), lock(edge))
+
+    def take(self, edge: NDArray[np.bool_]) -> EdgeSet:
+        """Only the edges where the (E,) mask is true. Raises :class:`ConnectomeError` if it is not such a mask."""
+        edge = boolean_mask(f"edges[{self.key}].take", edge, len(self))
+        indptr = np.concatenate([[0], np.cumsum(edge, dtype=np.int64)])[self.indptr]
+        kept = {k: take_rows(v, edge) for k, v in self.state.items()}
+        return replace(
+            self, indptr=lock(indptr), indices=take_rows(self.indices, edge), weight=take_rows(self.weight, edge),
+            delay_steps=take_rows(self.delay_steps, edge), birth_stage=take_rows(self.birth_stage, edge), state=kept,
+        )  # fmt: skip
+
+    def join(self, other: EdgeSet) -> EdgeSet:
+        """These edges and those of ``other``, of the same key, sizes and ``dt_ms``. Where both join a pair, these come
+        first. State that one lacks is 0 there.
+        """
+        mine, theirs = ((e.key, e.n_source, e.n_target, e.dt_ms) for e in (self, other))
+        if mine != theirs:
+            raise ConnectomeError(
+                f"edges[{self.key}]", f"can only be joined with the same key, sizes and dt_ms, {mine}", theirs
+            )
+
+        def column(name: str) -> NDArray[Any]:
+            a: NDArray[Any] = getattr(self, name)
+            b: NDArray[Any] = getattr(other, name)
+            if not a.size or not b.size:
+                return b if b.size else a
+            if is_constant(a) and is_constant(b) and a[0] == b[0]:
+                return np.broadcast_to(a[0], a.size + b.size)
+            return np.concatenate([a, b])
+
+        def state(name: str) -> NDArray[Any]:
+            zero = np.float32(0)
+            return np.concatenate([e.state.get(name, np.broadcast_to(zero, len(e))) for e in (self, other)])
+
+        return EdgeSet.from_arrays(
+            self.key, column("source"), column("target"), column("weight"), n_source=self.n_source,
+            n_target=self.n_target, dt_ms=self.dt_ms, delay_ms=column("delay"), birth_stage=column("birth_stage"),
+            state={name: state(name) for name in {*self.state, *other.state}},
+        )  # fmt: skip
+
+
+def _labels(where: str, given: ArrayLike, n: int) -> NDArray[np.str_] | None:
+    """(n,) names, read-only; None if all are empty. Raises :class:`ConnectomeError`."""
+    array = np.asarray(given, object)
+    if array.shape != (n,):
+        raise ConnectomeError(where, f"must have shape {(n,)}", array.shape)
+    names = array.tolist()
+    for place, name in enumerate(names):
+        if not isinstance(name, str) or len(name) > MAX_LABEL or not name.isprintable() or name != name.strip():
+            raise ConnectomeError(
+                where, f"must be printable text of at most {MAX_LABEL} characters, without a space at either end",
+                f"{name!r:.200} at index {place}",
+            )  # fmt: skip
+    return lock(np.array(names, str)) if any(names) else None
+
+
+def index_type(n_target: int) -> type[np.uint16] | type[np.int32]:
+    """The narrowest type that a target is stored in."""
+    return np.uint16 if n_target <= 2**16 else np.int32
+
+
+def checked_ids(where: str, given: ArrayLike, n: int, what: str) -> NDArray[Any]:
+    """(E,) integers in 0 .. n - 1, ``what`` that is. Raises :class:`ConnectomeError`."""
+    array = numbers_of(where, given)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise ConnectomeError(where, "must be one-dimensional integers", describe(array))
+    if array.size and (array.min() < 0 or array.max() >= n):
+        raise ConnectomeError(where, f"must be in 0 .. {n - 1}, {what}", first_bad((array < 0) | (array >= n), array))
+    return array
+
+
+def _csr_order(
+    source: NDArray[np.int32], target: NDArray[Any], delay: NDArray[np.uint16], indptr: NDArray[np.int64], n_target: int
+) -> NDArray[np.int64] | None:
+    """The stable order by source, delay, target; None if the edges are in it. By blocks of rows: they fit in cache."""
+    by_source = None if (source[1:] >= source[:-1]).all() else stable_argsort(source, indptr.size - 1)
+    order = by_source
+    delays = 1 if is_constant(delay) or not delay.size else int(delay.max()) + 1
+    first = 0
+    while first < indptr.size - 1:
+        last = max(first + 1, int(np.searchsorted(indptr, indptr[first] + _BLOCK_EDGES, "right")) - 1)
+        block = slice(indptr[first], indptr[last])
+        edge = block if by_source is None else by_source[block]
+        key = (source[edge] - first).astype(np.int64)
+        if delays > 1:
+            key = key * delays + delay[edge]
+        key = key * n_target + target[edge]
+        if (key[1:] < key[:-1]).any():
+            if order is None:
+                order = np.arange(source.size)
+            within = stable_argsort(key, (last - first) * delays * n_target)
+            order[block] = block.start + within if by_source is None else by_source[block][within]
+        first = last
+    return order
+
+
+def delay_to_steps(delay_ms: ArrayLike, dt_ms: float, where: str = "delay_ms") -> NDArray[np.uint16]:
+    """Whole steps of ``dt_ms``, rounded. Raises :class:`ConnectomeError` outside 1 .. 65535 steps."""
+    given = numbers_of(where if where.endswith("delay_ms") else f"{where}.delay_ms", delay_ms)
+    if is_constant(given):
+        return np.broadcast_to(delay_to_steps(given[0], dt_ms, where), given.shape)
+    with np.errstate(over="ignore"):  # what is infinite is refused on the next line
+        steps = np.rint(given / dt_ms)
+    bad = ~((steps >= 1) & (steps <= MAX_DELAY_STEPS))  # also true for nan
+    if bad.any():
+        raise ConnectomeError(
+            where if where.endswith("delay_ms") else f"{where}.delay_ms",
+            f"must be {dt_ms:g} .. {MAX_DELAY_STEPS * dt_ms:g} ms (1 .. {MAX_DELAY_STEPS} steps of {dt_ms:g} ms)",
+            first_bad(bad, given) if given.ndim else given,
+        )
+    return steps.astype(np.uint16)
+
+
+def checked_key(key: EdgeKey | tuple[str, str, str]) -> EdgeKey:
+    if not isinstance(key, (tuple, list)) or len(key) != 3:
+        raise ConnectomeError("edge key", "must be (source, kind, target)", repr(key))
+    edge_key = EdgeKey(*map(str, key))  # type: ignore[arg-type]  # the kind is checked on the next line
+    if edge_key.kind not in KINDS:
+        raise ConnectomeError("edge kind", f"must be one of {', '.join(KINDS)}", repr(edge_key.kind))
+    return edge_key

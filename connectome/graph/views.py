@@ -1,0 +1,379 @@
+"""The connectome in the shapes that other libraries know, and back.
+
+``from_x(*to_x(c))`` gives the same graph, digest for digest, for networkx, PyG and pandas; provenance travels along.
+A scipy matrix holds weights only, and an xarray summary holds no single edge. What a user made elsewhere comes in by
+the same doors: whatever such a graph or table does not say has the default that the function's docstring gives.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectome.errors import ConnectomeError
+from connectome.graph.connectome import Connectome
+from connectome.graph.flat import flatten
+from connectome.graph.parts import ENDS, KINDS, ROLES, EdgeSet, Region
+from connectome.graph.pyg_view import from_pyg, to_pyg
+from connectome.graph.tables import (
+    DEFAULT_DT_MS,
+    DEFAULT_REGION,
+    DEFAULT_WEIGHT_PA,
+    STATE,
+    Header,
+    connect,
+    entries,
+    header_of,
+    kind_between,
+    make_regions,
+    numbers,
+    read_header,
+    roles_of_kinds,
+)
+
+if TYPE_CHECKING:
+    import networkx
+    import pandas
+    import scipy.sparse
+    import xarray
+
+__all__ = [
+    "edge_set_to_scipy",
+    "from_networkx",
+    "from_pandas",
+    "from_pyg",
+    "from_scipy",
+    "to_networkx",
+    "to_pandas",
+    "to_pyg",
+    "to_scipy",
+    "to_xarray",
+]
+
+
+_NUMBERED: Final = re.compile(r"[A-Za-z]?\d+")
+
+
+# networkx
+
+
+def to_networkx(connectome: Connectome) -> networkx.MultiDiGraph:
+    """A directed multigraph of plain Python values, so that networkx's own writers (GraphML, GEXF, JSON) take it.
+
+    A node is ``(region, index)`` with the attributes region, index, role, sign, x, y, z (micrometres), birth_stage and,
+    if it has one, label.
+    An edge has kind, weight (pA), delay (ms), birth_stage and ``state_<name>`` for each state of its set. The graph has
+    ``dt_ms``, and ``regions``, ``edge_sets`` and ``provenance`` as JSON text, because GraphML takes only scalars there.
+    """
+    import networkx
+
+    header = header_of(connectome)
+    graph = networkx.MultiDiGraph(dt_ms=header.pop("dt_ms"), **{k: json.dumps(v) for k, v in header.items()})
+    node = {}
+    for r in connectome.regions.values():
+        node[r.name] = [(r.name, i) for i in range(r.size)]
+        constant = {"role": r.role, "birth_stage": r.birth_stage}
+        rows = zip(node[r.name], r.sign.tolist(), *r.position_um.T.tolist(), strict=True)
+        graph.add_nodes_from(
+            (n, {"region": n[0], "index": n[1], **constant, "sign": sign, "x": x, "y": y, "z": z})
+            for n, sign, x, y, z in rows
+        )
+        if r.label is not None:
+            named = zip(node[r.name], r.label.tolist(), strict=True)
+            graph.add_nodes_from((n, {"label": label}) for n, label in named if label)
+    for key, e in connectome.edges.items():
+        names = ("weight", "delay", "birth_stage", *(STATE + name for name in e.state))
+        columns: list[NDArray[Any]] = [e.weight, e.delay, e.birth_stage, *e.state.values()]
+        source, target = node[key.source], node[key.target]
+        graph.add_edges_from(
+            (source[i], target[j], {"kind": key.kind, **dict(zip(names, row, strict=True))})
+            for i, j, *row in zip(e.source.tolist(), e.target.tolist(), *(c.tolist() for c in columns), strict=True)
+        )
+    return graph
+
+
+def from_networkx(graph: networkx.Graph, *, weight: str = "weight", dt_ms: float | None = None) -> Connectome:
+    """A connectome from :func:`to_networkx`, from a file that networkx wrote and read, or from any networkx graph.
+
+    Parameters
+    ----------
+    graph : an undirected edge becomes one edge each way
+    weight : the edge attribute that holds the weight, pA
+    dt_ms : the resolution of delays; default the graph's own ``dt_ms``, else 0.1 ms
+
+    Defaults for a graph that does not say: all nodes are in one region ``"all"``, numbered in the graph's order; role
+    neuron, sign 0, position 0; weight 1 pA; delay one step. A node attribute ``region`` makes regions in order of
+    first appearance. A node attribute ``label`` that is not the node itself is its label; where no node has one, nodes
+    that are texts but no numbers (``7``, ``n7``) are their own. Raises :class:`ConnectomeError`.
+    """
+    if not hasattr(graph, "nodes") or not hasattr(graph, "is_directed"):
+        raise ConnectomeError("graph", "must be a networkx graph", type(graph).__name__)
+    header = read_header(graph.graph, "graph", dt_ms)
+    labels, data = list(graph.nodes), [d for _, d in graph.nodes(data=True)]
+    nodes: dict[str, list[Any]] = {k: [d.get(k, 0) for d in data] for k in ("x", "y", "z", "sign")}
+    for name in ("region", "index", "role", "birth_stage"):
+        lack = [label for label, d in zip(labels, data, strict=True) if name not in d]
+        if not lack:
+            nodes[name] = [d[name] for d in data]
+        elif len(lack) < len(labels):
+            raise ConnectomeError(f"graph.nodes[{name}]", "must be given for all or none", f"none: {lack[0]!r}")
+    nodes["label"] = _names(labels, data)
+    regions, code, index = make_regions("graph.nodes", len(labels), nodes, header)
+    place = {label: i for i, label in enumerate(labels)}
+    triples = list(graph.edges(data=True))
+    source = np.array([place[u] for u, _, _ in triples], np.int64)
+    target = np.array([place[v] for _, v, _ in triples], np.int64)
+    data = [d for _, _, d in triples]
+    if not graph.is_directed():
+        back = np.flatnonzero(source != target)
+        source, target = np.concatenate([source, target[back]]), np.concatenate([target, source[back]])
+        data += [data[i] for i in back]
+    columns = {
+        "weight": [d.get(weight, DEFAULT_WEIGHT_PA) for d in data],
+        "delay": [d.get("delay", header.dt_ms) for d in data],
+        "birth_stage": [d.get("birth_stage", 0) for d in data],
+    }
+    for name in {k for d in data for k in d if isinstance(k, str) and k.startswith(STATE)}:
+        columns[name] = [d.get(name, math.nan) for d in data]
+    ends = [(code[end], index[end]) for end in (source, target)]
+    return connect("graph.edges", regions, ends[0], ends[1], columns, header)
+
+
+def _names(nodes: Sequence[Any], data: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """What each node is called; an empty text if that is only its number."""
+    given = [d.get("label", "") for d in data]
+    names = ["" if name == str(node) else str(name) for node, name in zip(nodes, given, strict=True)]
+    if any(names) or not any(isinstance(node, str) and not _NUMBERED.fullmatch(node) for node in nodes):
+        return names
+    if all("region" in d and "index" in d for d in data):  # as to_networkx makes them, and a file turns into text
+        return names
+    return [str(node) for node in nodes]
+
+
+# PyTorch Geometric
+
+
+# scipy
+
+
+def to_scipy(connectome: Connectome) -> scipy.sparse.csr_array:
+    """(N, N) float32 weights in pA over all neurons, region after region; row = source.
+
+    Each edge is one stored entry: several edges of one pair stay several (scipy adds them up when it converts to dense,
+    or at ``sum_duplicates()``), and an edge of weight 0 stays stored. Columns are not sorted within a row.
+    """
+    import scipy.sparse
+
+    flat = flatten(connectome)
+    return scipy.sparse.csr_array((flat.weight, flat.target, flat.indptr), shape=(flat.n_neurons,) * 2)
+
+
+def edge_set_to_scipy(edge_set: EdgeSet) -> scipy.sparse.csr_array:
+    """(n_source, n_target) float32 weights in pA of one edge set; row = source, one stored entry for each edge."""
+    import scipy.sparse
+
+    shape = (edge_set.n_source, edge_set.n_target)
+    columns = (edge_set.weight, edge_set.target, edge_set.indptr)
+    return scipy.sparse.csr_array(columns, shape=shape, copy=True)  # scipy's own methods write to its arrays
+
+
+def from_scipy(matrix: Any, regions: Sequence[Region] | None = None, *, dt_ms: float = DEFAULT_DT_MS) -> Connectome:
+    """A connectome from one (N, N) matrix of weights in pA, sparse or dense; row = source. Delays are one step.
+
+    ``regions`` have sizes that add up to N, in the order of the rows; default one region ``"all"``. With the regions of
+    the connectome that :func:`to_scipy` was given, this gives its edges and weights back. For region labels, positions
+    and tract lengths see :func:`connectome.wiring.from_matrix`. Raises :class:`ConnectomeError`.
+    """
+    row, column, weight, n = entries("matrix", matrix)
+    regions = [Region(DEFAULT_REGION, n)] if regions is None else list(regions)
+    sizes = [r.size for r in regions]
+    if sum(sizes) != n:
+        raise ConnectomeError("regions", f"must have sizes that add up to the matrix's {n}", sum(sizes))
+    code = np.repeat(np.arange(len(regions)), sizes)
+    index = np.arange(n) - np.repeat(np.cumsum(sizes, dtype=np.int64) - sizes, sizes)
+    ends = [(code[end], index[end]) for end in (row, column)]
+    return connect("matrix", regions, ends[0], ends[1], {"weight": weight}, Header(dt_ms))
+
+
+# pandas
+
+
+def to_pandas(connectome: Connectome) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+    """A table of nodes and a table of edges.
+
+    Nodes: region and role (categorical), index int32, birth_stage int64, sign int8, x, y, z float64 (micrometres) and,
+    if any neuron has a name, label.
+    Edges: source_region, kind, target_region (categorical), source and target int32 (counted in their regions),
+    weight_pa float32, delay_ms float64, birth_stage int16, ``state_<name>`` float32 (nan for sets without that state).
+    What has no row (dt_ms, region parameters, empty sets, provenance) is in ``nodes.attrs``, as values that JSON knows:
+    parquet keeps them, CSV does not.
+    """
+    import pandas
+
+    names = list(connectome.regions)
+    regions, sets = list(connectome.regions.values()), list(connectome.edges.values())
+    sizes, lengths = [r.size for r in regions], [len(e) for e in sets]
+
+    def repeated(values: Sequence[str], among: Sequence[str], times: Sequence[int]) -> pandas.Categorical[str]:
+        codes = np.repeat(np.array([among.index(v) for v in values], np.int64), times)
+        return pandas.Categorical.from_codes(codes, categories=pandas.Index(list(among)))
+
+    def joined(dtype: type, arrays: Iterable[NDArray[Any]]) -> NDArray[Any]:
+        return np.concatenate([np.zeros(0, dtype), *arrays], dtype=dtype)
+
+    def of_sets(dtype: type, column: Callable[[EdgeSet], NDArray[Any]]) -> NDArray[Any]:
+        return joined(dtype, (column(e) for e in sets))
+
+    position = np.concatenate([np.zeros((0, 3)), *(r.position_um for r in regions)])
+    nodes = pandas.DataFrame(
+        {
+            "region": repeated(names, names, sizes),
+            "index": joined(np.int32, (np.arange(n, dtype=np.int32) for n in sizes)),
+            "role": repeated([r.role for r in regions], ROLES, sizes),
+            "birth_stage": np.repeat(np.array([r.birth_stage for r in regions], np.int64), sizes),
+            "sign": joined(np.int8, (r.sign for r in regions)),
+            **dict(zip("xyz", position.T, strict=True)),
+        }
+    )
+    if any(r.label is not None for r in regions):
+        labels = (np.full(r.size, "", object) if r.label is None else r.label.astype(object) for r in regions)
+        nodes["label"] = pandas.Series(np.concatenate([*labels]), dtype=object)
+    nodes.attrs.update(header_of(connectome))
+    edges = pandas.DataFrame(
+        {
+            "source_region": repeated([e.key.source for e in sets], names, lengths),
+            "source": of_sets(np.int32, lambda e: e.source),
+            "kind": repeated([e.key.kind for e in sets], KINDS, lengths),
+            "target_region": repeated([e.key.target for e in sets], names, lengths),
+            "target": of_sets(np.int32, lambda e: e.target),
+            "weight_pa": of_sets(np.float32, lambda e: e.weight),
+            "delay_ms": of_sets(np.float64, lambda e: e.delay),
+            "birth_stage": of_sets(np.int16, lambda e: e.birth_stage),
+        }
+    )
+    for name in sorted({name for e in sets for name in e.state}):
+        values = (e.state.get(name, np.full(len(e), math.nan, np.float32)) for e in sets)
+        edges[STATE + name] = joined(np.float32, values)
+    return nodes, edges
+
+
+def from_pandas(nodes: pandas.DataFrame | None, edges: pandas.DataFrame, *, dt_ms: float | None = None) -> Connectome:
+    """A connectome from :func:`to_pandas`, from tables read from a file, or from a user's own edge table.
+
+    ``edges`` needs the integer columns source and target, counted from 0 in each region; all else may lack. Defaults:
+    one region ``"all"``; kind and roles as they follow from each other; weight 1 pA; delay one step; birth_stage 0; no
+    state. Without ``nodes`` a region ends at the last neuron that has an edge, and regions come in order of first
+    appearance. ``nodes`` needs region; index (else rows are numbered in order), role, sign, x, y, z, birth_stage, label
+    may lack. ``dt_ms`` defaults to that of ``nodes.attrs``, else 0.1 ms. Raises :class:`ConnectomeError`.
+    """
+    import pandas
+
+    for name, table, needed in (("nodes", nodes, {"region"}), ("edges", edges, {"source", "target"})):
+        if table is None and name == "nodes":
+            continue
+        if not isinstance(table, pandas.DataFrame):
+            raise ConnectomeError(name, "must be a pandas DataFrame", type(table).__name__)
+        if not needed.issubset(table.columns):
+            raise ConnectomeError(name, f"must have the columns {sorted(needed)}", list(table.columns))
+    header = read_header({} if nodes is None else nodes.attrs, "nodes.attrs", dt_ms)
+
+    def names_in(column: str) -> tuple[NDArray[np.int64], list[Any]]:
+        if column not in edges:
+            return np.zeros(len(edges), np.int64), [DEFAULT_REGION]
+        code, names = pandas.factorize(edges[column], use_na_sentinel=False)
+        return code, names.tolist()
+
+    index = {end: numbers(f"edges[{end}]", edges[end].to_numpy(), np.int64) for end in ("source", "target")}
+    region = {end: names_in(f"{end}_region") for end in index}
+    if nodes is not None:
+        given = {str(k): nodes[k].tolist() for k in nodes.columns}
+        if "label" in given:  # an empty cell of a file
+            given["label"] = nodes["label"].astype(object).where(nodes["label"].notna(), "").tolist()
+        regions, _, _ = make_regions("nodes", len(nodes), given, header)
+    else:
+        size: dict[Any, int] = {}
+        for end, (code, names) in region.items():
+            last = np.full(len(names), -1)
+            np.maximum.at(last, code, index[end])
+            for name, n in zip(names, last.tolist(), strict=True):
+                size[name] = max(size.get(name, 0), n + 1)
+        keys = [k for k in ("source_region", "kind", "target_region") if k in edges]
+        roles = roles_of_kinds(edges[keys].drop_duplicates().itertuples(index=False)) if len(keys) == 3 else {}
+        regions = [Region(name, n, roles.get(name, "neuron")) for name, n in size.items()]  # type: ignore[arg-type]
+    place = {r.name: i for i, r in enumerate(regions)}
+    ends = []
+    for end, (code, names) in region.items():
+        for name in names:
+            if name not in place:
+                raise ConnectomeError(f"edges[{end}_region]", f"must name regions of {list(place)}", repr(name))
+        ends.append((np.array([place[name] for name in names], np.int64)[code], index[end]))
+    as_here = {"weight_pa": "weight", "delay_ms": "delay", "birth_stage": "birth_stage", "kind": "kind"}
+    columns = {
+        as_here.get(k, k): edges[k].to_numpy(object if k == "kind" else None)
+        for k in map(str, edges.columns)
+        if k in as_here or k.startswith(STATE)
+    }
+    return connect("edges", regions, ends[0], ends[1], columns, header)
+
+
+# xarray
+
+
+def to_xarray(connectome: Connectome) -> xarray.Dataset:
+    """Region-level connectivity, dims (source, kind, target), with the stage as a scalar coordinate.
+
+    ``n_edges``; ``density`` (edges over pairs of neurons; nan where this kind cannot join these regions);
+    ``mean_abs_weight_pa`` and ``mean_delay_ms`` (nan where there is no edge); ``total_weight_pa``.
+
+    Stages join along the stage. Regions that a stage has not yet are filled:
+
+    >>> from connectome.graph.connectome import Connectome, Provenance, Region
+    >>> import xarray
+    >>> birth = Connectome.of([Region("a", 3)])
+    >>> later = Connectome.of([Region("a", 3), Region("b", 2)], provenance=Provenance(stage=1))
+    >>> stages = [c.to_xarray() for c in (birth, later)]
+    >>> both = xarray.concat(stages, "stage", join="outer", fill_value={"n_edges": 0, "total_weight_pa": 0.0})
+    >>> dict(both.n_edges.sizes)
+    {'stage': 2, 'source': 2, 'kind': 4, 'target': 2}
+    """
+    import xarray
+
+    regions = list(connectome.regions.values())
+    place = {r.name: i for i, r in enumerate(regions)}
+    shape = (len(regions), len(KINDS), len(regions))
+    n_edges = np.zeros(shape, np.int64)
+    total, density = np.zeros(shape), np.full(shape, np.nan)
+    mean_abs, mean_delay = np.full(shape, np.nan), np.full(shape, np.nan)
+    for s in regions:
+        for t in regions:
+            if (s.role, t.role) in ENDS.values() and s.size * t.size:
+                density[place[s.name], KINDS.index(kind_between(s, t)), place[t.name]] = 0.0
+    for key, e in connectome.edges.items():
+        at = (place[key.source], KINDS.index(key.kind), place[key.target])
+        n_edges[at], density[at] = len(e), e.density
+        if len(e):
+            total[at] = e.weight.sum(dtype=np.float64)
+            mean_abs[at] = np.abs(e.weight).mean(dtype=np.float64)
+            mean_delay[at] = e.delay_steps.mean(dtype=np.float64) * connectome.dt_ms
+    dims = ("source", "kind", "target")
+    return xarray.Dataset(
+        {
+            "n_edges": (dims, n_edges, {"long_name": "number of edges", "units": "1"}),
+            "density": (dims, density, {"long_name": "edges / pairs of neurons", "units": "1"}),
+            "mean_abs_weight_pa": (dims, mean_abs, {"long_name": "mean of |weight| over edges", "units": "pA"}),
+            "total_weight_pa": (dims, total, {"long_name": "sum of the weights", "units": "pA"}),
+            "mean_delay_ms": (dims, mean_delay, {"long_name": "mean delay over edges", "units": "ms"}),
+        },
+        coords={
+            "source": np.array(list(place), dtype=str),
+            "kind": np.array(KINDS),
+            "target": np.array(list(place), dtype=str),
+            "stage": connectome.provenance.stage,
+        },
+    )

@@ -1,0 +1,262 @@
+"""How a network is laid out for training: which edges are sparse rows, which are matrices, and in what order.
+
+The choice is made per edge set and delay, by density; nobody has to know. Dense rows cost by the columns of a matrix
+but run at the speed of vector code; sparse rows cost by the edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectome.arrays import aligned_zeros
+from connectome.graph.flat import Numbering
+from connectome.graph.parts import EdgeSet
+from connectome.learning.bundle_kernels import BLOCK, BUNDLE, CHUNK, LANES, Mask, Rows, Scratch
+from connectome.learning.learning_kernels import COMPONENT, DENSE, SPARSE, TileNetwork, region_type
+from connectome.neurons.iaf_psc_exp import propagators
+
+__all__ = ["Layout", "lay_out", "scratch"]
+
+# From which share of a matrix's places with an edge on dense rows are faster, by measurement: for spikes and the
+# gradients of weights, which both follow spikes; the same inside a component, where each step goes through the matrix,
+# for matrices of more places than a cache holds; and for the gradients of spikes, which follow potentials.
+_DENSE_FORWARD = 0.06
+_DENSE_FROM_MEMORY = 0.15
+_CACHED_PLACES = 2**20
+_DENSE_BACKWARD = 0.35
+
+
+class Move(NamedTuple):
+    """Where some edges of a set, by its number, have their places among the weights as they are laid out."""
+
+    number: int
+    edges: slice | NDArray[np.int64]
+    places: slice | NDArray[np.int64]
+    blocks: tuple[int, ...] = ()  # of columns, sources and columns in a block, if it is a full matrix
+
+    def put(self, given: NDArray[Any], places: NDArray[Any]) -> None:
+        """From the edges to their places."""
+        if self.blocks:
+            _blocks(places[self.places], self.blocks)[...] = given.reshape(self.blocks[1], -1, self.blocks[2])
+        else:
+            places[self.places] = given[self.edges]
+
+    def get(self, out: NDArray[Any], places: NDArray[Any]) -> None:
+        """From the places to their edges."""
+        if self.blocks:
+            out.reshape(self.blocks[1], -1, self.blocks[2])[...] = _blocks(places[self.places], self.blocks)
+        else:
+            out[self.edges] = places[self.places]
+
+
+def _blocks(matrix: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    return matrix.reshape(shape).transpose(1, 0, 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """A network for the kernels, with N neurons, the N' with a membrane first, and P places for weights.
+
+    ``moves``: the edges of a set, by its number, and their places; some edges have others too, ``copies``.
+    """
+
+    net: TileNetwork
+    span: Mapping[str, slice]
+    sensors: tuple[str, ...]
+    n_membranes: int
+    channels: int
+    n_places: int
+    sizes: tuple[int, ...]
+    moves: list[Move]
+    copies: list[Move]
+
+    @property
+    def n_neurons(self) -> int:
+        """N."""
+        return sum(s.stop - s.start for s in self.span.values())
+
+    @property
+    def real(self) -> np.dtype[Any]:
+        """The floating type."""
+        return self.net.regions.dtype["p22"]
+
+    @property
+    def max_delay(self) -> int:
+        """The longest delay in steps; 0 if there is no edge."""
+        return int(self.net.bundles["delay"].max(initial=0))
+
+
+class _Bundle(NamedTuple):
+    """Some edges of one set, by its number, with one delay."""
+
+    number: int
+    edges: EdgeSet
+    delay: int
+    edge: NDArray[np.int64]
+    source: NDArray[np.int32]
+    target: NDArray[np.int32]
+    forward: int
+    backward: int
+
+
+def lay_out(numbering: Numbering, real: type[np.float32] | type[np.float64], width_mv: float) -> Layout:
+    """Lay out a network in a floating type, with the half-width of the surrogate's support."""
+    ranked = _components(numbering)
+    roles = {name: r.role for name, r in numbering.regions.items()}
+    membranes = [name for component in ranked for name in component if roles[name] != "sensor"]
+    sensors = [name for name in numbering.regions if roles[name] == "sensor"]
+    span, start = {}, 0
+    for name in (*membranes, *sensors):
+        span[name] = slice(start, start + numbering.regions[name].size)
+        start = span[name].stop
+    n_membranes = sum(numbering.regions[name].size for name in membranes)
+    steps = [propagators(numbering.regions[n].neuron, numbering.dt_ms, fires=roles[n] == "neuron") for n in membranes]
+    # One channel is enough where both time constants are the same, everywhere.
+    channels = 1 if all(d.p11_ex == d.p11_in for d in steps) else 2
+    effectors = [n for n in numbering.regions if roles[n] == "effector"]
+    column = dict(zip(effectors, np.cumsum([0, *(numbering.regions[n].size for n in effectors)]), strict=False))
+
+    regions = np.zeros(len(membranes), region_type(real))
+    for region, name, d in zip(regions, membranes, steps, strict=True):
+        # With one channel its constants are both channels'.
+        region["start"], region["stop"], region["ref_steps"] = span[name].start, span[name].stop, d.ref_steps
+        region["p21"], region["p11"], region["p21_in"], region["p11_in"] = d.p21_ex, d.p11_ex, d.p21_in, d.p11_in
+        region["p22"], region["bias"], region["theta"], region["v_reset"] = d.p22, d.p20 * d.i_e, d.theta, d.v_reset
+        region["inverse_width"], region["column"] = 1 / width_mv, column.get(name, -1)
+    bundles: list[_Bundle] = []
+    components: list[tuple[int, ...]] = []
+    first = 0
+    for component in ranked:
+        at = len(bundles)
+        shortest = CHUNK
+        leaving = [(i, k, e) for i, (k, e) in enumerate(numbering.edges.items()) if k.source in component]
+        for inner in (True, False):
+            for number, key, edges in leaving:
+                if (key.target in component) is inner:
+                    made = _bundles(number, edges, channels, roles[key.source] == "neuron", inner)
+                    bundles += made
+                    shortest = min(shortest, *(m.delay for m in made)) if inner and made else shortest
+            if inner:
+                outer = len(bundles)
+        n_regions = sum(roles[name] != "sensor" for name in component)
+        components.append((first, first + n_regions, shortest, at, outer, len(bundles)))
+        first += n_regions
+    stored, n_places, moves, copies = _store(bundles, span)
+    table = np.array(components, COMPONENT)
+    net = TileNetwork(regions, table, *stored)
+    sizes = tuple(len(e) for e in numbering.edges.values())
+    return Layout(net, span, tuple(sensors), n_membranes, channels, n_places, sizes, moves, copies)
+
+
+def _components(numbering: Numbering) -> list[list[str]]:
+    """Regions that reach each other, together; those that reach others before those."""
+    names = list(numbering.regions)
+    reaches = np.eye(len(names), dtype=bool)
+    for key, edges in numbering.edges.items():
+        reaches[names.index(key.source), names.index(key.target)] |= len(edges) > 0
+    for _ in range(len(names).bit_length()):
+        reaches = (reaches.astype(np.float32) @ reaches) > 0
+    found: dict[bytes, list[str]] = {}
+    # Whoever comes later in the order is reached by more.
+    for i in np.argsort(reaches.sum(axis=0), kind="stable"):
+        found.setdefault((reaches[i] & reaches[:, i]).tobytes(), []).append(names[i])
+    return list(found.values())
+
+
+def _bundles(number: int, edges: EdgeSet, channels: int, fires: bool, inner: bool) -> list[_Bundle]:
+    found: list[_Bundle] = []
+    source, target = edges.source, edges.target
+    places = edges.n_source * _whole_blocks(edges.n_target)
+    enough = _DENSE_FROM_MEMORY if inner and places > _CACHED_PLACES else _DENSE_FORWARD
+    for delay in np.unique(edges.delay_steps):
+        edge = np.flatnonzero(edges.delay_steps == delay)
+        src, tgt = source[edge], target[edge]
+        pairs = src.astype(np.int64) * edges.n_target + tgt
+        share = edge.size / places
+        simple = channels == 1 and (np.diff(np.sort(pairs)) > 0).all()
+        forward = DENSE if simple and share >= enough else SPARSE
+        backward = 0 if not fires else DENSE if simple and share >= _DENSE_BACKWARD else SPARSE
+        made = _Bundle(number, edges, int(delay), edge, src, tgt, forward, backward)
+        if forward == DENSE and backward == SPARSE:
+            found += [made._replace(backward=0), made._replace(forward=0)]
+        else:
+            found.append(made)
+    return found
+
+
+def _whole_blocks(size: int) -> int:
+    return -(-size // BLOCK) * BLOCK
+
+
+def _store(
+    bundles: list[_Bundle], span: Mapping[str, slice]
+) -> tuple[tuple[NDArray[Any], Rows], int, list[Move], list[Move]]:
+    """The bundles for the kernels, how many places their weights have, and which."""
+    moves: list[Move] = []
+    copies: list[Move] = []
+    rows: list[NDArray[Any]] = [np.zeros(0, np.int64)]
+    indptr: list[NDArray[Any]] = [np.zeros(1, np.int64)]
+    place: list[NDArray[Any]] = [np.zeros(0, np.int64)]
+    table = np.zeros(len(bundles), BUNDLE)
+    sparse = [b for b in bundles if SPARSE in (b.forward, b.backward)]
+    at = _whole_blocks(sum(b.edge.size for b in sparse))  # so that matrices begin with a cache line, and the end is one
+    filled = row = 0
+    for s, b in enumerate(bundles):
+        key, columns = b.edges.key, _whole_blocks(b.edges.n_target)
+        start, matrix, matrix_size = row, 0, 0
+        if SPARSE in (b.forward, b.backward):
+            order = np.argsort(b.source, kind="stable")
+            source, length = np.unique(b.source, return_counts=True)
+            rows.append(source)
+            indptr.append(filled + np.cumsum(length))
+            place.append(b.target[order] + span[key.target].start)
+            where, edge = filled + np.arange(order.size), b.edge[order]
+            filled, row = filled + order.size, row + source.size
+        else:
+            matrix = at
+            block, column = np.divmod(b.target.astype(np.int64), BLOCK)
+            where, edge = at + (block * b.edges.n_source + b.source) * BLOCK + column, b.edge
+            matrix_size = b.edges.n_source * columns
+            at += matrix_size
+        full = matrix_size == edge.size == len(b.edges)
+        move = Move(b.number, _slice(edge), _slice(where))
+        if full:
+            blocks = (columns // BLOCK, b.edges.n_source, BLOCK)
+            move = Move(b.number, slice(None), slice(matrix, matrix + matrix_size), blocks)
+        (moves if b.forward else copies).append(move)
+        table[s] = (
+            b.delay, span[key.source].start, b.edges.n_source, span[key.target].start, b.edges.n_target, b.forward,
+            b.backward, start, row, matrix, columns,
+        )  # fmt: skip
+    stored = Rows(
+        np.concatenate(rows).astype(np.uint32), np.concatenate(indptr).astype(np.uint64),
+        np.concatenate(place).astype(np.uint32),
+    )  # fmt: skip
+    return (table, stored), at, moves, copies
+
+
+def _slice(index: NDArray[np.int64]) -> slice | NDArray[np.int64]:
+    """The same places as a slice, which is faster to copy, if they follow each other."""
+    follow = index.size and index[-1] - index[0] == index.size - 1 and (np.diff(index) == 1).all()
+    return slice(int(index[0]), int(index[-1]) + 1) if follow else index
+
+
+def scratch(layout: Layout, steps: int) -> Scratch:
+    """Buffers for runs of so many steps."""
+    n, channels, b, real = layout.n_membranes, layout.channels, layout.net.bundles, layout.real
+    chunk = min(steps, CHUNK)
+    dense = b[(b["forward"] == DENSE) | (b["backward"] == DENSE)]
+    sources, columns = int(dense["n_source"].max(initial=0)), int(dense["columns"].max(initial=0))
+    return Scratch(
+        ring=aligned_zeros((chunk + layout.max_delay) * channels * n * LANES + BLOCK * LANES, real),
+        back=aligned_zeros(chunk * n * LANES, real), state=aligned_zeros((1 + channels, n * LANES), real),
+        held=np.empty(n, Mask), offset=np.empty((2, chunk), np.uint64), values=aligned_zeros(chunk * LANES, real),
+        entries=np.empty(sources * (chunk + 1) * LANES + 2, np.uint32),
+        ends=np.empty(max(sources + 1, chunk * LANES), np.uint64),
+        panel=aligned_zeros(LANES * (max(chunk * BLOCK, columns) + LANES), real),
+    )  # fmt: skip

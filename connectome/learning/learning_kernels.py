@@ -1,0 +1,325 @@
+"""Spike propagation of a batch and its exact surrogate-gradient backpropagation through time, over active neurons only.
+
+A tile is ``LANES`` samples side by side, innermost in memory, so that the neuron update is vector code. Tiles do not
+touch each other: they run on any number of threads with the same result.
+
+Time goes in chunks of ``CHUNK`` steps. In a chunk the components of the graph of regions (regions that reach each
+other) take turns, sources before targets, so that what lies between components is delivered a whole chunk at once;
+inside a component a round is as long as its shortest delay. The backward pass is the same in reverse.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectome.jit import inner, kernel
+from connectome.learning.bundle_kernels import (
+    LANES,
+    Mask,
+    Rows,
+    Scratch,
+    Whole,
+    deliver,
+    slot,
+    spike_gradient,
+    weight_gradient,
+)
+from connectome.learning.dense_kernels import deliver_dense, spike_gradient_dense, weight_gradient_dense
+from connectome.simulate.lanes_kernels import (
+    all_lanes,
+    at_least,
+    choose,
+    count_lanes,
+    larger,
+    load_lanes,
+    multiply_add,
+    store_lanes,
+)
+
+__all__ = [
+    "COMPONENT",
+    "DENSE",
+    "SPARSE",
+    "Tape",
+    "TileNetwork",
+    "backward_tiles",
+    "forward_tiles",
+    "pack",
+    "region_type",
+]
+
+#: How a bundle is stored.
+SPARSE, DENSE = 1, 2
+
+Array = NDArray[Any]
+_U0, _U1 = np.uint64(0), np.uint64(1)
+_W = np.uint64(LANES)
+
+
+def region_type(real: Any) -> Any:
+    """A region with a membrane: its neurons, start .. stop - 1, and its parameters, see
+    :class:`connectome.neurons.iaf_psc_exp.Dynamics`; ``bias`` = p20 * i_e, mV; ``inverse_width``: of the surrogate,
+    1/mV; ``column``: where an effector's potential goes, -1 for neurons."""
+    reals = ("p22", "p21", "p11", "p21_in", "p11_in", "bias", "theta", "v_reset", "inverse_width")
+    whole = [(name, np.uint64) for name in ("start", "stop", "ref_steps")]
+    return np.dtype([*whole, ("column", np.int64), *((name, real) for name in reals)], align=True)
+
+
+#: A component: its regions, none for sensors; the shortest delay inside it; its bundles: ``inner`` .. ``outer`` - 1
+#: stay inside it, ``outer`` .. ``stop`` - 1 leave it.
+COMPONENT = np.dtype([(n, np.uint64) for n in ("region", "region_stop", "steps", "inner", "outer", "stop")])
+
+
+class TileNetwork(NamedTuple):
+    """A network for both passes."""
+
+    regions: Array
+    components: Array
+    bundles: Array
+    rows: Rows
+
+
+class Tape(NamedTuple):
+    """What the backward pass reads: of each tile, or, in the kernels, of one."""
+
+    mask: Array  # (T, N) spikes
+    free: Array  # (T, N') neither fires nor is refractory
+    near: Array  # (T, N') inside the surrogate's support
+    slope: Array  # (T, N' * LANES) of the surrogate
+
+
+@kernel
+def forward_tiles(
+    net: TileNetwork, weight: Array, keep: bool, tape: Tape, potential: Array, counts: Array, first: int, stride: int,
+    scratch: Scratch,
+) -> None:  # fmt: skip
+    """Run T steps of a batch of B samples from rest, in tiles ``first``, ``first + stride``, ...
+
+    weight (P,); keep: fill in the tape's ``free``, ``near`` and ``slope``; the mask has the sensors' spikes, others are
+    written; potential (B, T, columns) mV above rest; counts (N,) uint32: spikes are added.
+    """
+    steps, chunk = np.uint64(tape.mask.shape[1]), np.uint64(scratch.offset.shape[1])
+    for tile in range(np.uint64(first), np.uint64(len(tape.mask)), np.uint64(stride)):
+        mask = tape.mask[tile]
+        scratch.state[:] = 0
+        scratch.held[:] = 0
+        for begin in range(_U0, steps, chunk):
+            end = min(begin + chunk, steps)
+            for c in range(np.uint64(net.components.size)):
+                component = net.components[c]
+                t = begin
+                while t < end:
+                    until = min(t + component.steps, end)
+                    for step in range(t, until):
+                        for r in range(component.region, component.region_stop):
+                            _advance(net.regions[r], tile, step, keep, tape, potential, scratch)
+                    _deliver_all(net, component.inner, component.outer, weight, mask, t, until, scratch)
+                    t = until
+                _deliver_all(net, component.outer, component.stop, weight, mask, begin, end, scratch)
+        for t in range(steps):
+            for i in range(np.uint64(counts.size)):
+                counts[i] += np.uint32(count_lanes(mask[t, i]))
+
+
+@inner
+def _deliver_all(
+    net: TileNetwork, first: Whole, last: Whole, weight: Array, mask: Array, begin: Whole, end: Whole,
+    scratch: Scratch,
+) -> None:  # fmt: skip
+    steps, size = np.uint64(mask.shape[0]), np.uint64(scratch.state.size - scratch.state.shape[1])
+    for s in range(first, last):
+        b = net.bundles[s]
+        if begin + b.delay >= steps:
+            continue
+        stop = min(end, steps - b.delay)
+        if b.forward == SPARSE:
+            deliver(b, net.rows, weight, mask, begin, stop, size, scratch)
+        elif b.forward == DENSE:
+            deliver_dense(b, weight, mask, begin, stop, size, scratch)
+
+
+@inner
+def _advance(p: Any, tile: Whole, t: Whole, keep: bool, tape: Tape, potential: Array, scratch: Scratch) -> None:
+    """One step of one region."""
+    v, current, held, ring, mask = scratch.state[0], scratch.state[1], scratch.held, scratch.ring, tape.mask[tile]
+    one, zero = v.dtype.type(1), v.dtype.type(0)
+    now, free, near, slope = mask[t], tape.free[tile, t], tape.near[tile, t], tape.slope[tile, t]
+    samples = potential[tile * _W : min(tile * _W + _W, np.uint64(len(potential)))]
+    valid = 2 ** len(samples) - 1
+    start, stop, ref = p.start, p.stop, p.ref_steps
+    p22, p21, p11, bias, theta, v_reset = p.p22, p.p21, p.p11, p.bias, p.theta, p.v_reset
+    p21_in, p11_in, inverse = p.p21_in, p.p11_in, p.inverse_width
+    two = len(scratch.state) > 2
+    current_in = scratch.state[len(scratch.state) - 1]
+    inhibitory = np.uint64(v.size)
+    size = np.uint64(scratch.state.size) - inhibitory
+    arriving = slot(ring, t, size)
+    # Refractory in this step is who fired in the last `ref` steps; nobody fires twice in so many.
+    if t > 0:
+        for i in range(start, stop):
+            held[i] |= mask[t - _U1, i]
+    if t > ref:
+        for i in range(start, stop):
+            held[i] &= ~mask[t - _U1 - ref, i]
+    for i in range(start, stop):
+        at = i * _W
+        x = load_lanes(current, at, LANES)
+        u = multiply_add(p22, load_lanes(v, at, LANES), all_lanes(bias, LANES))
+        u = multiply_add(p21, x, u)
+        store_lanes(current, at, multiply_add(p11, x, load_lanes(ring, arriving + at, LANES)))
+        store_lanes(ring, arriving + at, all_lanes(zero, LANES))
+        if two:
+            x = load_lanes(current_in, at, LANES)
+            u = multiply_add(p21_in, x, u)
+            arrived = arriving + inhibitory + at
+            store_lanes(current_in, at, multiply_add(p11_in, x, load_lanes(ring, arrived, LANES)))
+            store_lanes(ring, arrived, all_lanes(zero, LANES))
+        waits = held[i]
+        fires = Mask(at_least(u, theta) & ~waits & valid)
+        stays = Mask(~(fires | waits))
+        store_lanes(v, at, choose(stays, u, v_reset))
+        now[i] = fires
+        if keep:
+            x = u - theta
+            x = larger(multiply_add(-inverse, larger(x, zero - x), all_lanes(one, LANES)), zero) * inverse
+            x = choose(Mask(~waits), x, zero)
+            store_lanes(slope, at, x)
+            free[i] = stays
+            near[i] = ~at_least(zero - x, zero)
+    if p.column >= 0:
+        column = np.uint64(p.column)
+        for i in range(stop - start):
+            for k in range(np.uint64(len(samples))):
+                samples[k, t, column + i] = v[(start + i) * _W + k]
+
+
+@kernel
+def backward_tiles(
+    net: TileNetwork, weight: Array, tape: Tape, grad_potential: Array, grad_spikes: Array, recorded: Array,
+    gradient: Array, first: int, stride: int, scratch: Scratch,
+) -> None:  # fmt: skip
+    """Adjoint of :func:`forward_tiles`; the reset and the refractory hold are constants of it.
+
+    grad_potential (B, T, columns), grad_spikes (B, T, M) of the neurons ``recorded`` (M,) uint64: what the loss sends
+    back. The surrogate is ``ds/du = max(0, 1 - |u - theta| / width) / width``. gradient (S, P): partial sums, of which
+    this call makes ``first``, ``first + stride``, ...; each takes every S-th tile, in order.
+    """
+    parts, back = np.uint64(len(gradient)), scratch.back
+    steps, chunk, n = np.uint64(tape.mask.shape[1]), np.uint64(scratch.offset.shape[1]), np.uint64(scratch.held.size)
+    for share in range(np.uint64(first), parts, np.uint64(stride)):
+        partial = gradient[share]
+        partial[:] = 0
+        for tile in range(share, np.uint64(len(tape.mask)), parts):
+            mask, near = tape.mask[tile], tape.near[tile]
+            given = grad_spikes[tile * _W : min(tile * _W + _W, np.uint64(len(grad_spikes)))]
+            scratch.state[:] = 0
+            for turn in range((steps + chunk - _U1) // chunk):
+                begin = ((steps - _U1) // chunk - turn) * chunk
+                end = min(begin + chunk, steps)
+                for m in range(np.uint64(recorded.size)):
+                    for k in range(np.uint64(len(given))):
+                        for t in range(begin, end):
+                            back[((t - begin) * n + recorded[m]) * _W + k] += given[k, t, m]
+                for later in range(np.uint64(net.components.size)):
+                    c = net.components[np.uint64(net.components.size) - _U1 - later]
+                    if c.region < c.region_stop:
+                        _spikes_all(net, c.outer, c.stop, weight, near, begin, end, begin, scratch)
+                        until = end
+                        while until > begin:
+                            t = until - min(c.steps, until - begin)
+                            _spikes_all(net, c.inner, c.outer, weight, near, t, until, begin, scratch)
+                            for step in range(until - t):
+                                for r in range(c.region, c.region_stop):
+                                    _retreat(
+                                        net.regions[r], tile, until - _U1 - step, begin, tape, grad_potential, scratch
+                                    )
+                            until = t
+                    _weights_all(net, c.inner, c.stop, mask, begin, end, scratch, partial)
+
+
+@inner
+def _spikes_all(
+    net: TileNetwork, first: Whole, last: Whole, weight: Array, near: Array, begin: Whole, end: Whole,
+    base: Whole, scratch: Scratch,
+) -> None:  # fmt: skip
+    steps, size = np.uint64(near.shape[0]), np.uint64(scratch.state.size - scratch.state.shape[1])
+    for s in range(first, last):
+        b = net.bundles[s]
+        if begin + b.delay >= steps:
+            continue
+        stop = min(end, steps - b.delay)
+        if b.backward == SPARSE:
+            spike_gradient(b, net.rows, weight, near, begin, stop, base, size, scratch)
+        elif b.backward == DENSE:
+            spike_gradient_dense(b, weight, near, begin, stop, base, size, scratch)
+
+
+@inner
+def _weights_all(
+    net: TileNetwork, first: Whole, last: Whole, mask: Array, begin: Whole, end: Whole,
+    scratch: Scratch, gradient: Array,
+) -> None:  # fmt: skip
+    steps, size = np.uint64(mask.shape[0]), np.uint64(scratch.state.size - scratch.state.shape[1])
+    for s in range(first, last):
+        b = net.bundles[s]
+        if begin + b.delay >= steps:
+            continue
+        stop = min(end, steps - b.delay)
+        if b.forward == SPARSE:
+            weight_gradient(b, net.rows, mask, begin, stop, size, scratch, gradient)
+        elif b.forward == DENSE:
+            weight_gradient_dense(b, mask, begin, stop, size, scratch, gradient)
+
+
+@inner
+def _retreat(p: Any, tile: Whole, t: Whole, base: Whole, tape: Tape, grad_potential: Array, scratch: Scratch) -> None:
+    """The adjoint of one step of one region. The state: adjoints of u and of the currents, a step later."""
+    g, adjoint, ring, back = scratch.state[0], scratch.state[1], scratch.ring, scratch.back
+    zero = g.dtype.type(0)
+    free, slope = tape.free[tile, t], tape.slope[tile, t]
+    samples = grad_potential[tile * _W : min(tile * _W + _W, np.uint64(len(grad_potential)))]
+    start, stop, p22, p21, p11, p21_in, p11_in = p.start, p.stop, p.p22, p.p21, p.p11, p.p21_in, p.p11_in
+    two = len(scratch.state) > 2
+    adjoint_in = scratch.state[len(scratch.state) - 1]
+    inhibitory = np.uint64(g.size)
+    size = np.uint64(scratch.state.size) - inhibitory
+    here = slot(ring, t, size)
+    for i in range(start, stop):
+        at = i * _W
+        later = load_lanes(g, at, LANES)
+        x = multiply_add(p11, load_lanes(adjoint, at, LANES), p21 * later)
+        store_lanes(adjoint, at, x)
+        store_lanes(ring, here + at, x)
+        if two:
+            x = multiply_add(p11_in, load_lanes(adjoint_in, at, LANES), p21_in * later)
+            store_lanes(adjoint_in, at, x)
+            store_lanes(ring, here + inhibitory + at, x)
+        spike = (t - base) * inhibitory + at
+        x = choose(free[i], p22 * later, zero)
+        x = multiply_add(load_lanes(slope, at, LANES), load_lanes(back, spike, LANES), x)
+        store_lanes(back, spike, all_lanes(zero, LANES))
+        store_lanes(g, at, x)
+    if p.column >= 0:
+        column = np.uint64(p.column)
+        for i in range(stop - start):
+            for k in range(np.uint64(len(samples))):
+                g[(start + i) * _W + k] += samples[k, t, column + i]
+
+
+@kernel
+def pack(spikes: Array, neuron: int, mask: Array, first: int, stride: int) -> None:
+    """Bits of samples (B, T, n), set where not 0, to mask (tiles, T, N) from a neuron on; every ``stride``-th tile."""
+    n = np.uint64(spikes.shape[2])
+    for tile in range(np.uint64(first), np.uint64(len(mask)), np.uint64(stride)):
+        samples = spikes[tile * _W : min(tile * _W + _W, np.uint64(len(spikes)))]
+        for t in range(np.uint64(mask.shape[1])):
+            now = mask[tile, t, np.uint64(neuron) : np.uint64(neuron) + n]
+            now[:] = 0
+            for k in range(np.uint64(len(samples))):
+                bit = Mask(1 << k)
+                sample = samples[k, t]
+                for i in range(n):
+                    now[i] += bit * Mask(sample[i] != 0)

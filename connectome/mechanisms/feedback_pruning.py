@@ -1,0 +1,138 @@
+"""Pruning by feedback: what the higher region sends back decides which edges are inhibited, and then go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectome.graph.connectome import Connectome, EdgeDelta
+from connectome.graph.parts import EdgeKey, EdgeSet
+from connectome.parameters import Parameters, bounded
+from connectome.rules import Evidence
+
+__all__ = ["FeedbackPruning"]
+
+
+Array = NDArray[Any]
+
+
+#: A weight that is this little below a bound has reached it: multiplying and dividing leaves rounding errors.
+_ABOVE: Final = 1 + 1e-5
+
+
+#: So that rounding up a product does not add an edge.
+_BELOW: Final = 1 - 1e-12
+
+
+_TINY: Final = 1e-37
+
+
+@dataclass(frozen=True)
+class FeedbackPruning(Parameters):
+    """Inhibit, and then prune, the edges that feedback values least, down to a part of those that there ever were.
+
+    What an edge is worth is remembered. In each epoch that its set took part in, ``recent`` moves by ``update`` towards
+    the epoch's importance over the set's mean. When another stage begins, ``memory`` becomes ``sqrt(memory^2 +
+    recent^2)`` and what is recent begins anew. So the edge's value, ``sqrt(memory^2 + recent^2)``, counts what it did
+    for its own region's task and what higher regions send back to it later.
+
+    Up for pruning are local edges of regions that are judged, long-range ones between them, and, as far as its own
+    effectors' feedback goes, local edges and afferents of the region that matures. The room for them shrinks to ``keep
+    + (1 - keep) (1 - x)^3`` while x goes from 0 to 1 (the schedule of Zhu & Gupta 2017, arXiv 1710.01878), so that the
+    first are inhibited at ``start`` and the last are gone at ``end``. Those of the least value, as many as there will
+    be no room for by the time that they could go, are inhibited: each epoch a weight loses the fraction ``inhibition``
+    of what is left of it, down to ``floor`` of the whole. An edge that is no longer among them gets as much back, until
+    it is whole. One that was inhibited to the floor and still is among them is pruned; from ``late`` on none is waited
+    for, so that exactly as many are kept as were asked for. Until then an edge that was seen for fewer than ``grace``
+    epochs is left alone.
+
+    State of an edge: ``memory``, ``recent``, ``seen`` (epochs), and ``inhibition``, the fraction of its weight that is
+    held back. An edge that another rule adds comes with 0 for each.
+
+    Parameters
+    ----------
+    keep, keep_long_range, keep_afferent : what is kept of each kind, as a fraction of all that a set ever had
+    keep_own : what is kept of a region's local edges in its own stage
+    start, end, late : fractions of a stage
+    """
+
+    keep: float = bounded(0.2, 0, 1)
+    keep_long_range: float = bounded(0.22, 0, 1)
+    keep_afferent: float = bounded(0.4, 0, 1)
+    keep_own: float = bounded(0.45, 0, 1)
+    start: float = bounded(0.1, 0, 1)
+    end: float = bounded(0.75, 0.01, 1)
+    late: float = bounded(0.9, 0.01, 1)
+    grace: float = bounded(5.0, 0)
+    update: float = bounded(0.2, 0.001, 1)
+    inhibition: float = bounded(0.1, 0.001, 0.9)
+    floor: float = bounded(0.3, 0.01, 0.99)
+
+    def __call__(self, connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
+        """The edit."""
+        state: dict[EdgeKey, dict[str, Array]] = {}
+        weights: dict[EdgeKey, Array] = {}
+        remove: dict[EdgeKey, Array] = {}
+        records = []
+        hurry = evidence.done >= self.late
+        for key, edges in connectome.edges.items():
+            if key.kind == "efferent" or not len(edges):
+                continue
+            state[key] = kept = self.remember(edges, first=evidence.epoch == 1)
+            if not _up_for_pruning(key, evidence):
+                continue
+            value, held = np.hypot(kept["memory"], kept["recent"]), kept["inhibition"]
+            judged = hurry | (kept["seen"] >= self.grace)
+            no_room = max(len(edges) - self.room(key, evidence), 0)
+            weakest = np.zeros(len(edges), bool)
+            weakest[np.argsort(np.where(judged, value, np.inf), kind="stable")[:no_room]] = True
+            weakest &= judged
+            left = 1 - held
+            gone = weakest & (hurry | (left <= self.floor * _ABOVE))
+            now_left = np.where(weakest, left * (1 - self.inhibition), left / (1 - self.inhibition))
+            now_left = np.clip(now_left, self.floor, 1.0)
+            now_left = np.where(now_left * _ABOVE >= 1, 1.0, now_left)
+            weights[key] = (edges.weight * now_left / left).astype(np.float32)
+            kept["inhibition"] = (1 - now_left).astype(np.float32)
+            remove[key] = gone
+            records.append(
+                evidence.record(
+                    "feedback_pruning", key, inhibited=int((weakest & ~gone & (held == 0)).sum()),
+                    restored=int(((held > 0) & (now_left == 1)).sum()), removed=int(gone.sum()),
+                )
+            )  # fmt: skip
+        return EdgeDelta(reweight=weights, state=state, remove=remove, records=tuple(records))
+
+    def remember(self, edges: EdgeSet, *, first: bool) -> dict[str, Array]:
+        """The state of edges after an epoch, the ``first`` of a stage or a later one."""
+        none = np.zeros(len(edges), np.float32)
+        memory, recent, seen, held = (
+            edges.state.get(name, none) for name in ("memory", "recent", "seen", "inhibition")
+        )
+        if first:
+            memory, recent = np.hypot(memory, recent), none
+        if "evidence" in edges.state:
+            importance = edges.state["evidence"]
+            share = importance / max(float(importance.mean()), _TINY)
+            recent = np.where(recent == 0, share, recent + self.update * (share - recent)).astype(np.float32)
+            seen = seen + np.float32(1)
+        return {"memory": memory, "recent": recent, "seen": seen, "inhibition": held}
+
+    def room(self, key: EdgeKey, evidence: Evidence) -> int:
+        """For how many edges of a set there will be room when those that are inhibited now have come to the floor."""
+        local = self.keep if key.source in evidence.judged else self.keep_own
+        keep = {"local": local, "long_range": self.keep_long_range, "afferent": self.keep_afferent}[key.kind]
+        lead = np.log(self.floor) / np.log(1 - self.inhibition) * evidence.done / evidence.epoch
+        x = np.clip((evidence.done - self.start) / max(self.end - lead - self.start, _TINY), 0.0, 1.0)
+        return int(np.ceil((keep + (1 - keep) * (1 - x) ** 3) * evidence.ever[key] * _BELOW))
+
+
+def _up_for_pruning(key: EdgeKey, evidence: Evidence) -> bool:
+    if key.kind == "local":
+        return key.source == evidence.region or key.source in evidence.judged
+    if key.kind == "afferent":
+        return key.target == evidence.region
+    return key.source in evidence.judged and key.target in evidence.judged

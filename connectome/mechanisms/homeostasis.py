@@ -1,0 +1,46 @@
+"""Homeostasis: neurons of the maturing region that fire too much lose excitation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from connectome.graph.connectome import Connectome, EdgeDelta
+from connectome.parameters import Parameters, bounded
+from connectome.rules import Evidence
+
+__all__ = ["Homeostasis"]
+
+
+@dataclass(frozen=True)
+class Homeostasis(Parameters):
+    """Neurons of the maturing region that fire above ``target`` spikes per step lose excitation: their incoming
+    positive weights shrink by ``rate`` times the relative excess, ``rate`` at most (after synaptic scaling, Turrigiano
+    2008, in one direction). Learning makes up for it, as it could not in regions that have matured.
+
+    Parameters
+    ----------
+    target : of a region that has sensors; ``target_association`` : of one that has none, and hears other regions only
+    """
+
+    target: float = bounded(0.02, 1e-6)
+    target_association: float = bounded(0.06, 1e-6)
+    rate: float = bounded(0.06, 0, 0.5)
+
+    def __call__(self, connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
+        """The edit."""
+        region = evidence.region
+        if region not in evidence.rate or not self.rate:
+            return EdgeDelta()
+        senses = any(key.kind == "afferent" and key.target == region for key in connectome.edges)
+        target = self.target if senses else self.target_association
+        left = (1 - self.rate * np.clip(evidence.rate[region] / target - 1, 0, 1)).astype(np.float32)
+        weights, records = {}, []
+        for key, edges in connectome.edges.items():
+            if key.target != region or key.source not in evidence.rate:
+                continue
+            factor = left[edges.target]
+            weights[key] = np.where(edges.weight > 0, edges.weight * factor, edges.weight)
+            records.append(evidence.record("homeostasis", key, inhibited=int((weights[key] != edges.weight).sum())))
+        return EdgeDelta(reweight=weights, records=tuple(records))

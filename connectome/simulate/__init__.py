@@ -1,0 +1,7 @@
+"""Run spikes through a connectome: one contract, two engines (:mod:`connectome.simulate.runs`)."""
+
+from connectome.simulate.runs import run
+from connectome.simulate.stdp import PairSTDP, learnt
+from connectome.simulate.stimulus import Poisson, Stimulus
+
+__all__ = ["PairSTDP", "Poisson", "Stimulus", "learnt", "run"]

@@ -1,0 +1,220 @@
+"""The event-driven engine: runs a network, block of steps by block, on threads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectome.graph.flat import Numbering
+from connectome.graph.parts import EdgeKey, Region
+from connectome.neurons.iaf_psc_exp import propagators
+from connectome.simulate import simulate_kernels as kernels
+from connectome.simulate.poisson_kernels import OCTET, RUN, PoissonDrive, draw_octet, draw_room
+from connectome.simulate.stdp import Plastic
+from connectome.simulate.stimulus import Input, poisson_drive
+from connectome.simulate.streams import Layout, lay_out
+
+__all__ = ["Block", "poisson_counts", "run_events"]
+
+_BLOCK_VALUES = 2**22  # values of what is made for each step and neuron of a block
+_SPIKES = 2**25  # places for the spikes of a block, unless one step may need more
+_VISITS = 1024  # stretches of edges noted before they are visited
+_CALL_S = 0.2  # time between two returns from the kernel: Ctrl-C and progress
+
+
+class Block(NamedTuple):
+    """Some steps' output: (M,) spikes in order of step, region, neuron; v (steps, K) of the recorded neurons, mV above
+    e_l; and the synaptic operations."""
+
+    step: NDArray[np.int32]
+    region: NDArray[np.int32]
+    neuron: NDArray[np.int32]
+    v: NDArray[Any]
+    operations: int
+
+
+def run_events(
+    numbering: Numbering, given: Input, n_steps: int, dtype: np.dtype[Any], v_mv: Mapping[str, NDArray[Any]],
+    record: Mapping[str, NDArray[np.int64]], threads: int, plastic: Mapping[EdgeKey, Plastic],
+) -> Iterator[Block]:  # fmt: skip
+    """Simulate. ``v_mv``: region -> (N,) above e_l, 0 by default; ``record``: region -> neurons whose v is wanted;
+    ``plastic``: the edge sets that learn, in place."""
+    layout = lay_out(numbering, given, n_steps, dtype, threads, plastic)
+    start, segments, history = layout.start, layout.segments, layout.history
+    reset = {r.name: r.neuron.v_reset_mv - r.neuron.e_l_mv for r in layout.active}
+    places = np.concatenate([np.zeros(0, np.int64), *(start[n] + k for n, k in record.items())])
+    held = np.concatenate([np.zeros(0), *(np.full(k.size, reset[n]) for n, k in record.items())]).astype(dtype)
+    sensors = [_Sensor(r, given, dtype) for r in numbering.regions.values() if r.role == "sensor"]
+    is_sensor = np.flatnonzero(segments["owner"] < 0)
+    area = segments["owner"].copy()  # of the spikes of each segment
+    area[is_sensor] = threads + np.arange(is_sensor.size)
+    state, scratch = _state(layout, v_mv, area.size, threads, dtype), _scratch(layout, threads)
+    first_place = np.array([start.get(name, 0) for name in numbering.regions], np.int64)[segments["region"]]
+    pause = 1 + int(layout.neurons["ref_steps"].min(initial=0))
+    most = _SPIKES // max(layout.places, 1) * pause
+    varies = any(len(current) > 1 for current in given.current_pa.values())
+    if varies or sensors:
+        most = min(most, _BLOCK_VALUES // max(numbering.n_neurons, 1))
+    wide = True if (layout.streams["shift"] == 2).any() else None
+    coarse = True if layout.streams["each"].any() else None
+    constant = _drive(layout, numbering.dt_ms, given, slice(0, 1), dtype)
+    with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(threads, "connectome")) if threads > 1 else None
+        first, steps = 0, 0  # the first call makes no step: it compiles, and progress begins when that is done
+        while first < n_steps:
+            fired = [s.spikes(first, steps) for s in sensors]
+            room = [*(np.diff(layout.bounds) * -(-steps // pause)), *(neuron.size for _, neuron in fired)]
+            state = _make_room(state, history, steps, room, area)
+            for (step, neuron), g in zip(fired, is_sensor, strict=True):
+                at = int(state.end[history - 1, g])
+                state.ids[at : at + neuron.size] = neuron
+                ends = at + np.searchsorted(step, np.arange(steps + 1))
+                state.begin[history:, g], state.end[history:, g] = ends[:-1], ends[1:]
+            drive = _drive(layout, numbering.dt_ms, given, slice(first, first + steps), dtype) if varies else constant
+            v = np.empty((steps, places.size), dtype)
+            began = time.perf_counter()
+            shares = [
+                partial(
+                    kernels.advance, k, first, steps, layout.shortest, history, layout.neurons, segments,
+                    layout.streams, layout.due, layout.poisson, drive, state, scratch[k], places, held, v,
+                    layout.plastic, wide, coarse,
+                )
+                for k in range(threads)
+            ]  # fmt: skip
+            if pool is None:
+                shares[0]()
+            else:
+                for done in [pool.submit(share) for share in shares]:
+                    done.result()
+            elapsed = time.perf_counter() - began
+            yield _spikes(layout, state, first_place, first, v)
+            first += steps
+            steps = min(8 * steps, int(steps * _CALL_S / max(elapsed, 1e-6))) if steps else 8
+            steps = max(1, min(steps, most, n_steps - first))
+
+
+def _spikes(layout: Layout, state: kernels.State, first_place: NDArray[np.int64], first: int, v: NDArray[Any]) -> Block:
+    """The spikes in order of step, then region, then neuron; ``first_place`` (G,): of the segments' regions."""
+    begin, end = (x[layout.history :].astype(np.int64).ravel() for x in (state.begin, state.end))
+    size, segment = end - begin, np.tile(np.arange(first_place.size), len(v))
+    after = np.cumsum(size)
+    at = np.repeat(begin - after + size, size) + np.arange(after[-1] if after.size else 0)
+    segment = np.repeat(segment, size)
+    neuron = state.ids[at].astype(np.int64) - first_place[segment]
+    step = first + np.repeat(np.repeat(np.arange(len(v)), first_place.size), size)
+    operations = int(layout.out_degree[layout.degree_at[segment] + neuron].sum())
+    region = layout.segments["region"][segment]
+    return Block(step.astype(np.int32), region.astype(np.int32), neuron.astype(np.int32), v, operations)
+
+
+def _state(
+    layout: Layout, v_mv: Mapping[str, NDArray[Any]], n_segments: int, threads: int, dtype: np.dtype[Any]
+) -> kernels.State:
+    """Nothing on its way, nobody refractory."""
+    v = np.full(layout.places, -np.inf, dtype)
+    for r in layout.active:
+        v[layout.start[r.name] :][: r.size] = v_mv.get(r.name, 0.0)
+    signs = 2 if layout.neurons["inhibitory"].any() else 1
+    rows = np.zeros((layout.history, n_segments), np.uint64)
+    return kernels.State(
+        v, np.zeros(signs * layout.places, dtype), np.zeros(0, np.uint32), rows, rows, np.zeros(threads, np.uint64),
+        np.zeros(8 * threads, np.int64),
+    )  # fmt: skip
+
+
+def _scratch(layout: Layout, threads: int) -> list[kernels.Scratch]:
+    run = np.zeros(0, RUN) if layout.poisson is None else layout.poisson.run
+    counts = [int((run["stop"] - run["start"])[run["owner"] == k].sum()) * OCTET for k in range(threads)]
+    return [
+        kernels.Scratch(
+            *draw_room(), np.zeros(n, np.uint8),
+            kernels.Visits(*(np.zeros(_VISITS, np.uint64) for _ in range(3))),
+        )
+        for n in counts
+    ]  # fmt: skip
+
+
+def _drive(layout: Layout, dt_ms: float, given: Input, steps: slice, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """What the injected currents of some steps add to v, (steps, P) mV."""
+    out = np.zeros((steps.stop - steps.start, layout.places), dtype)
+    for r in layout.active:
+        current = given.current_pa.get(r.name, np.zeros((1, 1)))
+        pa = dtype.type(r.neuron.i_e_pa) + (current[steps] if len(current) > 1 else current).astype(dtype)
+        out[:, layout.start[r.name] :][:, : r.size] = propagators(r.neuron, dt_ms).p20.astype(dtype) * pa
+    return out
+
+
+def _make_room(
+    state: kernels.State, history: int, steps: int, room: list[Any], area_of: NDArray[np.int64]
+) -> kernels.State:
+    """The state with the spikes of the last H steps, and room for those of ``steps`` more: ``room`` in each area of
+    ``ids``, which are the threads' and then the sensors'."""
+    begin, end = state.begin[-history:], state.end[-history:]
+    kept, shift, at = [], np.zeros(area_of.size, np.int64), 0
+    free = state.free.copy()
+    for area, more in enumerate(room):
+        mine = area_of == area
+        low, high = (int(begin[:, mine].min()), int(end[:, mine].max())) if mine.any() else (0, 0)
+        kept.append((at, low, high))
+        shift[mine] = at - low
+        if area < free.size:
+            free[area] = at + high - low
+        at += high - low + int(more)
+    ids = np.empty(at, np.uint32)
+    for place, low, high in kept:
+        ids[place : place + high - low] = state.ids[low:high]
+    rows = (history + steps, area_of.size)
+    new_begin, new_end = np.empty(rows, np.uint64), np.empty(rows, np.uint64)
+    new_begin[:history], new_end[:history] = begin.astype(np.int64) + shift, end.astype(np.int64) + shift
+    new_begin[history:] = new_end[history:] = new_end[history - 1]
+    return state._replace(ids=ids, begin=new_begin, end=new_end, free=free)
+
+
+class _Sensor:
+    """What a sensor emits, block by block."""
+
+    def __init__(self, region: Region, given: Input, dtype: np.dtype[Any]) -> None:
+        self._n = region.size
+        self._injected = given.injected.get(region.name)
+        self._drive = poisson_drive(list(given.poisson.get(region.name, ())), given.seed, dtype)
+
+    def spikes(self, first: int, steps: int) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+        """(M,) steps from ``first`` on, and neurons, in this order."""
+        step, neuron = [np.zeros(0, np.int64)], [np.zeros(0, np.uint32)]
+        if self._drive.run.size:
+            number = poisson_counts(self._drive, first, steps, self._n)
+            fired = np.nonzero(number)
+            times = number[fired]
+            step.append(np.repeat(fired[0], times))
+            neuron.append(np.repeat(fired[1].astype(np.uint32), times))
+        if self._injected is not None:
+            a, b = np.searchsorted(self._injected.step, (first, first + steps))
+            step.append(self._injected.step[a:b] - first)
+            neuron.append(self._injected.neuron[a:b])
+        steps_of, neurons = np.concatenate(step), np.concatenate(neuron)
+        if len(step) > 2:
+            order = np.lexsort((neurons, steps_of))
+            return steps_of[order], neurons[order]
+        return steps_of, neurons
+
+
+def poisson_counts(drive: PoissonDrive, first: int, steps: int, n: int) -> NDArray[np.int64]:
+    """(steps, n) counts of the neurons in places 0 .. n - 1, over all their runs."""
+    begin = first // OCTET * OCTET
+    octets = max(1, -(-(first + steps - begin) // OCTET))  # so that no steps compile as well
+    total = np.zeros((octets * OCTET, n), np.int64)
+    bits, unsure = draw_room()
+    for r in range(drive.run.size):
+        here = slice(int(drive.run[r]["start"]), int(drive.run[r]["stop"]))
+        counts = np.zeros((OCTET, here.stop - here.start), np.uint8)
+        for k in range(octets):
+            draw_octet(r, np.uint64(first // OCTET + k), drive, bits, unsure, counts.reshape(-1))
+            total[k * OCTET : (k + 1) * OCTET, here] += counts
+    return total[first - begin : first - begin + steps]

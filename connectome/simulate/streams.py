@@ -1,0 +1,230 @@
+"""A network laid out for the event-driven kernels, without a copy of its edges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectome.arrays import is_constant
+from connectome.errors import ConnectomeError
+from connectome.graph.flat import Numbering
+from connectome.graph.parts import EdgeKey, EdgeSet, Region
+from connectome.neurons.iaf_psc_exp import Dynamics, propagators
+from connectome.simulate import simulate_kernels as kernels
+from connectome.simulate.poisson_kernels import PoissonDrive
+from connectome.simulate.stdp import Plastic, plastic_records
+from connectome.simulate.stimulus import Input, PoissonRun, poisson_drive
+
+__all__ = ["Layout", "lay_out"]
+
+_TABLE_BYTES, _BYTES_AN_EDGE = 2**25, 0.25  # of a table of where a source's edges of each delay begin
+_NEURON_COST, _DRIVE_COST = 400, 800  # of a step, in edges into a neuron at some 3 spikes a second
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """A network as the kernels want it, with S regions, G segments, P places.
+
+    Parameters
+    ----------
+    active : the regions that are no sensors
+    start : their first places
+    places : P
+    bounds : (threads + 1,) places that the threads' shares begin and end at
+    neurons : (S,) of :func:`simulate_kernels.neuron_type`
+    segments, streams, due : see ``simulate_kernels.SEGMENT``, ``STREAM`` and ``DUE``
+    poisson : the drive of the active regions, if any
+    shortest : the shortest delay, steps
+    history : H, steps for which spikes are kept
+    out_degree, degree_at : the edges from each neuron, and (G,) where those of a segment's region begin
+    kept : what addresses point to
+    plastic : see ``stdp_kernels.PLASTIC``; None if no edge set learns
+    """
+
+    active: list[Region]
+    start: Mapping[str, int]
+    places: int
+    bounds: NDArray[np.int64]
+    neurons: NDArray[Any]
+    segments: NDArray[Any]
+    streams: NDArray[Any]
+    due: NDArray[Any]
+    poisson: PoissonDrive | None
+    shortest: int
+    history: int
+    out_degree: NDArray[np.int64]
+    degree_at: NDArray[np.int64]
+    kept: list[NDArray[Any]]
+    plastic: NDArray[Any] | None
+
+
+def lay_out(
+    numbering: Numbering, given: Input, n_steps: int, dtype: np.dtype[Any], threads: int,
+    plastic: Mapping[EdgeKey, Plastic],
+) -> Layout:  # fmt: skip
+    """Lay a network out for so many threads. Raises :class:`ConnectomeError` for an edge set that is too large."""
+    regions, number = list(numbering.regions.values()), {name: k for k, name in enumerate(numbering.regions)}
+    active = [r for r in regions if r.role != "sensor"]
+    blocks = [-(-r.size // kernels.BLOCK) for r in active]
+    first = np.cumsum([0, *blocks]) * kernels.BLOCK
+    start, places = {r.name: int(at) for r, at in zip(active, first, strict=False)}, int(first[-1])
+    edges = [e for e in numbering.edges.values() if len(e)]
+    bounds = _bounds(active, blocks, edges, given, threads)
+    segments, span = _segments(regions, start, bounds, given)
+    step = [propagators(r.neuron, numbering.dt_ms, fires=r.role == "neuron") for r in regions]
+    neurons = np.zeros(len(step), kernels.neuron_type(dtype))
+    neurons["inhibitory"] = [0 if s.p11_ex == s.p11_in and s.p21_ex == s.p21_in else places for s in step]
+    for name in Dynamics._fields:
+        if name in (neurons.dtype.names or ()):
+            neurons[name] = [getattr(s, name) for s in step]
+    neurons["ref_steps"] = np.minimum(neurons["ref_steps"], n_steps)
+    streams, dues, kept = [np.zeros(0, kernels.STREAM)], [np.zeros(0, kernels.DUE)], []
+    learning: list[NDArray[Any]] = []
+    for e in edges:
+        due, rows, arrays = _streams(
+            e, numbering.regions[e.key.source], segments[span[e.key.target]], coarse=e.key not in plastic
+        )
+        rows["first_segment"], rows["last_segment"] = span[e.key.source].start, span[e.key.source].stop
+        rows["source_start"], rows["plus"] = start.get(e.key.source, 0), start[e.key.target]
+        rows["minus"] = rows["plus"] + neurons["inhibitory"][number[e.key.target]]
+        rows["delays"], rows["delay_at"] = due.size, sum(d.size for d in dues)
+        if e.key in plastic:
+            learns, more = plastic_records(
+                plastic[e.key], rows["owner"], due["delay"], sum(map(len, streams)), span[e.key.target],
+                segments[span[e.key.target]],
+            )  # fmt: skip
+            rows["owner"] = -1
+            learning.append(learns)
+            arrays += more
+        streams.append(rows)
+        dues.append(due)
+        kept += arrays
+    degree = {name: np.zeros(r.size, np.int64) for name, r in numbering.regions.items()}
+    for e in edges:
+        degree[e.key.source] += np.diff(e.indptr)
+    degree_at = np.cumsum([0, *(d.size for d in degree.values())])
+    due = np.concatenate(dues)
+    return Layout(
+        active=active, start=start, places=places, bounds=bounds, neurons=neurons, segments=segments,
+        streams=np.concatenate(streams), due=due,
+        poisson=_poisson(start, bounds, dict(zip(number, neurons["inhibitory"].tolist(), strict=True)), given, dtype),
+        shortest=int(due["delay"].min(initial=n_steps)),
+        history=max(int(due["delay"].max(initial=1)), 1 + int(neurons["ref_steps"].max(initial=0))),
+        out_degree=np.concatenate([np.zeros(0, np.int64), *degree.values()]), degree_at=degree_at[segments["region"]],
+        kept=kept, plastic=np.concatenate(learning) if learning else None,
+    )  # fmt: skip
+
+
+def _segments(
+    regions: list[Region], start: Mapping[str, int], bounds: NDArray[np.int64], given: Input
+) -> tuple[NDArray[Any], Mapping[str, slice]]:
+    """The segments, and where each region's are among them."""
+    segments: list[tuple[int, int, int, int, int]] = []
+    span = {}
+    for number, r in enumerate(regions):
+        before = len(segments)
+        if r.role == "sensor":
+            segments.append((number, -1, 0, r.size, 0))
+        else:
+            current = given.current_pa.get(r.name, np.zeros((1, 1)))
+            varies = 2**64 - 1 if (current != current[:, :1]).any() else 0
+            stop = start[r.name] + -(-r.size // kernels.BLOCK) * kernels.BLOCK
+            shares = [(max(start[r.name], a), min(stop, b)) for a, b in pairwise(bounds.tolist())]
+            segments += [(number, k, a, b, varies) for k, (a, b) in enumerate(shares) if a < b]
+        span[r.name] = slice(before, len(segments))
+    return np.array(segments, kernels.SEGMENT), span
+
+
+def _streams(
+    e: EdgeSet, source: Region, targets: NDArray[Any], *, coarse: bool
+) -> tuple[NDArray[Any], NDArray[Any], list[NDArray[Any]]]:
+    """An edge set into the segments of its target: its delays, a stream for each, what their addresses point to.
+    ``coarse``: the table may be."""
+    if len(e) >= 2**32:
+        raise ConnectomeError(
+            f"edges[{e.key}]", "must have fewer than 2**32 edges to run", len(e), "Split its regions."
+        )
+    delay = e.delay_steps[:1] if is_constant(e.delay_steps) else e.delay_steps
+    seen, indices = np.zeros(2**16, np.bool_), np.ascontiguousarray(e.indices)  # it may be one for all
+    if delay.size > 1:
+        kernels.mark(delay, seen)
+    else:  # nothing to compile
+        seen[delay] = True
+    delays = np.flatnonzero(seen)
+    cuts = targets["start"][1:] - targets["start"][:1]
+    due = np.zeros(delays.size, kernels.DUE)
+    due["delay"] = delays
+    # A place in the table for each source, delay and thread; or for several delays at once, if that would be large.
+    most = max(int(max(_TABLE_BYTES, _BYTES_AN_EDGE * len(e)) / e.n_source / 4) - 1, 1)
+    coarse = coarse and delays.size * targets.size > most and delays.size > 1
+    group = np.arange(delays.size) * most // delays.size if coarse else np.arange(delays.size)
+    due["column"] = group if coarse else group * targets.size
+    if delays.size == 1 and not cuts.size:
+        table = e.indptr.astype(np.uint32)[:, None]
+    else:
+        group_of = np.zeros(int(delays[-1]) + 1, np.uint32)
+        group_of[delays] = group
+        table = np.empty((e.n_source, int(due["column"][-1]) + (1 if coarse else targets.size) + 1), np.uint32)
+        kernels.bounds_in_groups(e.indptr, indices, delay, group_of, cuts[:0] if coarse else cuts, table)
+    arrays, rows = [table, indices], np.zeros(targets.size, kernels.STREAM)
+    rows["owner"], rows["table"], rows["row"] = targets["owner"], table.ctypes.data, table.shape[1]
+    if coarse:
+        arrays.append(delay)
+        rows["each"] = delay.ctypes.data
+        rows["low"], rows["high"] = (targets[end] - targets["start"][:1] for end in ("start", "stop"))
+    else:
+        rows["column"] = np.arange(targets.size)
+    rows["indices"], rows["shift"] = indices.ctypes.data, indices.itemsize // 2
+    if is_constant(e.weight):
+        rows["constant"] = e.weight[0]
+    else:
+        rows["weight"] = e.weight.ctypes.data
+        arrays.append(e.weight)
+    if source.sign.all():
+        arrays.append(np.ascontiguousarray(source.sign))
+        rows["sign"] = arrays[-1].ctypes.data
+    return due, rows, arrays
+
+
+def _bounds(
+    active: list[Region], blocks: list[int], edges: list[EdgeSet], given: Input, threads: int
+) -> NDArray[np.int64]:
+    """(threads + 1,) places that share the work out: updates, Poisson numbers and edges."""
+    cost = []
+    for r, n in zip(active, blocks, strict=True):
+        into = sum(len(e) for e in edges if e.key.target == r.name) / max(r.size, 1)
+        one = _NEURON_COST + into + _DRIVE_COST * (r.name in given.poisson)
+        cost.append(np.full(n, one))
+    total = np.cumsum(np.concatenate([np.zeros(1), *cost]))
+    cuts = np.searchsorted(total, total[-1] * np.arange(1, threads) / threads)
+    return np.array([0, *cuts, total.size - 1], np.int64) * kernels.BLOCK
+
+
+def _poisson(
+    start: Mapping[str, int], bounds: NDArray[np.int64], inhibitory: Mapping[str, int], given: Input,
+    dtype: np.dtype[Any],
+) -> PoissonDrive | None:  # fmt: skip
+    """The drive of what is no sensor: runs of places, cut where threads meet."""
+    cut: list[PoissonRun] = []
+    owner, minus = [], []
+    for name in (n for n in given.poisson if n in start):
+        for r in given.poisson[name]:
+            first, last = start[name] + r.start, start[name] + r.stop
+            for k, (a, b) in enumerate((max(first, a), min(last, b)) for a, b in pairwise(bounds.tolist())):
+                if a < b:
+                    here = slice(a - first, b - first) if r.mean.size > 1 else slice(None)
+                    cut.append(
+                        r._replace(start=a, stop=b, key=r.key + a - first, weight=r.weight[here], mean=r.mean[here])
+                    )
+                    owner.append(k)
+                    minus.append(inhibitory[name])
+    if not cut:
+        return None
+    drive = poisson_drive(cut, given.seed, dtype)
+    drive.run["owner"], drive.run["inhibitory"] = owner, minus
+    return drive

@@ -1,0 +1,159 @@
+"""The propagator in torch: a batch of runs by PyG message passing, differentiable in weights, spikes and currents.
+
+The same steps as :mod:`connectome.simulate.runs`. It visits every edge in every step, so its cost does not fall with
+activity; it is the simple engine, the one that runs wherever torch does, and what the event-driven training is tested
+against. On a GPU the sums are made in no fixed order: ask for ``torch.use_deterministic_algorithms``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.nn import MessagePassing
+
+from connectome.errors import ConnectomeError
+from connectome.graph.flat import FlatNetwork
+
+__all__ = ["BatchState", "Propagation", "at_rest", "propagate", "triangle"]
+
+
+class BatchState(NamedTuple):
+    """What a step leaves for the next: (N, B) each; v in mV above e_l, currents in pA, ``refractory`` in steps.
+
+    ``past`` holds the spikes of the last D steps, the latest first, for a longest delay of D steps.
+    """
+
+    v: Tensor
+    i_ex: Tensor
+    i_in: Tensor
+    refractory: Tensor
+    past: tuple[Tensor, ...]
+
+
+class Propagation(NamedTuple):
+    """``u`` (T, N, B): mV above e_l at each step's end, before a reset; ``spikes`` (T, N, B); ``state``: to go on."""
+
+    u: Tensor
+    spikes: Tensor
+    state: BatchState
+
+
+class _Triangle(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, distance: Tensor, width: Tensor) -> Tensor:
+        ctx.save_for_backward(distance, width)
+        return (distance >= 0).to(distance.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor, None]:
+        distance, width = ctx.saved_tensors
+        return grad[0] * (1 - distance.abs() / width).clamp(min=0) / width, None
+
+
+def triangle(width_mv: float | Tensor) -> Callable[[Tensor], Tensor]:
+    """A threshold whose gradient is a triangle of compact support: ds/du = max(0, 1 - |u - theta| / width) / width.
+
+    ``width_mv``: half the support, a number or a tensor (N,).
+    """
+
+    def threshold(distance: Tensor) -> Tensor:
+        width = torch.as_tensor(width_mv, dtype=distance.dtype, device=distance.device)
+        apply = cast(Callable[[Tensor, Tensor], Tensor], _Triangle.apply)
+        return apply(distance, width[:, None] if width.ndim else width)
+
+    return threshold
+
+
+class _Deliver(MessagePassing):  # type: ignore[misc]  # torch_geometric has no annotations
+    """What arrives at 2 N places, excitatory then inhibitory, from K N: the neurons as they were at K delays."""
+
+    def __init__(self) -> None:
+        super().__init__(aggr="sum")
+
+    def forward(self, spikes: Tensor, edge_index: Tensor, weight: Tensor, n: int) -> Tensor:
+        arrived = self.propagate(edge_index, x=(spikes, None), weight=weight, size=(spikes.shape[0], 2 * n))
+        return cast(Tensor, arrived)
+
+    def message(self, x_j: Tensor, weight: Tensor) -> Tensor:
+        return weight[:, None] * x_j
+
+
+def at_rest(flat: FlatNetwork, weight: Tensor, batch: int = 1) -> BatchState:
+    """The state with v = e_l and nothing on its way, in the type and on the device of ``weight``."""
+    zero = weight.new_zeros((flat.n_neurons, batch))
+    return BatchState(zero, zero, zero, torch.zeros_like(zero, dtype=torch.int32), (zero,) * flat.max_delay)
+
+
+def propagate(
+    flat: FlatNetwork, weight: Tensor, sensor_spikes: Tensor, *, current: Tensor | None = None,
+    arrivals: Tensor | None = None, state: BatchState | None = None,
+    surrogate: Callable[[Tensor], Tensor] | None = None,
+) -> Propagation:  # fmt: skip
+    """Run T steps of a batch of B, in the type and on the device of ``weight``.
+
+    Parameters
+    ----------
+    flat : the network; its own weights are not used
+    weight : (E,) in the order of the CSR, pA. An edge is inhibitory where this is negative.
+    sensor_spikes : (T, S, B), spikes of the S sensor neurons in their order in ``flat``; counts, or real numbers
+    current : broadcasts to (T, N, B), pA besides i_e
+    arrivals : broadcasts to (T, N, B), pA added to i_ex where positive, to i_in where negative
+    state : where to start, :func:`at_rest` by default; on the same edges that it was made on
+    surrogate : u - theta (N, B) -> spikes 0 or 1, with a gradient, e.g. :func:`triangle`; by default there is none
+
+    No gradient passes through a reset or a refractory step. Raises :class:`ConnectomeError` for a wrong shape.
+    """
+    n, device, dtype = flat.n_neurons, weight.device, weight.dtype
+    sensor = torch.as_tensor(np.flatnonzero(flat.is_sensor), device=device)
+    for name, found, rule in (
+        ("weight", weight.shape, (flat.target.size,)),
+        ("sensor_spikes", sensor_spikes.shape[1:-1], (sensor.numel(),)),
+        ("sensor_spikes", (sensor_spikes.ndim,), (3,)),
+    ):
+        if tuple(found) != rule:
+            shape = "(T, S, B)" if name == "sensor_spikes" else "(E,)"
+            raise ConnectomeError(f"propagate.{name}", f"must have shape {shape} with {rule[0]}", tuple(found))
+    n_steps, _, batch = sensor_spikes.shape
+    if n_steps == 0:
+        raise ConnectomeError("propagate.sensor_spikes", "must have one step or more", tuple(sensor_spikes.shape))
+    column = {k: torch.as_tensor(c, device=device)[:, None] for k, c in flat.dynamics._asdict().items()}
+    d = {k: c if k == "ref_steps" else c.to(dtype) for k, c in column.items()}
+    is_sensor = torch.as_tensor(flat.is_sensor, device=device)[:, None]
+    for k in ("p21_ex", "p21_in", "p20"):
+        d[k] = d[k].masked_fill(is_sensor, 0.0)  # a sensor has no membrane
+    # One graph for all delays: its sources are the neurons at each of the K delays that occur.
+    delays, which = np.unique(flat.delay, return_inverse=True)
+    source = np.repeat(np.arange(n), np.diff(flat.indptr)) + which * n
+    target = torch.as_tensor(flat.target.astype(np.int64), device=device) + n * (weight.detach() < 0)
+    edge_index = torch.stack([torch.as_tensor(source, device=device), target])
+    deliver = _Deliver()
+    sensor_spikes = sensor_spikes.to(dtype)
+    none = weight.new_zeros((1, 1, 1))
+    current = (none if current is None else current).broadcast_to((n_steps, n, batch))
+    if arrivals is not None:
+        arrivals = arrivals.broadcast_to((n_steps, n, batch))
+    v, i_ex, i_in, refractory, past = at_rest(flat, weight, batch) if state is None else state
+    all_u, all_spikes = [], []
+    for t in range(n_steps):
+        u = d["p22"] * v + d["p21_ex"] * i_ex + d["p21_in"] * i_in + d["p20"] * (d["i_e"] + current[t])
+        u = torch.where(refractory > 0, d["v_reset"], u)
+        i_ex, i_in = d["p11_ex"] * i_ex, d["p11_in"] * i_in
+        if delays.size:
+            arrived = deliver(torch.cat([past[k - 1] for k in delays]), edge_index, weight, n)
+            i_ex, i_in = i_ex + arrived[:n], i_in + arrived[n:]
+        if arrivals is not None:
+            i_ex, i_in = i_ex + arrivals[t].clamp(min=0), i_in + arrivals[t].clamp(max=0)
+        spikes = (u >= d["theta"]).to(dtype) if surrogate is None else surrogate(u - d["theta"])
+        fired = spikes.detach() > 0
+        v = torch.where(fired, d["v_reset"], u)
+        refractory = torch.where(fired, d["ref_steps"], (refractory - 1).clamp(min=0))
+        spikes = spikes.index_copy(0, sensor, sensor_spikes[t])
+        past = (spikes, *past[:-1])
+        all_u.append(u)
+        all_spikes.append(spikes)
+    state = BatchState(v, i_ex, i_in, refractory, past)
+    return Propagation(torch.stack(all_u), torch.stack(all_spikes), state)

@@ -1,0 +1,1 @@
+"""What benchmarks are made of: ``python -m sims.benchmark`` runs them."""

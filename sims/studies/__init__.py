@@ -1,0 +1,1 @@
+"""What studies are made of: ``python -m sims.study`` runs them."""

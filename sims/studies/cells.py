@@ -1,0 +1,154 @@
+"""What every study is made of: cells, one for each condition and seed, run in processes and kept in files."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from connectome.errors import ConnectomeError
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+__all__ = ["Cell", "Study", "StudyTable", "gather", "run_cells"]
+
+CELLS = "cells"
+
+
+class Cell(NamedTuple):
+    """One run of a study."""
+
+    condition: str
+    seed: int
+
+    @property
+    def file(self) -> str:
+        """The name of its file."""
+        return f"{re.sub('[^A-Za-z0-9.]+', '-', self.condition)}_seed{self.seed}.nc"
+
+
+class StudyTable(NamedTuple):
+    """A table of the report: a heading, what it says, the columns, the rows."""
+
+    heading: str
+    text: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A named study.
+
+    Parameters
+    ----------
+    about : one sentence
+    conditions, seeds : its cells are each of the one with each of the other
+    cell : (cell, options) -> its results: scalars and small arrays. A function that another process can import
+    tables, figures : what the report says of all cells together, a dataset with dims ``condition`` and ``seed``
+    options : what the cells are told besides; a change of it makes other cells
+    """
+
+    about: str
+    conditions: tuple[str, ...]
+    cell: Callable[[Cell, Mapping[str, Any]], xr.Dataset]
+    tables: Callable[[xr.Dataset], Sequence[StudyTable]]
+    figures: Callable[[xr.Dataset], Mapping[str, Figure]] = lambda results: {}
+    seeds: int = 5
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def cells(self) -> list[Cell]:
+        """Seed by seed, so that what is finished first can be compared."""
+        return [Cell(condition, seed) for seed in range(self.seeds) for condition in self.conditions]
+
+
+def run_cells(study: Study, cells: Sequence[Cell], folder: Path, jobs: int) -> Iterator[Cell]:
+    """Run the cells that have no file yet, ``jobs`` at a time, each in a process with its share of the cores; yield
+    each cell as it is finished, those that were finished before first.
+
+    A cell's results do not depend on ``jobs``. Files are written whole or not at all: a killed study goes on from them.
+    """
+    from connectome.graph.flat import cores
+
+    todo = []
+    for cell in cells:
+        if (folder / CELLS / cell.file).exists():
+            yield cell
+        else:
+            todo.append(cell)
+    if not todo:
+        return
+    (folder / CELLS).mkdir(parents=True, exist_ok=True)
+    share = multiprocessing.get_context("spawn").Queue()
+    for k in range(jobs):
+        share.put((k, jobs, cores()))
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _take_share, (share,))
+    try:
+        waiting: dict[Future[None], Cell] = {
+            pool.submit(_work, study.cell, cell, dict(study.options), folder / CELLS / cell.file): cell for cell in todo
+        }
+        while waiting:
+            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                cell = waiting.pop(future)
+                future.result()
+                yield cell
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.terminate()  # what is half done is done again
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _take_share(share: Any) -> None:
+    """Bind a worker to its share of the cores, so that workers do not crowd each other."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the workers
+    k, jobs, n = share.get()
+    if hasattr(os, "sched_setaffinity"):
+        mine = sorted(os.sched_getaffinity(0))[k % n :: jobs]
+        os.sched_setaffinity(0, mine)
+    os.environ["OMP_NUM_THREADS"] = str(max(1, n // jobs))  # torch, once it is imported
+
+
+def _work(
+    function: Callable[[Cell, Mapping[str, Any]], xr.Dataset], cell: Cell, options: Mapping[str, Any], path: Path
+) -> None:
+    from connectome.io.results import save_results
+
+    results = function(cell, options)
+    save_results(results.assign_attrs(condition=cell.condition, seed=cell.seed), path)
+
+
+def gather(study: Study, cells: Sequence[Cell], folder: Path) -> xr.Dataset:
+    """The results of these cells as one dataset, dims ``condition`` and ``seed`` first. Raises
+    :class:`ConnectomeError` for a cell's file that is damaged or is another cell's."""
+    import xarray as xr
+
+    from connectome.io.results import load_results
+
+    found: dict[int, list[xr.Dataset]] = {}
+    for cell in cells:
+        path = folder / CELLS / cell.file
+        results = load_results(path)
+        if (results.attrs.get("condition"), int(results.attrs.get("seed", -1))) != tuple(cell):
+            raise ConnectomeError(
+                str(path), f"must be of {cell.condition!r}, seed {cell.seed}", "another cell's", "Remove it."
+            )
+        results.attrs = {}
+        found.setdefault(cell.seed, []).append(results.assign_coords(condition=cell.condition))
+    rows = [xr.concat(each, "condition", join="outer").assign_coords(seed=seed) for seed, each in found.items()]
+    results = xr.concat(rows, "seed", join="outer").transpose("condition", "seed", ...)
+    # Where cells differ in the order of a coordinate, joining has sorted it: the first cell's order is what is meant.
+    first = next(iter(found.values()))[0].indexes
+    orders = {name: index for name, index in first.items() if set(index) == set(results.indexes[name])}
+    return results.reindex(orders | {"condition": [c for c in study.conditions if c in results.condition]})
