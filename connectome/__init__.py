@@ -8,7 +8,7 @@ The whole API on a page; nothing is imported before it is used::
     load, save, read                       snapshots; any format (:mod:`connectome.io`)
     run, Stimulus, Poisson                 spikes through it (:mod:`connectome.simulate`)
     SpikingNetwork, Task, Score            learning on it (:mod:`connectome.learning`)
-    develop, Stage, Anatomy, Plasticity    stages of development (:mod:`connectome.development`)
+    develop, Stage, Anatomy, LearningRates    stages of development (:mod:`connectome.development`)
     ConnectomeError                        the one error for bad input
 
 More lives in the rooms: :mod:`connectome.wiring` (who is joined to whom), :mod:`connectome.mechanisms` (rules and
@@ -22,7 +22,7 @@ from connectome.errors import ConnectomeError
 from connectome.lazy import names_from
 
 if TYPE_CHECKING:
-    from connectome.development import Anatomy, Plasticity, Stage, develop
+    from connectome.development import Anatomy, LearningRates, Stage, develop
     from connectome.graph import Connectome, EdgeDelta, EdgeKey, EdgeSet, Provenance, Region, RuleRecord
     from connectome.io.exchange import read
     from connectome.io.snapshot import load, save
@@ -33,9 +33,28 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "Anatomy", "Connectome", "ConnectomeError", "EdgeDelta", "EdgeKey", "EdgeSet", "NeuronParameters", "Plasticity",
-    "Poisson", "Provenance", "Region", "RuleRecord", "Score", "SpikingNetwork", "Stage", "Stimulus", "Task", "develop",
-    "load", "read", "run", "save",
+    "Anatomy",
+    "Connectome",
+    "ConnectomeError",
+    "EdgeDelta",
+    "EdgeKey",
+    "EdgeSet",
+    "LearningRates",
+    "NeuronParameters",
+    "Poisson",
+    "Provenance",
+    "Region",
+    "RuleRecord",
+    "Score",
+    "SpikingNetwork",
+    "Stage",
+    "Stimulus",
+    "Task",
+    "develop",
+    "load",
+    "read",
+    "run",
+    "save",
 ]  # fmt: skip
 
 __getattr__ = names_from(
@@ -49,6 +68,6 @@ __getattr__ = names_from(
         "connectome.io.snapshot": ["load", "save"],
         "connectome.simulate": ["Poisson", "Stimulus", "run"],
         "connectome.learning": ["Score", "SpikingNetwork", "Task"],
-        "connectome.development": ["Anatomy", "Plasticity", "Stage", "develop"],
+        "connectome.development": ["Anatomy", "LearningRates", "Stage", "develop"],
     },
 )  # fmt: skip

@@ -36,8 +36,8 @@ from connectome.wiring.edges import Normal, wire
 
 __all__ = [
     "POTJANS_DIESMANN_ACTIVITY",
-    "Activity",
     "Model",
+    "PublishedRates",
     "brunel",
     "cuba",
     "potjans_diesmann",
@@ -58,7 +58,7 @@ class Model(NamedTuple):
     populations: Mapping[str, tuple[str, slice]]
 
 
-class Activity(NamedTuple):
+class PublishedRates(NamedTuple):
     """What was published of a population: its mean rate in each run, and the mean CV of its neurons' intervals."""
 
     rate_hz: tuple[float, ...]
@@ -249,16 +249,16 @@ _PD_DELAY_STEPS: Final = ((15.0, 7.5), (7.5, 3.75))  # mean, sd: from excitatory
 #: takes), NetPyNE's 60 s (Romaro et al. 2021, Neural Comput. 33:1993, table A.1), and for excitatory populations
 #: Potjans & Diesmann (2014), as quoted there. CV: table A.3 there. One network differs from the next: Romaro's runs at
 #: 40 .. 80 % of the size have 6.3 .. 7.9 Hz in L5E.
-POTJANS_DIESMANN_ACTIVITY: Final[Mapping[str, Activity]] = MappingProxyType(
+POTJANS_DIESMANN_ACTIVITY: Final[Mapping[str, PublishedRates]] = MappingProxyType(
     {
-        "L23E": Activity((0.903, 0.90, 0.86), 0.938),
-        "L23I": Activity((2.965, 2.80), 0.916),
-        "L4E": Activity((4.414, 4.39, 4.45), 0.891),
-        "L4I": Activity((5.876, 5.70), 0.873),
-        "L5E": Activity((7.569, 6.80, 7.59), 0.847),
-        "L5I": Activity((8.633, 8.22), 0.809),
-        "L6E": Activity((1.105, 1.14, 1.09), 0.924),
-        "L6I": Activity((7.829, 7.60), 0.819),
+        "L23E": PublishedRates((0.903, 0.90, 0.86), 0.938),
+        "L23I": PublishedRates((2.965, 2.80), 0.916),
+        "L4E": PublishedRates((4.414, 4.39, 4.45), 0.891),
+        "L4I": PublishedRates((5.876, 5.70), 0.873),
+        "L5E": PublishedRates((7.569, 6.80, 7.59), 0.847),
+        "L5I": PublishedRates((8.633, 8.22), 0.809),
+        "L6E": PublishedRates((1.105, 1.14, 1.09), 0.924),
+        "L6I": PublishedRates((7.829, 7.60), 0.819),
     }
 )
 

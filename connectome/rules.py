@@ -1,6 +1,6 @@
 """Developmental rules: pure functions from a connectome and what was seen of it to an edit.
 
-A rule is any callable ``rule(connectome, evidence, rng) -> EdgeDelta``; those here are frozen dataclasses whose
+A rule is any callable ``rule(connectome, context, rng) -> EdgeDelta``; those here are frozen dataclasses whose
 fields are their parameters. A package adds its own, as a dataclass whose fields have defaults, through the entry
 point group ``connectome.rules``. Pruning by feedback and the evolving link probabilities follow METHOD's public sources
 (Han et al., arXiv 2504.05621, and the same group's DPAP; Zheng et al. 2019, MdeNAS); how they are put together here
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from connectome.graph.connectome import Connectome, EdgeDelta, RuleRecord
 from connectome.graph.parts import EdgeKey
 
-__all__ = ["IMPORTANCE", "Evidence", "Link", "Rule", "Sample", "normalise"]
+__all__ = ["IMPORTANCE", "Context", "Link", "Rule", "Sample", "normalise"]
 
 Array = NDArray[Any]
 
@@ -82,20 +82,20 @@ class Link(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class Context:
     """What was seen since the rules last ran.
 
     Parameters
     ----------
     stage, step, epoch : where development stands; epochs count the calls of the rules in this stage
     region : the region that matures in this stage
-    judged : regions whose local edges are up for pruning
+    prunable : regions whose local edges are up for pruning
     rate : region -> (N,) spikes per step of each neuron, recruited regions only
     ever : edge set -> how many edges it has ever had: those that are there, and those that were removed
     done : how much of the stage is over, 0 .. 1
     links : the long-range links of the new region
 
-    The mean importance of each edge over the epoch is the state ``"evidence"`` of its edge set, so that it stays with
+    The mean importance of each edge over the epoch is the state ``"importance"`` of its edge set, so that it stays with
     its edge whatever earlier rules add or remove; edge sets that the task did not recruit lack it.
     """
 
@@ -103,7 +103,7 @@ class Evidence:
     step: int
     epoch: int
     region: str
-    judged: tuple[str, ...] = ()
+    prunable: tuple[str, ...] = ()
     rate: Mapping[str, Array] = field(default_factory=dict)
     ever: Mapping[EdgeKey, int] = field(default_factory=dict)
     done: float = 0.0
@@ -119,9 +119,9 @@ class Evidence:
 
 
 class Rule(Protocol):
-    """Anything that turns evidence into an edit."""
+    """Anything that turns a connectome and what was seen of it into an edit."""
 
-    def __call__(self, connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
+    def __call__(self, connectome: Connectome, context: Context, rng: np.random.Generator) -> EdgeDelta:
         """The edit."""
         ...
 

@@ -32,10 +32,13 @@ from connectome.datasets.arm import (
 from connectome.datasets.encoding import ENCODERS, population_code, rate_code
 from connectome.datasets.images import Images
 from connectome.errors import ConnectomeError
-from connectome.learning.network import Activity
+from connectome.learning.network import BatchActivity
 from connectome.learning.task import Act, Score, Task
 
-__all__ = ["PLACES", "Interaction", "Motor", "Perception", "known_tasks", "permuted_tasks", "split_tasks"]
+__all__ = [
+    "PLACES", "Interaction", "Motor", "Perception", "encode_goal", "encode_image", "encode_joints", "known_tasks",
+    "make_motor", "permuted_tasks", "split_tasks",
+]  # fmt: skip
 
 Array = NDArray[Any]
 
@@ -105,9 +108,9 @@ class Perception:
         pick, label = self._of("train")
         chosen = rng.integers(0, len(pick), size)
         image = shifted(self.images.look("train", pick[chosen]), self.jitter, rng)
-        return {"image": self._see(image, rng)}, torch.from_numpy(label[chosen])
+        return {"image": self._spikes_of(image, rng)}, torch.from_numpy(label[chosen])
 
-    def loss(self, activity: Activity, target: Any) -> Tensor:
+    def loss(self, activity: BatchActivity, target: Any) -> Tensor:
         """Cross-entropy of the effectors' mean potentials."""
         return torch.nn.functional.cross_entropy(4 * _readout(activity, self.effector), target)
 
@@ -117,7 +120,7 @@ class Perception:
         chosen = np.arange(len(pick)) if trials >= len(pick) else rng.permutation(len(pick))[:trials]
         right = operations = spikes = 0
         for part in np.split(chosen, range(_SCORED, len(chosen), _SCORED)):
-            activity = act({"image": self._see(self.images.look(split, pick[part]), rng)})
+            activity = act({"image": self._spikes_of(self.images.look(split, pick[part]), rng)})
             right += int((_readout(activity, self.effector).argmax(1).numpy() == label[part]).sum())
             operations, spikes = operations + activity.operations, spikes + _spikes(activity)
         n = len(chosen)
@@ -135,8 +138,8 @@ class Perception:
         pick = np.flatnonzero(place[label] >= 0)
         return pick, place[label[pick]]
 
-    def _see(self, image: Array, rng: np.random.Generator) -> Tensor:
-        return _see(image, STEPS, rng, self.encoder, self.pixels)
+    def _spikes_of(self, image: Array, rng: np.random.Generator) -> Tensor:
+        return encode_image(image, STEPS, rng, self.encoder, self.pixels)
 
 
 def split_tasks(images: Images, tasks: int, **options: Any) -> list[Perception]:
@@ -172,7 +175,7 @@ def _stream(images: Images, each: Sequence[Mapping[str, Any]], options: Mapping[
 class _Reaching:
     """What motor and interaction share: imitation of the teacher to learn, reaching in closed loop to be judged."""
 
-    def loss(self, activity: Activity, target: Any) -> Tensor:
+    def loss(self, activity: BatchActivity, target: Any) -> Tensor:
         """Mean squared difference from the teacher's move, in units of the largest move."""
         return torch.nn.functional.mse_loss(_moves(activity), target)
 
@@ -186,7 +189,7 @@ class _Reaching:
     def _reach(
         self, act: Act, goals: list[Array | None], sense: Callable[[Array], Mapping[str, Tensor]], seed: int
     ) -> Score:
-        """One trial for each goal (None: random). The score is how often the hand came to its goal, ``held`` how
+        """One trial for each goal (None: random). The score is how often the hand came to its goal, ``at_end`` how
         often it was there when the trial ended."""
         arms = gymnasium.vector.SyncVectorEnv([partial(ReachArm, goal) for goal in goals])
         observation, _ = arms.reset(seed=seed)
@@ -198,8 +201,8 @@ class _Reaching:
             observation, _, _, _, info = arms.step(_moves(activity).numpy().astype(np.float64) * MAX_MOVE)
             reached |= info["is_success"]
         arms.close()
-        samples, held = MOVES * len(goals), float(np.mean(info["is_success"]))
-        return Score(float(reached.mean()), operations / samples, spikes / samples, held)
+        samples, at_end = MOVES * len(goals), float(np.mean(info["is_success"]))
+        return Score(float(reached.mean()), operations / samples, spikes / samples, at_end)
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,14 +220,14 @@ class Motor(_Reaching):
         """Postures and goals, and the teacher's moves."""
         goal = forward_kinematics(random_posture(rng, size))
         joint, move = self._demonstrate(goal, rng)
-        return {"joints": _feel(joint, STEPS), "goal": _aim(goal)}, move
+        return {"joints": encode_joints(joint, STEPS), "goal": encode_goal(goal)}, move
 
     def score(self, act: Act, split: str, trials: int, rng: np.random.Generator) -> Score:
         """The fraction of ``trials`` random goals reached; splits are the same, since every trial is new."""
         return self._reach(
             act,
             [None] * trials,
-            lambda seen: {"joints": _feel(seen[:, :2], STEPS), "goal": _aim(seen[:, 2:])},
+            lambda seen: {"joints": encode_joints(seen[:, :2], STEPS), "goal": encode_goal(seen[:, 2:])},
             _seed(rng),
         )
 
@@ -260,7 +263,7 @@ class Interaction(_Reaching):
         else:
             pick, joint, move = self._show(rng, size)
         image = shifted(self.images.look("train", pick), self.jitter, rng)
-        return {"joints": _feel(joint, CHAIN_STEPS), "image": _see(image, CHAIN_STEPS, rng)}, move
+        return {"joints": encode_joints(joint, CHAIN_STEPS), "image": encode_image(image, CHAIN_STEPS, rng)}, move
 
     def _show(self, rng: np.random.Generator, size: int) -> tuple[NDArray[np.int64], Array, Tensor]:
         pick = rng.integers(0, len(self.images.label["train"]), size)
@@ -277,11 +280,11 @@ class Interaction(_Reaching):
     def score(self, act: Act, split: str, trials: int, rng: np.random.Generator) -> Score:
         """The fraction of ``trials`` digits of a split whose place is reached; one trial a digit at most."""
         pick = rng.permutation(len(self.images.label[split]))[:trials]
-        image = _see(self.images.look(split, pick), CHAIN_STEPS, rng)
+        image = encode_image(self.images.look(split, pick), CHAIN_STEPS, rng)
         return self._reach(
             act,
             list(self._places(split, pick)),
-            lambda seen: {"joints": _feel(seen[:, :2], CHAIN_STEPS), "image": image},
+            lambda seen: {"joints": encode_joints(seen[:, :2], CHAIN_STEPS), "image": image},
             _seed(rng),
         )
 
@@ -327,7 +330,7 @@ def shifted(image: Array, reach: float, rng: np.random.Generator) -> Array:
     return moved
 
 
-def _see(
+def encode_image(
     image: Array, steps: int, rng: np.random.Generator, encoder: str = "rate", pixels: NDArray[np.int64] | None = None
 ) -> Tensor:
     """Spikes of the sensor: colour by colour, row by row; permuted if ``pixels`` says how."""
@@ -335,27 +338,29 @@ def _see(
     return ENCODERS[encoder](flat if pixels is None else flat[:, pixels], steps, IMAGE_PEAK, rng)
 
 
-def _feel(joint: Array, steps: int) -> Tensor:
+def encode_joints(joint: Array, steps: int) -> Tensor:
+    """Spikes of a population for each joint's angle, (B, steps, 2 UNITS)."""
     parts = [population_code(joint[:, i], LIMITS[i, 0], LIMITS[i, 1], UNITS) for i in (0, 1)]
     return rate_code(np.concatenate(parts, 1), steps)
 
 
-def _aim(goal: Array) -> Tensor:
+def encode_goal(goal: Array) -> Tensor:
+    """Spikes of a population for each coordinate of a goal, (B, STEPS, 2 UNITS)."""
     return rate_code(np.concatenate([population_code(goal[:, i], -2.0, 2.0, UNITS) for i in (0, 1)], 1), STEPS)
 
 
-def _readout(activity: Activity, effector: str) -> Tensor:
+def _readout(activity: BatchActivity, effector: str) -> Tensor:
     """(B, N) mean potential at the end of a sample, 1 where it is at a neuron's threshold."""
     return activity.potential[effector][:, -READOUT_STEPS:].mean(1) / _UNIT_MV
 
 
-def _moves(activity: Activity) -> Tensor:
+def _moves(activity: BatchActivity) -> Tensor:
     """(B, 2) joint changes in units of the largest: flexor less extensor of each joint."""
     muscles = _readout(activity, "muscles")
     return 2 * (muscles[:, 0::2] - muscles[:, 1::2])
 
 
-def _spikes(activity: Activity) -> int:
+def _spikes(activity: BatchActivity) -> int:
     return int(sum(count.sum() for count in activity.counts.values()))
 
 

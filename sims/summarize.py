@@ -56,8 +56,8 @@ def _summarize(folders: Sequence[Path]) -> int:
         "score after its own stage": lambda r, k: r.score.sel(stage=k, task=k),
         "score after the last stage": lambda r, k: r.score.sel(stage=last, task=k),
         "lost": lambda r, k: r.score.sel(stage=k, task=k) - r.score.sel(stage=last, task=k),
-        "there when time is up, own stage": lambda r, k: r.score_held.sel(stage=k, task=k),
-        "there when time is up, last stage": lambda r, k: r.score_held.sel(stage=last, task=k),
+        "there when time is up, own stage": lambda r, k: r.score_at_end.sel(stage=k, task=k),
+        "there when time is up, last stage": lambda r, k: r.score_at_end.sel(stage=last, task=k),
         "score, every region active": lambda r, k: r.score_all_recruited.sel(stage=last, task=k),
         "operations saved since the end of its stage": lambda r, k: (
             1 - r.synaptic_operations.sel(stage=last, task=k) / r.synaptic_operations.sel(stage=k, task=k)

@@ -39,7 +39,7 @@ def small() -> Connectome:
     a, b = Region("a", 4, label=np.array(["x", "", "y", "x"])), Region("b", 3, position_um=rng.normal(size=(3, 3)))
     edges = EdgeSet.from_arrays(
         ("a", "long_range", "b"), rng.integers(0, 4, 6), rng.integers(0, 3, 6), rng.normal(size=6), n_source=4,
-        n_target=3, dt_ms=0.1, delay_ms=rng.integers(1, 9, 6) * 0.1, state={"evidence": rng.random(6)},
+        n_target=3, dt_ms=0.1, delay_ms=rng.integers(1, 9, 6) * 0.1, state={"importance": rng.random(6)},
     )  # fmt: skip
     return Connectome.of([a, b], [edges])
 

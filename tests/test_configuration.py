@@ -20,7 +20,7 @@ from connectome.development.configuration import Configuration, Training, plan_s
 from connectome.errors import ConnectomeError
 from connectome.learning.task import Task
 from connectome.parameters import Parameters, bounded
-from connectome.rules import IMPORTANCE, Evidence
+from connectome.rules import IMPORTANCE, Context
 
 
 def read(tmp_path: Path, text: str | bytes) -> Configuration:
@@ -169,7 +169,7 @@ class Luck(Parameters):
 
     chance: float = bounded(0.5, 0, 1)
 
-    def __call__(self, connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
+    def __call__(self, connectome: Connectome, context: Context, rng: np.random.Generator) -> EdgeDelta:
         return EdgeDelta()
 
 
@@ -228,7 +228,7 @@ def test_orders_that_can_be(regions: list[str]) -> None:
     for stage in stages:
         assert (stage.batch, stage.epoch_updates, stage.importance) == (7, 8, configuration.training.importance)
         assert stage.rules == tuple(configuration.rules.values())
-        assert (stage.plasticity, stage.links) == (configuration.plasticity, configuration.links)
+        assert (stage.learning_rates, stage.links) == (configuration.learning_rates, configuration.links)
 
 
 @pytest.mark.parametrize(

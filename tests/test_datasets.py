@@ -42,7 +42,7 @@ from connectome.datasets.encoding import (
 from connectome.datasets.images import Images
 from connectome.datasets.tasks import PLACES, Interaction, Motor, Perception, known_tasks, shifted
 from connectome.errors import ConnectomeError
-from connectome.learning.network import Activity
+from connectome.learning.network import BatchActivity
 from connectome.learning.task import Score
 
 SPLITS = ("train", "validation", "test")
@@ -368,7 +368,7 @@ def test_interaction_has_ten_places(watch: Watch) -> None:
 def test_permuted_tasks_see_the_same_pixels_elsewhere(watch: Watch) -> None:
     one, two, three = tasks.permuted_tasks(watch.images, 3, seed=4, encoder="latency")
     image = watch.images.look("train", np.arange(6))
-    plain, moved, again = (t._see(image, np.random.default_rng(0)) for t in (one, two, three))
+    plain, moved, again = (t._spikes_of(image, np.random.default_rng(0)) for t in (one, two, three))
     assert two.pixels is not None
     assert torch.equal(moved, plain[:, :, torch.from_numpy(two.pixels)])
     assert not torch.equal(moved, again)
@@ -378,7 +378,7 @@ def test_permuted_tasks_see_the_same_pixels_elsewhere(watch: Watch) -> None:
 def test_colour_images_reach_the_sensor_colour_by_colour() -> None:
     image = np.zeros((1, 2, 3, 3), np.float32)
     image[0, 1, 2, 1] = 1.0  # green, last row, last column
-    spikes = tasks._see(image, 9, np.random.default_rng(0), "latency")
+    spikes = tasks.encode_image(image, 9, np.random.default_rng(0), "latency")
     assert spikes[0].any(0).nonzero().ravel().tolist() == [6 + 5]
 
 
@@ -483,9 +483,9 @@ class Senses:
     digit: NDArray[Any]
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        feel, aim, see = tasks._feel, tasks._aim, tasks._see
+        feel, aim, see = tasks.encode_joints, tasks.encode_goal, tasks.encode_image
 
-        def tap_feel(joint: NDArray[Any], steps: int) -> Tensor:
+        def tapencode_joints(joint: NDArray[Any], steps: int) -> Tensor:
             self.joint = joint
             return feel(joint, steps)
 
@@ -497,19 +497,19 @@ class Senses:
             self.digit = image.reshape(len(image), -1)[:, :10].argmax(1)
             return see(image, *rest)
 
-        monkeypatch.setattr(tasks, "_feel", tap_feel)
-        monkeypatch.setattr(tasks, "_aim", tap_aim)
-        monkeypatch.setattr(tasks, "_see", tap_see)
+        monkeypatch.setattr(tasks, "encode_joints", tapencode_joints)
+        monkeypatch.setattr(tasks, "encode_goal", tap_aim)
+        monkeypatch.setattr(tasks, "encode_image", tap_see)
 
 
 STEPS = 25
 
 
-def activity(effector: str, potential: NDArray[Any]) -> Activity:
+def activity(effector: str, potential: NDArray[Any]) -> BatchActivity:
     """(B, N) mV held for the whole sample; 3 spikes and 5 operations a sample."""
     held = torch.from_numpy(np.repeat(potential[:, None].astype(np.float32), STEPS, 1))
     counts = {"motor": np.array([len(potential), 2 * len(potential)])}
-    return Activity({effector: held}, {}, counts, 5 * len(potential))
+    return BatchActivity({effector: held}, {}, counts, 5 * len(potential))
 
 
 def pulls(move: NDArray[Any]) -> NDArray[Any]:
@@ -530,20 +530,20 @@ def split(request: pytest.FixtureRequest) -> Any:
 def test_score_of_perception(watch: Watch, split: Any, trials: int) -> None:
     task, n = Perception(watch.images), min(trials, SIZES[split])
 
-    def perfect(spikes: Mapping[str, Tensor]) -> Activity:
+    def perfect(spikes: Mapping[str, Tensor]) -> BatchActivity:
         count = spikes["image"].sum(1).numpy()
         assert len(count) == n
         return activity("digit", count[:, :10].astype(float))
 
     score = task.score(perfect, split, trials, np.random.default_rng(0))
-    assert score == Score(1.0, operations=5.0, spikes=3.0, held=1.0)
+    assert score == Score(1.0, operations=5.0, spikes=3.0, at_end=1.0)
     assert watch.seen() == {split}
 
-    def wrong(spikes: Mapping[str, Tensor]) -> Activity:
+    def wrong(spikes: Mapping[str, Tensor]) -> BatchActivity:
         return activity("digit", -spikes["image"].sum(1).numpy()[:, :10].astype(float))
 
     missed = task.score(wrong, split, trials, np.random.default_rng(0))
-    assert missed.value == missed.held == 0.0
+    assert missed.value == missed.at_end == 0.0
     silent = task.score(
         lambda s: activity("digit", np.zeros((len(s["image"]), 10))), split, 99, np.random.default_rng(0)
     )
@@ -557,20 +557,20 @@ def test_score_of_reaching(watch: Watch, monkeypatch: pytest.MonkeyPatch, name: 
     seen = Senses(monkeypatch)
     calls = []
 
-    def perfect(spikes: Mapping[str, Tensor]) -> Activity:
+    def perfect(spikes: Mapping[str, Tensor]) -> BatchActivity:
         calls.append(len(seen.joint))
         goal = seen.goal if name == "motor" else PLACES[seen.digit]
         return activity("muscles", pulls(teacher(seen.joint, goal) / MAX_MOVE))
 
     score = task.score(perfect, split, n, np.random.default_rng(0))
-    assert score == Score(1.0, operations=5.0, spikes=3.0, held=1.0)
+    assert score == Score(1.0, operations=5.0, spikes=3.0, at_end=1.0)
     assert calls == [n] * MOVES
     assert watch.seen() == (set() if name == "motor" else {split})
     silent = task.score(lambda s: activity("muscles", np.zeros((n, 4))), split, n, np.random.default_rng(0))
     assert silent.value <= 0.15
     assert task.score(perfect, split, 7, np.random.default_rng(3)).value == 1.0
 
-    def passes_by(spikes: Mapping[str, Tensor]) -> Activity:
+    def passes_by(spikes: Mapping[str, Tensor]) -> BatchActivity:
         last = len(calls) % MOVES == MOVES - 1
         found = perfect(spikes)
         return activity("muscles", pulls(np.ones((n, 2)))) if last else found
@@ -578,7 +578,7 @@ def test_score_of_reaching(watch: Watch, monkeypatch: pytest.MonkeyPatch, name: 
     calls.clear()
     passed = task.score(passes_by, split, n, np.random.default_rng(0))
     assert passed.value == 1.0
-    assert passed.held < 0.5, "the hand left its goal with the last move"
+    assert passed.at_end < 0.5, "the hand left its goal with the last move"
 
 
 def test_the_goal_of_an_interaction_is_not_given(watch: Watch) -> None:

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from connectome import Connectome, ConnectomeError, EdgeDelta, EdgeKey, RuleRecord
 from connectome.development.birth import Anatomy, birth
-from connectome.development.stages import Plasticity, Progress, Stage, StageOutcome, StageState, _Training, develop
-from connectome.learning.network import Activity
+from connectome.development.stages import LearningRates, Progress, Stage, StageOutcome, StageState, _Training, develop
+from connectome.learning.network import BatchActivity
 from connectome.learning.task import Act, Score
 from connectome.mechanisms.feedback_pruning import FeedbackPruning
 from connectome.mechanisms.growth import LongRangeGrowth
 from connectome.mechanisms.strengthening import Strengthening
-from connectome.rules import IMPORTANCE, Evidence, Rule
+from connectome.rules import IMPORTANCE, Context, Rule
 
 STEPS = 24
 ANATOMY = Anatomy(neurons=30, afferent_density=0.8)
@@ -49,7 +49,7 @@ class Toy:
         spikes = rng.random((size, STEPS, 10)) < rate[:, None, :]
         return {"eye": torch.from_numpy(spikes)}, torch.from_numpy(label)
 
-    def loss(self, activity: Activity, target: Any) -> Tensor:
+    def loss(self, activity: BatchActivity, target: Any) -> Tensor:
         return self.scale * torch.nn.functional.cross_entropy(activity.potential[f"{self.name}_out"].mean(1), target)
 
     def score(self, act: Act, split: str, trials: int, rng: np.random.Generator) -> Score:
@@ -93,22 +93,22 @@ def test_nothing_is_frozen_and_matured_edges_are_slower() -> None:
     assert moved(local) > 0
     assert moved(afferent) > 0
     slow = stages()
-    slow[1] = replace(slow[1], plasticity=replace(slow[1].plasticity, mature_local=1.0, mature_other=1.0))
+    slow[1] = replace(slow[1], learning_rates=replace(slow[1].learning_rates, mature_local=1.0, mature_other=1.0))
     _, plastic = develop(slow, ANATOMY, seed=2, test_trials=8)
     before, after = one.connectome.edges[local].weight, plastic.connectome.edges[local].weight
     assert np.abs(after - before).mean() / np.abs(before).mean() > 2 * moved(local)
 
 
 def test_plasticity_is_slowed_by_maturity_never_stopped() -> None:
-    p = Plasticity(afferent=3.0, efferent=2.0, mature_local=0.2, mature_other=0.01)
+    p = LearningRates(afferent=3.0, efferent=2.0, mature_local=0.2, mature_other=0.01)
     assert p.factor(EdgeKey("new", "local", "new"), "new") == 1.0
     assert p.factor(EdgeKey("old", "long_range", "new"), "new") == 1.0
     assert p.factor(EdgeKey("eye", "afferent", "new"), "new") == 3.0
     assert p.factor(EdgeKey("old", "local", "old"), "new") == 0.2
     assert p.factor(EdgeKey("old", "efferent", "out"), "new") == pytest.approx(0.02)
     for bad in (1.5, -1.0):
-        with pytest.raises(ConnectomeError, match=r"Plasticity.mature_local must be"):
-            Plasticity(mature_local=bad)
+        with pytest.raises(ConnectomeError, match=r"LearningRates.mature_local must be"):
+            LearningRates(mature_local=bad)
 
 
 def test_dales_signs_hold_throughout() -> None:
@@ -121,25 +121,25 @@ def test_dales_signs_hold_throughout() -> None:
 
 
 def test_rules_see_evidence_of_what_took_part() -> None:
-    seen: list[tuple[Connectome, Evidence]] = []
+    seen: list[tuple[Connectome, Context]] = []
 
-    def watch(connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
-        seen.append((connectome, evidence))
+    def watch(connectome: Connectome, context: Context, rng: np.random.Generator) -> EdgeDelta:
+        seen.append((connectome, context))
         return EdgeDelta()
 
     outcomes = list(develop(stages(watch), ANATOMY, seed=4, test_trials=8))
     assert [(e.stage, e.epoch) for _, e in seen] == [(s, n) for s in (1, 2) for n in range(1, 7)]
-    connectome, evidence = seen[-1]
-    assert evidence.region == "second"
-    assert evidence.judged == ("first", "second")  # the last stage settles its own region too
-    assert seen[0][1].judged == ()
-    assert evidence.rate["first"].shape == (30,)
-    assert ((evidence.rate["first"] >= 0) & (evidence.rate["first"] <= 1)).all()
+    connectome, context = seen[-1]
+    assert context.region == "second"
+    assert context.prunable == ("first", "second")  # the last stage settles its own region too
+    assert seen[0][1].prunable == ()
+    assert context.rate["first"].shape == (30,)
+    assert ((context.rate["first"] >= 0) & (context.rate["first"] <= 1)).all()
     for key, edges in connectome.edges.items():
-        assert ("evidence" in edges.state) == (key.kind != "efferent")
-    assert {(k.source, k.target) for k in evidence.links} == {("first", "second"), ("second", "first")}
+        assert ("importance" in edges.state) == (key.kind != "efferent")
+    assert {(k.source, k.target) for k in context.links} == {("first", "second"), ("second", "first")}
     left = {name for e in outcomes[-1].connectome.edges.values() for name in e.state}
-    assert left == set()  # evidence and Adam's moments do not end up in the snapshot
+    assert left == set()  # context and Adam's moments do not end up in the snapshot
 
 
 def beginning(stage: Stage, seed: int) -> StageState:
@@ -153,7 +153,7 @@ def test_adams_moments_stay_with_their_edges() -> None:
     """An edit in the middle of training: kept edges keep their moments, new ones start at zero."""
     key = EdgeKey("first", "local", "first")
 
-    def halve(connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
+    def halve(connectome: Connectome, context: Context, rng: np.random.Generator) -> EdgeDelta:
         return EdgeDelta(remove={key: np.arange(len(connectome.edges[key])) % 2 == 1})
 
     stage = Stage(toys()[0], 4, batch=8, epoch_updates=2, rules=(halve,))
@@ -183,11 +183,11 @@ def content(state: StageState) -> list[Any]:
 def test_a_stage_goes_on_from_any_update_to_the_same_bytes(importance: str) -> None:
     """A state made after each update, in an epoch and at its end, is all that the rest of the stage depends on."""
 
-    def draw(connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
+    def draw(connectome: Connectome, context: Context, rng: np.random.Generator) -> EdgeDelta:
         """A rule that uses all that it is given: what was drawn, also by a generator of its own, ends in the log."""
         noise = int(rng.spawn(1)[0].integers(1000)) + int(1000 * rng.random())
-        rates = sum(float(rate.sum()) for rate in evidence.rate.values())
-        return EdgeDelta(records=(RuleRecord(1, evidence.step, repr(rates), "a", "local", "a", added=noise),))
+        rates = sum(float(rate.sum()) for rate in context.rate.values())
+        return EdgeDelta(records=(RuleRecord(1, context.step, repr(rates), "a", "local", "a", added=noise),))
 
     rules = (draw, FeedbackPruning(keep=0.5, inhibition=0.5))
     stage = Stage(toys()[0], 12, batch=8, epoch_updates=5, rules=rules, importance=importance)

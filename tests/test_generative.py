@@ -22,7 +22,7 @@ from connectome.analysis.simple_graph import SimpleGraph
 from connectome.development.stages import develop
 from connectome.mechanisms.feedback_pruning import FeedbackPruning
 from connectome.parameters import from_table
-from connectome.rules import Evidence, Rule
+from connectome.rules import Context, Rule
 from tests.test_development import ANATOMY, stages
 
 Array = NDArray[Any]
@@ -301,7 +301,7 @@ def test_growth_in_a_region(n: int, density: float, edges: int, seed: int, sign:
     before = newborn(n, density, seed, sign)
     law = GenerativeGrowth(rule=rule, edges=edges, delay_ms=3.0)
     step: Rule = law
-    delta = step(before, Evidence(stage=2, step=9, epoch=1, region="a"), np.random.default_rng(seed))
+    delta = step(before, Context(stage=2, step=9, epoch=1, region="a"), np.random.default_rng(seed))
     after = before.apply(delta)
     here, now = before.edges[A], after.edges[A]
     old = {frozenset(p) for p in zip(here.source.tolist(), here.target.tolist(), strict=True)}
@@ -316,16 +316,16 @@ def test_growth_in_a_region(n: int, density: float, edges: int, seed: int, sign:
         assert (grown.birth_stage == 2).all()
         if sign is None:
             assert (np.sign(grown.weight) == before.regions["a"].sign[grown.source]).all()
-    again = before.apply(step(before, Evidence(2, 9, 1, "a"), np.random.default_rng(seed)))
+    again = before.apply(step(before, Context(2, 9, 1, "a"), np.random.default_rng(seed)))
     assert again.digest() == after.digest()
 
 
 def test_growth_ends_and_goes_both_ways() -> None:
     before = newborn(30, 0.1, 1)
     law = GenerativeGrowth(edges=200, last_epoch=3)
-    assert not law(before, Evidence(1, 1, 4, "a"), np.random.default_rng(0)).add
-    assert law(before, Evidence(1, 1, 1, "b"), np.random.default_rng(0)).add
-    (grown,) = law(before, Evidence(1, 1, 3, "a"), np.random.default_rng(0)).add
+    assert not law(before, Context(1, 1, 4, "a"), np.random.default_rng(0)).add
+    assert law(before, Context(1, 1, 1, "b"), np.random.default_rng(0)).add
+    (grown,) = law(before, Context(1, 1, 3, "a"), np.random.default_rng(0)).add
     assert 60 < (grown.source < grown.target).sum() < 140
     assert from_table(GenerativeGrowth, {"rule": "neighbours", "eta": -1}, "rules.x") == replace(
         GenerativeGrowth(), rule="neighbours", eta=-1.0
@@ -339,9 +339,9 @@ def test_grown_edges_are_left_alone_until_they_were_seen() -> None:
     pruning, growth = FeedbackPruning(keep=0.0, end=0.5, grace=2.0), GenerativeGrowth(edges=25)
     connectome, rng = newborn(20, 0.2, 1), np.random.default_rng(0)
     for epoch in (1, 2, 3, 4):
-        seen = Evidence(1, epoch, epoch, "a", judged=("a",), ever={A: 1000}, done=0.6)
+        seen = Context(1, epoch, epoch, "a", prunable=("a",), ever={A: 1000}, done=0.6)
         edges = connectome.edges[A]
-        state = {"evidence": np.ones(len(edges), np.float32) * (np.arange(len(edges)) % 2)}
+        state = {"importance": np.ones(len(edges), np.float32) * (np.arange(len(edges)) % 2)}
         connectome = connectome.apply(replace(growth(connectome, seen, rng), state={A: state}))
         delta = pruning(connectome, seen, rng)
         assert sorted(np.unique(delta.state[A]["seen"])) == list(range(1, epoch + 1))

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from connectome import Connectome, ConnectomeError, EdgeSet, NeuronParameters, Region
-from connectome.graph.flat import Engine, flatten, number
+from connectome.graph.flat import Engine, flatten, select
 from connectome.learning.bundles import lay_out, scratch
 from connectome.learning.learning_kernels import DENSE, SPARSE
 from connectome.learning.network import SpikingNetwork
-from connectome.learning.tiles import Run
+from connectome.learning.tiles import ForwardPass
 from connectome.simulate.runs import Stimulus, run
 from sims.benchmarks import training as benchmark_training
 from tests.reference import dense_autograd
@@ -135,8 +135,8 @@ def test_each_layout_is_used() -> None:
     """The other tests would not notice if all edge sets were stored in one way."""
     used = set()
     for density, tau_in in ((0.01, 2.0), (0.2, 2.0), (1.0, 2.0), (1.0, 5.0)):
-        numbering = number(network(2, tau_in, max_delay=1, size=150, density=density))
-        bundles = lay_out(numbering, np.float32, 10.0).net.bundles
+        selection = select(network(2, tau_in, max_delay=1, size=150, density=density))
+        bundles = lay_out(selection, np.float32, 10.0).net.bundles
         used |= {(tau_in, int(b["forward"]), int(b["backward"])) for b in bundles}
     assert {(2.0, SPARSE, SPARSE), (2.0, DENSE, 0), (2.0, 0, SPARSE), (2.0, DENSE, DENSE)} <= used
     assert {forward for tau_in, forward, _ in used if tau_in == 5.0} == {SPARSE}
@@ -319,8 +319,8 @@ def test_bad_options_are_named() -> None:
 
 
 def test_buffers_and_matrices_begin_with_a_cache_line() -> None:
-    layout = lay_out(number(benchmark_training.recurrent(64, 0.02)), np.float32, 10.0)
-    run, buffers = Run(2, STEPS, layout, layout.real, keep=True), scratch(layout, STEPS)
+    layout = lay_out(select(benchmark_training.recurrent(64, 0.02)), np.float32, 10.0)
+    run, buffers = ForwardPass(2, STEPS, layout, layout.real, keep=True), scratch(layout, STEPS)
     for array in (run.weight, run.tape.slope, buffers.ring, buffers.back, buffers.state, buffers.panel):
         assert array.ctypes.data % 64 == 0
     dense = layout.net.bundles[layout.net.bundles["forward"] == DENSE]
@@ -330,7 +330,7 @@ def test_buffers_and_matrices_begin_with_a_cache_line() -> None:
 
 def test_inside_a_component_a_matrix_that_no_cache_holds_must_be_denser(monkeypatch: pytest.MonkeyPatch) -> None:
     def forward(density: float) -> int:
-        bundles = lay_out(number(benchmark_training.recurrent(64, density)), np.float32, 10.0).net.bundles
+        bundles = lay_out(select(benchmark_training.recurrent(64, density)), np.float32, 10.0).net.bundles
         return int(bundles["forward"][(bundles["source"] == 0) & (bundles["target"] == 0)].max())
 
     assert forward(0.1) == DENSE

@@ -18,7 +18,7 @@ Array = np.ndarray[Any, Any]
 
 
 def sporns_kotter() -> dict[tuple[int, ...], int]:
-    """BCT's numbering, as ``make_motif34lib`` makes it: sorted (out-degree, in-degree) of the nodes -> class less 1."""
+    """BCT's selection, as ``make_motif34lib`` makes it: sorted (out-degree, in-degree) of the nodes -> class less 1."""
     labels = set()
     for code in itertools.product([0, 1], repeat=6):
         matrix = np.zeros((3, 3), int)

@@ -130,7 +130,7 @@ def test_dimensions_labels_and_units(results: xr.Dataset, stages: int) -> None:
 def test_matrix_of_scores(results: xr.Dataset, stages: int) -> None:
     """R[stage, task]: nan where the task is still to come, never below the diagonal."""
     for variable, attribute in (
-        ("score", "value"), ("score_held", "held"), ("synaptic_operations", "operations"), ("spikes", "spikes"),
+        ("score", "value"), ("score_at_end", "at_end"), ("synaptic_operations", "operations"), ("spikes", "spikes"),
     ):  # fmt: skip
         for row, outcome in enumerate(outcomes(stages)):
             for task, name in enumerate(REGIONS[:stages]):

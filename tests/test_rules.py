@@ -19,7 +19,7 @@ from connectome.mechanisms.feedback_pruning import FeedbackPruning
 from connectome.mechanisms.growth import LongRangeGrowth
 from connectome.mechanisms.homeostasis import Homeostasis
 from connectome.mechanisms.strengthening import Strengthening
-from connectome.rules import IMPORTANCE, Evidence, Link, Rule, Sample, normalise
+from connectome.rules import IMPORTANCE, Context, Link, Rule, Sample, normalise
 from tests.strategies import connectomes
 
 Array = NDArray[Any]
@@ -46,41 +46,41 @@ def with_state(connectome: Connectome, **state: dict[EdgeKey, Array]) -> Connect
     return connectome.apply(EdgeDelta(state=by_key))
 
 
-def evidence_for(connectome: Connectome, seed: int, epoch: int = 1, **other: Any) -> Evidence:
-    """Evidence that fits a connectome: the last region matures; some regions are judged, some have rates."""
+def context_for(connectome: Connectome, seed: int, epoch: int = 1, **other: Any) -> Context:
+    """Context that fits a connectome: the last region matures; some regions are judged, some have rates."""
     rng = np.random.default_rng(seed)
     names = [r.name for r in connectome.regions.values() if r.role == "neuron"]
     pairs = [(s, t) for s in names for t in names if s != t and names[-1] in (s, t)]
     share = rng.dirichlet(np.ones(len(pairs))) if pairs else np.zeros(0)
     given: dict[str, Any] = {
         "stage": 2, "step": 10 * epoch, "epoch": epoch, "region": names[-1] if names else "",
-        "judged": tuple(n for n in names if rng.random() < 0.8),
+        "prunable": tuple(n for n in names if rng.random() < 0.8),
         "rate": {n: rng.random(r.size) * 0.4 for n, r in connectome.regions.items() if rng.random() < 0.8},
         "ever": {k: len(e) + int(rng.integers(3)) for k, e in connectome.edges.items()}, "done": min(epoch / 30, 1.0),
         "links": tuple(Link(s, t, float(p)) for (s, t), p in zip(pairs, share, strict=True)),
     }  # fmt: skip
-    return Evidence(**{**given, **other})
+    return Context(**{**given, **other})
 
 
 @st.composite
-def scenes(draw: st.DrawFn) -> tuple[Connectome, Evidence]:
-    """A connectome amid development: some edge sets have evidence, some have been judged before."""
+def scenes(draw: st.DrawFn) -> tuple[Connectome, Context]:
+    """A connectome amid development: some edge sets have context, some have been judged before."""
     connectome = draw(connectomes(max_size=5))
     rng = np.random.default_rng(draw(seeds))
-    state: dict[str, dict[EdgeKey, Array]] = {"evidence": {}, "memory": {}, "seen": {}, "inhibition": {}}
+    state: dict[str, dict[EdgeKey, Array]] = {"importance": {}, "memory": {}, "seen": {}, "inhibition": {}}
     for key, edges in connectome.edges.items():
         if key.kind in ("local", "long_range") and rng.random() < 0.8:
-            state["evidence"][key] = rng.exponential(size=len(edges)) * (rng.random(len(edges)) < 0.7)
+            state["importance"][key] = rng.exponential(size=len(edges)) * (rng.random(len(edges)) < 0.7)
         if key.kind == "local" and rng.random() < 0.6:
             state["memory"][key] = rng.exponential(size=len(edges))
             state["seen"][key] = rng.integers(0, 6, len(edges))
         state["inhibition"][key] = rng.choice([0.0, 0.2, 0.7], len(edges))
-    return with_state(connectome, **state), evidence_for(connectome, draw(seeds), draw(st.integers(1, 30)))
+    return with_state(connectome, **state), context_for(connectome, draw(seeds), draw(st.integers(1, 30)))
 
 
-def copy_of(evidence: Evidence) -> tuple[Any, ...]:
+def copy_of(context: Context) -> tuple[Any, ...]:
     return (
-        {k: v.copy() for k, v in evidence.rate.items()}, dict(evidence.ever), evidence.links, evidence.judged,
+        {k: v.copy() for k, v in context.rate.items()}, dict(context.ever), context.links, context.prunable,
     )  # fmt: skip
 
 
@@ -94,17 +94,17 @@ def same(one: tuple[Any, ...], two: tuple[Any, ...]) -> bool:
 @pytest.mark.parametrize("name", RULES)
 @given(scene=scenes(), seed=seeds)
 def test_a_rule_is_pure_keeps_signs_and_logs_what_it_does(
-    name: str, scene: tuple[Connectome, Evidence], seed: int
+    name: str, scene: tuple[Connectome, Context], seed: int
 ) -> None:
-    connectome, evidence = scene
+    connectome, context = scene
     mark = {k: np.arange(1, len(e) + 1, dtype=np.float32) for k, e in connectome.edges.items()}
     connectome = with_state(connectome, mark=mark)
-    digest, before = connectome.digest(), copy_of(evidence)
-    delta = RULES[name](connectome, evidence, np.random.default_rng(seed))
+    digest, before = connectome.digest(), copy_of(context)
+    delta = RULES[name](connectome, context, np.random.default_rng(seed))
     after = connectome.apply(delta)
     assert connectome.digest() == digest, "the rule wrote to its input"
-    assert same(copy_of(evidence), before)
-    again = connectome.apply(RULES[name](connectome, evidence, np.random.default_rng(seed)))
+    assert same(copy_of(context), before)
+    again = connectome.apply(RULES[name](connectome, context, np.random.default_rng(seed)))
     assert again.digest() == after.digest(), "the same seed, another edit"
     assert again.provenance == after.provenance
     for key, edges in after.edges.items():
@@ -112,7 +112,7 @@ def test_a_rule_is_pure_keeps_signs_and_logs_what_it_does(
     records = {str(EdgeKey(*r[3:6])): r for r in delta.records}  # type: ignore[arg-type]  # a record's kind is any text
     assert len(records) == len(delta.records), "one record for each edge set at most"
     assert len({r.rule for r in delta.records}) <= 1
-    assert all((r.stage, r.step) == (evidence.stage, evidence.step) for r in delta.records)
+    assert all((r.stage, r.step) == (context.stage, context.step) for r in delta.records)
     for key, now in after.edges.items():
         record = records.pop(str(key), None)
         found = changes(connectome.edges.get(key), now, by_state=name == "pruning")
@@ -233,7 +233,7 @@ def test_sampled_more_and_doing_worse_falls(k: int, which: int, gamma: float) ->
 
 
 def linked() -> tuple[Connectome, tuple[Link, ...]]:
-    """Three regions. Edges a -> b: 2, of evidence 3; b -> a: 3, of evidence 1; b -> c: 4, of none; c -> b: no edge."""
+    """Three regions. Edges a -> b: 2, of context 3; b -> a: 3, of context 1; b -> c: 4, of none; c -> b: no edge."""
     regions = [Region(n, 4, sign=np.array([1, 1, -1, 0], np.int8)) for n in "abc"]
     sets = [
         EdgeSet.from_arrays(
@@ -241,7 +241,8 @@ def linked() -> tuple[Connectome, tuple[Link, ...]]:
             state=state,
         )
         for a, b, n, state in (
-            ("a", "b", 2, {"evidence": [2.0, 4.0]}), ("b", "a", 3, {"evidence": [0.0, 2.0, 1.0]}), ("b", "c", 4, {}),
+            ("a", "b", 2, {"importance": [2.0, 4.0]}), ("b", "a", 3, {"importance": [0.0, 2.0, 1.0]}),
+            ("b", "c", 4, {}),
         )
     ]  # fmt: skip
     links = (
@@ -278,7 +279,7 @@ def test_growth_is_exact_and_never_doubles(seed: int, wanted: int, epoch: int) -
     """As many new edges as asked for while there is room, each at a pair that had none."""
     connectome, links = linked()
     rule = LongRangeGrowth(edges=wanted, last_epoch=2, amplitude_pa=50.0, delay_ms=1.5)
-    delta = rule(connectome, evidence_for(connectome, 0, epoch, links=links), np.random.default_rng(seed))
+    delta = rule(connectome, context_for(connectome, 0, epoch, links=links), np.random.default_rng(seed))
     new = pairs_of(delta.add)
     assert not delta.remove
     assert not delta.reweight
@@ -302,7 +303,7 @@ def test_growth_fills_a_link_and_stops() -> None:
     connectome, _ = linked()
     rule, links = LongRangeGrowth(edges=10), (Link("b", "a", 1.0),)
     for epoch in range(1, 5):
-        delta = rule(connectome, evidence_for(connectome, 0, epoch, links=links), np.random.default_rng(epoch))
+        delta = rule(connectome, context_for(connectome, 0, epoch, links=links), np.random.default_rng(epoch))
         connectome = connectome.apply(delta)
     assert len(connectome.edges[links[0].key]) == 16
     assert len(set(pairs_of(connectome.edges.values()))) == connectome.n_edges
@@ -315,7 +316,7 @@ def test_growth_follows_the_probabilities() -> None:
     links = (Link("a", "b", 0.9), Link("b", "a", 0.1))
     connectome = Connectome.of(region)
     rule = LongRangeGrowth(edges=4000, amplitude_pa=80.0)
-    delta = rule(connectome, evidence_for(connectome, 0, links=links), np.random.default_rng(0))
+    delta = rule(connectome, context_for(connectome, 0, links=links), np.random.default_rng(0))
     assert len(delta.add[0]) == pytest.approx(3600, abs=5 * math.sqrt(4000 * 0.09))
     weight = np.concatenate([e.weight for e in delta.add])
     assert np.abs(weight).mean() == pytest.approx(80.0, rel=0.1)
@@ -328,7 +329,7 @@ def test_growth_follows_the_probabilities() -> None:
 def test_growth_without_links_or_neurons() -> None:
     connectome = Connectome.of([Region("a", 0), Region("b", 3)])
     for links in ((), (Link("a", "b", 0.5), Link("b", "a", 0.5))):
-        delta = LongRangeGrowth()(connectome, evidence_for(connectome, 0, links=links), np.random.default_rng(0))
+        delta = LongRangeGrowth()(connectome, context_for(connectome, 0, links=links), np.random.default_rng(0))
         assert not delta.add
 
 
@@ -336,13 +337,13 @@ def test_growth_without_links_or_neurons() -> None:
 
 
 @given(scene=scenes(), rate=st.floats(0.001, 1), limit=st.floats(0, 300))
-def test_strengthening_against_a_loop(scene: tuple[Connectome, Evidence], rate: float, limit: float) -> None:
-    connectome, evidence = scene
-    after = connectome.apply(Strengthening(rate=rate, limit_pa=limit)(connectome, evidence, np.random.default_rng(0)))
+def test_strengthening_against_a_loop(scene: tuple[Connectome, Context], rate: float, limit: float) -> None:
+    connectome, context = scene
+    after = connectome.apply(Strengthening(rate=rate, limit_pa=limit)(connectome, context, np.random.default_rng(0)))
     for key, edges in connectome.edges.items():
         expected = edges.weight.astype(float)
-        if key.kind == "long_range" and "evidence" in edges.state:
-            for i, matters in enumerate(normalise(edges.state["evidence"])):
+        if key.kind == "long_range" and "importance" in edges.state:
+            for i, matters in enumerate(normalise(edges.state["importance"])):
                 stronger = expected[i] * (1 + rate * float(matters))
                 if abs(stronger) <= limit:
                     expected[i] = stronger
@@ -359,24 +360,24 @@ def test_strengthening_against_a_loop(scene: tuple[Connectome, Evidence], rate: 
     maturing=st.booleans(),
 )  # fmt: skip
 def test_homeostasis_against_a_loop(
-    scene: tuple[Connectome, Evidence], sensory: float, association: float, rate: float, maturing: bool
+    scene: tuple[Connectome, Context], sensory: float, association: float, rate: float, maturing: bool
 ) -> None:
-    connectome, evidence = scene
+    connectome, context = scene
     if maturing:  # a region that has edges, rather than one that may have none
-        evidence = replace(evidence, region=next((key.target for key in connectome.edges), evidence.region))
+        context = replace(context, region=next((key.target for key in connectome.edges), context.region))
     rule = Homeostasis(target=sensory, target_association=association, rate=rate)
-    after = connectome.apply(rule(connectome, evidence, np.random.default_rng(0)))
-    kinds = [key.kind for key in connectome.edges if key.target == evidence.region]
+    after = connectome.apply(rule(connectome, context, np.random.default_rng(0)))
+    kinds = [key.kind for key in connectome.edges if key.target == context.region]
     target = sensory if "afferent" in kinds else association
     for key, edges in connectome.edges.items():
         found = after.edges[key].weight
         ends = zip(edges.source, edges.target, edges.weight, found, strict=True)
         for _, j, old, new in ends:
-            seen = key.source in evidence.rate and key.target in evidence.rate
-            if not seen or key.target != evidence.region or old <= 0 or evidence.rate[key.target][j] <= target:
+            seen = key.source in context.rate and key.target in context.rate
+            if not seen or key.target != context.region or old <= 0 or context.rate[key.target][j] <= target:
                 assert new == old
                 continue
-            excess = min(float(evidence.rate[key.target][j]) / target - 1, 1.0)
+            excess = min(float(context.rate[key.target][j]) / target - 1, 1.0)
             assert new == pytest.approx(float(old) * (1 - rate * excess), rel=1e-6)
             assert new >= old * (1 - rate) * (1 - 1e-6)
 
@@ -384,19 +385,19 @@ def test_homeostasis_against_a_loop(
 # Pruning
 
 
-def judged(n: int, weight: Array | float = 100.0, **state: Any) -> tuple[Connectome, Evidence]:
+def judged(n: int, weight: Array | float = 100.0, **state: Any) -> tuple[Connectome, Context]:
     """A region of 8 with n local edges, up for pruning, with this state; ``mark`` numbers them."""
     pair = np.sort(np.random.default_rng(n).permutation(64)[:n])  # in order, so that rows are as given
     edges = EdgeSet.from_arrays(
         LOCAL, pair // 8, pair % 8, weight, n_source=8, n_target=8, dt_ms=0.1,
         state={"mark": np.arange(n), **state},
     )  # fmt: skip
-    evidence = Evidence(stage=1, step=1, epoch=1, region="b", judged=("a",), ever={LOCAL: n})
-    return Connectome.of([Region("a", 8), Region("b", 2)], [edges]), evidence
+    context = Context(stage=1, step=1, epoch=1, region="b", prunable=("a",), ever={LOCAL: n})
+    return Connectome.of([Region("a", 8), Region("b", 2)], [edges]), context
 
 
-def at(evidence: Evidence, epoch: int, epochs: int, **other: Any) -> Evidence:
-    return replace(evidence, epoch=epoch, step=epoch, done=epoch / epochs, **other)
+def at(context: Context, epoch: int, epochs: int, **other: Any) -> Context:
+    return replace(context, epoch=epoch, step=epoch, done=epoch / epochs, **other)
 
 
 class Reference:
@@ -455,13 +456,13 @@ def test_pruning_against_a_scalar_reference(seed: int, n: int, keep: float, floo
     """Two stages of ten epochs each: what was remembered in the first counts in the second."""
     rng = np.random.default_rng(seed)
     rule = FeedbackPruning(keep=keep, floor=floor, inhibition=0.4, grace=grace)
-    connectome, evidence = judged(n, rng.normal(0, 100, n))
+    connectome, context = judged(n, rng.normal(0, 100, n))
     reference = Reference(rule, connectome.edges[LOCAL])
     for epoch in [*range(1, 11)] * 2:
         importance = dict(enumerate((0.01 + rng.exponential(size=n)).astype(np.float32).tolist()))
         here = connectome.edges[LOCAL].state["mark"].astype(int)
-        connectome = with_state(connectome, evidence={LOCAL: np.array([importance[i] for i in here], np.float32)})
-        connectome = connectome.apply(rule(connectome, at(evidence, epoch, 10), rng))
+        connectome = with_state(connectome, importance={LOCAL: np.array([importance[i] for i in here], np.float32)})
+        connectome = connectome.apply(rule(connectome, at(context, epoch, 10), rng))
         reference.live(epoch, importance)
         if not reference.judge(epoch, 10):
             return
@@ -483,11 +484,11 @@ def test_inhibited_before_pruned_and_in_the_end_as_many_as_asked_for(
 ) -> None:
     rng = np.random.default_rng(seed)
     rule = FeedbackPruning(keep=keep, floor=0.3, inhibition=0.5)
-    connectome, evidence = judged(n)
+    connectome, context = judged(n)
     gone_by = 0
     for epoch in range(1, epochs + 1):
-        before = with_state(connectome, evidence={LOCAL: rng.exponential(size=len(connectome.edges[LOCAL]))})
-        connectome = before.apply(rule(before, at(evidence, epoch, epochs), rng))
+        before = with_state(connectome, importance={LOCAL: rng.exponential(size=len(connectome.edges[LOCAL]))})
+        connectome = before.apply(rule(before, at(context, epoch, epochs), rng))
         then, now = before.edges[LOCAL], connectome.edges[LOCAL]
         inhibited = set(then.state["mark"][then.state.get("inhibition", np.zeros(len(then))) > 0])
         gone = set(then.state["mark"]) - set(now.state["mark"])
@@ -501,10 +502,10 @@ def test_inhibited_before_pruned_and_in_the_end_as_many_as_asked_for(
 def test_pruning_takes_the_least_important_down_to_what_is_kept() -> None:
     rng = np.random.default_rng(0)
     importance = rng.random(60)
-    connectome, evidence = judged(60, evidence=importance)
+    connectome, context = judged(60, importance=importance)
     rule = FeedbackPruning(keep=0.35)
     for epoch in range(1, 41):
-        connectome = connectome.apply(rule(connectome, at(evidence, epoch, 40), rng))
+        connectome = connectome.apply(rule(connectome, at(context, epoch, 40), rng))
     kept = connectome.edges[LOCAL].state["mark"].astype(int)
     assert set(kept) == set(np.argsort(-importance)[:21])
     assert (connectome.edges[LOCAL].state["inhibition"] == 0).all(), "held back though it stays"
@@ -514,14 +515,14 @@ def test_what_an_edge_did_in_an_earlier_stage_is_not_forgotten() -> None:
     rng = np.random.default_rng(0)
     early, late = np.r_[np.full(10, 5.0), np.full(10, 1.0), np.full(20, 0.1)], np.full(40, 1.0)
     late[10:20] = 5.0
-    connectome, evidence = judged(40, evidence=early)
+    connectome, context = judged(40, importance=early)
     rule = FeedbackPruning(keep=0.5)
     for epoch in range(1, 6):  # its own stage: not yet judged
-        connectome = connectome.apply(rule(connectome, at(evidence, epoch, 5, judged=()), rng))
+        connectome = connectome.apply(rule(connectome, at(context, epoch, 5, prunable=()), rng))
     assert len(connectome.edges[LOCAL]) == 40
-    connectome = with_state(connectome, evidence={LOCAL: late})
+    connectome = with_state(connectome, importance={LOCAL: late})
     for epoch in range(1, 41):
-        connectome = connectome.apply(rule(connectome, at(evidence, epoch, 40), rng))
+        connectome = connectome.apply(rule(connectome, at(context, epoch, 40), rng))
     assert set(connectome.edges[LOCAL].state["mark"].astype(int)) == set(range(20))
 
 
@@ -529,14 +530,14 @@ def test_what_an_edge_did_in_an_earlier_stage_is_not_forgotten() -> None:
 def test_inhibition_is_reversible(seed: int, inhibition: float, floor: float, share: float) -> None:
     """However far an edge was inhibited, once it matters it comes back to its full weight."""
     weight = np.random.default_rng(seed).normal(0, 100, 6)
-    connectome, evidence = judged(6, weight, recent=[0.1] * 5 + [5.0], seen=np.full(6, 9))
+    connectome, context = judged(6, weight, recent=[0.1] * 5 + [5.0], seen=np.full(6, 9))
     full = connectome.edges[LOCAL].weight
     rule = FeedbackPruning(inhibition=inhibition, floor=floor, keep=1 / 6, end=0.5)
     to_floor = math.ceil(math.log(floor) / math.log(1 - inhibition) - 1e-3)
     epochs = 1 + int(share * (to_floor - 1))
     for epoch in range(2, epochs + 2):
         connectome = connectome.apply(
-            rule(connectome, replace(at(evidence, epoch, 1), done=0.5), np.random.default_rng(0))
+            rule(connectome, replace(at(context, epoch, 1), done=0.5), np.random.default_rng(0))
         )
     low = connectome.edges[LOCAL]
     held = 1 - max((1 - inhibition) ** epochs, floor)
@@ -546,7 +547,7 @@ def test_inhibition_is_reversible(seed: int, inhibition: float, floor: float, sh
     free = replace(rule, keep=1.0)
     for epoch in range(2, epochs + 2):
         connectome = connectome.apply(
-            free(connectome, replace(at(evidence, epoch, 1), done=0.5), np.random.default_rng(0))
+            free(connectome, replace(at(context, epoch, 1), done=0.5), np.random.default_rng(0))
         )
     back = connectome.edges[LOCAL]
     assert (back.state["inhibition"] == 0).all()
@@ -559,14 +560,14 @@ def test_inhibition_is_reversible(seed: int, inhibition: float, floor: float, sh
 def test_what_is_not_judged_is_remembered_and_what_is_not_seen_stays() -> None:
     """Values follow every epoch that a region takes part in; weights change in judged regions alone."""
     rule = FeedbackPruning()
-    connectome, evidence = judged(10, evidence=np.arange(10.0))
-    delta = rule(connectome, at(evidence, 1, 10, judged=()), np.random.default_rng(0))
+    connectome, context = judged(10, importance=np.arange(10.0))
+    delta = rule(connectome, at(context, 1, 10, prunable=()), np.random.default_rng(0))
     after = connectome.apply(delta).edges[LOCAL]
     assert not delta.records
     assert (after.weight == 100).all()
     np.testing.assert_allclose(after.state["recent"], np.arange(10) / 4.5, rtol=1e-6)
-    connectome, evidence = judged(10, memory=np.full(10, 2.0))
-    after = connectome.apply(rule(connectome, at(evidence, 1, 10), np.random.default_rng(0))).edges[LOCAL]
+    connectome, context = judged(10, memory=np.full(10, 2.0))
+    after = connectome.apply(rule(connectome, at(context, 1, 10), np.random.default_rng(0))).edges[LOCAL]
     assert (after.state["memory"] == 2).all()
     assert (after.state["recent"] == 0).all()
     assert (after.weight == 100).all(), "seen for no epoch: left alone"
@@ -590,7 +591,7 @@ def test_which_edges_are_up_for_pruning() -> None:
         for k in keys
     ]
     connectome = Connectome.of(regions, sets)
-    evidence = Evidence(3, 9, 9, "c", judged=("a", "b"), ever=dict.fromkeys(keys, 25), done=1.0)
+    context = Context(3, 9, 9, "c", prunable=("a", "b"), ever=dict.fromkeys(keys, 25), done=1.0)
     rule = FeedbackPruning(keep=0.2, keep_long_range=0.4, keep_afferent=0.6, keep_own=0.8)
-    after = connectome.apply(rule(connectome, evidence, np.random.default_rng(0)))
+    after = connectome.apply(rule(connectome, context, np.random.default_rng(0)))
     assert [len(after.edges[k]) for k in keys] == [5, 20, 10, 25, 15, 25, 25]

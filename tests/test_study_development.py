@@ -61,8 +61,8 @@ def test_the_report_says_what_the_cells_say(results: xr.Dataset) -> None:
     found = differences(results, [("development", "blind"), ("development", "nobody")])
     (row,) = found.rows
     assert found.columns == ["", "first", "second", "average"]  # neither has a stricter score
-    stricter = results.assign(held=results.held - np.array([0, 0.25]))
-    assert differences(stricter, []).columns == ["", "first", "second", "second, held", "average"]
+    stricter = results.assign(at_end=results.at_end - np.array([0, 0.25]))
+    assert differences(stricter, []).columns == ["", "first", "second", "second, at end", "average"]
     gain = results.final.sel(condition="development") - results.final.sel(condition="blind")
     assert float(row[1].split()[0]) == pytest.approx(100 * float(gain.sel(task="first").mean()), abs=0.051)
     counted = energy(results, ("development",)).rows

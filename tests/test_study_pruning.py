@@ -52,9 +52,9 @@ def test_training_in_parts_is_training_at_once() -> None:
 def test_training_is_adam_as_torch_has_it_with_signs_kept() -> None:
     import torch
 
-    from connectome.development.stages import Plasticity
+    from connectome.development.stages import LearningRates
 
-    s, p = start(), Plasticity()
+    s, p = start(), LearningRates()
     network = SpikingNetwork(s.born, engine="torch", dtype=torch.float64)
     optimizers = {key: torch.optim.Adam([w]) for key, w in network.weight.items()}
     for (spikes, target), rate in lessons(0, 3):

@@ -28,7 +28,7 @@ from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome, EdgeDelta
 from connectome.graph.parts import EdgeKey, EdgeSet
 from connectome.parameters import Parameters, bounded
-from connectome.rules import Evidence
+from connectome.rules import Context
 from connectome.wiring.free_pairs import signed
 
 if TYPE_CHECKING:
@@ -365,10 +365,10 @@ class GenerativeGrowth(Parameters):
     def _law(self) -> WiringLaw:
         return WiringLaw(**{f.name: getattr(self, f.name) for f in fields(WiringLaw)})
 
-    def __call__(self, connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
+    def __call__(self, connectome: Connectome, context: Context, rng: np.random.Generator) -> EdgeDelta:
         """The edit."""
-        region = connectome.regions.get(evidence.region)
-        if region is None or not self.edges or evidence.epoch > self.last_epoch:
+        region = connectome.regions.get(context.region)
+        if region is None or not self.edges or context.epoch > self.last_epoch:
             return EdgeDelta()
         key = EdgeKey(region.name, "local", region.name)
         here = connectome.edges.get(key)
@@ -383,6 +383,6 @@ class GenerativeGrowth(Parameters):
         grown = EdgeSet.from_arrays(
             key, source, target, signed(region, source, rng.exponential(self.amplitude_pa, len(pairs)), rng),
             n_source=region.size, n_target=region.size, dt_ms=connectome.dt_ms, delay_ms=self.delay_ms,
-            birth_stage=evidence.stage,
+            birth_stage=context.stage,
         )  # fmt: skip
-        return EdgeDelta(add=(grown,), records=(evidence.record("generative_growth", key, added=len(pairs)),))
+        return EdgeDelta(add=(grown,), records=(context.record("generative_growth", key, added=len(pairs)),))

@@ -8,11 +8,21 @@ if TYPE_CHECKING:
     from connectome.development.birth import Anatomy
     from connectome.development.configuration import Configuration, plan_stages, read_configuration
     from connectome.development.links import LinkEvolution
-    from connectome.development.stages import Plasticity, Progress, Stage, StageOutcome, StageState, develop, perform
+    from connectome.development.stages import LearningRates, Progress, Stage, StageOutcome, StageState, develop, perform
 
 __all__ = [
-    "Anatomy", "Configuration", "LinkEvolution", "Plasticity", "Progress", "Stage", "StageOutcome", "StageState",
-    "develop", "perform", "plan_stages", "read_configuration",
+    "Anatomy",
+    "Configuration",
+    "LearningRates",
+    "LinkEvolution",
+    "Progress",
+    "Stage",
+    "StageOutcome",
+    "StageState",
+    "develop",
+    "perform",
+    "plan_stages",
+    "read_configuration",
 ]  # fmt: skip
 
 __getattr__ = names_from(
@@ -22,7 +32,7 @@ __getattr__ = names_from(
         "connectome.development.configuration": ["Configuration", "plan_stages", "read_configuration"],
         "connectome.development.links": ["LinkEvolution"],
         "connectome.development.stages": [
-            "Plasticity",
+            "LearningRates",
             "Progress",
             "Stage",
             "StageOutcome",

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 from connectome import plugins
 from connectome.development.birth import Anatomy
 from connectome.development.links import LinkEvolution
-from connectome.development.stages import Plasticity, Stage
+from connectome.development.stages import LearningRates, Stage
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.learning.task import Task
@@ -79,7 +79,7 @@ class Configuration:
 
     anatomy: Anatomy = Anatomy()
     training: Training = Training()
-    plasticity: Plasticity = Plasticity()
+    learning_rates: LearningRates = LearningRates()
     links: LinkEvolution = LinkEvolution()
     data: Data = Data()
     rules: Mapping[str, Rule] = field(default_factory=_default_rules)
@@ -97,7 +97,7 @@ _LARGEST: Final = 1 << 20
 _TABLES: Final = {
     "anatomy": Anatomy,
     "training": Training,
-    "plasticity": Plasticity,
+    "learning_rates": LearningRates,
     "links": LinkEvolution,
     "data": Data,
 }
@@ -106,7 +106,7 @@ _TABLES: Final = {
 def read_configuration(path: str | Path) -> Configuration:
     """A configuration from a TOML file; what it leaves out keeps its default.
 
-    Tables: ``[anatomy] [training] [plasticity] [links] [data] [rules.NAME]``. Raises :class:`ConnectomeError` for a
+    Tables: ``[anatomy] [training] [learning_rates] [links] [data] [rules.NAME]``. Raises :class:`ConnectomeError` for a
     file that cannot be read, for unknown tables and keys, and for values out of range.
     """
     try:
@@ -172,7 +172,7 @@ def plan_stages(
     c = configuration
     return [
         Stage(
-            tasks[name], c.training.updates(name), c.training.batch, c.training.epoch_updates, c.plasticity,
+            tasks[name], c.training.updates(name), c.training.batch, c.training.epoch_updates, c.learning_rates,
             tuple(c.rules.values()), c.links, c.training.importance, wiring,
         )
         for name in regions

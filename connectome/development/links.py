@@ -45,8 +45,8 @@ class LinkEvolution(Parameters):
         for link in links:
             edges = connectome.edges.get(link.key)
             sampled = 0 if edges is None else len(edges)
-            known = edges is not None and sampled > 0 and "evidence" in edges.state
-            outcome = float(edges.state["evidence"].mean()) if edges is not None and known else link.outcome
+            known = edges is not None and sampled > 0 and "importance" in edges.state
+            outcome = float(edges.state["importance"].mean()) if edges is not None and known else link.outcome
             seen.append(link._replace(sampled=sampled, outcome=outcome))
         probability, sampled_, outcome_ = (
             np.array([getattr(link, name) for link in seen]) for name in ("probability", "sampled", "outcome")

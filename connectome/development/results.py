@@ -66,8 +66,8 @@ def tabulate(outcomes: Sequence[StageOutcome], history: Sequence[Progress], attr
     return xr.Dataset(
         {
             "score": (by_task, matrix("value"), {"long_name": "test score: the matrix R", "units": "1"}),
-            "score_held": (
-                by_task, matrix("held"), {"long_name": "test score of being done when time was up", "units": "1"},
+            "score_at_end": (
+                by_task, matrix("at_end"), {"long_name": "test score of being done when time was up", "units": "1"},
             ),
             "score_all_recruited": (
                 by_task, matrix("value", "scores_all_recruited"),

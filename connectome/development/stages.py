@@ -27,16 +27,16 @@ from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome, EdgeDelta
 from connectome.graph.flat import Engine
 from connectome.graph.parts import EdgeKey, Kind
-from connectome.learning.network import Activity, SpikingNetwork
+from connectome.learning.network import BatchActivity, SpikingNetwork
 from connectome.learning.task import Score, Task
 from connectome.parameters import Parameters, bounded
-from connectome.rules import IMPORTANCE, Evidence, Link, Rule, Sample
+from connectome.rules import IMPORTANCE, Context, Link, Rule, Sample
 
-__all__ = ["Plasticity", "Progress", "Stage", "StageOutcome", "StageState", "develop", "perform", "versions"]
+__all__ = ["LearningRates", "Progress", "Stage", "StageOutcome", "StageState", "develop", "perform", "versions"]
 
 
 @dataclass(frozen=True)
-class Plasticity(Parameters):
+class LearningRates(Parameters):
     """How fast weights change: Adam's step, relative to a typical weight of the edge set at birth.
 
     Parameters
@@ -75,7 +75,7 @@ class Stage:
     updates: int
     batch: int = 64
     epoch_updates: int = 20
-    plasticity: Plasticity = Plasticity()
+    learning_rates: LearningRates = LearningRates()
     rules: tuple[Rule, ...] = ()
     links: LinkEvolution = LinkEvolution()
     importance: str = "feedback"
@@ -122,7 +122,7 @@ class StageState:
     ----------
     stage : the number of the stage under way, from 1
     connectome : with its weights as they are now. An edge that learns also has Adam's moments as state, and, where
-        importance is measured, ``"evidence"``: its sum over the updates of this epoch
+        importance is measured, ``"importance"``: its sum over the updates of this epoch
     links : the long-range links of the new region
     random : what the batches, the rules and the validation trials draw from
     scale : edge set -> a typical weight when it was new, pA
@@ -225,7 +225,7 @@ class _Training:
         self.region = stage.task.name
         regions = [r.name for r in state.connectome.regions.values() if r.role == "neuron"]
         # Nothing matures after the last region, so its own effectors' feedback prunes it within its stage.
-        self.judged = tuple(regions if last else [r for r in regions if r != self.region])
+        self.prunable = tuple(regions if last else [r for r in regions if r != self.region])
         self.scale, self.peak_local_edges = dict(state.scale), state.peak_local_edges
         self.random = copy.deepcopy(dict(state.random))
         self.mean_rate = dict(state.mean_rate)
@@ -255,7 +255,7 @@ class _Training:
         if not torch.isfinite(loss):
             raise ConnectomeError(
                 f"stage {self.region}", "must have a finite loss", f"{loss.item()} at update {self.update}",
-                "Lower the plasticity rate.",
+                "Lower learning_rates.rate.",
             )  # fmt: skip
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -278,18 +278,18 @@ class _Training:
             local, long_range, self.connectome.n_edges,
         )  # fmt: skip
 
-    def _act(self, spikes: Mapping[str, Tensor]) -> Activity:
+    def _act(self, spikes: Mapping[str, Tensor]) -> BatchActivity:
         with torch.no_grad():
-            return cast(Activity, self.network(spikes))
+            return cast(BatchActivity, self.network(spikes))
 
     def _load(self, connectome: Connectome) -> None:
         """Make the network and the optimiser of a connectome, and start an epoch. What is state of its edges for their
-        way here, moments and evidence, ends here."""
-        self.connectome = _without(connectome, {"evidence", *_MOMENTS.values()})
+        way here, moments and importance, ends here."""
+        self.connectome = _without(connectome, {"importance", *_MOMENTS.values()})
         self.network = SpikingNetwork(self.connectome, recruit=self.stage.task.recruits, engine=self.engine)
         groups = [{"params": [w], "lr": 0.0, "key": key} for key, w in self.network.weight.items()]
         self.optimizer = torch.optim.Adam(groups, foreach=False)
-        self.sign, self.ends, self.evidence = {}, {}, {}
+        self.sign, self.ends, self.importance = {}, {}, {}
         for key, w in self.network.weight.items():
             edges = connectome.edges[key]
             source = edges.source
@@ -298,7 +298,7 @@ class _Training:
             if key.kind != "efferent":
                 pair = source.astype(np.uint64) << np.uint64(32) | edges.target.astype(np.uint64)
                 self.ends[key] = (source, edges.target, pair)
-                self.evidence[key] = np.array(edges.state.get("evidence", np.zeros(len(edges), np.float32)))
+                self.importance[key] = np.array(edges.state.get("importance", np.zeros(len(edges), np.float32)))
             if self.update:
                 moments = {name: torch.tensor(edges.state[state]) for name, state in _MOMENTS.items()}
                 self.optimizer.state[w] = {"step": torch.tensor(float(self.update)), **moments}
@@ -306,7 +306,7 @@ class _Training:
         self.seen, self.loss = 0, 0.0
 
     def _set_rate(self, done: float) -> None:
-        p = self.stage.plasticity
+        p = self.stage.learning_rates
         cosine = p.final + (1 - p.final) * 0.5 * (1 + np.cos(np.pi * done))
         for group in self.optimizer.param_groups:
             key = group["key"]
@@ -318,7 +318,7 @@ class _Training:
             for key, weight in self.network.weight.items():
                 weight.masked_fill_(weight * self.sign[key] < 0, 0.0)
 
-    def _measure(self, activity: Activity, samples: int) -> None:
+    def _measure(self, activity: BatchActivity, samples: int) -> None:
         """Add this update's importance and rates to the epoch's."""
         measure = IMPORTANCE[self.stage.importance]
         for name, count in activity.counts.items():
@@ -329,7 +329,7 @@ class _Training:
             weight = self.network.weight[key]
             gradient = weight.grad
             assert gradient is not None
-            self.evidence[key] += measure(
+            self.importance[key] += measure(
                 Sample(
                     weight.detach().numpy(), gradient.numpy(), (activity.counts[key.source] / samples)[source],
                     (activity.counts[key.target] / samples)[target], self.mean_rate[key.target][target],
@@ -339,30 +339,30 @@ class _Training:
         self.seen += 1
 
     def _edge_state(self) -> dict[EdgeKey, dict[str, NDArray[np.float32]]]:
-        """What edges carry besides their weights: Adam's moments, and the evidence of the epoch so far."""
+        """What edges carry besides their weights: Adam's moments, and the importance over the epoch so far."""
         state: dict[EdgeKey, dict[str, NDArray[np.float32]]] = {}
         for key, weight in self.network.weight.items():
             moments = self.optimizer.state[weight]  # none before the first update
             state[key] = {kept: moments[name].numpy() for name, kept in _MOMENTS.items() if moments}
-            if key in self.evidence:
-                state[key]["evidence"] = self.evidence[key]
+            if key in self.importance:
+                state[key]["importance"] = self.importance[key]
         return state
 
     def _edit(self, epoch: int) -> None:
-        """Let the rules act on what the epoch showed. Evidence and Adam's moments are edge state meanwhile, so that
+        """Let the rules act on what the epoch showed. Context and Adam's moments are edge state meanwhile, so that
         each stays with its edge."""
-        for evidence in self.evidence.values():
-            evidence /= self.seen
+        for total in self.importance.values():
+            total /= self.seen
         connectome = self.network.to_connectome().apply(EdgeDelta(state=self._edge_state()))
-        seen = Evidence(
-            stage=self.number, step=self.update, epoch=epoch, region=self.region, judged=self.judged,
+        seen = Context(
+            stage=self.number, step=self.update, epoch=epoch, region=self.region, prunable=self.prunable,
             ever=_ever(connectome), done=self.update / self.stage.updates,
             rate={name: rate / self.seen for name, rate in self.rate.items()}, links=self.links,
         )  # fmt: skip
         for rule in self.stage.rules:
             connectome = connectome.apply(rule(connectome, seen, self.random["rules"]))
         self.links = self.stage.links(connectome, self.links)
-        self._load(_without(connectome, {"evidence"}))
+        self._load(_without(connectome, {"importance"}))
 
 
 _MOMENTS = {"exp_avg": "adam_mean", "exp_avg_sq": "adam_square"}

@@ -15,14 +15,14 @@ from connectome.graph.connectome import Connectome
 from connectome.graph.parts import EdgeKey, EdgeSet, Region
 from connectome.neurons.iaf_psc_exp import Dynamics, propagators
 
-__all__ = ["Engine", "FlatNetwork", "Numbering", "cores", "flatten", "number"]
+__all__ = ["Engine", "FlatNetwork", "Selection", "cores", "flatten", "select"]
 
 #: Event driven on the CPU, or message passing in torch.
 Engine = Literal["numba", "torch"]
 
 
 @dataclass(frozen=True, eq=False)
-class Numbering:
+class Selection:
     """The regions that take part, and the edge sets between them. Neurons are numbered region after region."""
 
     dt_ms: float
@@ -38,7 +38,7 @@ class Numbering:
 
 @dataclass(frozen=True, eq=False)
 class FlatNetwork:
-    """All regions in one numbering, all edge sets in one CSR.
+    """All regions in one selection, all edge sets in one CSR.
 
     Neurons are numbered region after region. A row holds the edges of one source neuron, edge set after edge set, in
     the set's own order; ``order[j]`` is the place of the CSR's edge j in the concatenation of the edge sets, which is
@@ -73,7 +73,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def number(connectome: Connectome, recruit: Collection[str] | None = None) -> Numbering:
+def select(connectome: Connectome, recruit: Collection[str] | None = None) -> Selection:
     """Number the neurons of a connectome, or of its regions named in ``recruit`` only.
 
     Raises :class:`ConnectomeError` for a region that does not exist.
@@ -89,7 +89,7 @@ def number(connectome: Connectome, recruit: Collection[str] | None = None) -> Nu
     if start >= 2**31:
         raise ConnectomeError("connectome", "must have fewer than 2**31 neurons", start)
     edges = {k: e for k, e in connectome.edges.items() if k.source in span and k.target in span}
-    return Numbering(connectome.dt_ms, regions, span, edges)
+    return Selection(connectome.dt_ms, regions, span, edges)
 
 
 def flatten(connectome: Connectome, recruit: Collection[str] | None = None) -> FlatNetwork:
@@ -97,9 +97,9 @@ def flatten(connectome: Connectome, recruit: Collection[str] | None = None) -> F
 
     Raises :class:`ConnectomeError` for a region that does not exist.
     """
-    numbering = number(connectome, recruit)
-    span, sets, start = numbering.span, list(numbering.edges.values()), numbering.n_neurons
-    regions = list(numbering.regions.values())
+    selection = select(connectome, recruit)
+    span, sets, start = selection.span, list(selection.edges.values()), selection.n_neurons
+    regions = list(selection.regions.values())
     indptr = np.zeros(start + 1, np.int64)
     for e in sets:
         first = span[e.key.source].start

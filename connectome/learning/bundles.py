@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.arrays import aligned_zeros
-from connectome.graph.flat import Numbering
+from connectome.graph.flat import Selection
 from connectome.graph.parts import EdgeSet
 from connectome.learning.bundle_kernels import BLOCK, BUNDLE, CHUNK, LANES, Mask, Rows, Scratch
 from connectome.learning.learning_kernels import COMPONENT, DENSE, SPARSE, TileNetwork, region_type
 from connectome.neurons.iaf_psc_exp import propagators
 
-__all__ = ["Layout", "lay_out", "scratch"]
+__all__ = ["Bundles", "lay_out", "scratch"]
 
 # From which share of a matrix's places with an edge on dense rows are faster, by measurement: for spikes and the
 # gradients of weights, which both follow spikes; the same inside a component, where each step goes through the matrix,
@@ -31,7 +31,7 @@ _CACHED_PLACES = 2**20
 _DENSE_BACKWARD = 0.35
 
 
-class Move(NamedTuple):
+class Placement(NamedTuple):
     """Where some edges of a set, by its number, have their places among the weights as they are laid out."""
 
     number: int
@@ -59,7 +59,7 @@ def _blocks(matrix: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
+class Bundles:
     """A network for the kernels, with N neurons, the N' with a membrane first, and P places for weights.
 
     ``moves``: the edges of a set, by its number, and their places; some edges have others too, ``copies``.
@@ -72,8 +72,8 @@ class Layout:
     channels: int
     n_places: int
     sizes: tuple[int, ...]
-    moves: list[Move]
-    copies: list[Move]
+    moves: list[Placement]
+    copies: list[Placement]
 
     @property
     def n_neurons(self) -> int:
@@ -104,22 +104,22 @@ class _Bundle(NamedTuple):
     backward: int
 
 
-def lay_out(numbering: Numbering, real: type[np.float32] | type[np.float64], width_mv: float) -> Layout:
+def lay_out(selection: Selection, real: type[np.float32] | type[np.float64], width_mv: float) -> Bundles:
     """Lay out a network in a floating type, with the half-width of the surrogate's support."""
-    ranked = _components(numbering)
-    roles = {name: r.role for name, r in numbering.regions.items()}
+    ranked = _components(selection)
+    roles = {name: r.role for name, r in selection.regions.items()}
     membranes = [name for component in ranked for name in component if roles[name] != "sensor"]
-    sensors = [name for name in numbering.regions if roles[name] == "sensor"]
+    sensors = [name for name in selection.regions if roles[name] == "sensor"]
     span, start = {}, 0
     for name in (*membranes, *sensors):
-        span[name] = slice(start, start + numbering.regions[name].size)
+        span[name] = slice(start, start + selection.regions[name].size)
         start = span[name].stop
-    n_membranes = sum(numbering.regions[name].size for name in membranes)
-    steps = [propagators(numbering.regions[n].neuron, numbering.dt_ms, fires=roles[n] == "neuron") for n in membranes]
+    n_membranes = sum(selection.regions[name].size for name in membranes)
+    steps = [propagators(selection.regions[n].neuron, selection.dt_ms, fires=roles[n] == "neuron") for n in membranes]
     # One channel is enough where both time constants are the same, everywhere.
     channels = 1 if all(d.p11_ex == d.p11_in for d in steps) else 2
-    effectors = [n for n in numbering.regions if roles[n] == "effector"]
-    column = dict(zip(effectors, np.cumsum([0, *(numbering.regions[n].size for n in effectors)]), strict=False))
+    effectors = [n for n in selection.regions if roles[n] == "effector"]
+    column = dict(zip(effectors, np.cumsum([0, *(selection.regions[n].size for n in effectors)]), strict=False))
 
     regions = np.zeros(len(membranes), region_type(real))
     for region, name, d in zip(regions, membranes, steps, strict=True):
@@ -134,7 +134,7 @@ def lay_out(numbering: Numbering, real: type[np.float32] | type[np.float64], wid
     for component in ranked:
         at = len(bundles)
         shortest = CHUNK
-        leaving = [(i, k, e) for i, (k, e) in enumerate(numbering.edges.items()) if k.source in component]
+        leaving = [(i, k, e) for i, (k, e) in enumerate(selection.edges.items()) if k.source in component]
         for inner in (True, False):
             for number, key, edges in leaving:
                 if (key.target in component) is inner:
@@ -149,15 +149,15 @@ def lay_out(numbering: Numbering, real: type[np.float32] | type[np.float64], wid
     stored, n_places, moves, copies = _store(bundles, span)
     table = np.array(components, COMPONENT)
     net = TileNetwork(regions, table, *stored)
-    sizes = tuple(len(e) for e in numbering.edges.values())
-    return Layout(net, span, tuple(sensors), n_membranes, channels, n_places, sizes, moves, copies)
+    sizes = tuple(len(e) for e in selection.edges.values())
+    return Bundles(net, span, tuple(sensors), n_membranes, channels, n_places, sizes, moves, copies)
 
 
-def _components(numbering: Numbering) -> list[list[str]]:
+def _components(selection: Selection) -> list[list[str]]:
     """Regions that reach each other, together; those that reach others before those."""
-    names = list(numbering.regions)
+    names = list(selection.regions)
     reaches = np.eye(len(names), dtype=bool)
-    for key, edges in numbering.edges.items():
+    for key, edges in selection.edges.items():
         reaches[names.index(key.source), names.index(key.target)] |= len(edges) > 0
     for _ in range(len(names).bit_length()):
         reaches = (reaches.astype(np.float32) @ reaches) > 0
@@ -195,10 +195,10 @@ def _whole_blocks(size: int) -> int:
 
 def _store(
     bundles: list[_Bundle], span: Mapping[str, slice]
-) -> tuple[tuple[NDArray[Any], Rows], int, list[Move], list[Move]]:
+) -> tuple[tuple[NDArray[Any], Rows], int, list[Placement], list[Placement]]:
     """The bundles for the kernels, how many places their weights have, and which."""
-    moves: list[Move] = []
-    copies: list[Move] = []
+    moves: list[Placement] = []
+    copies: list[Placement] = []
     rows: list[NDArray[Any]] = [np.zeros(0, np.int64)]
     indptr: list[NDArray[Any]] = [np.zeros(1, np.int64)]
     place: list[NDArray[Any]] = [np.zeros(0, np.int64)]
@@ -224,10 +224,10 @@ def _store(
             matrix_size = b.edges.n_source * columns
             at += matrix_size
         full = matrix_size == edge.size == len(b.edges)
-        move = Move(b.number, _slice(edge), _slice(where))
+        move = Placement(b.number, _slice(edge), _slice(where))
         if full:
             blocks = (columns // BLOCK, b.edges.n_source, BLOCK)
-            move = Move(b.number, slice(None), slice(matrix, matrix + matrix_size), blocks)
+            move = Placement(b.number, slice(None), slice(matrix, matrix + matrix_size), blocks)
         (moves if b.forward else copies).append(move)
         table[s] = (
             b.delay, span[key.source].start, b.edges.n_source, span[key.target].start, b.edges.n_target, b.forward,
@@ -246,7 +246,7 @@ def _slice(index: NDArray[np.int64]) -> slice | NDArray[np.int64]:
     return slice(int(index[0]), int(index[-1]) + 1) if follow else index
 
 
-def scratch(layout: Layout, steps: int) -> Scratch:
+def scratch(layout: Bundles, steps: int) -> Scratch:
     """Buffers for runs of so many steps."""
     n, channels, b, real = layout.n_membranes, layout.channels, layout.net.bundles, layout.real
     chunk = min(steps, CHUNK)

@@ -15,18 +15,18 @@ from torch import Tensor, nn
 
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
-from connectome.graph.flat import Engine, FlatNetwork, cores, flatten, number
+from connectome.graph.flat import Engine, FlatNetwork, cores, flatten, select
 from connectome.graph.parts import TIED, EdgeKey
 from connectome.learning.bundles import lay_out
-from connectome.learning.tiles import Run, Tiles
+from connectome.learning.tiles import ForwardPass, Tiles
 
-__all__ = ["Activity", "SpikingNetwork"]
+__all__ = ["BatchActivity", "SpikingNetwork"]
 
 #: Potentials of the effectors (B, T, K), recorded spikes (B, T, n) and counts (n,) by region.
 _Result = tuple[Tensor, dict[str, Tensor], dict[str, NDArray[np.int64]]]
 
 
-class Activity(NamedTuple):
+class BatchActivity(NamedTuple):
     """What a batch of B samples did in T steps.
 
     potential : effector -> (B, T, N) mV above rest, differentiable
@@ -74,14 +74,14 @@ class SpikingNetwork(nn.Module):
         if not 0 < surrogate_width_mv < np.inf:
             raise ConnectomeError("surrogate_width_mv", "must be finite and > 0", surrogate_width_mv)
         self.connectome = connectome
-        self.numbering = number(connectome, recruit)
+        self.selection = select(connectome, recruit)
         self.engine = engine
         self.dtype = dtype
         self.threads = threads or cores()
         self.surrogate_width_mv = surrogate_width_mv
         self._tied: dict[EdgeKey, Tensor] = {}
         self.weight: dict[EdgeKey, nn.Parameter] = {}
-        for key, edges in self.numbering.edges.items():
+        for key, edges in self.selection.edges.items():
             weight: NDArray[Any] = edges.weight
             if TIED in edges.state:
                 _, group = np.unique(edges.state[TIED], return_inverse=True)
@@ -90,19 +90,19 @@ class SpikingNetwork(nn.Module):
             shared = share.weight.get(key) if share is not None else None
             self.weight[key] = nn.Parameter(torch.tensor(weight, dtype=dtype)) if shared is None else shared
         self._sets = nn.ParameterList(self.weight.values())
-        roles = {name: r.role for name, r in self.numbering.regions.items()}
-        self.sensors = {n: s for n, s in self.numbering.span.items() if roles[n] == "sensor"}
-        self.effectors = {n: s for n, s in self.numbering.span.items() if roles[n] == "effector"}
-        self._out_degree = {name: np.zeros(r.size, np.int64) for name, r in self.numbering.regions.items()}
-        for key, edges in self.numbering.edges.items():
+        roles = {name: r.role for name, r in self.selection.regions.items()}
+        self.sensors = {n: s for n, s in self.selection.span.items() if roles[n] == "sensor"}
+        self.effectors = {n: s for n, s in self.selection.span.items() if roles[n] == "effector"}
+        self._out_degree = {name: np.zeros(r.size, np.int64) for name, r in self.selection.regions.items()}
+        for key, edges in self.selection.edges.items():
             self._out_degree[key.source] += np.diff(edges.indptr)
         self._tiles = (
-            Tiles(lay_out(self.numbering, np.float32 if dtype == torch.float32 else np.float64, surrogate_width_mv))
+            Tiles(lay_out(self.selection, np.float32 if dtype == torch.float32 else np.float64, surrogate_width_mv))
             if engine == "numba"
             else None
         )
 
-    def forward(self, sensor_spikes: Mapping[str, Tensor], record: Sequence[str] = ()) -> Activity:
+    def forward(self, sensor_spikes: Mapping[str, Tensor], record: Sequence[str] = ()) -> BatchActivity:
         """Run a batch. ``sensor_spikes``: sensor -> (B, T, N), non-zero where it fires; sensors left out are silent.
 
         ``record`` names the regions whose spikes are wanted. Raises :class:`ConnectomeError` for a bad name or shape.
@@ -122,7 +122,9 @@ class SpikingNetwork(nn.Module):
             potential[name] = u[..., at : at + width]
             at += width
         operations = sum(int(n @ self._out_degree[name]) for name, n in counts.items())
-        return Activity(potential, recorded, {n: c for n, c in counts.items() if n not in self.effectors}, operations)
+        return BatchActivity(
+            potential, recorded, {n: c for n, c in counts.items() if n not in self.effectors}, operations
+        )
 
     def by_edge(self, key: EdgeKey, values: Tensor) -> Tensor:
         """(E,) values of the edges of a set from one for each element of ``weight[key]``: the same, unless tied."""
@@ -152,7 +154,7 @@ class SpikingNetwork(nn.Module):
 
     @cached_property
     def _flat(self) -> FlatNetwork:
-        return flatten(self.connectome, tuple(self.numbering.regions))
+        return flatten(self.connectome, tuple(self.selection.regions))
 
     def _message_passing(self, fires: Mapping[str, Tensor], record: Sequence[str]) -> _Result:
         from connectome.simulate.torch_engine import propagate, triangle
@@ -185,7 +187,7 @@ class SpikingNetwork(nn.Module):
         if len(shapes) != 1 or 0 in next(iter(shapes)):
             raise ConnectomeError("sensor_spikes", "must share one non-empty (batch, steps)", sorted(shapes))
         for name in record:
-            if name not in self.numbering.span or name in self.effectors or name in self.sensors:
+            if name not in self.selection.span or name in self.effectors or name in self.sensors:
                 raise ConnectomeError("record", "must name regions of neurons that take part", repr(name))
 
 
@@ -195,7 +197,7 @@ class _Propagate(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, tiles: Tiles, fires: Mapping[str, Tensor], columns: int, record: Sequence[str], keep: bool,
-        threads: int, report: Callable[[Run], None], *weights: Tensor,
+        threads: int, report: Callable[[ForwardPass], None], *weights: Tensor,
     ) -> tuple[Tensor, ...]:  # fmt: skip
         spikes = {name: _plain(x) for name, x in fires.items()}
         run, potential = tiles.forward(spikes, [w.detach().numpy() for w in weights], columns, keep, threads)

@@ -8,24 +8,24 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from torch import Tensor
 
-from connectome.learning.network import Activity
+from connectome.learning.network import BatchActivity
 
 __all__ = ["Act", "Score", "Task"]
 
-Act = Callable[[Mapping[str, Tensor]], Activity]
+Act = Callable[[Mapping[str, Tensor]], BatchActivity]
 
 
 class Score(NamedTuple):
     """How well a task is done.
 
-    value : in 0 .. 1; operations, spikes : synaptic operations and spikes per sample; held : the stricter score of
+    value : in 0 .. 1; operations, spikes : synaptic operations and spikes per sample; at_end : the stricter score of
     tasks that go on for a while, whether it was done when time was up (otherwise the same as ``value``).
     """
 
     value: float
     operations: float
     spikes: float
-    held: float
+    at_end: float
 
 
 class Task(Protocol):
@@ -64,7 +64,7 @@ class Task(Protocol):
         """Training input, sensor -> (size, T, N) spikes, and what :meth:`loss` wants to know of it."""
         ...
 
-    def loss(self, activity: Activity, target: Any) -> Tensor:
+    def loss(self, activity: BatchActivity, target: Any) -> Tensor:
         """The loss of a training batch, a scalar."""
         ...
 

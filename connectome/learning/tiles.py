@@ -20,19 +20,19 @@ from numpy.typing import NDArray
 
 from connectome.arrays import aligned_zeros
 from connectome.learning.bundle_kernels import LANES, Mask, Scratch
-from connectome.learning.bundles import Layout, scratch
+from connectome.learning.bundles import Bundles, scratch
 from connectome.learning.learning_kernels import Tape, backward_tiles, forward_tiles, pack
 
-__all__ = ["Run", "Tiles"]
+__all__ = ["ForwardPass", "Tiles"]
 
 _KEPT = 2  # runs whose memory is kept: one to train and one to test
 _PARTIAL_PLACES = 2**20  # weights, over all partial sums of a gradient
 
 
-class Run:
+class ForwardPass:
     """One forward pass: what it left for the backward pass."""
 
-    def __init__(self, tiles: int, steps: int, layout: Layout, real: np.dtype[Any], keep: bool) -> None:
+    def __init__(self, tiles: int, steps: int, layout: Bundles, real: np.dtype[Any], keep: bool) -> None:
         n, membranes = layout.n_neurons, layout.n_membranes
         kept = membranes if keep else 0
         self.shape = (tiles, steps, keep)
@@ -49,17 +49,17 @@ class Run:
 class Tiles:
     """A laid out network, ready to run batches of samples."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Bundles) -> None:
         self.layout = layout
         self.real = layout.real
-        self._runs: list[Run] = []
+        self._runs: list[ForwardPass] = []
         self._partial = np.empty((0, 0), self.real)
         self._scratch: dict[tuple[int, bool], list[Scratch]] = {}
 
     def forward(
         self, sensor_spikes: Mapping[str, NDArray[Any]], weights: Sequence[NDArray[Any]], columns: int,
         keep: bool, threads: int,
-    ) -> tuple[Run, NDArray[Any]]:  # fmt: skip
+    ) -> tuple[ForwardPass, NDArray[Any]]:  # fmt: skip
         """Run a batch from rest. (B, T, n) spikes by sensor; the weights of each edge set; ``keep``: a backward pass
         may follow. Returns the run and the potentials of the effectors, (B, T, columns) mV above rest."""
         batch, steps = next(iter(sensor_spikes.values())).shape[:2]
@@ -84,7 +84,7 @@ class Tiles:
         return run, potential
 
     def backward(
-        self, run: Run, grad_potential: NDArray[Any], grad_spikes: NDArray[Any], recorded: NDArray[np.uint64],
+        self, run: ForwardPass, grad_potential: NDArray[Any], grad_spikes: NDArray[Any], recorded: NDArray[np.uint64],
         threads: int,
     ) -> list[NDArray[Any]]:  # fmt: skip
         """The gradients of each edge set's weights from those of the potentials and of (B, T, M) recorded spikes."""
@@ -110,29 +110,29 @@ class Tiles:
             move.get(gradients[move.number], partial[0])
         return gradients
 
-    def spikes(self, run: Run, name: str) -> NDArray[Any]:
+    def spikes(self, run: ForwardPass, name: str) -> NDArray[Any]:
         """(B, T, n) 0 or 1 of one region."""
         masks = np.ascontiguousarray(run.tape.mask[:, :, self.layout.span[name]].astype("<u2"))
         bits = np.unpackbits(masks.view(np.uint8).reshape(*masks.shape, 2), axis=-1, bitorder="little")
         tiles, steps, n = masks.shape
         return np.moveaxis(bits, -1, 1).reshape(tiles * LANES, steps, n)[: run.batch].astype(self.real)
 
-    def counts(self, run: Run) -> dict[str, NDArray[np.int64]]:
+    def counts(self, run: ForwardPass) -> dict[str, NDArray[np.int64]]:
         """(n,) spikes of each neuron of each region."""
         return {name: run.counts[span] for name, span in self.layout.span.items()}
 
-    def give_back(self, run: Run) -> None:
+    def give_back(self, run: ForwardPass) -> None:
         """Let another forward pass have the memory of this one."""
         self._runs.append(run)
 
-    def _take(self, tiles: int, steps: int, keep: bool) -> Run:
+    def _take(self, tiles: int, steps: int, keep: bool) -> ForwardPass:
         for i, run in enumerate(self._runs):
             if run.shape == (tiles, steps, keep):
                 return self._runs.pop(i)
         del self._runs[: len(self._runs) - _KEPT + 1]
-        return Run(tiles, steps, self.layout, self.real, keep)
+        return ForwardPass(tiles, steps, self.layout, self.real, keep)
 
-    def _set_weights(self, run: Run, weights: Sequence[NDArray[Any]]) -> None:
+    def _set_weights(self, run: ForwardPass, weights: Sequence[NDArray[Any]]) -> None:
         layout = self.layout
         for move in (*layout.moves, *layout.copies):
             move.put(weights[move.number], run.weight)

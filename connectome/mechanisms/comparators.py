@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from connectome.development.birth import Anatomy
-from connectome.development.stages import Plasticity, Stage, StageOutcome, develop
+from connectome.development.stages import LearningRates, Stage, StageOutcome, develop
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.learning.network import SpikingNetwork
@@ -60,8 +60,8 @@ def _plain(mature: float) -> Callable[[Stage], Stage]:
     """Without rules, the matured as plastic as this."""
 
     def change(stage: Stage) -> Stage:
-        plasticity: Plasticity = replace(stage.plasticity, mature_local=mature, mature_other=mature)
-        return replace(stage, rules=(), plasticity=plasticity)
+        rates: LearningRates = replace(stage.learning_rates, mature_local=mature, mature_other=mature)
+        return replace(stage, rules=(), learning_rates=rates)
 
     return change
 

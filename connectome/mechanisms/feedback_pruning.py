@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from connectome.graph.connectome import Connectome, EdgeDelta
 from connectome.graph.parts import EdgeKey, EdgeSet
 from connectome.parameters import Parameters, bounded
-from connectome.rules import Evidence
+from connectome.rules import Context
 
 __all__ = ["FeedbackPruning"]
 
@@ -71,22 +71,22 @@ class FeedbackPruning(Parameters):
     inhibition: float = bounded(0.1, 0.001, 0.9)
     floor: float = bounded(0.3, 0.01, 0.99)
 
-    def __call__(self, connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
+    def __call__(self, connectome: Connectome, context: Context, rng: np.random.Generator) -> EdgeDelta:
         """The edit."""
         state: dict[EdgeKey, dict[str, Array]] = {}
         weights: dict[EdgeKey, Array] = {}
         remove: dict[EdgeKey, Array] = {}
         records = []
-        hurry = evidence.done >= self.late
+        hurry = context.done >= self.late
         for key, edges in connectome.edges.items():
             if key.kind == "efferent" or not len(edges):
                 continue
-            state[key] = kept = self.remember(edges, first=evidence.epoch == 1)
-            if not _up_for_pruning(key, evidence):
+            state[key] = kept = self.remember(edges, first=context.epoch == 1)
+            if not _up_for_pruning(key, context):
                 continue
             value, held = np.hypot(kept["memory"], kept["recent"]), kept["inhibition"]
             judged = hurry | (kept["seen"] >= self.grace)
-            no_room = max(len(edges) - self.room(key, evidence), 0)
+            no_room = max(len(edges) - self.room(key, context), 0)
             weakest = np.zeros(len(edges), bool)
             weakest[np.argsort(np.where(judged, value, np.inf), kind="stable")[:no_room]] = True
             weakest &= judged
@@ -99,7 +99,7 @@ class FeedbackPruning(Parameters):
             kept["inhibition"] = (1 - now_left).astype(np.float32)
             remove[key] = gone
             records.append(
-                evidence.record(
+                context.record(
                     "feedback_pruning", key, inhibited=int((weakest & ~gone & (held == 0)).sum()),
                     restored=int(((held > 0) & (now_left == 1)).sum()), removed=int(gone.sum()),
                 )
@@ -114,25 +114,25 @@ class FeedbackPruning(Parameters):
         )
         if first:
             memory, recent = np.hypot(memory, recent), none
-        if "evidence" in edges.state:
-            importance = edges.state["evidence"]
+        if "importance" in edges.state:
+            importance = edges.state["importance"]
             share = importance / max(float(importance.mean()), _TINY)
             recent = np.where(recent == 0, share, recent + self.update * (share - recent)).astype(np.float32)
             seen = seen + np.float32(1)
         return {"memory": memory, "recent": recent, "seen": seen, "inhibition": held}
 
-    def room(self, key: EdgeKey, evidence: Evidence) -> int:
+    def room(self, key: EdgeKey, context: Context) -> int:
         """For how many edges of a set there will be room when those that are inhibited now have come to the floor."""
-        local = self.keep if key.source in evidence.judged else self.keep_own
+        local = self.keep if key.source in context.prunable else self.keep_own
         keep = {"local": local, "long_range": self.keep_long_range, "afferent": self.keep_afferent}[key.kind]
-        lead = np.log(self.floor) / np.log(1 - self.inhibition) * evidence.done / evidence.epoch
-        x = np.clip((evidence.done - self.start) / max(self.end - lead - self.start, _TINY), 0.0, 1.0)
-        return int(np.ceil((keep + (1 - keep) * (1 - x) ** 3) * evidence.ever[key] * _BELOW))
+        lead = np.log(self.floor) / np.log(1 - self.inhibition) * context.done / context.epoch
+        x = np.clip((context.done - self.start) / max(self.end - lead - self.start, _TINY), 0.0, 1.0)
+        return int(np.ceil((keep + (1 - keep) * (1 - x) ** 3) * context.ever[key] * _BELOW))
 
 
-def _up_for_pruning(key: EdgeKey, evidence: Evidence) -> bool:
+def _up_for_pruning(key: EdgeKey, context: Context) -> bool:
     if key.kind == "local":
-        return key.source == evidence.region or key.source in evidence.judged
+        return key.source == context.region or key.source in context.prunable
     if key.kind == "afferent":
-        return key.target == evidence.region
-    return key.source in evidence.judged and key.target in evidence.judged
+        return key.target == context.region
+    return key.source in context.prunable and key.target in context.prunable

@@ -8,7 +8,7 @@ import numpy as np
 
 from connectome.graph.connectome import Connectome, EdgeDelta
 from connectome.parameters import Parameters, bounded
-from connectome.rules import Evidence
+from connectome.rules import Context
 from connectome.wiring.free_pairs import new_edges
 
 __all__ = ["LongRangeGrowth"]
@@ -32,14 +32,14 @@ class LongRangeGrowth(Parameters):
     amplitude_pa: float = bounded(85.0, 0)
     delay_ms: float = bounded(1.0, 1, 1000)
 
-    def __call__(self, connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
+    def __call__(self, connectome: Connectome, context: Context, rng: np.random.Generator) -> EdgeDelta:
         """The edit."""
-        if not evidence.links or self.edges == 0 or evidence.epoch > self.last_epoch:
+        if not context.links or self.edges == 0 or context.epoch > self.last_epoch:
             return EdgeDelta()
-        share = rng.multinomial(self.edges, [link.probability for link in evidence.links])
+        share = rng.multinomial(self.edges, [link.probability for link in context.links])
         grown = [
-            new_edges(connectome, link.key, int(n), self.amplitude_pa, self.delay_ms, evidence.stage, rng)
-            for link, n in zip(evidence.links, share, strict=True)
+            new_edges(connectome, link.key, int(n), self.amplitude_pa, self.delay_ms, context.stage, rng)
+            for link, n in zip(context.links, share, strict=True)
         ]
         grown = [e for e in grown if len(e)]
-        return EdgeDelta(add=tuple(grown), records=tuple(evidence.record("growth", e.key, added=len(e)) for e in grown))
+        return EdgeDelta(add=tuple(grown), records=tuple(context.record("growth", e.key, added=len(e)) for e in grown))

@@ -8,7 +8,7 @@ import numpy as np
 
 from connectome.graph.connectome import Connectome, EdgeDelta
 from connectome.parameters import Parameters, bounded
-from connectome.rules import Evidence
+from connectome.rules import Context
 
 __all__ = ["Homeostasis"]
 
@@ -28,19 +28,19 @@ class Homeostasis(Parameters):
     target_association: float = bounded(0.06, 1e-6)
     rate: float = bounded(0.06, 0, 0.5)
 
-    def __call__(self, connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
+    def __call__(self, connectome: Connectome, context: Context, rng: np.random.Generator) -> EdgeDelta:
         """The edit."""
-        region = evidence.region
-        if region not in evidence.rate or not self.rate:
+        region = context.region
+        if region not in context.rate or not self.rate:
             return EdgeDelta()
         senses = any(key.kind == "afferent" and key.target == region for key in connectome.edges)
         target = self.target if senses else self.target_association
-        left = (1 - self.rate * np.clip(evidence.rate[region] / target - 1, 0, 1)).astype(np.float32)
+        left = (1 - self.rate * np.clip(context.rate[region] / target - 1, 0, 1)).astype(np.float32)
         weights, records = {}, []
         for key, edges in connectome.edges.items():
-            if key.target != region or key.source not in evidence.rate:
+            if key.target != region or key.source not in context.rate:
                 continue
             factor = left[edges.target]
             weights[key] = np.where(edges.weight > 0, edges.weight * factor, edges.weight)
-            records.append(evidence.record("homeostasis", key, inhibited=int((weights[key] != edges.weight).sum())))
+            records.append(context.record("homeostasis", key, inhibited=int((weights[key] != edges.weight).sum())))
         return EdgeDelta(reweight=weights, records=tuple(records))

@@ -22,7 +22,7 @@ from torch import Tensor
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome, EdgeDelta
 from connectome.graph.parts import EdgeKey
-from connectome.learning.network import Activity, SpikingNetwork
+from connectome.learning.network import BatchActivity, SpikingNetwork
 from connectome.learning.task import Task
 from connectome.rules import normalise
 
@@ -205,13 +205,13 @@ def _gradient(network: SpikingNetwork, loss: Tensor) -> dict[EdgeKey, NDArray[An
     return {key: network.by_edge(key, g).numpy() for key, g in zip(network.weight, found, strict=True)}
 
 
-def _drawn_labels(activity: Activity, task: Task, rng: np.random.Generator) -> Tensor:
+def _drawn_labels(activity: BatchActivity, task: Task, rng: np.random.Generator) -> Tensor:
     """(B,) labels drawn from the probabilities that the network gives them, which the loss tells."""
     potential = {name: u.detach() for name, u in activity.potential.items()}
     labels = torch.arange(next(iter(potential.values())).shape[2])
 
     def of_sample(u: dict[str, Tensor], label: Tensor) -> Tensor:
-        return task.loss(Activity({name: x[None] for name, x in u.items()}, {}, {}, 0), label[None])
+        return task.loss(BatchActivity({name: x[None] for name, x in u.items()}, {}, {}, 0), label[None])
 
     of_labels = torch.vmap(of_sample, in_dims=(None, 0))
     loss = torch.vmap(lambda u: of_labels(u, labels))(potential)

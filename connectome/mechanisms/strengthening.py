@@ -8,7 +8,7 @@ import numpy as np
 
 from connectome.graph.connectome import Connectome, EdgeDelta
 from connectome.parameters import Parameters, bounded
-from connectome.rules import Evidence, normalise
+from connectome.rules import Context, normalise
 
 __all__ = ["Strengthening"]
 
@@ -20,14 +20,14 @@ class Strengthening(Parameters):
     rate: float = bounded(0.002, 0, 1)
     limit_pa: float = bounded(1700.0, 0)
 
-    def __call__(self, connectome: Connectome, evidence: Evidence, rng: np.random.Generator) -> EdgeDelta:
+    def __call__(self, connectome: Connectome, context: Context, rng: np.random.Generator) -> EdgeDelta:
         """The edit."""
         weights, records = {}, []
         for key, edges in connectome.edges.items():
-            if key.kind != "long_range" or "evidence" not in edges.state or not self.rate:
+            if key.kind != "long_range" or "importance" not in edges.state or not self.rate:
                 continue
             old = edges.weight
-            factor = 1 + self.rate * normalise(edges.state["evidence"])
+            factor = 1 + self.rate * normalise(edges.state["importance"])
             weights[key] = np.where(np.abs(old) * factor <= self.limit_pa, old * factor, old).astype(np.float32)
-            records.append(evidence.record("strengthening", key, strengthened=int((weights[key] != old).sum())))
+            records.append(context.record("strengthening", key, strengthened=int((weights[key] != old).sum())))
         return EdgeDelta(reweight=weights, records=tuple(records))

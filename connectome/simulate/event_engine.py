@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from connectome.graph.flat import Numbering
+from connectome.graph.flat import Selection
 from connectome.graph.parts import EdgeKey, Region
 from connectome.neurons.iaf_psc_exp import propagators
 from connectome.simulate import simulate_kernels as kernels
 from connectome.simulate.poisson_kernels import OCTET, RUN, PoissonDrive, draw_octet, draw_room
 from connectome.simulate.stdp import Plastic
 from connectome.simulate.stimulus import Input, poisson_drive
-from connectome.simulate.streams import Layout, lay_out
+from connectome.simulate.streams import Streams, lay_out
 
 __all__ = ["Block", "poisson_counts", "run_events"]
 
@@ -41,30 +41,30 @@ class Block(NamedTuple):
 
 
 def run_events(
-    numbering: Numbering, given: Input, n_steps: int, dtype: np.dtype[Any], v_mv: Mapping[str, NDArray[Any]],
+    selection: Selection, given: Input, n_steps: int, dtype: np.dtype[Any], v_mv: Mapping[str, NDArray[Any]],
     record: Mapping[str, NDArray[np.int64]], threads: int, plastic: Mapping[EdgeKey, Plastic],
 ) -> Iterator[Block]:  # fmt: skip
     """Simulate. ``v_mv``: region -> (N,) above e_l, 0 by default; ``record``: region -> neurons whose v is wanted;
     ``plastic``: the edge sets that learn, in place."""
-    layout = lay_out(numbering, given, n_steps, dtype, threads, plastic)
+    layout = lay_out(selection, given, n_steps, dtype, threads, plastic)
     start, segments, history = layout.start, layout.segments, layout.history
     reset = {r.name: r.neuron.v_reset_mv - r.neuron.e_l_mv for r in layout.active}
     places = np.concatenate([np.zeros(0, np.int64), *(start[n] + k for n, k in record.items())])
     held = np.concatenate([np.zeros(0), *(np.full(k.size, reset[n]) for n, k in record.items())]).astype(dtype)
-    sensors = [_Sensor(r, given, dtype) for r in numbering.regions.values() if r.role == "sensor"]
+    sensors = [_Sensor(r, given, dtype) for r in selection.regions.values() if r.role == "sensor"]
     is_sensor = np.flatnonzero(segments["owner"] < 0)
     area = segments["owner"].copy()  # of the spikes of each segment
     area[is_sensor] = threads + np.arange(is_sensor.size)
     state, scratch = _state(layout, v_mv, area.size, threads, dtype), _scratch(layout, threads)
-    first_place = np.array([start.get(name, 0) for name in numbering.regions], np.int64)[segments["region"]]
+    first_place = np.array([start.get(name, 0) for name in selection.regions], np.int64)[segments["region"]]
     pause = 1 + int(layout.neurons["ref_steps"].min(initial=0))
     most = _SPIKES // max(layout.places, 1) * pause
     varies = any(len(current) > 1 for current in given.current_pa.values())
     if varies or sensors:
-        most = min(most, _BLOCK_VALUES // max(numbering.n_neurons, 1))
+        most = min(most, _BLOCK_VALUES // max(selection.n_neurons, 1))
     wide = True if (layout.streams["shift"] == 2).any() else None
     coarse = True if layout.streams["each"].any() else None
-    constant = _drive(layout, numbering.dt_ms, given, slice(0, 1), dtype)
+    constant = _drive(layout, selection.dt_ms, given, slice(0, 1), dtype)
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(threads, "connectome")) if threads > 1 else None
         first, steps = 0, 0  # the first call makes no step: it compiles, and progress begins when that is done
@@ -77,7 +77,7 @@ def run_events(
                 state.ids[at : at + neuron.size] = neuron
                 ends = at + np.searchsorted(step, np.arange(steps + 1))
                 state.begin[history:, g], state.end[history:, g] = ends[:-1], ends[1:]
-            drive = _drive(layout, numbering.dt_ms, given, slice(first, first + steps), dtype) if varies else constant
+            drive = _drive(layout, selection.dt_ms, given, slice(first, first + steps), dtype) if varies else constant
             v = np.empty((steps, places.size), dtype)
             began = time.perf_counter()
             shares = [
@@ -100,7 +100,9 @@ def run_events(
             steps = max(1, min(steps, most, n_steps - first))
 
 
-def _spikes(layout: Layout, state: kernels.State, first_place: NDArray[np.int64], first: int, v: NDArray[Any]) -> Block:
+def _spikes(
+    layout: Streams, state: kernels.State, first_place: NDArray[np.int64], first: int, v: NDArray[Any]
+) -> Block:
     """The spikes in order of step, then region, then neuron; ``first_place`` (G,): of the segments' regions."""
     begin, end = (x[layout.history :].astype(np.int64).ravel() for x in (state.begin, state.end))
     size, segment = end - begin, np.tile(np.arange(first_place.size), len(v))
@@ -115,7 +117,7 @@ def _spikes(layout: Layout, state: kernels.State, first_place: NDArray[np.int64]
 
 
 def _state(
-    layout: Layout, v_mv: Mapping[str, NDArray[Any]], n_segments: int, threads: int, dtype: np.dtype[Any]
+    layout: Streams, v_mv: Mapping[str, NDArray[Any]], n_segments: int, threads: int, dtype: np.dtype[Any]
 ) -> kernels.State:
     """Nothing on its way, nobody refractory."""
     v = np.full(layout.places, -np.inf, dtype)
@@ -129,7 +131,7 @@ def _state(
     )  # fmt: skip
 
 
-def _scratch(layout: Layout, threads: int) -> list[kernels.Scratch]:
+def _scratch(layout: Streams, threads: int) -> list[kernels.Scratch]:
     run = np.zeros(0, RUN) if layout.poisson is None else layout.poisson.run
     counts = [int((run["stop"] - run["start"])[run["owner"] == k].sum()) * OCTET for k in range(threads)]
     return [
@@ -141,7 +143,7 @@ def _scratch(layout: Layout, threads: int) -> list[kernels.Scratch]:
     ]  # fmt: skip
 
 
-def _drive(layout: Layout, dt_ms: float, given: Input, steps: slice, dtype: np.dtype[Any]) -> NDArray[Any]:
+def _drive(layout: Streams, dt_ms: float, given: Input, steps: slice, dtype: np.dtype[Any]) -> NDArray[Any]:
     """What the injected currents of some steps add to v, (steps, P) mV."""
     out = np.zeros((steps.stop - steps.start, layout.places), dtype)
     for r in layout.active:

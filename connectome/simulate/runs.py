@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
-from connectome.graph.flat import Engine, Numbering, cores, flatten, number
+from connectome.graph.flat import Engine, Selection, cores, flatten, select
 from connectome.graph.parts import EdgeKey
 from connectome.simulate.event_engine import Block, poisson_counts, run_events
 from connectome.simulate.stdp import PairSTDP, plastic_sets, weights_after
@@ -105,21 +105,21 @@ def run(
     ):
         raise ConnectomeError("threads", f"must be an integer in 1 .. {_THREADS_MAX}", repr(threads))
     n_steps = _steps(duration_ms, connectome.dt_ms)
-    numbering = number(connectome, recruit)
-    given = prepare(connectome, numbering, n_steps, Stimulus() if stimulus is None else stimulus, int(seed))
+    selection = select(connectome, recruit)
+    given = prepare(connectome, selection, n_steps, Stimulus() if stimulus is None else stimulus, int(seed))
     v_mv, record = {}, {}
-    for where, r, v in of_regions("initial_v_mv", initial_v_mv, connectome, numbering.regions):
+    for where, r, v in of_regions("initial_v_mv", initial_v_mv, connectome, selection.regions):
         v_mv[r.name] = numbers(where, v, (r.size,)) - r.neuron.e_l_mv
-    for where, r, wanted in of_regions("record_v", record_v, connectome, numbering.regions):
+    for where, r, wanted in of_regions("record_v", record_v, connectome, selection.regions):
         everyone = isinstance(wanted, str) and wanted == "all"
         record[r.name] = np.arange(r.size) if everyone else neuron_ids(where, wanted, r)
-    real, plastic = np.dtype(dtype), plastic_sets(connectome, numbering, plasticity, n_steps)
+    real, plastic = np.dtype(dtype), plastic_sets(connectome, selection, plasticity, n_steps)
     if engine == "numba":
-        source = run_events(numbering, given, n_steps, real, v_mv, record, threads or _threads(numbering), plastic)
+        source = run_events(selection, given, n_steps, real, v_mv, record, threads or _threads(selection), plastic)
     elif plastic:
         raise ConnectomeError("plasticity", "must be left out for this engine", repr(engine), "Take engine='numba'.")
     else:
-        source = _run_torch(connectome, numbering, given, n_steps, real, v_mv, record)
+        source = _run_torch(connectome, selection, given, n_steps, real, v_mv, record)
     blocks: list[Block] = []
     shown = -math.inf
     for block in source:
@@ -128,7 +128,7 @@ def run(
             shown = time.monotonic()
             progress(sum(len(b.v) for b in blocks) * connectome.dt_ms)
     step, region, neuron = (np.concatenate([getattr(b, name) for b in blocks]) for name in ("step", "region", "neuron"))
-    names, dt_ms = np.array(list(numbering.regions), str), connectome.dt_ms
+    names, dt_ms = np.array(list(selection.regions), str), connectome.dt_ms
     result = xr.Dataset(
         {
             "spike_time_ms": ("spike", (step.astype(np.int64) + 1) * dt_ms, {"units": "ms"}),
@@ -145,7 +145,7 @@ def run(
     result = result.assign(weights_after(plastic))
     if not record_v:
         return result
-    e_l = np.concatenate([np.full(k.size, numbering.regions[name].neuron.e_l_mv) for name, k in record.items()])
+    e_l = np.concatenate([np.full(k.size, selection.regions[name].neuron.e_l_mv) for name, k in record.items()])
     v_mv_out = np.concatenate([b.v for b in blocks]) + e_l.astype(dtype)
     return result.assign(v_mv=(("time_ms", "recorded"), v_mv_out, {"units": "mV"})).assign_coords(
         time_ms=("time_ms", np.arange(1, n_steps + 1) * dt_ms, {"units": "ms"}),
@@ -154,22 +154,22 @@ def run(
     )
 
 
-def _threads(numbering: Numbering) -> int:
+def _threads(selection: Selection) -> int:
     """As many as the process may use cores; one for a network so small that threads would wait for each other longer
     than they work."""
-    work = sum(len(e) for e in numbering.edges.values()) + _EDGES_A_NEURON * numbering.n_neurons
+    work = sum(len(e) for e in selection.edges.values()) + _EDGES_A_NEURON * selection.n_neurons
     return min(cores(), _THREADS_MAX) if work > _WORK_SHARED else 1
 
 
 def _run_torch(
-    connectome: Connectome, numbering: Numbering, given: Input, n_steps: int, real: np.dtype[Any],
+    connectome: Connectome, selection: Selection, given: Input, n_steps: int, real: np.dtype[Any],
     v_mv: Mapping[str, NDArray[Any]], record: Mapping[str, NDArray[np.int64]],
 ) -> Iterator[Block]:  # fmt: skip
     import torch
 
     from connectome.simulate.torch_engine import at_rest, propagate
 
-    flat, span = flatten(connectome, list(numbering.regions)), numbering.span
+    flat, span = flatten(connectome, list(selection.regions)), selection.span
     n, device, dtype = flat.n_neurons, torch.get_default_device(), getattr(torch, real.name)
 
     def tensor(array: NDArray[Any]) -> torch.Tensor:
@@ -181,7 +181,7 @@ def _run_torch(
     weight, v_reset = tensor(flat.weight)[:, 0], tensor(flat.dynamics.v_reset)
     state = at_rest(flat, weight)._replace(v=tensor(v0))
     drives = {name: poisson_drive(list(runs), given.seed, real) for name, runs in given.poisson.items()}
-    pa = {name: np.zeros(numbering.regions[name].size) for name in drives}
+    pa = {name: np.zeros(selection.regions[name].size) for name in drives}
     for name, runs in given.poisson.items():
         for r in runs:
             pa[name][r.start : r.stop] = r.weight
@@ -195,8 +195,8 @@ def _run_torch(
         steps = min(most, n_steps - first)
         sent, arrivals, current = np.zeros((steps, n)), np.zeros((steps, n)), np.zeros((steps, n))
         for name, drive in drives.items():
-            drawn = poisson_counts(drive, first, steps, numbering.regions[name].size)
-            if numbering.regions[name].role == "sensor":
+            drawn = poisson_counts(drive, first, steps, selection.regions[name].size)
+            if selection.regions[name].role == "sensor":
                 sent[:, span[name]] += drawn
             else:
                 arrivals[:, span[name]] += drawn * pa[name]

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome, EdgeDelta, RuleRecord
-from connectome.graph.flat import Numbering
+from connectome.graph.flat import Selection
 from connectome.graph.parts import EdgeKey, EdgeSet
 from connectome.simulate.stdp_kernels import PLASTIC
 from connectome.simulate.stimulus import numbers
@@ -167,7 +167,7 @@ def learnt(connectome: Connectome, result: xr.Dataset) -> Connectome:
 
 
 def plastic_sets(
-    connectome: Connectome, numbering: Numbering, plasticity: Mapping[EdgeKey, PairSTDP], n_steps: int
+    connectome: Connectome, selection: Selection, plasticity: Mapping[EdgeKey, PairSTDP], n_steps: int
 ) -> dict[EdgeKey, Plastic]:
     """Check ``run``'s argument and make what the run will change. Raises :class:`ConnectomeError`."""
     if not isinstance(plasticity, Mapping):
@@ -179,9 +179,9 @@ def plastic_sets(
             raise ConnectomeError("plasticity", f"must name edge sets: {known}", repr(given))
         edges = connectome.edges[given]
         where = f"plasticity[{edges.key}]"
-        if edges.key not in numbering.edges:
+        if edges.key not in selection.edges:
             raise ConnectomeError(
-                "plasticity", f"must name edge sets of regions that take part, {list(numbering.regions)}",
+                "plasticity", f"must name edge sets of regions that take part, {list(selection.regions)}",
                 str(edges.key), "See recruit.",
             )  # fmt: skip
         if not isinstance(rule, PairSTDP):

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
-from connectome.graph.flat import Numbering
+from connectome.graph.flat import Selection
 from connectome.graph.parts import ROLES, Region
 from connectome.simulate.poisson_kernels import MEAN_MAX, RUN, TABLE, UNSURE, PoissonDrive
 
@@ -86,10 +86,10 @@ class Input:
     seed: int
 
 
-def prepare(connectome: Connectome, numbering: Numbering, n_steps: int, stimulus: Stimulus, seed: int) -> Input:
+def prepare(connectome: Connectome, selection: Selection, n_steps: int, stimulus: Stimulus, seed: int) -> Input:
     """Check a stimulus. Raises :class:`ConnectomeError`."""
     current = {}
-    for where, r, given in of_regions("stimulus.current_pa", stimulus.current_pa, connectome, numbering.regions):
+    for where, r, given in of_regions("stimulus.current_pa", stimulus.current_pa, connectome, selection.regions):
         varies = np.ndim(given) > 1 and np.shape(given)[0] != 1
         current[r.name] = numbers(where, given, (n_steps if varies else 1, r.size), "(steps, N)")
     # Numbered as in the whole connectome, so that a neuron's drive does not depend on which regions take part.
@@ -97,9 +97,9 @@ def prepare(connectome: Connectome, numbering: Numbering, n_steps: int, stimulus
         zip(connectome.regions, np.cumsum([0, *(r.size for r in connectome.regions.values())]).tolist(), strict=False)
     )
     poisson = {}
-    for where, r, drive in of_regions("stimulus.poisson", stimulus.poisson, connectome, numbering.regions, ROLES):
+    for where, r, drive in of_regions("stimulus.poisson", stimulus.poisson, connectome, selection.regions, ROLES):
         poisson[r.name] = tuple(poisson_runs(*_poisson(where, r, drive, connectome.dt_ms), first_key[r.name]))
-    return Input(_injected(connectome, numbering, n_steps, stimulus), current, poisson, seed)
+    return Input(_injected(connectome, selection, n_steps, stimulus), current, poisson, seed)
 
 
 def poisson_drive(runs: list[PoissonRun], seed: int, dtype: np.dtype[Any]) -> PoissonDrive:
@@ -168,9 +168,9 @@ def poisson_runs(mean: NDArray[np.float64], weight: NDArray[np.float64], key: in
             yield PoissonRun(start, stop, key + start, draw, weight[here], part)
 
 
-def _injected(connectome: Connectome, numbering: Numbering, n_steps: int, stimulus: Stimulus) -> Mapping[str, Injected]:
+def _injected(connectome: Connectome, selection: Selection, n_steps: int, stimulus: Stimulus) -> Mapping[str, Injected]:
     injected, dt_ms = {}, connectome.dt_ms
-    for where, r, given in of_regions("stimulus.spikes", stimulus.spikes, connectome, numbering.regions, ("sensor",)):
+    for where, r, given in of_regions("stimulus.spikes", stimulus.spikes, connectome, selection.regions, ("sensor",)):
         if not isinstance(given, (tuple, list)) or len(given) != 2:
             raise ConnectomeError(where, "must be a pair (times_ms, neurons)", repr(given)[:80])
         times, neuron = numbers(f"{where} times_ms", given[0]), neuron_ids(f"{where} neurons", given[1], r)

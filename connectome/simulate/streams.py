@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from connectome.arrays import is_constant
 from connectome.errors import ConnectomeError
-from connectome.graph.flat import Numbering
+from connectome.graph.flat import Selection
 from connectome.graph.parts import EdgeKey, EdgeSet, Region
 from connectome.neurons.iaf_psc_exp import Dynamics, propagators
 from connectome.simulate import simulate_kernels as kernels
@@ -20,14 +20,14 @@ from connectome.simulate.poisson_kernels import PoissonDrive
 from connectome.simulate.stdp import Plastic, plastic_records
 from connectome.simulate.stimulus import Input, PoissonRun, poisson_drive
 
-__all__ = ["Layout", "lay_out"]
+__all__ = ["Streams", "lay_out"]
 
 _TABLE_BYTES, _BYTES_AN_EDGE = 2**25, 0.25  # of a table of where a source's edges of each delay begin
 _NEURON_COST, _DRIVE_COST = 400, 800  # of a step, in edges into a neuron at some 3 spikes a second
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
+class Streams:
     """A network as the kernels want it, with S regions, G segments, P places.
 
     Parameters
@@ -64,19 +64,19 @@ class Layout:
 
 
 def lay_out(
-    numbering: Numbering, given: Input, n_steps: int, dtype: np.dtype[Any], threads: int,
+    selection: Selection, given: Input, n_steps: int, dtype: np.dtype[Any], threads: int,
     plastic: Mapping[EdgeKey, Plastic],
-) -> Layout:  # fmt: skip
+) -> Streams:  # fmt: skip
     """Lay a network out for so many threads. Raises :class:`ConnectomeError` for an edge set that is too large."""
-    regions, number = list(numbering.regions.values()), {name: k for k, name in enumerate(numbering.regions)}
+    regions, number = list(selection.regions.values()), {name: k for k, name in enumerate(selection.regions)}
     active = [r for r in regions if r.role != "sensor"]
     blocks = [-(-r.size // kernels.BLOCK) for r in active]
     first = np.cumsum([0, *blocks]) * kernels.BLOCK
     start, places = {r.name: int(at) for r, at in zip(active, first, strict=False)}, int(first[-1])
-    edges = [e for e in numbering.edges.values() if len(e)]
+    edges = [e for e in selection.edges.values() if len(e)]
     bounds = _bounds(active, blocks, edges, given, threads)
     segments, span = _segments(regions, start, bounds, given)
-    step = [propagators(r.neuron, numbering.dt_ms, fires=r.role == "neuron") for r in regions]
+    step = [propagators(r.neuron, selection.dt_ms, fires=r.role == "neuron") for r in regions]
     neurons = np.zeros(len(step), kernels.neuron_type(dtype))
     neurons["inhibitory"] = [0 if s.p11_ex == s.p11_in and s.p21_ex == s.p21_in else places for s in step]
     for name in Dynamics._fields:
@@ -87,7 +87,7 @@ def lay_out(
     learning: list[NDArray[Any]] = []
     for e in edges:
         due, rows, arrays = _streams(
-            e, numbering.regions[e.key.source], segments[span[e.key.target]], coarse=e.key not in plastic
+            e, selection.regions[e.key.source], segments[span[e.key.target]], coarse=e.key not in plastic
         )
         rows["first_segment"], rows["last_segment"] = span[e.key.source].start, span[e.key.source].stop
         rows["source_start"], rows["plus"] = start.get(e.key.source, 0), start[e.key.target]
@@ -104,12 +104,12 @@ def lay_out(
         streams.append(rows)
         dues.append(due)
         kept += arrays
-    degree = {name: np.zeros(r.size, np.int64) for name, r in numbering.regions.items()}
+    degree = {name: np.zeros(r.size, np.int64) for name, r in selection.regions.items()}
     for e in edges:
         degree[e.key.source] += np.diff(e.indptr)
     degree_at = np.cumsum([0, *(d.size for d in degree.values())])
     due = np.concatenate(dues)
-    return Layout(
+    return Streams(
         active=active, start=start, places=places, bounds=bounds, neurons=neurons, segments=segments,
         streams=np.concatenate(streams), due=due,
         poisson=_poisson(start, bounds, dict(zip(number, neurons["inhibitory"].tolist(), strict=True)), given, dtype),

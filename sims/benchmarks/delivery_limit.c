@@ -1,6 +1,6 @@
 /* What one core can deliver: the rows of the neurons that fired, added to their targets' currents, in plain C.
 
-   Compiled on demand by sims/benchmark_delivery.py, which calls it on the arrays that the simulator itself reads. Row i
+   Compiled on demand by sims/benchmarks/delivery.py, which calls it on the arrays that the simulator itself reads. Row i
    is begin[i] .. begin[i + 1]. While a row is delivered, the memory of the one `ahead` rows later is asked for (at most
    FAR bytes of each of its two columns), and where that of the one twice as far away begins; ahead = 0: nothing is. */
 #include <stdint.h>

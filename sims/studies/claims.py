@@ -80,7 +80,7 @@ ABLATIONS: Final = {
     "no strengthening": Condition(change=_rules(strengthening={"rate": 0.0})),
     "no homeostasis": Condition(change=_rules(homeostasis={"rate": 0.0})),
     "no slower plasticity of the matured": Condition(
-        change=_parts(plasticity={"mature_local": 1.0, "mature_other": 1.0})
+        change=_parts(learning_rates={"mature_local": 1.0, "mature_other": 1.0})
     ),
     "motor before perception": Condition(order=("motor", "perception", "interaction")),
 }

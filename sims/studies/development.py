@@ -52,7 +52,7 @@ def go_through(stages: Sequence[Stage], anatomy: Anatomy, method: str, seed: int
 
     ``score[stage, task]`` is the matrix R, nan for tasks not learnt yet, and ``validation`` the same on validation
     data; ``operations[stage, task]`` and ``spikes`` are per sample, ``edges[stage, kind]`` after a stage. At the end:
-    ``final[task]``; ``held[task]``, the stricter score; ``lost[task]`` since the task's own stage; ``saved[task]``,
+    ``final[task]``; ``at_end[task]``, the stricter score; ``lost[task]`` since the task's own stage; ``saved[task]``,
     its operations at their most, in its own stage, over those at the end; ``average`` and ``backward``, the mean score
     and the mean change since each task's own stage; ``end_edges`` and ``left``, as a part of the most there were.
     """
@@ -67,7 +67,7 @@ def go_through(stages: Sequence[Stage], anatomy: Anatomy, method: str, seed: int
     n = len(names)
     score, validation, operations, spikes = (np.full((n, n), np.nan) for _ in range(4))
     edges, neurons = np.zeros((n, len(KINDS)), np.int64), np.zeros(n)
-    held, dense = np.zeros(n), np.zeros(n)
+    at_end, dense = np.zeros(n), np.zeros(n)
     most_edges, most_operations = 0, np.zeros(n)
     began = time.process_time()
 
@@ -84,7 +84,7 @@ def go_through(stages: Sequence[Stage], anatomy: Anatomy, method: str, seed: int
         for column, stage in enumerate(stages[: row + 1]):
             task = stage.task
             found = outcome.scores[task.name]
-            score[row, column], held[column] = found.value, found.held
+            score[row, column], at_end[column] = found.value, found.at_end
             operations[row, column], spikes[row, column] = found.operations, found.spikes
             validation[row, column] = perform(connectome, task, "validation", trials, [seed, _VALIDATION]).value
     for column, task in enumerate(s.task for s in stages):
@@ -100,7 +100,7 @@ def go_through(stages: Sequence[Stage], anatomy: Anatomy, method: str, seed: int
         {
             "score": (("stage", "task"), score), "validation": (("stage", "task"), validation),
             "operations": (("stage", "task"), operations), "spikes": (("stage", "task"), spikes),
-            "edges": (("stage", "kind"), edges), "final": ("task", score[-1]), "held": ("task", held),
+            "edges": (("stage", "kind"), edges), "final": ("task", score[-1]), "at_end": ("task", at_end),
             "lost": ("task", own - score[-1]), "saved": ("task", most_operations / operations[-1]),
             "neuron_updates": ("task", neurons), "dense_operations": ("task", dense), "average": score[-1].mean(),
             "backward": (score[-1] - own)[before].mean() if n > 1 else np.nan, "end_edges": int(edges[-1].sum()),
@@ -139,17 +139,17 @@ def outcome_table(results: xr.Dataset) -> StudyTable:
 def differences(results: xr.Dataset, pairs: Sequence[tuple[str, str]]) -> StudyTable:
     """A row for each pair of conditions: the first's final scores less the second's, paired by seed."""
     tasks = [str(t) for t in results.task.values]
-    strict = [t for t in tasks if not results.held.sel(task=t).equals(results.final.sel(task=t))]
+    strict = [t for t in tasks if not results.at_end.sel(task=t).equals(results.final.sel(task=t))]
     known, rows = set(_conditions(results)), []
     for one, other in pairs:
         if {one, other} <= known:
             a, b = results.sel(condition=one), results.sel(condition=other)
             each = [paired(a.final.sel(task=t).values, b.final.sel(task=t).values).text() for t in tasks]
-            stricter = [paired(a.held.sel(task=t).values, b.held.sel(task=t).values).text() for t in strict]
+            stricter = [paired(a.at_end.sel(task=t).values, b.at_end.sel(task=t).values).text() for t in strict]
             rows.append([f"{one} - {other}", *each, *stricter, paired(a.average.values, b.average.values).text()])
-    columns = ["", *tasks, *(f"{t}, held" for t in strict), "average"]
-    held = "; *held* is the score of being at the goal when time is up" if strict else ""
-    return StudyTable("Differences", f"Of the score at the end, paired by seed{held}.", columns, rows)
+    columns = ["", *tasks, *(f"{t}, at end" for t in strict), "average"]
+    at_end = "; *at end* is the score of being at the goal when time is up" if strict else ""
+    return StudyTable("Differences", f"Of the score at the end, paired by seed{at_end}.", columns, rows)
 
 
 def energy(results: xr.Dataset, conditions: Sequence[str]) -> StudyTable:

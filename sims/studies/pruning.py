@@ -106,12 +106,12 @@ def train(
     """
     import torch
 
-    from connectome.development.stages import Plasticity
+    from connectome.development.stages import LearningRates
     from connectome.graph.connectome import EdgeDelta
     from connectome.learning.network import SpikingNetwork
     from connectome.mechanisms.saliency import accumulate_feedback
 
-    plasticity = Plasticity()
+    rates = LearningRates()
     network = SpikingNetwork(connectome, recruit=task.recruits)
     optimizer = torch.optim.Adam([{"params": [w], "key": key} for key, w in network.weight.items()], foreach=False)
     sign, held = {}, {}
@@ -127,7 +127,7 @@ def train(
     for update, ((spikes, target), rate) in enumerate(lessons):
         for group in optimizer.param_groups:
             key = group["key"]
-            group["lr"] = rate * plasticity.rate * plasticity.factor(key, task.name) * scale[key]
+            group["lr"] = rate * rates.rate * rates.factor(key, task.name) * scale[key]
         loss = task.loss(network(spikes), target)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped

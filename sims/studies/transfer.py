@@ -76,7 +76,7 @@ def _plan(
     """The stages of a condition, the last of which is the task in question."""
     from connectome.datasets.tasks import UNITS, Interaction, Motor, Perception
     from connectome.development.configuration import Configuration, plan_stages
-    from connectome.development.stages import Plasticity
+    from connectome.development.stages import LearningRates
 
     name = next(task for task in TASKS if condition.startswith(task))
     way, _, longer = condition.removeprefix(f"{name} ").partition(" ")
@@ -115,9 +115,9 @@ def _plan(
     if way == "alone":
         stages = [replace(stage, rules=()) for stage in stages]
     if way == "whole":
-        direct = replace(Plasticity(), mature_local=1.0, mature_other=1.0)
+        direct = replace(LearningRates(), mature_local=1.0, mature_other=1.0)
         stages = [replace(s, updates=0) for s in stages[:-1]] + [
-            replace(stages[-1], plasticity=direct, rules=(c.rules["growth"],))
+            replace(stages[-1], learning_rates=direct, rules=(c.rules["growth"],))
         ]
     return stages, c
 

@@ -28,7 +28,7 @@ _Floats = NDArray[np.float64]
 
 
 class _Bundle(NamedTuple):
-    """The drawn edges of one kind: rows are (source, target) in the numbering of the scene; ``stages[i]`` are the rows
+    """The drawn edges of one kind: rows are (source, target) in the selection of the scene; ``stages[i]`` are the rows
     that stage i has."""
 
     kind: str
