@@ -221,6 +221,7 @@ def _state(given: Any, columns: list[NDArray[Any]]) -> StageState | None:
             **region | {
                 "neuron": NeuronParameters(**region["neuron"]), "position_um": columns[region["position_um"]],
                 "sign": columns[region["sign"]],
+                "state": {name: columns[at] for name, at in region["state"].items()},
             }
         )
         for region in connectome["regions"].values()

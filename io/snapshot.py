@@ -5,8 +5,8 @@
 
 ``/development`` has attributes ``format_version``, ``version``, ``digest``, ``dt_ms``; texts ``provenance`` (JSON) and
 ``config``; tables ``regions``, ``edge_sets`` (with each set's summary) and ``rule_log``; ``nodes/<region>/sign`` and,
-where neurons have names, ``label``; ``edges/<source:kind:target>/birth_stage`` and ``.../state/<name>``. Targets,
-weights, delays, the index by source and positions are read from the SONATA groups.
+where there are any, ``label`` and ``state/<name>``; ``edges/<source:kind:target>/birth_stage`` and
+``.../state/<name>``. Targets, weights, delays, the index by source and positions are read from the SONATA groups.
 
 Format 2: the edges of a source are by delay, then target. In format 1 they were by target alone.
 """
@@ -242,6 +242,10 @@ def _write(h5: Any, connectome: Connectome, config: str) -> None:
         hdf5.write_column(about, "sign", region.sign)
         if region.label is not None:
             hdf5.write_texts(about, "label", region.label.tolist())
+        if region.state:
+            kept = about.create_group("state")
+            for name, values in region.state.items():
+                hdf5.write_column(kept, name, values)
     for number, edges in enumerate(connectome.edges.values()):
         sonata.write_edges(h5, edges, number)
         group = ours.create_group(f"edges/{sonata.population(edges.key)}")
@@ -332,12 +336,15 @@ def _region(reader: hdf5.Reader, snapshot: Snapshot, name: str) -> Region:
     n = row["size"]
     place = ("nodes", name, "0")
     label = ("development", "nodes", name, "label")
+    kept = ("development", "nodes", name, "state")
+    names = reader.members(*kept) if reader.has(*kept) else ()
     axes = [reader.column(*place, axis, dtype=np.float64, shape=(n,), shrunk=False) for axis in "xyz"]
     return Region(
         name, n, row["role"], NeuronParameters(**{k: row[k] for k in _NEURON}), position_um=np.stack(axes, axis=1),
         sign=reader.column("development", "nodes", name, "sign", dtype=np.int8, shape=(n,)),
         birth_stage=row["birth_stage"],
         label=np.array(reader.texts(*label, size=n, longest=4 * MAX_LABEL), object) if reader.has(*label) else None,
+        state={state: reader.column(*kept, state, dtype=np.float32, shape=(n,)) for state in names},
     )  # fmt: skip
 
 

@@ -410,7 +410,7 @@ READERS: Final[Mapping[str, Reader]] = {
     "spikes": Reader(_call("io.spikes", "load_spikes"), _spikes, "input.h5", _HDF5),
     "results": Reader(_call("io.results", "load_results"), _results, "input.nc", _HDF5),
     "checkpoint": Reader(_call("io.checkpoint", "load_checkpoint"), _checkpoints, "", _HDF5, _mend_checkpoint),
-    "configuration": Reader(_call("configuration", "read_configuration"), _configurations, "input.toml",
+    "configuration": Reader(_call("development.configuration", "read_configuration"), _configurations, "input.toml",
                             (b"[training]", b"[rules.growth]", b"[[data]]", b"= 1e400", b"= [", b"= {", b'"""')),
     "idx": Reader(_call("datasets.images", "load_images", str), _mnist),
     "cifar": Reader(_call("datasets.images", "load_images", str), _cifar, "input.tar.gz"),

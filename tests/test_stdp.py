@@ -543,8 +543,8 @@ def test_edges_of_the_other_sign_do_not_learn() -> None:
 
 STATIC = """
 from numba import types
-from connectome import Connectome, Region, simulate_kernels, stdp_kernels
-from connectome.simulate import run
+from connectome import Connectome, Region
+from connectome.simulate import run, simulate_kernels, stdp_kernels
 run(Connectome.of([Region("a", 1)]), 1.0)
 assert simulate_kernels.advance.signatures
 assert {signature[-1] for signature in simulate_kernels.advance.signatures} == {types.none}

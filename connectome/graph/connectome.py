@@ -60,7 +60,7 @@ class Provenance:
 @dataclass(frozen=True, eq=False)
 class EdgeDelta:
     """An edit. Indices count edges of the set as it is before the edit; weights and state change first, then edges
-    are removed, then edges are added.
+    are removed, then regions, with the edges that they had, then regions are added, then edges.
 
     Parameters
     ----------
@@ -69,6 +69,9 @@ class EdgeDelta:
     remove : key -> (E,) mask of the edges to remove
     add : edge sets with the edges to add
     records : what to append to the rule log
+    region_state : region -> name -> (N,) new values
+    remove_regions : regions to remove
+    add_regions : regions to add, after those that there are
     """
 
     reweight: Mapping[EdgeKey, NDArray[np.float32]] = field(default_factory=dict)
@@ -76,6 +79,9 @@ class EdgeDelta:
     remove: Mapping[EdgeKey, NDArray[np.bool_]] = field(default_factory=dict)
     add: tuple[EdgeSet, ...] = ()
     records: tuple[RuleRecord, ...] = ()
+    region_state: Mapping[str, Mapping[str, NDArray[np.float32]]] = field(default_factory=dict)
+    remove_regions: tuple[str, ...] = ()
+    add_regions: tuple[Region, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,20 +186,32 @@ class Connectome:
 
     def apply(self, delta: EdgeDelta) -> Connectome:
         """The connectome after an edit. Raises :class:`ConnectomeError` if the edit does not fit."""
-        edges = dict(self.edges)
+        edges, regions = dict(self.edges), dict(self.regions)
         for key in [*delta.reweight, *delta.state, *delta.remove]:
             if key not in edges:
                 raise ConnectomeError("delta", "must name edge sets that exist", str(key))
+        for name in [*delta.region_state, *delta.remove_regions]:
+            if name not in regions:
+                raise ConnectomeError("delta", f"must name regions of {list(regions)}", repr(name))
+        for name, values in delta.region_state.items():
+            regions[name] = replace(regions[name], state={**regions[name].state, **values})
         for key, weight in delta.reweight.items():
             edges[key] = replace(edges[key], weight=weight)
         for key, state in delta.state.items():
             edges[key] = replace(edges[key], state={**edges[key].state, **state})
         for key, mask in delta.remove.items():
             edges[key] = edges[key].take(~boolean_mask(f"delta.remove[{key}]", mask, len(edges[key])))
+        for name in delta.remove_regions:
+            del regions[name]
+        edges = {key: e for key, e in edges.items() if not {key.source, key.target} & {*delta.remove_regions}}
+        for region in delta.add_regions:
+            if region.name in regions:
+                raise ConnectomeError("delta.add_regions", "must have new names", repr(region.name))
+            regions[region.name] = region
         for new in delta.add:
             edges[new.key] = edges[new.key].join(new) if new.key in edges else new
         provenance = replace(self.provenance, rule_log=self.provenance.rule_log + tuple(delta.records))
-        return Connectome(self.regions, edges, self.dt_ms, provenance)
+        return Connectome(regions, edges, self.dt_ms, provenance)
 
     def digest(self) -> str:
         """SHA-256 over every region and edge set: equal digests mean equal graphs."""
@@ -203,6 +221,8 @@ class Connectome:
             sha.update(r.position_um.tobytes() + r.sign.tobytes())
             if r.label is not None:
                 sha.update(repr(r.label.tolist()).encode())
+            for name, values in r.state.items():
+                sha.update(repr(name).encode() + np.ascontiguousarray(values).tobytes())
         for e in self.edges.values():
             sha.update(repr((tuple(e.key), e.n_source, e.n_target, list(e.state))).encode())
             for array in (e.indptr, e.target, e.weight, e.delay_steps, e.birth_stage, *e.state.values()):

@@ -82,6 +82,7 @@ class Region:
     birth_stage : the stage that made it
     label : (N,) str, what each neuron is called elsewhere (``"ADAL"``), ``""`` for one without a name; printable, at
         most 128 characters, no space at either end. None if none has one. Two neurons may share one.
+    state : name -> (N,) float32: what mechanisms keep for each neuron (gain, threshold, novelty)
     """
 
     name: str
@@ -92,6 +93,7 @@ class Region:
     sign: NDArray[np.int8] = None  # type: ignore[assignment]
     birth_stage: int = 0
     label: NDArray[np.str_] | None = None
+    state: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
@@ -114,7 +116,7 @@ class Region:
         label = None if self.label is None else _labels(f"{where}.label", self.label, n)
         for name, value in (
             ("name", str(self.name)), ("size", n), ("position_um", position), ("sign", sign), ("birth_stage", birth),
-            ("label", label),
+            ("label", label), ("state", _state(where, self.state, (n,))),
         ):  # fmt: skip
             object.__setattr__(self, name, value)
 
@@ -186,13 +188,10 @@ class EdgeSet:
                 "Use EdgeSet.from_arrays.",
             )  # fmt: skip
         birth = freeze(f"{where}.birth_stage", self.birth_stage, np.int16, shape)
-        for k in self.state:
-            if not isinstance(k, str) or not _NAME.fullmatch(k):
-                raise ConnectomeError(f"{where}.state", f"must have names of {NAME_RULE}", repr(k))
-        state = {k: freeze(f"{where}.state[{k}]", self.state[k], np.float32, shape) for k in sorted(self.state)}
+        state = _state(where, self.state, shape)
         for name, value in (
             ("key", key), ("n_target", n_target), ("dt_ms", dt_ms), ("indptr", indptr), ("indices", indices),
-            ("weight", weight), ("delay_steps", delay), ("birth_stage", birth), ("state", MappingProxyType(state)),
+            ("weight", weight), ("delay_steps", delay), ("birth_stage", birth), ("state", state),
         ):  # fmt: skip
             object.__setattr__(self, name, value)
 
@@ -320,6 +319,16 @@ class EdgeSet:
             n_target=self.n_target, dt_ms=self.dt_ms, delay_ms=column("delay"), birth_stage=column("birth_stage"),
             state={name: state(name) for name in {*self.state, *other.state}},
         )  # fmt: skip
+
+
+def _state(where: str, given: Mapping[str, ArrayLike], shape: tuple[int, ...]) -> Mapping[str, NDArray[np.float32]]:
+    """State by name, in order, read-only. Raises :class:`ConnectomeError`."""
+    for name in given:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ConnectomeError(f"{where}.state", f"must have names of {NAME_RULE}", repr(name))
+    return MappingProxyType(
+        {name: freeze(f"{where}.state[{name}]", given[name], np.float32, shape) for name in sorted(given)}
+    )
 
 
 def _labels(where: str, given: ArrayLike, n: int) -> NDArray[np.str_] | None:

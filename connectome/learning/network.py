@@ -130,6 +130,15 @@ class SpikingNetwork(nn.Module):
         """(E,) values of the edges of a set from one for each element of ``weight[key]``: the same, unless tied."""
         return values.index_select(0, self._tied[key].to(values.device)) if key in self._tied else values
 
+    def by_weight(self, key: EdgeKey, values: Tensor) -> Tensor:
+        """(P,) values of the elements of ``weight[key]`` from (E,) of the edges: the same, unless tied, where each is
+        that of the last of its edges."""
+        if key not in self._tied:
+            return values
+        out = values.new_zeros(len(self.weight[key]))
+        out[self._tied[key].to(values.device)] = values
+        return out
+
     def to_connectome(self) -> Connectome:
         """The connectome with the weights as they are now."""
         edges = dict(self.connectome.edges)

@@ -1,0 +1,96 @@
+"""What a learning rule is: a link of the chain that turns a gradient into a change of weights.
+
+A chain begins with the gradient of the loss. Each rule is given what the ones before it made of it and gives what it
+makes of that; an optimiser in the chain turns a gradient into a step, and what comes out at the end is added to the
+weights. A rule that scales or projects a gradient belongs after the optimiser: Adam undoes it otherwise.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from connectome.graph.parts import EdgeKey, EdgeSet
+
+__all__ = ["LearningRule", "Update", "hashed", "keeps_of", "remembers_of"]
+
+State = dict[str, Tensor]
+
+
+class Update(NamedTuple):
+    """One update of one edge set of E edges with P weights of their own, for B samples of T steps.
+
+    key, edges : the set, with its weights and state as they were when the network was made
+    weight : (P,) pA, before the update; gradient : (P,) of the loss, 1/pA
+    sign : (P,) int8, Dale's sign of the source neuron, 0 where either is allowed; pair : (P,) names source and target
+    rate_pa : the learning rate of the set in this update, pA
+    number : of this update in its stage, from 1; seed : of the run and the stage
+    pre, post : (B, T, n) spikes of the source and the target, for a chain with a rule that ``hears_spikes``; an
+        effector has none
+    """
+
+    key: EdgeKey
+    edges: EdgeSet
+    weight: Tensor
+    gradient: Tensor
+    sign: Tensor
+    pair: NDArray[np.uint64]
+    rate_pa: float
+    number: int
+    seed: tuple[int, ...] = ()
+    pre: Tensor | None = None
+    post: Tensor | None = None
+
+    def uniform(self, salt: str, number: int | None = None) -> Tensor:
+        """(P,) float32 in 0 .. 1, as good as drawn: of the seed, the update (or another's ``number``), the edge set and
+        the pair of neurons alone. So nothing of it has to be kept, and no edge's changes when another goes."""
+        at = self.number if number is None else number
+        name = zlib.crc32(f"{self.key}/{salt}".encode())
+        word = int(np.random.SeedSequence([*self.seed, at, name]).generate_state(1, np.uint64)[0])
+        return torch.from_numpy(hashed(self.pair ^ np.uint64(word)).astype(np.float32)).to(self.weight.device)
+
+    def normal(self, salt: str, number: int | None = None) -> Tensor:
+        """(P,) float32 of a normal distribution, drawn likewise (Box and Muller's transform)."""
+        u, angle = self.uniform(f"{salt}/radius", number), self.uniform(f"{salt}/angle", number)
+        return torch.sqrt(-2 * torch.log((1 - u).clamp_min(1e-12))) * torch.cos(2 * torch.pi * angle)
+
+
+def hashed(word: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """A number in 0 .. 1 for each word, always the same (the finaliser of MurmurHash3)."""
+    x = word.copy()
+    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        x ^= x >> np.uint64(33)
+        x *= np.uint64(factor)
+    return np.asarray((x ^ (x >> np.uint64(33))) / 2**64)
+
+
+@runtime_checkable
+class LearningRule(Protocol):
+    """A link of the chain, mostly a frozen dataclass of parameters. It draws from its update alone.
+
+    What it keeps is state of the edges, so that it goes where they go: through pruning, growth, snapshots and a broken
+    run. ``state`` holds it, by the names that the rule declares: (P,) for each weight, or () for the whole set, zeros
+    at first and for edges that come later. The rule changes it in place.
+
+    It may declare ``keeps``, names that last for a stage; ``remembers``, names that last for good; ``hears_spikes``;
+    and ``learnt(connectome, task, rng) -> Edit``, called when a stage ends.
+    """
+
+    def __call__(self, update: Update, change: Tensor, state: State) -> Tensor:
+        """(P,) what becomes of ``change``."""
+        ...
+
+
+def keeps_of(rule: Any) -> tuple[str, ...]:
+    """The names of a rule's state that last for a stage."""
+    return tuple(getattr(rule, "keeps", ()))
+
+
+def remembers_of(rule: Any) -> tuple[str, ...]:
+    """The names of a rule's state that last for good."""
+    return tuple(getattr(rule, "remembers", ()))
