@@ -27,6 +27,10 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "pruning": "connectome.mechanisms.feedback_pruning:FeedbackPruning",
             "homeostasis": "connectome.mechanisms.homeostasis:Homeostasis",
         },
+        "importance": {
+            name: f"connectome.mechanisms.importance:{name}"
+            for name in ("feedback", "taylor", "gradient", "magnitude", "activity", "bcm", "random")
+        },
         "tasks": {
             "perception": "connectome.datasets.tasks:Perception",
             "motor": "connectome.datasets.tasks:make_motor",

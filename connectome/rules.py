@@ -9,10 +9,9 @@ is our own instantiation, not the paper's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from connectome.graph.connectome import Connectome, EdgeDelta, RuleRecord
 from connectome.graph.parts import EdgeKey
 
-__all__ = ["IMPORTANCE", "Context", "Link", "Rule", "Sample", "normalise"]
+__all__ = ["Context", "Importance", "Link", "Probe", "Rule", "Sample", "acts", "normalise"]
 
 Array = NDArray[Any]
 
@@ -37,29 +36,8 @@ class Sample(NamedTuple):
     pair: Array
 
 
-def _by_chance(pair: Array) -> Array:
-    """A number in 0 .. 1 for each pair, as good as drawn, and always the same (the finaliser of MurmurHash3)."""
-    x = pair.copy()
-    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
-        x ^= x >> np.uint64(33)
-        x *= np.uint64(factor)
-    return np.asarray((x ^ (x >> np.uint64(33))) / 2**64)
-
-
-#: How much an edge matters, from one update; the development averages it over an epoch. ``feedback`` is between the
-#: weight and what the region that learns sends back to it, the gradient: in an earlier region, the higher region's
-#: feedback. ``taylor`` is the loss's change to first order, were the edge gone (Molchanov et al. 2017).
-IMPORTANCE: Final[Mapping[str, Callable[[Sample], Array]]] = MappingProxyType(
-    {
-        "feedback": lambda s: np.abs(s.weight) * np.sqrt(np.abs(s.gradient)),
-        "taylor": lambda s: np.abs(s.weight * s.gradient),
-        "gradient": lambda s: np.abs(s.gradient),
-        "magnitude": lambda s: np.abs(s.weight),
-        "activity": lambda s: s.pre * s.post,
-        "bcm": lambda s: np.maximum(s.post * (s.post - s.post_mean) * s.pre, 0.0),
-        "random": lambda s: _by_chance(s.pair),
-    }
-)
+#: How much each edge matters, (E,), from one update; development averages it over an epoch.
+Importance = Callable[[Sample], Array]
 
 
 class Link(NamedTuple):
@@ -94,6 +72,7 @@ class Context:
     ever : edge set -> how many edges it has ever had: those that are there, and those that were removed
     done : how much of the stage is over, 0 .. 1
     links : the long-range links of the new region
+    probe : gradients and spikes of a batch, for rules that ask
 
     The mean importance of each edge over the epoch is the state ``"importance"`` of its edge set, so that it stays with
     its edge whatever earlier rules add or remove; edge sets that the task did not recruit lack it.
@@ -108,6 +87,7 @@ class Context:
     ever: Mapping[EdgeKey, int] = field(default_factory=dict)
     done: float = 0.0
     links: tuple[Link, ...] = ()
+    probe: Probe | None = None
 
     def record(
         self, rule: str, key: EdgeKey, *, added: int = 0, inhibited: int = 0, restored: int = 0, removed: int = 0,
@@ -118,12 +98,30 @@ class Context:
         return RuleRecord(self.stage, self.step, rule, *key, *counts)
 
 
+class Probe(Protocol):
+    """What a rule may ask of the task and the network: :class:`connectome.learning.probe.Probe`."""
+
+    def gradients(self, connectome: Connectome) -> Mapping[EdgeKey, Array]:
+        """Edge set -> (E,) the loss's gradient for each edge of a connectome, which may have candidates of weight 0."""
+        ...
+
+    def spikes(self, connectome: Connectome, regions: Sequence[str] | None = None) -> Mapping[str, Array]:
+        """Sensor or region -> (B, T, N) spikes."""
+        ...
+
+
 class Rule(Protocol):
-    """Anything that turns a connectome and what was seen of it into an edit."""
+    """Anything that turns a connectome and what was seen of it into an edit. It may declare ``when`` it acts, a set of
+    ``"birth"`` (of a stage's region), ``"epoch"`` and ``"end"`` (of a stage): at each epoch, if it says nothing."""
 
     def __call__(self, connectome: Connectome, context: Context, rng: np.random.Generator) -> EdgeDelta:
         """The edit."""
         ...
+
+
+def acts(rules: Sequence[Rule], when: Literal["birth", "epoch", "end"]) -> tuple[Rule, ...]:
+    """Those rules that act then."""
+    return tuple(rule for rule in rules if when in getattr(rule, "when", ("epoch",)))
 
 
 def normalise(importance: Array) -> Array:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.arrays import is_constant
-from connectome.development.stages import Progress, StageOutcome, StageState
+from connectome.development.stage import Progress, StageOutcome, StageState
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome, Provenance, RuleRecord
 from connectome.graph.flat import Engine

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from connectome.development.birth import Anatomy
     from connectome.development.configuration import Configuration
-    from connectome.development.stages import Progress, Stage, StageState
+    from connectome.development.stage import Progress, Stage, StageState
     from connectome.graph.connectome import Connectome
     from connectome.io.checkpoint import Checkpoint
 

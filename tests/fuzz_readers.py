@@ -261,7 +261,7 @@ def _results() -> list[Tree]:
 
 def _checkpoints() -> list[Tree]:
     def write(path: Path) -> None:
-        from connectome.development.stages import Progress, StageState
+        from connectome.development.stage import Progress, StageState
         from connectome.io.checkpoint import Checkpoint, save_checkpoint
         from connectome.learning.task import Score
         from connectome.rules import Link

@@ -48,8 +48,8 @@ inhibition = 0.5
 #: What a run is at, by the functions that do it. Outside of all of them it is starting.
 PHASES: Final = {
     "birth": [("connectome.development.stages", "_begin")],
-    "training": [("connectome.development.stages", "_Training.step")],
-    "rules": [("connectome.development.stages", "_Training._edit")],
+    "training": [("connectome.development.training", "Training.step")],
+    "rules": [("connectome.development.training", "Training._edit")],
     "testing": [("connectome.development.stages", "perform")],
     "checkpoint": [("connectome.io.checkpoint", "save_checkpoint")],
     "snapshot": [("connectome.io.snapshot", "save")],

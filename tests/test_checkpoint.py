@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectome import Connectome, ConnectomeError, EdgeSet, Provenance, Region, RuleRecord
-from connectome.development.stages import Progress, StageOutcome, StageState
+from connectome.development.stage import Progress, StageOutcome, StageState
 from connectome.io.checkpoint import (
     Checkpoint,
     has_checkpoint,

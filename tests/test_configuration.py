@@ -20,7 +20,7 @@ from connectome.development.configuration import Configuration, Training, plan_s
 from connectome.errors import ConnectomeError
 from connectome.learning.task import Task
 from connectome.parameters import Parameters, bounded
-from connectome.rules import IMPORTANCE, Context
+from connectome.rules import Context
 
 
 def read(tmp_path: Path, text: str | bytes) -> Configuration:
@@ -68,7 +68,7 @@ def test_every_field_can_be_set(tmp_path: Path, table: str, part: Any, field: da
     old = getattr(part, field.name)
     low, high = field.metadata.get("low"), field.metadata.get("high")
     if field.name == "importance":
-        new: Any = next(name for name in IMPORTANCE if name != old)
+        new: Any = next(name for name in plugins.known("importance") if name != old)
     elif isinstance(old, str):
         new = old + "x"
     else:

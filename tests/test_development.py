@@ -11,15 +11,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from connectome import Connectome, ConnectomeError, EdgeDelta, EdgeKey, RuleRecord
+from connectome import Connectome, ConnectomeError, EdgeDelta, EdgeKey, RuleRecord, plugins
 from connectome.development.birth import Anatomy, birth
-from connectome.development.stages import LearningRates, Progress, Stage, StageOutcome, StageState, _Training, develop
+from connectome.development.stage import LearningRates, Progress, Stage, StageOutcome, StageState
+from connectome.development.stages import develop
+from connectome.development.training import Training
 from connectome.learning.network import BatchActivity
 from connectome.learning.task import Act, Score
 from connectome.mechanisms.feedback_pruning import FeedbackPruning
 from connectome.mechanisms.growth import LongRangeGrowth
 from connectome.mechanisms.strengthening import Strengthening
-from connectome.rules import IMPORTANCE, Context, Rule
+from connectome.rules import Context, Rule
 
 STEPS = 24
 ANATOMY = Anatomy(neurons=30, afferent_density=0.8)
@@ -145,7 +147,7 @@ def test_rules_see_evidence_of_what_took_part() -> None:
 def beginning(stage: Stage, seed: int) -> StageState:
     """A first stage's state at birth."""
     connectome = birth(None, stage.task, ANATOMY, 1, (), np.random.default_rng(seed))
-    random = dict(zip(("batch", "rules", "score"), np.random.default_rng(seed + 1).spawn(3), strict=True))
+    random = dict(zip(("batch", "rules", "score", "end"), np.random.default_rng(seed + 1).spawn(4), strict=True))
     return StageState(1, connectome, (), random)
 
 
@@ -157,15 +159,15 @@ def test_adams_moments_stay_with_their_edges() -> None:
         return EdgeDelta(remove={key: np.arange(len(connectome.edges[key])) % 2 == 1})
 
     stage = Stage(toys()[0], 4, batch=8, epoch_updates=2, rules=(halve,))
-    training = _Training(beginning(stage, 5), stage, "numba", last=False)
-    plain = _Training(beginning(stage, 5), replace(stage, rules=()), "numba", last=False)
+    training = Training(beginning(stage, 5), stage, (), "numba", 0, last=False)
+    plain = Training(beginning(stage, 5), replace(stage, rules=()), (), "numba", 0, last=False)
     watched: dict[str, np.ndarray[Any, Any]] = {}
     for trained, name in ((training, "halved"), (plain, "plain")):
         assert trained.step() is None
         assert trained.step() is not None
-        state = trained.optimizer.state[trained.network.weight[key]]
-        watched[name] = np.stack([state["exp_avg"].numpy(), state["exp_avg_sq"].numpy()])
-        assert float(state["step"]) == 2
+        state = trained.state().connectome.edges[key].state
+        watched[name] = np.stack([state["adam_mean"], state["adam_square"]])
+        assert set(state["adam_step"]) == {2.0}
     assert (watched["halved"] == watched["plain"][:, ::2]).all()
     assert watched["plain"].any()
 
@@ -179,7 +181,7 @@ def content(state: StageState) -> list[Any]:
     return [*numbers, *edges, random, *rates]
 
 
-@pytest.mark.parametrize("importance", IMPORTANCE)
+@pytest.mark.parametrize("importance", plugins.known("importance"))
 def test_a_stage_goes_on_from_any_update_to_the_same_bytes(importance: str) -> None:
     """A state made after each update, in an epoch and at its end, is all that the rest of the stage depends on."""
 
@@ -191,14 +193,14 @@ def test_a_stage_goes_on_from_any_update_to_the_same_bytes(importance: str) -> N
 
     rules = (draw, FeedbackPruning(keep=0.5, inhibition=0.5))
     stage = Stage(toys()[0], 12, batch=8, epoch_updates=5, rules=rules, importance=importance)
-    whole = _Training(beginning(stage, 7), stage, "numba", last=True)
+    whole = Training(beginning(stage, 7), stage, (), "numba", 0, last=True)
     states = [whole.state()]
-    while whole.update < stage.updates:
+    while not whole.finished:
         whole.step()
         states.append(whole.state())
     kept = [content(state) for state in states]
     for update, state in enumerate(states):
-        training = _Training(state, stage, "numba", last=True)
+        training = Training(state, stage, (), "numba", 0, last=True)
         assert content(training.state()) == kept[update]
         for later in kept[update + 1 :]:
             training.step()

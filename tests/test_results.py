@@ -22,7 +22,7 @@ from matplotlib.transforms import Bbox
 from connectome import Connectome, ConnectomeError, EdgeSet, Provenance, Region, RuleRecord
 from connectome.analysis.figures import draw_development, log_limits
 from connectome.development.results import tabulate
-from connectome.development.stages import Progress, StageOutcome
+from connectome.development.stage import Progress, StageOutcome
 from connectome.io.results import load_results, save_figure, save_results, save_text
 from connectome.learning.task import Score
 from connectome.rules import Link

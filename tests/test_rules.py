@@ -13,13 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from connectome import Connectome, EdgeDelta, EdgeKey, EdgeSet, Region
+from connectome import Connectome, EdgeDelta, EdgeKey, EdgeSet, Region, plugins
 from connectome.development.links import LinkEvolution, evolve_probabilities
+from connectome.mechanisms import importance
 from connectome.mechanisms.feedback_pruning import FeedbackPruning
 from connectome.mechanisms.growth import LongRangeGrowth
 from connectome.mechanisms.homeostasis import Homeostasis
 from connectome.mechanisms.strengthening import Strengthening
-from connectome.rules import IMPORTANCE, Context, Link, Rule, Sample, normalise
+from connectome.rules import Context, Link, Rule, Sample, normalise
 from tests.strategies import connectomes
 
 Array = NDArray[Any]
@@ -183,9 +184,9 @@ def test_importance_formulas(seed: int, n: int) -> None:
         "activity": lambda w, g, pre, post, theta: pre * post,
         "bcm": lambda w, g, pre, post, theta: max(0.0, post * (post - theta) * pre),
     }
-    assert {*formulas, "random"} == set(IMPORTANCE)
+    assert {*formulas, "random"} == set(plugins.known("importance"))
     for name, formula in formulas.items():
-        found = IMPORTANCE[name](s)
+        found = plugins.load("importance", name, "importance")(s)
         assert found.shape == (n,)
         assert (found >= 0).all()
         rows = zip(*s[:-1], strict=True)
@@ -196,8 +197,8 @@ def test_importance_formulas(seed: int, n: int) -> None:
 def test_random_importance_is_even_and_always_the_same() -> None:
     pair = np.arange(20000, dtype=np.uint64) << np.uint64(32) | np.uint64(5)
     none = np.zeros(pair.size)
-    found = IMPORTANCE["random"](Sample(none, none, none, none, none, pair))
-    assert (found == IMPORTANCE["random"](Sample(none + 1, none, none, none, none, pair.copy()))).all()
+    found = importance.random(Sample(none, none, none, none, none, pair))
+    assert (found == importance.random(Sample(none + 1, none, none, none, none, pair.copy()))).all()
     assert np.histogram(found, 10, (0, 1))[0] == pytest.approx(2000, abs=200)
     assert abs(np.corrcoef(found[1:], found[:-1])[0, 1]) < 0.03
 

@@ -16,11 +16,12 @@ from connectome.datasets.images import load_digits
 from connectome.datasets.tasks import Perception
 from connectome.development.birth import Anatomy, birth
 from connectome.learning.network import SpikingNetwork
+from connectome.learning.optimisers import Adam
 from sims import study as program
 from sims.studies import pruning as study_pruning
 from sims.studies import sleep as study_sleep
 from sims.studies.cells import Cell
-from sims.studies.pruning import ADAM, FROZEN, fall, hold, matured, prune, score, train
+from sims.studies.pruning import FROZEN, fall, hold, matured, prune, score, train
 
 SMALL: dict[str, Any] = {"images": "", "neurons": 12}
 
@@ -43,16 +44,16 @@ def test_training_in_parts_is_training_at_once() -> None:
     once, parts = learn(start().connectome), learn(learn(start().connectome, 0, 3), 3)
     for key, e in once.edges.items():
         assert (e.weight == parts.edges[key].weight).all()
-        for name in ADAM.values():
+        for name in Adam.keeps:
             assert (e.state[name] == parts.edges[key].state[name]).all()
-        assert set(e.state[ADAM["step"]]) == {28.0}
+        assert set(e.state["adam_step"]) == {28.0}
         assert (e.weight != start().connectome.edges[key].weight).any()
 
 
 def test_training_is_adam_as_torch_has_it_with_signs_kept() -> None:
     import torch
 
-    from connectome.development.stages import LearningRates
+    from connectome.development.stage import LearningRates
 
     s, p = start(), LearningRates()
     network = SpikingNetwork(s.born, engine="torch", dtype=torch.float64)
@@ -81,7 +82,7 @@ def test_a_cut_leaves_so_many_edges_with_the_moments_that_they_had() -> None:
         whole = s.connectome.edges[key]
         place = {(i, j): k for k, (i, j) in enumerate(zip(whole.source, whole.target, strict=True))}
         was = [place[end] for end in zip(e.source, e.target, strict=True)]
-        for name in ADAM.values():
+        for name in Adam.keeps:
             assert (e.state[name] == whole.state[name][was]).all()
 
 

@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from connectome.development.birth import Anatomy
     from connectome.development.configuration import Configuration, plan_stages, read_configuration
     from connectome.development.links import LinkEvolution
-    from connectome.development.stages import LearningRates, Progress, Stage, StageOutcome, StageState, develop, perform
+    from connectome.development.stage import LearningRates, Progress, Stage, StageOutcome, StageState
+    from connectome.development.stages import develop, perform
 
 __all__ = [
     "Anatomy",
@@ -31,14 +32,7 @@ __getattr__ = names_from(
         "connectome.development.birth": ["Anatomy"],
         "connectome.development.configuration": ["Configuration", "plan_stages", "read_configuration"],
         "connectome.development.links": ["LinkEvolution"],
-        "connectome.development.stages": [
-            "LearningRates",
-            "Progress",
-            "Stage",
-            "StageOutcome",
-            "StageState",
-            "develop",
-            "perform",
-        ],
+        "connectome.development.stage": ["LearningRates", "Progress", "Stage", "StageOutcome", "StageState"],
+        "connectome.development.stages": ["develop", "perform"],
     },
 )

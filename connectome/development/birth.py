@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -101,10 +102,17 @@ def scaled(connectome: Connectome, gain: float = 1.0) -> Connectome:
     return connectome.apply(EdgeDelta(reweight={k: e.weight * np.float32(factor) for k, e in connectome.edges.items()}))
 
 
-def new_links(connectome: Connectome | None, name: str) -> tuple[Link, ...]:
-    """The links of a new region with each earlier one, both ways, equally probable."""
+def new_links(
+    connectome: Connectome | None, name: str, chosen: Sequence[tuple[str, str]] | None = None
+) -> tuple[Link, ...]:
+    """The links of a new region with each earlier one, both ways, or those chosen, equally probable. Raises
+    :class:`ConnectomeError` for a pair that does not join it with an earlier region."""
     earlier = [] if connectome is None else [r.name for r in connectome.regions.values() if r.role == "neuron"]
     pairs = [pair for other in earlier for pair in ((other, name), (name, other))]
+    for pair in chosen or ():
+        if tuple(pair) not in pairs:
+            raise ConnectomeError("first_links", f"must join {name} and one of {earlier or 'none'}", repr(pair))
+    pairs = pairs if chosen is None else [(source, target) for source, target in chosen]
     return tuple(Link(source, target, 1 / len(pairs)) for source, target in pairs)
 
 

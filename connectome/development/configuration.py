@@ -12,12 +12,12 @@ from typing import Any, Final, cast
 from connectome import plugins
 from connectome.development.birth import Anatomy
 from connectome.development.links import LinkEvolution
-from connectome.development.stages import LearningRates, Stage
+from connectome.development.stage import LearningRates, Stage
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.learning.task import Task
 from connectome.parameters import Parameters, bounded, from_table, to_table
-from connectome.rules import IMPORTANCE, Rule
+from connectome.rules import Rule
 
 __all__ = ["Configuration", "Data", "Training", "plan_stages", "read_configuration"]
 
@@ -42,7 +42,7 @@ class Data(Parameters):
 class Training(Parameters):
     """How long each region trains, in updates of ``batch`` samples; rules act once in ``epoch_updates`` updates.
 
-    ``importance`` is what the pruning rule goes by, one of :data:`connectome.rules.IMPORTANCE`.
+    ``importance`` is what the pruning rule goes by, a name of the registry (:mod:`connectome.mechanisms.importance`).
     """
 
     perception: int = bounded(800, 1)
@@ -55,10 +55,9 @@ class Training(Parameters):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.importance not in IMPORTANCE:
-            raise ConnectomeError(
-                "Training.importance", f"must be one of {', '.join(IMPORTANCE)}", repr(self.importance)
-            )
+        known = plugins.known("importance")
+        if self.importance not in known:
+            raise ConnectomeError("Training.importance", f"must be one of {', '.join(known)}", repr(self.importance))
 
     def updates(self, region: str) -> int:
         """How long this region trains."""

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 if TYPE_CHECKING:
-    from connectome.development.stages import Progress, StageOutcome
+    from connectome.development.stage import Progress, StageOutcome
     from connectome.graph.connectome import RuleRecord
     from connectome.graph.parts import EdgeSet
 

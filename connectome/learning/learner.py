@@ -6,7 +6,8 @@ of the edges, in and out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -21,9 +22,9 @@ from connectome.graph.parts import EdgeKey
 from connectome.learning.learning_rule import LearningRule, State, Update, keeps_of, remembers_of
 from connectome.learning.network import BatchActivity, SpikingNetwork
 from connectome.learning.optimisers import Adam, Dale
-from connectome.learning.task import Task
+from connectome.learning.task import Task, checked_loss
 
-__all__ = ["CHAIN", "Chain", "Learner", "names_kept"]
+__all__ = ["CHAIN", "Chain", "Learner", "names_kept", "without"]
 
 Chain = tuple[LearningRule, ...]
 #: How weights learn unless something else is said.
@@ -33,6 +34,16 @@ CHAIN: Final[Chain] = (Adam(), Dale())
 def names_kept(chain: Sequence[LearningRule]) -> tuple[str, ...]:
     """The names of all state that a chain's rules keep for a stage."""
     return tuple(name for rule in chain for name in keeps_of(rule))
+
+
+def without(connectome: Connectome, names: Collection[str]) -> Connectome:
+    """The connectome without these states of its edges."""
+    edges = {
+        key: replace(e, state={k: v for k, v in e.state.items() if k not in names})
+        for key, e in connectome.edges.items()
+        if not e.state.keys().isdisjoint(names)
+    }
+    return replace(connectome, edges={**connectome.edges, **edges})
 
 
 class Learner:
@@ -53,9 +64,10 @@ class Learner:
         seed: Sequence[int] = (), number: int = 0, engine: Engine = "numba", device: str = "cpu",
     ) -> None:  # fmt: skip
         self.task, self.seed, self.number = task, tuple(seed), number
-        self.network = SpikingNetwork(connectome, recruit=task.recruits, engine=engine)
-        if device != "cpu":
-            self.network.to(device)
+        bare = without(connectome, {name for rules in (chain, *(chains or {}).values()) for name in names_kept(rules)})
+        self.network = SpikingNetwork(bare, recruit=task.recruits, engine=engine)
+        self._device = torch.device(device)
+        self.network.to(self._device)
         others = chains or {}
         self.chain = {key: others.get(key.kind, chain) for key in self.network.weight}
         self._state: dict[EdgeKey, State] = {}
@@ -91,7 +103,7 @@ class Learner:
         """
         network = self.network
         activity: BatchActivity = network(spikes, record=self._record)
-        loss = self.task.loss(activity, target)
+        loss = checked_loss(self.task.loss(activity, _to(target, self._device)), self.task)
         if extra_loss is not None:
             loss = loss + extra_loss()
         if not torch.isfinite(loss):
@@ -139,6 +151,17 @@ class Learner:
         for rule in self.chain[key]:
             change = rule(update, change, state)
         weight += change
+
+
+def _to(target: Any, device: torch.device) -> Any:
+    """What a loss wants to know, where the weights are."""
+    if device.type == "cpu":
+        return target
+    if isinstance(target, Tensor):
+        return target.to(device)
+    if isinstance(target, Mapping):
+        return {name: _to(value, device) for name, value in target.items()}
+    return type(target)(_to(value, device) for value in target) if isinstance(target, (tuple, list)) else target
 
 
 def _hear(rules: Chain) -> bool:

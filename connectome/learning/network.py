@@ -80,6 +80,7 @@ class SpikingNetwork(nn.Module):
         self.threads = threads or cores()
         self.surrogate_width_mv = surrogate_width_mv
         self._tied: dict[EdgeKey, Tensor] = {}
+        self._sharing: dict[tuple[str, ...], SpikingNetwork] = {}
         self.weight: dict[EdgeKey, nn.Parameter] = {}
         for key, edges in self.selection.edges.items():
             weight: NDArray[Any] = edges.weight
@@ -125,6 +126,18 @@ class SpikingNetwork(nn.Module):
         return BatchActivity(
             potential, recorded, {n: c for n, c in counts.items() if n not in self.effectors}, operations
         )
+
+    def sharing(self, recruit: Collection[str]) -> SpikingNetwork:
+        """The network of the same connectome that recruits others, with the same weights where both have them; the same
+        one at each call."""
+        names = tuple(recruit)
+        if names not in self._sharing:
+            other = SpikingNetwork(
+                self.connectome, recruit=names, engine=self.engine, surrogate_width_mv=self.surrogate_width_mv,
+                dtype=self.dtype, threads=self.threads, share=self,
+            )  # fmt: skip
+            self._sharing[names] = other.to(next(self.parameters()).device)
+        return self._sharing[names]
 
     def by_edge(self, key: EdgeKey, values: Tensor) -> Tensor:
         """(E,) values of the edges of a set from one for each element of ``weight[key]``: the same, unless tied."""

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from connectome.learning.network import BatchActivity
+from connectome.errors import ConnectomeError
+from connectome.learning.network import BatchActivity, SpikingNetwork
 
-__all__ = ["Act", "Score", "Task"]
+__all__ = ["Act", "Batch", "Score", "Task", "acting", "checked_loss", "checked_score"]
 
+#: What a network does with a batch: sensor -> (B, T, N) spikes.
 Act = Callable[[Mapping[str, Tensor]], BatchActivity]
+#: What a task gives to learn from: sensor -> (B, T, N) spikes, and what its loss wants to know of them.
+Batch = tuple[Mapping[str, Tensor], Any]
 
 
 class Score(NamedTuple):
@@ -71,3 +76,34 @@ class Task(Protocol):
     def score(self, act: Act, split: str, trials: int, rng: np.random.Generator) -> Score:
         """Perform the task with data of the split ``"validation"`` or ``"test"``, which no stage trains on."""
         ...
+
+
+def acting(network: SpikingNetwork) -> Act:
+    """The network as tasks score it: without gradients, its activity on the CPU."""
+
+    def act(spikes: Mapping[str, Tensor]) -> BatchActivity:
+        with torch.no_grad():
+            found = cast(BatchActivity, network(spikes))
+        potential, seen = ({k: v.cpu() for k, v in part.items()} for part in (found.potential, found.spikes))
+        return found._replace(potential=potential, spikes=seen)
+
+    return act
+
+
+def checked_loss(loss: object, task: Task) -> Tensor:
+    """A loss that can be learnt from. Raises :class:`ConnectomeError` for what is no scalar tensor of floats."""
+    where = f"task {task.name}"
+    if not isinstance(loss, Tensor):
+        raise ConnectomeError(where, "must give a tensor as its loss", type(loss).__name__)
+    if loss.ndim or not loss.is_floating_point():
+        found = f"shape {tuple(loss.shape)}, {loss.dtype}"
+        raise ConnectomeError(where, "must give a scalar loss of floats", found, "Take its mean.")
+    return loss
+
+
+def checked_score(score: object, task: Task) -> Score:
+    """A score. Raises :class:`ConnectomeError` for what is none."""
+    if not isinstance(score, Score):
+        rule = "must give a connectome.learning.Score"
+        raise ConnectomeError(f"task {task.name}", rule, f"{score!r:.80}, a {type(score).__name__}")
+    return score

@@ -9,35 +9,18 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Final, Protocol
-
-import numpy as np
-from torch import Tensor
+from typing import Any, Final
 
 from connectome.development.birth import Anatomy
-from connectome.development.stages import LearningRates, Stage, StageOutcome, develop
+from connectome.development.stage import LearningRates, Stage, StageOutcome
+from connectome.development.stages import develop
 from connectome.errors import ConnectomeError
-from connectome.graph.connectome import Connectome
-from connectome.learning.network import SpikingNetwork
-from connectome.learning.task import Task
 from connectome.mechanisms.ewc import Ewc
 from connectome.mechanisms.feedback_pruning import FeedbackPruning
 from connectome.mechanisms.growth import LongRangeGrowth
 from connectome.mechanisms.replay import Replay
 
-__all__ = ["METHODS", "Method", "Retention", "learn", "sparse_from_birth"]
-
-
-class Retention(Protocol):
-    """A comparator's means against forgetting: what it adds to the loss, 0 until something has been learnt."""
-
-    def __call__(self, network: SpikingNetwork, rng: np.random.Generator) -> Tensor:
-        """The addition for one update."""
-        ...
-
-    def learnt(self, connectome: Connectome, task: Task, rng: np.random.Generator) -> None:
-        """A stage has ended with this connectome."""
-        ...
+__all__ = ["METHODS", "Method", "learn", "sparse_from_birth"]
 
 
 @dataclass(frozen=True)
@@ -48,12 +31,10 @@ class Method:
     ----------
     about : what it is
     stage : what becomes of a development's stage
-    retention : a stage -> what is added to the loss, if anything is
     """
 
     about: str
     stage: Callable[[Stage], Stage] = lambda stage: stage
-    retention: Callable[[Stage], Retention] | None = None
 
 
 def _plain(mature: float) -> Callable[[Stage], Stage]:
@@ -74,6 +55,14 @@ def _by(importance: str) -> Callable[[Stage], Stage]:
     return lambda stage: replace(stage, importance=importance)
 
 
+def _ewc(stage: Stage) -> Stage:
+    return replace(_plain(1.0)(stage), learning=(Ewc(_EWC_STRENGTH), *stage.learning))
+
+
+def _replay(stage: Stage) -> Stage:
+    return replace(_plain(1.0)(stage), extra_loss=Replay(stage.batch))
+
+
 #: Every way there is, by name.
 METHODS: Final[Mapping[str, Method]] = MappingProxyType(
     {
@@ -83,11 +72,8 @@ METHODS: Final[Mapping[str, Method]] = MappingProxyType(
         "unpruned": Method("development without pruning", _unpruned),
         "sequential": Method("no rule acts, every weight stays as plastic as a new one", _plain(1.0)),
         "frozen": Method("no rule acts, the weights of matured regions are frozen", _plain(0.0)),
-        "ewc": Method("sequential, with elastic weight consolidation", _plain(1.0), lambda stage: Ewc(_EWC_STRENGTH)),
-        "replay": Method(
-            "sequential, with a batch of an earlier task in every update", _plain(1.0),
-            lambda stage: Replay(stage.batch),
-        ),
+        "ewc": Method("sequential, with elastic weight consolidation", _ewc),
+        "replay": Method("sequential, with a batch of an earlier task in every update", _replay),
     }
 )  # fmt: skip
 
@@ -102,17 +88,7 @@ def learn(
     does, which takes ``rest``. Raises :class:`ConnectomeError` for a method that is not among :data:`METHODS`."""
     if method not in METHODS:
         raise ConnectomeError("method", f"must be among {', '.join(METHODS)}", repr(method))
-    chosen = METHODS[method]
-    retention = chosen.retention(stages[0]) if chosen.retention is not None else None
-    changed = [replace(chosen.stage(stage), penalty=retention) for stage in stages]
-    rng = np.random.default_rng([seed, _RETENTION_STREAM])
-    for stage, outcome in zip(changed, develop(changed, anatomy, seed=seed, **rest), strict=True):
-        if retention is not None:
-            retention.learnt(outcome.connectome, stage.task, rng)
-        yield outcome
-
-
-_RETENTION_STREAM: Final = 161803
+    yield from develop([METHODS[method].stage(stage) for stage in stages], anatomy, seed=seed, **rest)
 
 
 def sparse_from_birth(anatomy: Anatomy, stages: Sequence[Stage]) -> Anatomy:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from connectome.datasets.images import Images
     from connectome.development.birth import Anatomy
-    from connectome.development.stages import Progress, Stage
+    from connectome.development.stage import Progress, Stage
 
 __all__ = ["defaults", "differences", "draw_scores", "energy", "go_through", "outcome_table", "read_images"]
 

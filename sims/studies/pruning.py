@@ -21,13 +21,11 @@ if TYPE_CHECKING:
     from connectome.graph.parts import EdgeKey
     from connectome.mechanisms.saliency import Batch
 
-__all__ = ["ADAM", "FROZEN", "Matured", "fall", "hold", "matured", "prune", "pruning", "score", "train"]
+__all__ = ["FROZEN", "Matured", "fall", "hold", "matured", "prune", "pruning", "score", "train"]
 
 CRITERIA = ("random", "magnitude", "taylor", "feedback", "obd", "bcm", "activity")
 STRUCTURES = ("unstructured", "structured")
 SCHEDULES = ("one-shot", "gradual", "iterative")
-#: What Adam keeps of each weight -> the edge state that keeps it from one training to the next.
-ADAM: Final = {"exp_avg": "adam_mean", "exp_avg_sq": "adam_square", "step": "adam_step"}
 #: The edge state that says which weights are not to change.
 FROZEN: Final = "frozen"
 #: Updates in which feedback is averaged before it counts.
@@ -106,50 +104,31 @@ def train(
     """
     import torch
 
-    from connectome.development.stages import LearningRates
-    from connectome.graph.connectome import EdgeDelta
-    from connectome.learning.network import SpikingNetwork
+    from connectome.development.stage import LearningRates
+    from connectome.learning.learner import CHAIN, Learner
+    from connectome.mechanisms.frozen import Frozen
     from connectome.mechanisms.saliency import accumulate_feedback
 
     rates = LearningRates()
-    network = SpikingNetwork(connectome, recruit=task.recruits)
-    optimizer = torch.optim.Adam([{"params": [w], "key": key} for key, w in network.weight.items()], foreach=False)
-    sign, held = {}, {}
-    for key, w in network.weight.items():
-        edges = connectome.edges[key]
-        sign[key] = torch.from_numpy(connectome.regions[key.source].sign[edges.source])
-        if FROZEN in edges.state:
-            held[key] = torch.tensor(edges.state[FROZEN] > 0), w.detach().clone()
-        if ADAM["step"] in edges.state:
-            moments = {name: torch.tensor(edges.state[kept]) for name, kept in ADAM.items()}
-            optimizer.state[w] = moments | {"step": torch.tensor(edges.state[ADAM["step"]].max(initial=0.0))}
+    frozen = any(FROZEN in e.state for e in connectome.edges.values())
+    learner = Learner(connectome, task, (*CHAIN, Frozen()) if frozen else CHAIN)
+    weights = learner.network.weight
     feedback: list[dict[EdgeKey, Any]] = []
-    for update, ((spikes, target), rate) in enumerate(lessons):
-        for group in optimizer.param_groups:
-            key = group["key"]
-            group["lr"] = rate * rates.rate * rates.factor(key, task.name) * scale[key]
-        loss = task.loss(network(spikes), target)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        with torch.no_grad():
-            if update % _EPOCH == 0:
-                feedback.append({key: torch.zeros_like(w) for key, w in network.weight.items()})
-            for key, w in network.weight.items():
-                assert w.grad is not None
-                feedback[-1][key] += (w * w.grad).abs()
-            optimizer.step()
-            for key, w in network.weight.items():
-                w.masked_fill_(w * sign[key] < 0, 0.0)  # Dale
-                if key in held:
-                    w.copy_(torch.where(*held[key], w))
-    after = network.to_connectome()
-    if feedback:
-        of = {key: optimizer.state[w] for key, w in network.weight.items()}
-        kept = {
-            key: {state: np.broadcast_to(moments[name].numpy(), len(after.edges[key])) for name, state in ADAM.items()}
-            for key, moments in of.items()
-        }
-        after = after.apply(EdgeDelta(state=kept))
+
+    def watch(_: object) -> None:
+        for key, w in weights.items():
+            assert w.grad is not None
+            feedback[-1][key] += (w * w.grad).abs().detach()
+
+    for (spikes, target), rate in lessons:
+        if learner.number % _EPOCH == 0:
+            feedback.append({key: torch.zeros_like(w) for key, w in weights.items()})
+
+        def rate_pa(key: EdgeKey, rate: float = rate) -> float:
+            return rate * rates.rate * rates.factor(key, task.name) * scale[key]
+
+        learner.step(spikes, target, rate_pa, watch=watch)
+    after = learner.connectome()
     for importance in feedback:
         after = after.apply(accumulate_feedback(after, {key: v.numpy() for key, v in importance.items()}))
     return after

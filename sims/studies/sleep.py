@@ -13,7 +13,7 @@ import numpy as np
 
 from connectome.analysis.intervals import mean_of, paired
 from sims.studies.cells import Cell, Study, StudyTable
-from sims.studies.pruning import ADAM, FROZEN, fall, matured, prune, score, train
+from sims.studies.pruning import FROZEN, fall, matured, prune, score, train
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -120,7 +120,7 @@ def _until(lessons: Sequence[tuple[Batch, float]], end: float) -> Iterator[tuple
 
 
 def _updates(connectome: Connectome) -> float:
-    return max(float(e.state[ADAM["step"]].max(initial=0.0)) for e in connectome.edges.values())
+    return max(float(e.state["adam_step"].max(initial=0.0)) for e in connectome.edges.values())
 
 
 def _two_tasks(cell: Cell, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from connectome.development.configuration import Configuration
-    from connectome.development.stages import Stage, StageState
+    from connectome.development.stage import Stage, StageState
     from connectome.learning.task import Task
 
 __all__ = ["transfer"]
@@ -76,7 +76,7 @@ def _plan(
     """The stages of a condition, the last of which is the task in question."""
     from connectome.datasets.tasks import UNITS, Interaction, Motor, Perception
     from connectome.development.configuration import Configuration, plan_stages
-    from connectome.development.stages import LearningRates
+    from connectome.development.stage import LearningRates
 
     name = next(task for task in TASKS if condition.startswith(task))
     way, _, longer = condition.removeprefix(f"{name} ").partition(" ")
@@ -128,7 +128,8 @@ def _learn(
 ) -> tuple[list[float], int, StageState | None]:  # fmt: skip
     """Scores of the last stage's task after so many of its updates, the edges at the end, and the state in which the
     stage before it ended: from there the last stage can begin again."""
-    from connectome.development.stages import Progress, develop, perform
+    from connectome.development.stage import Progress
+    from connectome.development.stages import develop, perform
 
     last = stages[-1].task
     scores: list[float] = []

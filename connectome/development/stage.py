@@ -1,0 +1,165 @@
+"""A stage: a region's time to mature, and what is carried through it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from connectome.development.links import LinkEvolution
+from connectome.graph.connectome import Connectome
+from connectome.graph.parts import EdgeKey
+from connectome.learning.learner import CHAIN, Chain
+from connectome.learning.network import SpikingNetwork
+from connectome.learning.task import Batch, Score, Task
+from connectome.parameters import Parameters, bounded
+from connectome.rules import Link, Rule
+
+__all__ = ["UNKNOWN", "ExtraLoss", "LearningRates", "Progress", "Select", "Stage", "StageOutcome", "StageState"]
+
+#: Added to each update's loss: of the network that learns, the tasks of earlier stages and a random generator.
+ExtraLoss = Callable[[SpikingNetwork, Sequence[Task], np.random.Generator], Tensor]
+#: A batch of so many samples, chosen with a view to the network that is to learn from it.
+Select = Callable[[Task, SpikingNetwork, np.random.Generator, int], Batch]
+
+
+@dataclass(frozen=True)
+class LearningRates(Parameters):
+    """How fast weights change: Adam's step, relative to a typical weight of the edge set at birth.
+
+    Parameters
+    ----------
+    rate : of the maturing region; falls to ``final`` of it along half a cosine
+    afferent, efferent : factors for these kinds of edge
+    mature_local, mature_other : factors for edges of matured regions: their plasticity is slowed, not stopped (0 would
+        stop it: for comparators)
+    """
+
+    rate: float = bounded(0.02, 1e-9, 1)
+    final: float = bounded(0.02, 0, 1)
+    afferent: float = bounded(3.0, 1e-9)
+    efferent: float = bounded(2.0, 1e-9)
+    mature_local: float = bounded(0.05, 0, 1)
+    mature_other: float = bounded(0.004, 0, 1)
+
+    def factor(self, key: EdgeKey, maturing: str) -> float:
+        """The factor of one edge set while ``maturing`` matures."""
+        kind = {"afferent": self.afferent, "efferent": self.efferent}.get(key.kind, 1.0)
+        if maturing in (key.source, key.target):
+            return kind
+        return kind * (self.mature_local if key.kind == "local" else self.mature_other)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A region's time to mature: its task, how long, and the rules that act once in ``epoch_updates`` updates.
+
+    Parameters
+    ----------
+    task : what the region learns; updates : at most so many; batch : samples of an update
+    learning_rates, learning : how fast, and the chain of learning rules that makes changes of gradients
+    chains : kind of edge -> another chain for its sets; () for one whose weights do not learn
+    rules : developmental rules, in the order in which they act: at birth, at each epoch or at the end, as each says
+    links : how the probabilities of the new region's links evolve; first_links : (source, target) of the links that it
+        begins with; None: one each way with every earlier region
+    importance : what pruning goes by, a name of the registry
+    wiring : what the region begins as, if anything: see :func:`~connectome.development.birth.birth`
+    extra_loss : for comparators: added to each update's loss. Our own stages have none
+    validate_every, validation_trials : epochs between two scores on validation data, and the trials of one
+    patience : the stage ends early after so many validations without a better score; 0: never
+    reuse : updates that a batch is used for; select : chooses batches instead of the task
+    """
+
+    task: Task
+    updates: int
+    batch: int = 64
+    epoch_updates: int = 20
+    learning_rates: LearningRates = LearningRates()
+    rules: tuple[Rule, ...] = ()
+    links: LinkEvolution = LinkEvolution()
+    importance: str = "feedback"
+    wiring: Connectome | None = None
+    extra_loss: ExtraLoss | None = None
+    learning: Chain = CHAIN
+    chains: Mapping[str, Chain] = field(default_factory=lambda: MappingProxyType({}))
+    first_links: tuple[tuple[str, str], ...] | None = None
+    validate_every: int = 5
+    validation_trials: int = 96
+    patience: int = 0
+    reuse: int = 1
+    select: Select | None = None
+
+
+class Progress(NamedTuple):
+    """Where development stands: for whoever shows it. ``score`` and ``operations``, the synaptic operations per
+    sample, are of the last validation; ``edges`` are of every kind."""
+
+    stage: int
+    region: str
+    update: int
+    updates: int
+    loss: float
+    score: float
+    operations: float
+    local_edges: int
+    long_range_edges: int
+    edges: int
+
+
+@dataclass(frozen=True, eq=False)
+class StageOutcome:
+    """What a stage leaves: the connectome, the test score of every task learnt so far, the links and the peak."""
+
+    connectome: Connectome
+    scores: Mapping[str, Score]
+    scores_all_recruited: Mapping[str, Score]
+    links: tuple[Link, ...]
+    peak_local_edges: int
+
+
+#: Before the first validation.
+UNKNOWN: Final = Score(math.nan, math.nan, math.nan, math.nan)
+
+
+@dataclass(frozen=True, eq=False)
+class StageState:
+    """All that development carries from one update to the next: what is not in here has no say in what comes.
+
+    Parameters
+    ----------
+    stage : the number of the stage under way, from 1
+    connectome : with its weights as they are now. What the learning rules keep is state of its edges, and, where
+        importance is measured, ``"importance"``: its sum over the updates of this epoch
+    links : the long-range links of the new region
+    random : what batches, rules, validation trials and the ends of stages draw from; ``again``, while a batch is
+        reused: what it was drawn from
+    scale : edge set -> a typical weight when it was new, pA
+    mean_rate, rate : region -> (N,) spikes per step: the running mean, and the sum over this epoch
+    update, seen : updates done in this stage and in this epoch
+    loss : sum over this epoch
+    score : the last validation score; best, stale : the best one's value, and validations since
+    peak_local_edges : of all stages so far
+    finished : nothing of the stage is left to do
+    """
+
+    stage: int
+    connectome: Connectome
+    links: tuple[Link, ...]
+    random: Mapping[str, np.random.Generator]
+    scale: Mapping[EdgeKey, float] = field(default_factory=dict)
+    mean_rate: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    rate: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    update: int = 0
+    seen: int = 0
+    loss: float = 0.0
+    score: Score = UNKNOWN
+    peak_local_edges: int = 0
+    best: float = -math.inf
+    stale: int = 0
+    finished: bool = False

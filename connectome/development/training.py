@@ -1,0 +1,223 @@
+"""One stage's training: a learner at work on the stage's state, and the rules that edit its graph."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from connectome import plugins
+from connectome.development.stage import Progress, Stage, StageState
+from connectome.graph.connectome import Connectome, EdgeDelta
+from connectome.graph.flat import Engine
+from connectome.graph.parts import EdgeKey, Kind
+from connectome.learning.learner import Learner, without
+from connectome.learning.network import BatchActivity
+from connectome.learning.probe import Probe
+from connectome.learning.task import Batch, Task, acting, checked_score
+from connectome.rules import Context, Sample, acts
+
+__all__ = ["Training", "context_of"]
+
+
+class Training:
+    """A stage under way. ``earlier`` are the tasks of the stages before it; ``last``: no stage comes after it."""
+
+    def __init__(
+        self, state: StageState, stage: Stage, earlier: Sequence[Task], engine: Engine, seed: int, *, last: bool,
+        device: str = "cpu",
+    ) -> None:  # fmt: skip
+        self.stage, self.engine, self.number, self.links = stage, engine, state.stage, state.links
+        self.earlier, self.seed, self.device = tuple(earlier), seed, device
+        self.region = stage.task.name
+        self.last = last
+        self.scale, self.peak_local_edges = dict(state.scale), state.peak_local_edges
+        self.random = copy.deepcopy(dict(state.random))
+        self.mean_rate = dict(state.mean_rate)
+        self.score, self.best, self.stale = state.score, state.best, state.stale
+        self.finished = state.finished or state.update >= stage.updates
+        self._measure = plugins.load("importance", stage.importance, "importance")
+        again = self.random.pop("again", None)
+        self._drawn: tuple[np.random.Generator, Batch] | None = None
+        self._load(state.connectome, state.update)
+        if again is not None:
+            self._drawn = copy.deepcopy(again), self._draw(again)
+        self.rate |= {name: rate.copy() for name, rate in state.rate.items()}
+        self.seen, self.loss = state.seen, state.loss
+
+    @property
+    def update(self) -> int:
+        """Updates done in this stage."""
+        return self.learner.number
+
+    def state(self) -> StageState:
+        """All of it, as it is now."""
+        reusing = self._drawn is not None and self.update % self.stage.reuse
+        again = {"again": self._drawn[0]} if reusing and self._drawn is not None else {}
+        return StageState(
+            self.number, self._now(), self.links, copy.deepcopy({**self.random, **again}), dict(self.scale),
+            dict(self.mean_rate), {name: rate.copy() for name, rate in self.rate.items()}, self.update, self.seen,
+            self.loss, self.score, self.peak_local_edges, self.best, self.stale, self.finished,
+        )  # fmt: skip
+
+    def step(self) -> Progress | None:
+        """One update, with what comes at the end of an epoch."""
+        stage = self.stage
+        spikes, target = self._batch()
+        samples = stage.batch * next(iter(spikes.values())).shape[1]
+        rates, done = stage.learning_rates, self.update / stage.updates
+        cosine = rates.final + (1 - rates.final) * 0.5 * (1 + np.cos(np.pi * done))
+
+        def extra_loss() -> Tensor:
+            assert stage.extra_loss is not None
+            return stage.extra_loss(self.learner.network, self.earlier, self.random["batch"])
+
+        self.loss += self.learner.step(
+            spikes, target,
+            lambda key: rates.rate * cosine * rates.factor(key, self.region) * self.scale[key],
+            extra_loss=None if stage.extra_loss is None else extra_loss,
+            watch=lambda activity: self._watch(activity, samples),
+        )  # fmt: skip
+        if self.update % stage.epoch_updates and self.update < stage.updates:
+            return None
+        mean_loss = self.loss / self.seen
+        epoch = -(-self.update // stage.epoch_updates)
+        self._edit(epoch)
+        if epoch % stage.validate_every == 0 or self.update == stage.updates:
+            act, trials = acting(self.learner.network), stage.validation_trials
+            self.score = checked_score(stage.task.score(act, "validation", trials, self.random["score"]), stage.task)
+            self.stale = 0 if self.score.value > self.best else self.stale + 1
+            self.best = max(self.score.value, self.best)
+        self.finished = self.update == stage.updates or 0 < stage.patience <= self.stale
+        if self.finished:
+            self._end(epoch)
+        local, long_range = self.connectome.count("local"), self.connectome.count("long_range")
+        self.peak_local_edges = max(self.peak_local_edges, local)
+        return Progress(
+            self.number, self.region, self.update, stage.updates, mean_loss, self.score.value, self.score.operations,
+            local, long_range, self.connectome.n_edges,
+        )  # fmt: skip
+
+    def _batch(self) -> Batch:
+        if self._drawn is None or self.update % self.stage.reuse == 0:
+            before = copy.deepcopy(self.random["batch"]) if self.stage.reuse > 1 else self.random["batch"]
+            self._drawn = before, self._draw(self.random["batch"])
+        return self._drawn[1]
+
+    def _draw(self, rng: np.random.Generator) -> Batch:
+        stage = self.stage
+        if stage.select is None:
+            return stage.task.batch(rng, stage.batch)
+        return stage.select(stage.task, self.learner.network, rng, stage.batch)
+
+    def _load(self, connectome: Connectome, update: int) -> None:
+        """Make the learner of a connectome, and start an epoch. The importance that is state of its edges for their way
+        here ends here."""
+        self.learner = Learner(
+            without(connectome, {"importance"}), self.stage.task, self.stage.learning, chains=self.stage.chains,
+            seed=(self.seed, self.number), number=update, engine=self.engine, device=self.device,
+        )  # fmt: skip
+        self.connectome = self.learner.network.connectome
+        self.ends, self.importance = {}, {}
+        for key in self.learner.network.weight:
+            edges = connectome.edges[key]
+            self.scale[key] = self.scale.get(key) or _rms(edges.weight)  # a typical weight when the set was new
+            if key.kind != "efferent":
+                source = edges.source
+                pair = source.astype(np.uint64) << np.uint64(32) | edges.target.astype(np.uint64)
+                self.ends[key] = (source, edges.target, pair)
+                self.importance[key] = np.array(edges.state.get("importance", np.zeros(len(edges), np.float32)))
+        self.rate = {name: np.zeros(self.connectome.regions[name].size) for name in self.stage.task.recruits}
+        self.seen, self.loss = 0, 0.0
+
+    def _watch(self, activity: BatchActivity, samples: int) -> None:
+        """Add this update's importance and rates to the epoch's."""
+        for name, count in activity.counts.items():
+            rate = count / samples
+            self.rate[name] += rate
+            self.mean_rate[name] = 0.9 * self.mean_rate.get(name, rate) + 0.1 * rate
+        network = self.learner.network
+        for key, (source, target, pair) in self.ends.items():
+            weight = network.weight[key]
+            gradient = weight.grad
+            assert gradient is not None
+            self.importance[key] += self._measure(
+                Sample(
+                    network.by_edge(key, weight.detach()).numpy(force=True),
+                    network.by_edge(key, gradient).numpy(force=True), (activity.counts[key.source] / samples)[source],
+                    (activity.counts[key.target] / samples)[target], self.mean_rate[key.target][target],
+                    pair,
+                )
+            )  # fmt: skip
+        self.seen += 1
+
+    def _now(self) -> Connectome:
+        """The connectome with all that its edges carry besides their weights."""
+        state: dict[EdgeKey, Mapping[str, NDArray[np.float32]]] = {
+            key: {"importance": total} for key, total in self.importance.items()
+        }
+        return self.learner.connectome().apply(EdgeDelta(state=state))
+
+    def _edit(self, epoch: int) -> None:
+        """Let the rules act on what the epoch showed. Importance and what learning rules keep is edge state meanwhile,
+        so that each stays with its edge."""
+        for total in self.importance.values():
+            total /= self.seen
+        connectome = self._now()
+        context = self._context(connectome, epoch)
+        for rule in acts(self.stage.rules, "epoch"):
+            connectome = connectome.apply(rule(connectome, context, self.random["rules"]))
+        self.links = self.stage.links(connectome, self.links)
+        self._load(without(connectome, {"importance"}), self.update)
+
+    def _end(self, epoch: int) -> None:
+        """Let the rules act that wait for the end, and what learning rules have to do then. What lasts for a stage
+        alone goes."""
+        connectome = self.learner.connectome()
+        context = self._context(connectome, epoch)
+        for rule in acts(self.stage.rules, "end"):
+            connectome = connectome.apply(rule(connectome, context, self.random["end"]))
+        for link in self.stage.learning:
+            learnt = getattr(link, "learnt", None)
+            if learnt is not None:
+                connectome = connectome.apply(learnt(connectome, self.stage.task, self.random["end"]))
+        self._load(connectome, self.update)
+
+    def _context(self, connectome: Connectome, epoch: int) -> Context:
+        rate = {name: rate / self.seen for name, rate in self.rate.items()} if self.seen else {}
+        return context_of(
+            self.stage, self.number, connectome, self.links, self.seed, last=self.last, step=self.update, epoch=epoch,
+            rate=rate, engine=self.engine,
+        )  # fmt: skip
+
+
+def context_of(
+    stage: Stage, number: int, connectome: Connectome, links: tuple[Any, ...], seed: int, *, last: bool, step: int = 0,
+    epoch: int = 0, rate: Mapping[str, NDArray[np.float64]] | None = None, engine: Engine = "numba",
+) -> Context:  # fmt: skip
+    """What a rule is told."""
+    regions = [r.name for r in connectome.regions.values() if r.role == "neuron"]
+    return Context(
+        stage=number, step=step, epoch=epoch, region=stage.task.name,
+        # Nothing matures after the last region, so its own effectors' feedback prunes it within its stage.
+        prunable=tuple(regions if last else [r for r in regions if r != stage.task.name]),
+        ever=_ever(connectome), done=step / stage.updates, rate=rate or {}, links=links,
+        probe=Probe(stage.task, stage.batch, (seed, number, step), engine),
+    )  # fmt: skip
+
+
+def _ever(connectome: Connectome) -> dict[EdgeKey, int]:
+    """How many edges each set has ever had: those that are there, and those that rules removed."""
+    ever = {key: len(edges) for key, edges in connectome.edges.items()}
+    for record in connectome.provenance.rule_log:
+        key = EdgeKey(record.source, cast(Kind, record.kind), record.target)
+        ever[key] = ever.get(key, 0) + record.removed
+    return ever
+
+
+def _rms(weight: NDArray[np.float32]) -> float:
+    return float(np.sqrt(np.mean(np.square(weight)))) if weight.size else 0.0
