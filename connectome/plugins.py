@@ -1,22 +1,29 @@
 """What a configuration may name: a table of ours, then the entry points of installed packages.
 
-A package adds to a group by an entry point ``connectome.GROUP``: ``rules``, ``tasks`` or ``metrics``. It cannot take
-the place of what is ours. Nothing is imported before it is asked for, so what cannot be imported breaks those runs
-alone that name it.
+A package adds to a group by an entry point ``connectome.GROUP``; it cannot take the place of what is ours. Nothing is
+imported before it is asked for, so what cannot be imported breaks those runs alone that name it. The groups:
+
+- ``rules``, ``learning``, ``importance``, ``comparators``: ``mechanisms/README.md`` shows how to write one of each;
+- ``tasks``: ``make(images, jitter_pixels, **table)`` gives a task, ``[tasks.NAME]`` being the table;
+- ``metrics``: a :class:`connectome.analysis.simple_graph.Metric`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.metadata
-from collections.abc import Mapping
+import inspect
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
 from connectome.errors import ConnectomeError
 
-__all__ = ["Plugin", "known", "load"]
+__all__ = ["GROUPS", "Plugin", "known", "load", "origin_of"]
 
 #: Group -> name -> ``module:attribute``, in the order in which rules act.
 _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
@@ -26,6 +33,29 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "strengthening": "connectome.mechanisms.strengthening:Strengthening",
             "pruning": "connectome.mechanisms.feedback_pruning:FeedbackPruning",
             "homeostasis": "connectome.mechanisms.homeostasis:Homeostasis",
+        },
+        "learning": {
+            "adam": "connectome.learning.optimisers:Adam",
+            "sgd": "connectome.learning.optimisers:Sgd",
+            "dale": "connectome.learning.optimisers:Dale",
+            "ewc": "connectome.mechanisms.ewc:Ewc",
+            "classp": "connectome.mechanisms.classp:Classp",
+            "restoration": "connectome.mechanisms.restoration:Restoration",
+            "teacher": "connectome.mechanisms.teacher:Teacher",
+            "frozen": "connectome.mechanisms.frozen:Frozen",
+        },
+        "comparators": {
+            name: f"connectome.mechanisms.comparators:{name}"
+            for name in (
+                "development",
+                "blind",
+                "magnitude",
+                "unpruned",
+                "sequential",
+                "frozen",
+                "ewc",
+                "replay",
+            )
         },
         "importance": {
             name: f"connectome.mechanisms.importance:{name}"
@@ -71,6 +101,10 @@ class Plugin:
         return found
 
 
+#: All groups.
+GROUPS: Final = (*_OURS, "metrics")
+
+
 def known(group: str) -> dict[str, Plugin]:
     """Everything of a group by name: ours, in its order, then what installed packages offer, by name."""
     ours = {name: Plugin(group, name, value) for name, value in _OURS.get(group, {}).items()}
@@ -90,3 +124,20 @@ def load(group: str, name: str, field: str) -> Any:
     if name not in there_is:
         raise ConnectomeError(field, f"must be among {', '.join(there_is)}", repr(name))
     return there_is[name].load()
+
+
+def origin_of(things: Iterable[object]) -> dict[str, str]:
+    """What is not ours among these objects, classes and functions: ``module:name`` -> the version of its package, if it
+    has one, and the first digits of a digest of its source. So a run that goes on notices that it has changed."""
+    found = {}
+    for thing in things:
+        made = thing if isinstance(thing, type) or inspect.isroutine(thing) else type(thing)
+        module = getattr(made, "__module__", "")
+        if module.split(".")[0] in ("connectome", "sims", "builtins"):
+            continue
+        source = getattr(sys.modules.get(module), "__file__", None)
+        digest = hashlib.sha256(Path(source).read_bytes()).hexdigest()[:12] if source else "unknown"
+        packages = importlib.metadata.packages_distributions().get(module.split(".")[0], [])
+        version = " ".join(f"{name} {importlib.metadata.version(name)}" for name in packages[:1])
+        found[f"{module}:{getattr(made, '__qualname__', '')}"] = f"{version} {digest}".strip()
+    return found

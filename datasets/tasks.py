@@ -295,12 +295,20 @@ class Interaction(_Reaching):
         return PLACES[self.images.label[split][pick]]
 
 
-def known_tasks() -> dict[str, Callable[[Images, float], Task]]:
+def known_tasks() -> dict[str, Callable[..., Task]]:
     """How every task is made, by name, from images and how far training images are shifted, in pixels: ours and those
     that installed packages offer as ``connectome.tasks``. Nothing is imported before a task is made."""
 
-    def maker(task: plugins.Plugin) -> Callable[[Images, float], Task]:
-        return lambda images, jitter: task.load()(images, jitter)
+    def maker(task: plugins.Plugin) -> Callable[..., Task]:
+        def make(images: Images, jitter: float, **table: Any) -> Task:
+            try:
+                made: Task = task.load()(images, jitter, **table)
+            except TypeError as error:
+                found = f"{', '.join(table) or 'none'}: {error}"
+                raise ConnectomeError(f"tasks.{task.name}", "must have keys that the task takes", found) from error
+            return made
+
+        return make
 
     return {name: maker(task) for name, task in plugins.known("tasks").items()}
 

@@ -38,7 +38,7 @@ RESULTS, CONFIGURATION, CHECKPOINTS = "results.nc", "configuration.toml", "check
 FIGURE, REPORT = "development.png", "report.html"
 #: About as many steps as a task's samples have: for an estimate.
 _STEPS = 30
-_WHAT_A_RUN_IS = ("regions", "out", "seed", "config", "engine", "overwrite")
+_WHAT_A_RUN_IS = ("regions", "out", "seed", "config", "set", "engine", "overwrite")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,6 +56,10 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--out", type=Path, metavar="FOLDER", help="where to write (default: runs/seed<SEED>)")
     options.add_argument("--seed", type=int, help="0 or more; the same seed gives the same bytes (default: 0)")
     options.add_argument("--config", type=Path, metavar="FILE", help="TOML; what it leaves out keeps its default")
+    options.add_argument(
+        "--set", action="append", default=[], metavar="TABLE.KEY=VALUE",
+        help="after the configuration file, e.g. --set training.perception=200; may be given again",
+    )  # fmt: skip
     options.add_argument(
         "--engine", choices=["numba", "torch"],
         help="numba: event driven; torch: PyG message passing, much slower on a CPU (default: numba)",
@@ -89,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _develop(options: argparse.Namespace, out: Path) -> int:
-    given = [f"--{name}" for name in _WHAT_A_RUN_IS if getattr(options, name) not in (None, False)]
+    given = [f"--{name}" for name in _WHAT_A_RUN_IS if getattr(options, name) not in (None, False, [])]
     if options.resume and given:
         raise ConnectomeError(
             "--resume", "must come without options that say what the run is: its folder knows", ", ".join(given)
@@ -109,19 +113,19 @@ def start(options: argparse.Namespace, out: Path) -> int:
     # Heavy imports wait until the options are known to parse: --help answers at once.
     import tomli_w
 
-    from connectome.development.configuration import Configuration, read_configuration
+    from connectome.development.configuration import read_configuration
     from connectome.development.stages import versions
     from connectome.io.checkpoint import Checkpoint, save_checkpoint
     from connectome.io.results import save_text
 
     seed = options.seed or 0
     refuse_seed(seed)
-    configuration = Configuration() if options.config is None else read_configuration(options.config)
+    configuration = read_configuration(options.config, options.set)
     names = "perception,motor,interaction" if options.regions is None else options.regions
     regions = tuple(name.strip() for name in names.split(","))
     stages, data = _plan(regions, configuration)
     text = tomli_w.dumps(configuration.table())
-    begun = Checkpoint(0, regions, seed, options.engine or "numba", text, versions() | data, (machine(),))
+    begun = Checkpoint(0, regions, seed, options.engine or "numba", text, versions(stages) | data, (machine(),))
     with _writable(out):
         out.mkdir(parents=True, exist_ok=True)
     with locked("--out", out):
@@ -154,7 +158,7 @@ def _resume(options: argparse.Namespace, out: Path) -> int:
         save_text(begun.configuration, written)
     configuration = read_configuration(written)
     stages, data = _plan(begun.regions, configuration)
-    now = versions() | data
+    now = versions(stages) | data
     changed = [f"{name} {then}, now {now.get(name)}" for name, then in begun.versions.items() if now.get(name) != then]
     if changed:
         raise ConnectomeError(
@@ -176,7 +180,11 @@ def _plan(regions: Sequence[str], configuration: Configuration) -> tuple[list[St
 
     data = configuration.data
     images = load_images(data.idx_folder)
-    tasks = {name: make(images, data.jitter_pixels) for name, make in known_tasks().items() if name in regions}
+    tasks = {
+        name: make(images, data.jitter_pixels, **configuration.tasks.get(name, {}))
+        for name, make in known_tasks().items()
+        if name in regions
+    }
     wiring = read(configuration.anatomy.wiring) if configuration.anatomy.wiring else None
     stages = plan_stages(list(regions), tasks, configuration, wiring)
     edges, needed = _size(stages, configuration.anatomy)
@@ -191,12 +199,13 @@ def _size(stages: Sequence[Stage], anatomy: Anatomy) -> tuple[float, float]:
     """Edges expected when all regions are born, and bytes to train them. Measured at 35,000 to 2.6 million edges."""
     neurons = edges = 0.0
     for earlier, stage in enumerate(stages):
+        own = stage.anatomy or anatomy
         sensors, effectors = sum(stage.task.sensors.values()), sum(stage.task.effectors.values())
-        n, local = anatomy.neurons, anatomy.neurons**2 * anatomy.local_density * anatomy.over_production
+        n, local = own.neurons, own.neurons**2 * own.local_density * own.over_production
         if stage.wiring is not None:
             n = sum(r.size for r in stage.wiring.regions.values() if r.role == "neuron")
             local = stage.wiring.n_edges
-        others = sensors * anatomy.afferent_density + effectors + 2 * earlier * n * anatomy.long_range_density
+        others = sensors * own.afferent_density + effectors + 2 * earlier * n * own.long_range_density
         edges += local + n * others
         neurons += n + sensors + effectors
     samples = max(stage.batch for stage in stages)

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from connectome import Connectome, ConnectomeError, EdgeKey
+from connectome import Connectome, ConnectomeError, EdgeKey, plugins
 from connectome.development.birth import Anatomy, birth
 from connectome.development.stage import StageOutcome
 from connectome.learning.learner import without
 from connectome.learning.learning_rule import Update
 from connectome.learning.network import SpikingNetwork
-from connectome.mechanisms.comparators import METHODS, learn, sparse_from_birth
+from connectome.mechanisms.comparators import learn, sparse_from_birth
 from connectome.mechanisms.ewc import Ewc
 from connectome.mechanisms.feedback_pruning import FeedbackPruning
 from connectome.mechanisms.growth import LongRangeGrowth
@@ -34,7 +34,7 @@ def learnt(method: str, **rest: Any) -> list[StageOutcome]:
 
 @pytest.fixture(scope="module")
 def every() -> dict[str, list[StageOutcome]]:
-    return {method: learnt(method) for method in METHODS}
+    return {method: learnt(method) for method in plugins.known("comparators")}
 
 
 def sizes(connectome: Connectome) -> dict[EdgeKey, int]:

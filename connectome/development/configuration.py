@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, cast
@@ -15,6 +15,7 @@ from connectome.development.links import LinkEvolution
 from connectome.development.stage import LearningRates, Stage
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
+from connectome.learning.learning_rule import LearningRule
 from connectome.learning.task import Task
 from connectome.parameters import Parameters, bounded, from_table, to_table
 from connectome.rules import Rule
@@ -42,7 +43,10 @@ class Data(Parameters):
 class Training(Parameters):
     """How long each region trains, in updates of ``batch`` samples; rules act once in ``epoch_updates`` updates.
 
-    ``importance`` is what the pruning rule goes by, a name of the registry (:mod:`connectome.mechanisms.importance`).
+    ``importance`` is what the pruning rule goes by, a name of the registry (:mod:`connectome.mechanisms.importance`);
+    ``method`` is a comparator of it, or development itself. A score on ``validation_trials`` is taken every
+    ``validate_every`` epochs; after ``patience`` of them without a better one the stage ends (0: never). A batch is
+    used for ``reuse`` updates.
     """
 
     perception: int = bounded(800, 1)
@@ -52,6 +56,11 @@ class Training(Parameters):
     batch: int = bounded(64, 1, 2**16)
     epoch_updates: int = bounded(20, 1)
     importance: str = "feedback"
+    method: str = "development"
+    validate_every: int = bounded(5, 1)
+    validation_trials: int = bounded(96, 1)
+    patience: int = bounded(0, 0)
+    reuse: int = bounded(1, 1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -64,35 +73,75 @@ class Training(Parameters):
         return cast(int, getattr(self, region)) if region in ("perception", "motor", "interaction") else self.other
 
 
-#: The rules that act unless a configuration says otherwise, in their order.
+#: The rules that act, and the chain of learning rules, unless a configuration says otherwise.
 _RULES: Final = ("growth", "strengthening", "pruning", "homeostasis")
+_CHAIN: Final = ("adam", "dale")
 
 
-def _default_rules() -> Mapping[str, Rule]:
-    return MappingProxyType({name: plugins.load("rules", name, "rules")() for name in _RULES})
+def _default(group: str, names: Sequence[str]) -> Mapping[str, Any]:
+    return MappingProxyType({name: plugins.load(group, name, group)() for name in names})
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """Everything that a development depends on, besides its regions, its seed and its engine."""
+    """Everything that a development depends on, besides its regions, its seed and its engine.
+
+    Parameters
+    ----------
+    rules : developmental rules by name, in the order in which they act
+    learning : the chain of learning rules by name, in order
+    chains : kind of edge -> name -> learning rule: another chain for its sets
+    regions : region -> what is otherwise there: fields of the anatomy, and ``updates`` and ``links``
+    tasks : task -> what it is made with besides images
+    """
 
     anatomy: Anatomy = Anatomy()
     training: Training = Training()
     learning_rates: LearningRates = LearningRates()
     links: LinkEvolution = LinkEvolution()
     data: Data = Data()
-    rules: Mapping[str, Rule] = field(default_factory=_default_rules)
+    rules: Mapping[str, Rule] = field(default_factory=lambda: _default("rules", _RULES))
+    learning: Mapping[str, LearningRule] = field(default_factory=lambda: _default("learning", _CHAIN))
+    chains: Mapping[str, Mapping[str, LearningRule]] = field(default_factory=lambda: MappingProxyType({}))
+    regions: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
+    tasks: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
 
     def table(self) -> dict[str, Any]:
         """All of it as nested tables: what :func:`read_configuration` reads."""
-        parts = {f.name: to_table(getattr(self, f.name)) for f in fields(self) if f.name != "rules"}
-        return parts | {"rules": {name: to_table(rule) for name, rule in self.rules.items()}}
+        learning = {**{name: rule for chain in self.chains.values() for name, rule in chain.items()}, **self.learning}
+        return {
+            **{name: to_table(getattr(self, name)) for name in _TABLES},
+            "rules": {"act": list(self.rules), **{name: to_table(rule) for name, rule in self.rules.items()}},
+            "learning": {"chain": list(self.learning), **{name: to_table(rule) for name, rule in learning.items()}},
+            **({"chains": {kind: list(chain) for kind, chain in self.chains.items()}} if self.chains else {}),
+            **({"regions": {name: dict(t) for name, t in self.regions.items()}} if self.regions else {}),
+            **({"tasks": {name: dict(t) for name, t in self.tasks.items()}} if self.tasks else {}),
+        }
+
+    def anatomy_of(self, region: str) -> Anatomy:
+        """The anatomy of a region."""
+        others = {k: v for k, v in self.regions.get(region, {}).items() if k not in _OF_A_STAGE}
+        return from_table(Anatomy, {**to_table(self.anatomy), **others}, f"regions.{region}")
+
+    def stage(self, task: Task, wiring: Connectome | None = None) -> Stage:
+        """The stage of a task, by the method of the training."""
+        t, own = self.training, self.regions.get(task.name, {})
+        stage = Stage(
+            task, own.get("updates", t.updates(task.name)), t.batch, t.epoch_updates, self.learning_rates,
+            tuple(self.rules.values()), self.links, t.importance, wiring, learning=tuple(self.learning.values()),
+            chains={kind: tuple(chain.values()) for kind, chain in self.chains.items()},
+            first_links=tuple((a, b) for a, b in own["links"]) if "links" in own else None,
+            validate_every=t.validate_every, validation_trials=t.validation_trials, patience=t.patience, reuse=t.reuse,
+            anatomy=self.anatomy_of(task.name) if own else None,
+        )  # fmt: skip
+        changed: Stage = plugins.load("comparators", t.method, "training.method")(stage)
+        return changed
 
 
 #: Bytes of a configuration file; a device may have no end.
 _LARGEST: Final = 1 << 20
 
-#: The tables of a configuration file other than [rules].
+#: The tables of a configuration file that are a dataclass each.
 _TABLES: Final = {
     "anatomy": Anatomy,
     "training": Training,
@@ -100,43 +149,130 @@ _TABLES: Final = {
     "links": LinkEvolution,
     "data": Data,
 }
+#: Keys of ``[regions.NAME]`` that are no anatomy.
+_OF_A_STAGE: Final = ("updates", "links")
 
 
-def read_configuration(path: str | Path) -> Configuration:
+def read_configuration(path: str | Path | None, changes: Sequence[str] = ()) -> Configuration:
     """A configuration from a TOML file; what it leaves out keeps its default.
 
-    Tables: ``[anatomy] [training] [learning_rates] [links] [data] [rules.NAME]``. Raises :class:`ConnectomeError` for a
-    file that cannot be read, for unknown tables and keys, and for values out of range.
+    Tables: ``[anatomy] [training] [learning_rates] [links] [data] [rules] [rules.NAME] [learning] [learning.NAME]
+    [chains] [regions.NAME] [tasks.NAME]``. ``rules.act`` names the rules that act, ``learning.chain`` the learning
+    rules of the chain, each in order; ``chains.KIND`` is another chain for a kind of edge. ``changes`` are
+    ``"table.key=value"`` each and come last; without a file, they are all. Raises :class:`ConnectomeError` for a file
+    that cannot be read, for unknown tables and keys, and for values out of range.
     """
+    where = "configuration" if path is None else f"configuration {path}"
     try:
-        with Path(path).open("rb") as file:
-            data = file.read(_LARGEST + 1)
-        if len(data) > _LARGEST:
-            raise ValueError(f"more than {_LARGEST:,} bytes")
-        table = tomllib.loads(data.decode())
+        table: dict[str, Any] = {} if path is None else _toml(Path(path))
     except (OSError, ValueError, RecursionError) as error:  # Python reads no number of 5,000 digits: a ValueError
-        raise ConnectomeError(f"configuration {path}", "must be a readable TOML file", str(error)) from error
-    known = {*_TABLES, "rules"}
+        raise ConnectomeError(where, "must be a readable TOML file", str(error)) from error
+    for change in changes:
+        _set(table, change)
+    known = {*_TABLES, "rules", "learning", "chains", "regions", "tasks"}
     for name in table:
         if name not in known:
-            raise ConnectomeError(
-                f"configuration {path}", f"must have no tables but {', '.join(sorted(known))}", repr(name)
-            )
+            raise ConnectomeError(where, f"must have no tables but {', '.join(sorted(known))}", repr(name))
     try:
         return _configuration(table)
     except ConnectomeError as error:
-        raise ConnectomeError(f"configuration {path}: {error.field}", error.rule, error.found, error.hint) from None
+        raise ConnectomeError(f"{where}: {error.field}", error.rule, error.found, error.hint) from None
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        data = file.read(_LARGEST + 1)
+    if len(data) > _LARGEST:
+        raise ValueError(f"more than {_LARGEST:,} bytes")
+    return tomllib.loads(data.decode())
+
+
+def _set(table: dict[str, Any], change: str) -> None:
+    """Set ``table.key=value`` in nested tables; a value that is no TOML is a text."""
+    path, equals, text = change.partition("=")
+    *tables, key = path.strip().split(".")
+    if not equals or not tables or not key or not all(tables):
+        raise ConnectomeError("--set", "must be table.key=value", repr(change), "For example training.perception=200.")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except (tomllib.TOMLDecodeError, ValueError, RecursionError):
+        value = text.strip()
+    for name in tables:
+        inner = table.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise ConnectomeError("--set", f"must lead through tables; {name} is none", repr(change))
+        table = inner
+    table[key] = value
 
 
 def _configuration(table: Mapping[str, Any]) -> Configuration:
-    parts: dict[str, Any] = {name: from_table(_TABLES[name], table[name], name) for name in table if name != "rules"}
-    rules = dict(_default_rules())
-    given = table.get("rules", {})
+    parts: dict[str, Any] = {
+        name: from_table(kind, table[name], name) for name, kind in _TABLES.items() if name in table
+    }
+    given = {name: _mapping(table.get(name, {}), name) for name in ("rules", "learning", "chains", "regions", "tasks")}
+    if "rules" in table:
+        named = [name for name in given["rules"] if name != "act"]
+        acting = _names(given["rules"].get("act", [*dict.fromkeys([*_RULES, *named])]), "rules.act")
+        parts["rules"] = _pool("rules", acting, given["rules"], "act")
+    chain = _names(given["learning"].get("chain", _CHAIN), "learning.chain")
+    chains = {kind: _names(names, f"chains.{kind}") for kind, names in given["chains"].items()}
+    every = [*dict.fromkeys([*chain, *(name for names in chains.values() for name in names)])]
+    pool = _pool("learning", every, given["learning"], "chain")
+    parts["learning"] = MappingProxyType({name: pool[name] for name in chain})
+    parts["chains"] = MappingProxyType(
+        {kind: MappingProxyType({name: pool[name] for name in names}) for kind, names in chains.items()}
+    )
+    for group in ("regions", "tasks"):
+        parts[group] = MappingProxyType(
+            {name: MappingProxyType(dict(_mapping(t, f"{group}.{name}"))) for name, t in given[group].items()}
+        )
+    configuration = Configuration(**parts)
+    plugins.load("comparators", configuration.training.method, "training.method")
+    for name, own in configuration.regions.items():
+        _check_region(configuration, name, own)
+    return configuration
+
+
+def _check_region(configuration: Configuration, name: str, own: Mapping[str, Any]) -> None:
+    configuration.anatomy_of(name)
+    where = f"regions.{name}"
+    if "wiring" in own:
+        raise ConnectomeError(f"{where}.wiring", "must be left out", repr(own["wiring"]), "Set anatomy.wiring.")
+    updates = own.get("updates", 1)
+    if type(updates) is not int or updates < 1:
+        raise ConnectomeError(f"{where}.updates", "must be an integer of at least 1", repr(updates))
+    links = own.get("links", [])
+    pairs = isinstance(links, list) and all(isinstance(p, list) and len(p) == 2 for p in links)
+    if not pairs or not all(isinstance(end, str) for pair in links for end in pair):
+        raise ConnectomeError(f"{where}.links", "must be a list of [source, target]", repr(links))
+
+
+def _mapping(given: object, where: str) -> Mapping[str, Any]:
     if not isinstance(given, Mapping):
-        raise ConnectomeError("rules", "must be tables, one for each rule", repr(given))
-    for name, values in given.items():
-        rules[name] = from_table(plugins.load("rules", name, "rules"), values, f"rules.{name}")
-    return Configuration(**parts, rules=MappingProxyType(rules))
+        raise ConnectomeError(where, "must be a table", repr(given))
+    return given
+
+
+def _names(given: object, where: str) -> list[str]:
+    if not isinstance(given, (list, tuple)) or not all(isinstance(name, str) for name in given):
+        raise ConnectomeError(where, "must be a list of names", repr(given))
+    twice = {name for name in given if list(given).count(name) > 1}
+    if twice:
+        raise ConnectomeError(where, "must name each once", ", ".join(sorted(twice)))
+    return list(given)
+
+
+def _pool(group: str, names: Sequence[str], tables: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Name -> what the registry has under it, with the parameters of its table."""
+    for name in tables:
+        if name != key and name not in names:
+            plugins.load(group, name, group)
+            raise ConnectomeError(f"{group}.{name}", f"must be in {group}.{key}, or have no table", repr(list(names)))
+    found = {}
+    for name in names:
+        make = plugins.load(group, name, group)
+        found[name] = from_table(make, tables.get(name, {}), f"{group}.{name}")
+    return MappingProxyType(found)
 
 
 def plan_stages(
@@ -168,11 +304,7 @@ def plan_stages(
                 repr(",".join(regions)),
                 there_is,
             )
-    c = configuration
-    return [
-        Stage(
-            tasks[name], c.training.updates(name), c.training.batch, c.training.epoch_updates, c.learning_rates,
-            tuple(c.rules.values()), c.links, c.training.importance, wiring,
-        )
-        for name in regions
-    ]  # fmt: skip
+    for name in configuration.regions:
+        if name not in regions:
+            raise ConnectomeError(f"regions.{name}", f"must be about one of {', '.join(regions)}", repr(name))
+    return [configuration.stage(tasks[name], wiring) for name in regions]

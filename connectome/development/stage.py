@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from connectome.development.birth import Anatomy
 from connectome.development.links import LinkEvolution
 from connectome.graph.connectome import Connectome
 from connectome.graph.parts import EdgeKey
@@ -69,7 +70,8 @@ class Stage:
     links : how the probabilities of the new region's links evolve; first_links : (source, target) of the links that it
         begins with; None: one each way with every earlier region
     importance : what pruning goes by, a name of the registry
-    wiring : what the region begins as, if anything: see :func:`~connectome.development.birth.birth`
+    anatomy : the region's, if it is not that of all; wiring : what the region begins as, if anything: see
+        :func:`~connectome.development.birth.birth`
     extra_loss : for comparators: added to each update's loss. Our own stages have none
     validate_every, validation_trials : epochs between two scores on validation data, and the trials of one
     patience : the stage ends early after so many validations without a better score; 0: never
@@ -94,6 +96,7 @@ class Stage:
     patience: int = 0
     reuse: int = 1
     select: Select | None = None
+    anatomy: Anatomy | None = None
 
 
 class Progress(NamedTuple):

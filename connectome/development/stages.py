@@ -8,13 +8,14 @@ weight: what has matured stays plastic, at a stated fraction of a new region's r
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from connectome import __version__
+from connectome import __version__, plugins
 from connectome.development.birth import Anatomy, birth, new_links
 from connectome.development.stage import Progress, Stage, StageOutcome, StageState
 from connectome.development.training import Training, context_of
@@ -88,9 +89,14 @@ def _begin(
     rng = np.random.default_rng([seed, number])
     parents = () if connectome is None else (connectome.digest(),)
     links = new_links(connectome, stage.task.name, stage.first_links)
-    born = birth(connectome, stage.task, anatomy, number, links, rng, stage.wiring)
+    born = birth(connectome, stage.task, stage.anatomy or anatomy, number, links, rng, stage.wiring)
     provenance = replace(
-        born.provenance, seed=seed, stage=number, stage_name=stage.task.name, parents=parents, versions=versions()
+        born.provenance,
+        seed=seed,
+        stage=number,
+        stage_name=stage.task.name,
+        parents=parents,
+        versions=versions([stage]),
     )
     born = replace(born, provenance=provenance)
     random = dict(zip(("batch", "rules", "score"), rng.spawn(3), strict=True))
@@ -110,8 +116,12 @@ def perform(
     return checked_score(task.score(acting(network), split, trials, np.random.default_rng(seed)), task)
 
 
-def versions() -> dict[str, str]:
-    """The versions of what a development's bytes depend on."""
+def versions(stages: Sequence[Stage] = ()) -> dict[str, str]:
+    """The versions of what a development's bytes depend on, and the origin of what in its stages is not ours."""
     names = ("numpy", "numba", "torch", "torch-geometric", "h5py")
     ours = {"connectome": __version__, "python": platform.python_version()}
-    return ours | {name: importlib.metadata.version(name) for name in names}
+    used: list[object] = []
+    for s in stages:
+        used += [s.task, *s.rules, *s.learning, *itertools.chain(*s.chains.values()), s.extra_loss, s.select]
+        used.append(plugins.load("importance", s.importance, "importance"))
+    return ours | {name: importlib.metadata.version(name) for name in names} | plugins.origin_of(used)

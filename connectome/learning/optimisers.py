@@ -31,6 +31,7 @@ class Adam(Parameters):
     beta2: float = bounded(0.999, 0, 0.999999)
     eps: float = bounded(1e-8, 0)
 
+    paper: ClassVar = "Kingma & Ba 2015, arXiv 1412.6980, algorithm 1"
     keeps: ClassVar = ("adam_mean", "adam_square", "adam_step")
     one_each: ClassVar = ("adam_step",)
 
@@ -53,6 +54,7 @@ class Sgd(Parameters):
     momentum: float = bounded(0.0, 0, 0.999999)
     nesterov: bool = False
 
+    paper: ClassVar = "Polyak 1964"
     keeps: ClassVar = ("sgd_velocity",)
 
     def __call__(self, update: Update, change: Tensor, state: State) -> Tensor:
@@ -63,7 +65,7 @@ class Sgd(Parameters):
 
 @dataclass(frozen=True)
 class Dale:
-    """A weight that would change its neuron's sign stops at 0. It belongs at the end of a chain."""
+    """A weight that would change its neuron's sign stops at 0 (Dale's principle). It belongs at the end of a chain."""
 
     def __call__(self, update: Update, change: Tensor, state: State) -> Tensor:
         """The change, bounded."""

@@ -1,81 +1,76 @@
-"""What development is compared with: other ways to learn the same tasks one after the other, behind one interface.
+"""What development is compared with: other ways to learn the same tasks one after the other.
 
+A comparator is a function from a development's stage to its own, by name in the registry (``connectome.comparators``).
 None of this is used by development itself, which has no replay, no regularisation term and no frozen weights.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
+from connectome import plugins
 from connectome.development.birth import Anatomy
 from connectome.development.stage import LearningRates, Stage, StageOutcome
 from connectome.development.stages import develop
-from connectome.errors import ConnectomeError
 from connectome.mechanisms.ewc import Ewc
 from connectome.mechanisms.feedback_pruning import FeedbackPruning
 from connectome.mechanisms.growth import LongRangeGrowth
 from connectome.mechanisms.replay import Replay
 
-__all__ = ["METHODS", "Method", "learn", "sparse_from_birth"]
+__all__ = [
+    "blind", "development", "ewc", "frozen", "learn", "magnitude", "replay", "sequential", "sparse_from_birth",
+    "unpruned",
+]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Method:
-    """A way to learn tasks one after the other.
-
-    Parameters
-    ----------
-    about : what it is
-    stage : what becomes of a development's stage
-    """
-
-    about: str
-    stage: Callable[[Stage], Stage] = lambda stage: stage
+def development(stage: Stage) -> Stage:
+    """The stages as they are."""
+    return stage
 
 
-def _plain(mature: float) -> Callable[[Stage], Stage]:
-    """Without rules, the matured as plastic as this."""
-
-    def change(stage: Stage) -> Stage:
-        rates: LearningRates = replace(stage.learning_rates, mature_local=mature, mature_other=mature)
-        return replace(stage, rules=(), learning_rates=rates)
-
-    return change
+def blind(stage: Stage) -> Stage:
+    """Pruned to the same numbers at random."""
+    return replace(stage, importance="random")
 
 
-def _unpruned(stage: Stage) -> Stage:
+def magnitude(stage: Stage) -> Stage:
+    """Pruned to the same numbers by the weight's magnitude."""
+    return replace(stage, importance="magnitude")
+
+
+def unpruned(stage: Stage) -> Stage:
+    """Development without pruning."""
     return replace(stage, rules=tuple(r for r in stage.rules if not isinstance(r, FeedbackPruning)))
 
 
-def _by(importance: str) -> Callable[[Stage], Stage]:
-    return lambda stage: replace(stage, importance=importance)
+def sequential(stage: Stage) -> Stage:
+    """No rule acts, every weight stays as plastic as a new one."""
+    return _plain(stage, 1.0)
 
 
-def _ewc(stage: Stage) -> Stage:
-    return replace(_plain(1.0)(stage), learning=(Ewc(_EWC_STRENGTH), *stage.learning))
+def frozen(stage: Stage) -> Stage:
+    """No rule acts, the weights of matured regions are frozen."""
+    return _plain(stage, 0.0)
 
 
-def _replay(stage: Stage) -> Stage:
-    return replace(_plain(1.0)(stage), extra_loss=Replay(stage.batch))
+def ewc(stage: Stage) -> Stage:
+    """Sequential, with elastic weight consolidation."""
+    return replace(sequential(stage), learning=(Ewc(_EWC_STRENGTH), *stage.learning))
 
 
-#: Every way there is, by name.
-METHODS: Final[Mapping[str, Method]] = MappingProxyType(
-    {
-        "development": Method("the stages as they are"),
-        "blind": Method("pruned to the same numbers at random", _by("random")),
-        "magnitude": Method("pruned to the same numbers by the weight's magnitude", _by("magnitude")),
-        "unpruned": Method("development without pruning", _unpruned),
-        "sequential": Method("no rule acts, every weight stays as plastic as a new one", _plain(1.0)),
-        "frozen": Method("no rule acts, the weights of matured regions are frozen", _plain(0.0)),
-        "ewc": Method("sequential, with elastic weight consolidation", _ewc),
-        "replay": Method("sequential, with a batch of an earlier task in every update", _replay),
-    }
-)  # fmt: skip
+def replay(stage: Stage) -> Stage:
+    """Sequential, with a batch of an earlier task in every update."""
+    return replace(sequential(stage), extra_loss=Replay(stage.batch))
+
+
+def _plain(stage: Stage, mature: float) -> Stage:
+    """Without rules, the matured as plastic as this."""
+    rates: LearningRates = replace(stage.learning_rates, mature_local=mature, mature_other=mature)
+    return replace(stage, rules=(), learning_rates=rates)
+
 
 #: Of 0, 1, 10, 100, 1e3 and 1e5 the best average on validation data, in the study ``claims``, seed 100.
 _EWC_STRENGTH: Final = 100.0
@@ -85,10 +80,9 @@ def learn(
     method: str, stages: Sequence[Stage], anatomy: Anatomy, *, seed: int = 0, **rest: Any
 ) -> Iterator[StageOutcome]:
     """Go through the stages by this method, yielding the outcome of each as :func:`connectome.development.develop`
-    does, which takes ``rest``. Raises :class:`ConnectomeError` for a method that is not among :data:`METHODS`."""
-    if method not in METHODS:
-        raise ConnectomeError("method", f"must be among {', '.join(METHODS)}", repr(method))
-    yield from develop([METHODS[method].stage(stage) for stage in stages], anatomy, seed=seed, **rest)
+    does, which takes ``rest``. Raises :class:`ConnectomeError` for a comparator that the registry does not have."""
+    change = plugins.load("comparators", method, "method")
+    yield from develop([change(stage) for stage in stages], anatomy, seed=seed, **rest)
 
 
 def sparse_from_birth(anatomy: Anatomy, stages: Sequence[Stage]) -> Anatomy:

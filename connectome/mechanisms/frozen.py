@@ -18,6 +18,7 @@ class Frozen:
     """Edges whose state ``frozen`` is above 0 keep their weights (PackNet, Mallya & Lazebnik 2018, arXiv 1711.05769).
     It belongs at the end of a chain."""
 
+    paper: ClassVar = "Mallya & Lazebnik 2018, arXiv 1711.05769"
     remembers: ClassVar = ("frozen",)
 
     def __call__(self, update: Update, change: Tensor, state: State) -> Tensor:
