@@ -7,6 +7,7 @@ import importlib.metadata
 import math
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_type_hints
@@ -18,7 +19,10 @@ import tomli_w
 from connectome import Connectome, EdgeDelta, plugins
 from connectome.development.configuration import Configuration, Training, plan_stages, read_configuration
 from connectome.errors import ConnectomeError
+from connectome.learning.optimisers import Adam, Dale, Sgd
 from connectome.learning.task import Task
+from connectome.mechanisms.ewc import Ewc
+from connectome.mechanisms.growth import LongRangeGrowth
 from connectome.parameters import Parameters, bounded
 from connectome.rules import Context
 
@@ -33,10 +37,10 @@ def parts(configuration: Configuration) -> Iterator[tuple[str, Any]]:
     """Every table of a configuration: its name in TOML and what it became."""
     for field in dataclasses.fields(configuration):
         value = getattr(configuration, field.name)
-        if field.name == "rules":
-            yield from ((f"rules.{name}", rule) for name, rule in value.items())
-        else:
+        if dataclasses.is_dataclass(value):
             yield field.name, value
+        elif field.name in ("rules", "learning"):
+            yield from ((f"{field.name}.{name}", rule) for name, rule in value.items())
 
 
 FIELDS = [(table, part, f) for table, part in parts(Configuration()) for f in dataclasses.fields(part)]
@@ -67,8 +71,9 @@ def test_every_field_can_be_set(tmp_path: Path, table: str, part: Any, field: da
     """To another value within its range; nothing else changes."""
     old = getattr(part, field.name)
     low, high = field.metadata.get("low"), field.metadata.get("high")
-    if field.name == "importance":
-        new: Any = next(name for name in plugins.known("importance") if name != old)
+    if field.name in ("importance", "method"):
+        group = {"importance": "importance", "method": "comparators"}[field.name]
+        new: Any = next(name for name in plugins.known(group) if name != old)
     elif isinstance(old, str):
         new = old + "x"
     else:
@@ -132,13 +137,27 @@ def test_every_field_refuses_what_does_not_fit(
     [
         ("[anatomy]\nneuron = 9", r": anatomy must have no keys but neurons, .* 'neuron'\. Did you mean 'neurons'\?"),
         ("[rules.pruning]\nkeeep = 1", r": rules\.pruning must have no keys but .* 'keeep'\. Did you mean 'keep'\?$"),
-        ("[anatmy]\nneurons = 9", r"c\.toml must have no tables but anatomy, .*, rules, training; found 'anatmy'"),
+        ("[anatmy]\nneurons = 9", r"c\.toml must have no tables but anatomy, .*, rules, tasks, training; found 'anatmy'"),
         ("neurons = 9", r"c\.toml must have no tables but .*; found 'neurons'"),
         ("anatomy = 9", r": anatomy must be a table; found 9, a int"),
-        ("rules = 9", r": rules must be tables, one for each rule; found 9"),
+        ("rules = 9", r": rules must be a table; found 9"),
         ("[rules]\npruning = 9", r": rules\.pruning must be a table; found 9, a int"),
-        ("[[rules]]\n", r": rules must be tables, one for each rule; found \[\{\}\]"),
+        ("[[rules]]\n", r": rules must be a table; found \[\{\}\]"),
         ("[rules.prunning]\n", r": rules must be among growth, strengthening, pruning, .*; found 'prunning'"),
+        ("[rules]\nact = 'growth'", r": rules\.act must be a list of names; found 'growth'"),
+        ("[rules]\nact = ['growth', 'growth']", r": rules\.act must name each once; found growth"),
+        ("[rules]\nact = []\n[rules.growth]\n", r": rules\.growth must be in rules\.act, or have no table; found \[\]"),
+        ("[learning]\nchain = ['adamm']", r": learning must be among adam, sgd, dale, .*; found 'adamm'"),
+        ("[learning.ewc]\nstrength = 1", r": learning\.ewc must be in learning\.chain, or have no table"),
+        ("[chains]\nlocal = 'sgd'", r": chains\.local must be a list of names; found 'sgd'"),
+        ("[training]\nmethod = 'luck'", r": training\.method must be among development, .*; found 'luck'"),
+        ("[regions.motor]\nneurons = 0", r": regions\.motor\.neurons must be at least 1|must be in 1 \.\. "),
+        ("[regions.motor]\nneuron = 9", r": regions\.motor must have no keys but .*; found 'neuron'"),
+        ("[regions.motor]\nupdates = 0", r": regions\.motor\.updates must be an integer of at least 1; found 0"),
+        ("[regions.motor]\nlinks = ['a']", r": regions\.motor\.links must be a list of \[source, target\]"),
+        ("[regions.motor]\nwiring = 'a'", r": regions\.motor\.wiring must be left out; .*Set anatomy\.wiring"),
+        ("regions = 9", r": regions must be a table; found 9"),
+        ("[tasks]\nmotor = 9", r": tasks\.motor must be a table; found 9"),
         ("[training]\nimportance = 'luck'", r": training\.importance must be one of feedback, .*; found 'luck'"),
         ("[anatomy\n", r"c\.toml must be a readable TOML file; found "),
         ("[anatomy]\n[anatomy]\n", r"must be a readable TOML file; found "),
@@ -158,6 +177,66 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     for path in (tmp_path / "none.toml", tmp_path, "a\0b"):
         with pytest.raises(ConnectomeError, match="must be a readable TOML file"):
             read_configuration(path)
+
+
+def test_what_acts_and_what_learns_are_named_in_order(tmp_path: Path) -> None:
+    text = """
+        [rules]
+        act = ["pruning", "growth"]
+        [rules.growth]
+        edges = 7
+        [learning]
+        chain = ["ewc", "sgd", "dale"]
+        [learning.sgd]
+        momentum = 0.5
+        [learning.adam]
+        beta1 = 0.8
+        [chains]
+        local = ["adam"]
+        efferent = []
+    """
+    found = read(tmp_path, text)
+    assert list(found.rules) == ["pruning", "growth"]
+    assert list(found.learning) == ["ewc", "sgd", "dale"]
+    assert found.learning["sgd"] == Sgd(momentum=0.5)
+    assert {kind: list(chain) for kind, chain in found.chains.items()} == {"local": ["adam"], "efferent": []}
+    again = read(tmp_path, tomli_w.dumps(found.table()))
+    assert again == found
+    stage = found.stage(tasks()["motor"])
+    assert [type(rule).__name__ for rule in stage.rules] == ["FeedbackPruning", "LongRangeGrowth"]
+    assert stage.learning == (Ewc(), Sgd(momentum=0.5), Dale())
+    assert stage.chains == {"local": (Adam(beta1=0.8),), "efferent": ()}
+    assert read(tmp_path, "[rules]\nact = []").rules == {}, "all switched off"
+
+
+def test_regions_have_anatomies_lengths_and_links_of_their_own(tmp_path: Path) -> None:
+    text = "[anatomy]\nneurons = 50\n[regions.motor]\nneurons = 20\nupdates = 3\nlinks = [['perception', 'motor']]"
+    found = read(tmp_path, text)
+    first, second = plan_stages(["perception", "motor"], tasks(), found)
+    assert first.anatomy is None
+    assert second.anatomy == replace(found.anatomy, neurons=20)
+    assert (second.updates, second.first_links) == (3, (("perception", "motor"),))
+    assert read(tmp_path, tomli_w.dumps(found.table())) == found
+    with pytest.raises(ConnectomeError, match=r"^regions\.motor must be about one of perception; found 'motor'"):
+        plan_stages(["perception"], tasks(), found)
+
+
+def test_changes_come_last_and_are_checked(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text("[training]\nperception = 7\nmotor = 8")
+    changes = ["training.perception=9", "rules.growth.edges = 3", "learning.chain=['sgd']", "training.method=blind"]
+    found = read_configuration(path, changes)
+    assert (found.training.perception, found.training.motor, found.training.method) == (9, 8, "blind")
+    assert found.rules["growth"] == LongRangeGrowth(edges=3)
+    assert read_configuration(None, changes).training.motor == Training().motor
+    for change, message in (
+        ("perception=9", r"--set must be table\.key=value; found 'perception=9'"), ("training.=9", "--set must be"),
+        ("training.perception", "--set must be"), ("training.perception.x=1", "--set must lead through tables"),
+        ("training.perception='x'", r"^configuration .*: training\.perception must be of type int; found 'x'"),
+        ("nothing.x=1", "must have no tables but"),
+    ):  # fmt: skip
+        with pytest.raises(ConnectomeError, match=message):
+            read_configuration(path, [change])
 
 
 # Rules of other packages
