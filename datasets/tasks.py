@@ -314,7 +314,7 @@ def known_tasks() -> dict[str, Callable[..., Task]]:
 
 
 def make_motor(images: Images, jitter: float) -> Motor:
-    """Motor, which sees nothing: a maker like every task's."""
+    """Reach with a two-joint arm: joints and goal -> motor -> muscles; it sees nothing."""
     return Motor()
 
 

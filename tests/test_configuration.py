@@ -137,7 +137,7 @@ def test_every_field_refuses_what_does_not_fit(
     [
         ("[anatomy]\nneuron = 9", r": anatomy must have no keys but neurons, .* 'neuron'\. Did you mean 'neurons'\?"),
         ("[rules.pruning]\nkeeep = 1", r": rules\.pruning must have no keys but .* 'keeep'\. Did you mean 'keep'\?$"),
-        ("[anatmy]\nneurons = 9", r"c\.toml must have no tables but anatomy, .*, rules, tasks, training; found 'anatmy'"),
+        ("[anatmy]\nneurons = 9", r"c\.toml must have no tables but anatomy, .*, tasks, training; found 'anatmy'"),
         ("neurons = 9", r"c\.toml must have no tables but .*; found 'neurons'"),
         ("anatomy = 9", r": anatomy must be a table; found 9, a int"),
         ("rules = 9", r": rules must be a table; found 9"),
@@ -146,7 +146,7 @@ def test_every_field_refuses_what_does_not_fit(
         ("[rules.prunning]\n", r": rules must be among growth, strengthening, pruning, .*; found 'prunning'"),
         ("[rules]\nact = 'growth'", r": rules\.act must be a list of names; found 'growth'"),
         ("[rules]\nact = ['growth', 'growth']", r": rules\.act must name each once; found growth"),
-        ("[rules]\nact = []\n[rules.growth]\n", r": rules\.growth must be in rules\.act, or have no table; found \[\]"),
+        ("[rules]\nact = []\n[rules.growth]\n", r": rules\.growth must be in rules\.act, or have no table; found"),
         ("[learning]\nchain = ['adamm']", r": learning must be among adam, sgd, dale, .*; found 'adamm'"),
         ("[learning.ewc]\nstrength = 1", r": learning\.ewc must be in learning\.chain, or have no table"),
         ("[chains]\nlocal = 'sgd'", r": chains\.local must be a list of names; found 'sgd'"),

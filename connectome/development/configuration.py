@@ -15,7 +15,7 @@ from connectome.development.links import LinkEvolution
 from connectome.development.stage import LearningRates, Stage
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
-from connectome.learning.learning_rule import LearningRule
+from connectome.learning.learning_rule import LearningRule, check_chain
 from connectome.learning.task import Task
 from connectome.parameters import Parameters, bounded, from_table, to_table
 from connectome.rules import Rule
@@ -222,6 +222,8 @@ def _configuration(table: Mapping[str, Any]) -> Configuration:
     parts["chains"] = MappingProxyType(
         {kind: MappingProxyType({name: pool[name] for name in names}) for kind, names in chains.items()}
     )
+    for rules in (parts["learning"], *parts["chains"].values()):
+        check_chain(tuple(rules.values()))
     for group in ("regions", "tasks"):
         parts[group] = MappingProxyType(
             {name: MappingProxyType(dict(_mapping(t, f"{group}.{name}"))) for name, t in given[group].items()}

@@ -19,7 +19,7 @@ from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome, EdgeDelta
 from connectome.graph.flat import Engine
 from connectome.graph.parts import EdgeKey
-from connectome.learning.learning_rule import LearningRule, State, Update, keeps_of, remembers_of
+from connectome.learning.learning_rule import LearningRule, State, Update, check_chain, keeps_of, remembers_of
 from connectome.learning.network import BatchActivity, SpikingNetwork
 from connectome.learning.optimisers import Adam, Dale
 from connectome.learning.task import Task, checked_loss
@@ -69,6 +69,8 @@ class Learner:
         self._device = torch.device(device)
         self.network.to(self._device)
         others = chains or {}
+        for rules in (chain, *others.values()):
+            check_chain(rules)
         self.chain = {key: others.get(key.kind, chain) for key in self.network.weight}
         self._state: dict[EdgeKey, State] = {}
         self._sign: dict[EdgeKey, Tensor] = {}

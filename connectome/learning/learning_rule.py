@@ -8,16 +8,18 @@ weights. A rule that scales or projects a gradient belongs after the optimiser: 
 from __future__ import annotations
 
 import zlib
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from connectome.errors import ConnectomeError
 from connectome.graph.parts import EdgeKey, EdgeSet
 
-__all__ = ["LearningRule", "Update", "hashed", "keeps_of", "remembers_of"]
+__all__ = ["LearningRule", "State", "Update", "check_chain", "hashed", "keeps_of", "remembers_of"]
 
 State = dict[str, Tensor]
 
@@ -77,13 +79,29 @@ class LearningRule(Protocol):
     run. ``state`` holds it, by the names that the rule declares: (P,) for each weight, or () for the whole set, zeros
     at first and for edges that come later. The rule changes it in place.
 
-    It may declare ``keeps``, names that last for a stage; ``remembers``, names that last for good; ``hears_spikes``;
-    and ``learnt(connectome, task, rng) -> Edit``, called when a stage ends.
+    It may declare ``stands``, its place in a chain: ``"before"`` the optimiser, as the ``"optimiser"``, ``"after"`` it
+    (if it says nothing) or at the ``"end"``; ``keeps``, names that last for a stage; ``remembers``, names that last for
+    good; ``one_each``, those of them that are one number for a set; ``hears_spikes``; and ``learnt(connectome, task,
+    rng) -> EdgeDelta``, called when a stage ends.
     """
 
     def __call__(self, update: Update, change: Tensor, state: State) -> Tensor:
         """(P,) what becomes of ``change``."""
         ...
+
+
+PLACES: Final = ("before", "optimiser", "after", "end")
+
+
+def check_chain(chain: Sequence[LearningRule]) -> None:
+    """Raises :class:`ConnectomeError` for a chain, unless it is empty, without one optimiser or in another order."""
+    places = [getattr(rule, "stands", "after") for rule in chain]
+    names = ", ".join(type(rule).__name__ for rule in chain)
+    if chain and places.count("optimiser") != 1:
+        raise ConnectomeError("learning", "must have one optimiser in a chain", names, "Such as adam or sgd.")
+    if sorted(places, key=PLACES.index) != places:
+        told = ", ".join(f"{type(r).__name__} {p}" for r, p in zip(chain, places, strict=True))
+        raise ConnectomeError("learning", f"must be in the order {', '.join(PLACES)}", told)
 
 
 def keeps_of(rule: Any) -> tuple[str, ...]:

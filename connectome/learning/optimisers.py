@@ -32,6 +32,7 @@ class Adam(Parameters):
     eps: float = bounded(1e-8, 0)
 
     paper: ClassVar = "Kingma & Ba 2015, arXiv 1412.6980, algorithm 1"
+    stands: ClassVar = "optimiser"
     keeps: ClassVar = ("adam_mean", "adam_square", "adam_step")
     one_each: ClassVar = ("adam_step",)
 
@@ -55,6 +56,7 @@ class Sgd(Parameters):
     nesterov: bool = False
 
     paper: ClassVar = "Polyak 1964"
+    stands: ClassVar = "optimiser"
     keeps: ClassVar = ("sgd_velocity",)
 
     def __call__(self, update: Update, change: Tensor, state: State) -> Tensor:
@@ -66,6 +68,8 @@ class Sgd(Parameters):
 @dataclass(frozen=True)
 class Dale:
     """A weight that would change its neuron's sign stops at 0 (Dale's principle). It belongs at the end of a chain."""
+
+    stands: ClassVar = "end"
 
     def __call__(self, update: Update, change: Tensor, state: State) -> Tensor:
         """The change, bounded."""
@@ -80,6 +84,8 @@ class FromTorch:
     """
 
     make: Callable[..., torch.optim.Optimizer]
+
+    stands: ClassVar = "optimiser"
 
     def __call__(self, update: Update, change: Tensor, state: State) -> Tensor:
         """The step that the optimiser makes with this gradient."""

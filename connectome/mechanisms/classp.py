@@ -36,6 +36,7 @@ class Classp(Parameters):
     scale_pa: float = bounded(1.0, 1e-6)
 
     paper: ClassVar = "Ludwig 2024, arXiv 2405.09637"
+    stands: ClassVar = "optimiser"
     remembers: ClassVar = ("classp_sum",)
 
     def __call__(self, update: Update, change: Tensor, state: State) -> Tensor:

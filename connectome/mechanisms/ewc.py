@@ -36,6 +36,7 @@ class Ewc(Parameters):
     samples: int = bounded(200, 1)
 
     paper: ClassVar = "Kirkpatrick et al. 2017, PNAS 114:3521, equation 3"
+    stands: ClassVar = "before"
     remembers: ClassVar = ("ewc_fisher", "ewc_anchor")
 
     def __call__(self, update: Update, change: Tensor, state: State) -> Tensor:

@@ -19,6 +19,7 @@ class Frozen:
     It belongs at the end of a chain."""
 
     paper: ClassVar = "Mallya & Lazebnik 2018, arXiv 1711.05769"
+    stands: ClassVar = "end"
     remembers: ClassVar = ("frozen",)
 
     def __call__(self, update: Update, change: Tensor, state: State) -> Tensor:

@@ -30,6 +30,7 @@ class Teacher(Parameters):
     m: float = bounded(0.999, 0, 1)
 
     paper: ClassVar = "Tarvainen & Valpola 2017, arXiv 1703.01780"
+    stands: ClassVar = "end"
     keeps: ClassVar = ("teacher", "teacher_known")
 
     def __call__(self, update: Update, change: Tensor, state: State) -> Tensor:
