@@ -10,6 +10,7 @@ imported before it is asked for, so what cannot be imported breaks those runs al
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import importlib.metadata
@@ -137,7 +138,12 @@ def origin_of(things: Iterable[object]) -> dict[str, str]:
             continue
         source = getattr(sys.modules.get(module), "__file__", None)
         digest = hashlib.sha256(Path(source).read_bytes()).hexdigest()[:12] if source else "unknown"
-        packages = importlib.metadata.packages_distributions().get(module.split(".")[0], [])
+        packages = _packages().get(module.split(".")[0], [])
         version = " ".join(f"{name} {importlib.metadata.version(name)}" for name in packages[:1])
         found[f"{module}:{getattr(made, '__qualname__', '')}"] = f"{version} {digest}".strip()
     return found
+
+
+@functools.cache  # it reads every installed package's list of files
+def _packages() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()
