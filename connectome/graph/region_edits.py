@@ -1,0 +1,156 @@
+"""Edits of whole regions: copy, merge, average, route, remove. Each gives an edit with a line in the rule log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectome.errors import ConnectomeError
+from connectome.graph.connectome import Connectome, EdgeDelta, RuleRecord
+from connectome.graph.parts import EdgeKey, EdgeSet, Region
+
+__all__ = ["average_regions", "copy_region", "merge_regions", "remove_regions", "route_edges"]
+
+
+def remove_regions(connectome: Connectome, names: Sequence[str]) -> EdgeDelta:
+    """The edit that takes regions away, with every edge that they have. Raises :class:`ConnectomeError` for a region
+    that does not exist."""
+    for name in names:
+        _region(connectome, name)
+    gone = [e for key, e in connectome.edges.items() if {key.source, key.target} & {*names}]
+    records = tuple(_record(connectome, "remove_regions", e.key, removed=len(e)) for e in gone)
+    return EdgeDelta(remove_regions=tuple(names), records=records)
+
+
+def copy_region(connectome: Connectome, name: str, new: str) -> EdgeDelta:
+    """The edit that adds a region of another name with the same neurons, the same edges inside, from the same sources
+    and to the same targets. Raises :class:`ConnectomeError` for a region that does not exist, or does already."""
+    region = replace(_region(connectome, name), name=new)
+    add = []
+    for key, edges in connectome.edges.items():
+        if name in (key.source, key.target):
+            source, target = (new if end == name else end for end in (key.source, key.target))
+            add.append(replace(edges, key=EdgeKey(source, key.kind, target)))
+    records = tuple(_record(connectome, "copy_region", e.key, added=len(e)) for e in add)
+    return EdgeDelta(add_regions=(region,), add=tuple(add), records=records)
+
+
+def merge_regions(connectome: Connectome, names: Sequence[str], new: str) -> EdgeDelta:
+    """The edit that makes one region of several: neurons one after the other, in the order of ``names``; edges as they
+    were, those between the merged ones being local now. The network does what it did before.
+
+    State that only some have is 0 for the others. Raises :class:`ConnectomeError` for fewer than two regions, for one
+    that does not exist, and for roles or neuron models that differ.
+    """
+    parts = [_region(connectome, name) for name in names]
+    if len({*names}) < 2 or len({*names}) != len(names):
+        raise ConnectomeError("merge_regions", "must have two regions or more, each once", list(names))
+    for part in parts[1:]:
+        if (part.role, part.neuron) != (parts[0].role, parts[0].neuron):
+            found = f"{part.role} {part.neuron} beside {parts[0].role} {parts[0].neuron}"
+            raise ConnectomeError("merge_regions", "must have regions of one role and one kind of neuron", found)
+    start = dict(zip(names, np.cumsum([0, *(p.size for p in parts)]).tolist(), strict=False))
+    n = sum(p.size for p in parts)
+    states = sorted({name for p in parts for name in p.state})
+    labels = [t for p in parts for t in (p.label.tolist() if p.label is not None else [""] * p.size)]
+    region = replace(
+        parts[0], name=new, size=n, position_um=np.concatenate([p.position_um for p in parts]),
+        sign=np.concatenate([p.sign for p in parts]), birth_stage=min(p.birth_stage for p in parts),
+        label=np.array(labels, object) if any(labels) else None,
+        state={s: np.concatenate([p.state.get(s, np.zeros(p.size, np.float32)) for p in parts]) for s in states},
+    )  # fmt: skip
+    moved: dict[EdgeKey, EdgeSet] = {}
+    for key, edges in connectome.edges.items():
+        if not {key.source, key.target} & {*names}:
+            continue
+        source, target = (new if end in start else end for end in (key.source, key.target))
+        now = EdgeKey(source, "local" if source == target else key.kind, target)
+        there = EdgeSet.from_arrays(
+            now, edges.source + start.get(key.source, 0), edges.target + start.get(key.target, 0), edges.weight,
+            n_source=n if source == new else edges.n_source, n_target=n if target == new else edges.n_target,
+            dt_ms=edges.dt_ms, delay_ms=edges.delay, birth_stage=edges.birth_stage, state=edges.state,
+        )  # fmt: skip
+        moved[now] = moved[now].join(there) if now in moved else there
+    records = tuple(_record(connectome, "merge_regions", e.key, added=len(e)) for e in moved.values())
+    return EdgeDelta(
+        remove_regions=tuple(names), add_regions=(region,), add=tuple(moved.values()), records=records
+    )  # fmt: skip
+
+
+def average_regions(connectome: Connectome, names: Sequence[str], new: str) -> EdgeDelta:
+    """The edit that puts in the place of several regions one whose edges have the mean of their weights; an edge that
+    one of them lacks counts as 0 there. What was wired to one of them is wired to it.
+
+    Edges of one pair with one delay are one. Raises :class:`ConnectomeError` unless the regions have one size, role,
+    kind of neuron and sign for each neuron.
+    """
+    parts = [_region(connectome, name) for name in names]
+    first = parts[0] if parts else None
+    alike = first is not None and all(
+        (p.size, p.role, p.neuron) == (first.size, first.role, first.neuron) and (p.sign == first.sign).all()
+        for p in parts
+    )
+    if first is None or len({*names}) < 2 or not alike:
+        raise ConnectomeError(
+            "average_regions", "must have two regions or more of one size, role and sign", list(names)
+        )
+    edges: dict[EdgeKey, list[EdgeSet]] = {}
+    for key, e in connectome.edges.items():
+        if {key.source, key.target} & {*names}:
+            source, target = (new if end in names else end for end in (key.source, key.target))
+            edges.setdefault(EdgeKey(source, "local" if source == target else key.kind, target), []).append(e)
+    add = tuple(_mean(key, sets, len(names)) for key, sets in edges.items())
+    records = tuple(_record(connectome, "average_regions", e.key, added=len(e)) for e in add)
+    return EdgeDelta(
+        remove_regions=tuple(names), add_regions=(replace(first, name=new),), add=add, records=records
+    )  # fmt: skip
+
+
+def route_edges(connectome: Connectome, key: EdgeKey, target: str) -> EdgeDelta:
+    """The edit that leads the edges of a set to the neurons of the same number in another region. Raises
+    :class:`ConnectomeError` for a set or region that does not exist, and for one of another size or role."""
+    if key not in connectome.edges:
+        raise ConnectomeError("route_edges", "must name an edge set that exists", str(key))
+    old, new = _region(connectome, key.target), _region(connectome, target)
+    if (new.size, new.role) != (old.size, old.role) or target == key.source:
+        found = f"{target}, a {new.role} of {new.size}"
+        rule = f"must lead to another {old.role} region of {old.size}, not to the source itself"
+        raise ConnectomeError("route_edges", rule, found)
+    kind = "long_range" if key.kind == "local" else key.kind
+    edges = connectome.edges[key]
+    led = replace(edges, key=EdgeKey(key.source, kind, target))
+    records = (
+        _record(connectome, "route_edges", key, removed=len(edges)),
+        _record(connectome, "route_edges", led.key, added=len(edges)),
+    )
+    return EdgeDelta(remove={key: np.ones(len(edges), bool)}, add=(led,), records=records)
+
+
+def _mean(key: EdgeKey, sets: Sequence[EdgeSet], parts: int) -> EdgeSet:
+    """One edge for each pair and delay, with the sum of the weights over ``parts``."""
+
+    def column(name: str) -> NDArray[np.int64]:
+        return np.concatenate([np.asarray(getattr(e, name), np.int64) for e in sets])
+
+    source, delay, target, birth = (column(name) for name in ("source", "delay_steps", "target", "birth_stage"))
+    weight = np.concatenate([e.weight for e in sets]).astype(np.float64)
+    pairs, which = np.unique(np.stack([source, delay, target]), axis=1, return_inverse=True)
+    born = np.full(pairs.shape[1], np.iinfo(np.int16).max, np.int64)
+    np.minimum.at(born, which, birth)
+    return EdgeSet.from_arrays(
+        key, pairs[0], pairs[2], np.bincount(which, weight, pairs.shape[1]) / parts, n_source=sets[0].n_source,
+        n_target=sets[0].n_target, dt_ms=sets[0].dt_ms, delay_ms=pairs[1] * sets[0].dt_ms, birth_stage=born,
+    )  # fmt: skip
+
+
+def _region(connectome: Connectome, name: str) -> Region:
+    if name not in connectome.regions:
+        raise ConnectomeError("region", f"must be one of {list(connectome.regions)}", repr(name))
+    return connectome.regions[name]
+
+
+def _record(connectome: Connectome, rule: str, key: EdgeKey, *, added: int = 0, removed: int = 0) -> RuleRecord:
+    return RuleRecord(connectome.provenance.stage, 0, rule, *key, added=added, removed=removed)

@@ -1,0 +1,125 @@
+"""Edits of whole regions: what they leave alone, what they say, what they refuse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from connectome import Connectome, ConnectomeError, EdgeKey, EdgeSet, Region
+from connectome.graph.region_edits import average_regions, copy_region, merge_regions, remove_regions, route_edges
+from connectome.simulate import Stimulus, run
+
+DT = 0.1
+
+
+def edges(key: tuple[str, str, str], n: int, seed: int, mean: float = 0.0) -> EdgeSet:
+    rng = np.random.default_rng(seed)
+    return EdgeSet.from_arrays(
+        key, rng.integers(0, n, 120), rng.integers(0, n, 120), rng.normal(mean, 250, 120), n_source=n, n_target=n,
+        dt_ms=DT, delay_ms=rng.integers(1, 30, 120) * DT, birth_stage=rng.integers(0, 3, 120),
+        state={"memory": rng.random(120)},
+    )  # fmt: skip
+
+
+def network(n: int = 20) -> Connectome:
+    regions = [Region("eye", n, "sensor"), *(Region(name, n) for name in "abc"), Region("hand", n, "effector")]
+    keys = [
+        ("eye", "afferent", "a"), ("eye", "afferent", "b"), ("a", "local", "a"), ("a", "long_range", "b"),
+        ("b", "long_range", "c"), ("b", "long_range", "a"), ("c", "efferent", "hand"),
+    ]  # fmt: skip
+    made = [edges(key, n, seed, 120.0 if key[1] == "afferent" else 60.0) for seed, key in enumerate(keys)]
+    return Connectome.of(regions, made, dt_ms=DT)
+
+
+def spikes(connectome: Connectome) -> dict[str, set[tuple[float, int]]]:
+    rng = np.random.default_rng(5)
+    given = (np.sort(rng.integers(1, 900, 4000)) * DT, rng.integers(0, 20, 4000))
+    found = run(connectome, 100.0, Stimulus(spikes={"eye": given}), dtype="float64")
+    names = found.region.values
+    fired: dict[str, set[tuple[float, int]]] = {str(name): set() for name in names}
+    for time, region, neuron in zip(
+        found.spike_time_ms.values, found.spike_region.values, found.spike_neuron.values, strict=True
+    ):
+        fired[str(names[region])].add((round(float(time), 6), int(neuron)))
+    return fired
+
+
+def test_a_merged_network_does_what_it_did() -> None:
+    before = network()
+    after = before.apply(merge_regions(before, ["b", "a"], "ba"))
+    assert list(after.regions) == ["eye", "c", "hand", "ba"]
+    assert after.n_edges == before.n_edges
+    assert set(map(tuple, after.edges)) == {
+        ("eye", "afferent", "ba"), ("ba", "local", "ba"), ("ba", "long_range", "c"), ("c", "efferent", "hand"),
+    }  # fmt: skip
+    was, now = spikes(before), spikes(after)
+    assert len(was["a"]) > 20
+    assert len(was["c"]) > 20
+    assert now["ba"] == was["b"] | {(time, neuron + 20) for time, neuron in was["a"]}
+    assert now["c"] == was["c"]
+    assert [r.rule for r in after.provenance.rule_log] == ["merge_regions"] * 3
+    assert sum(r.added for r in after.provenance.rule_log) == before.n_edges - len(
+        before.edges[EdgeKey(*("c", "efferent", "hand"))]
+    )
+
+
+def test_a_copy_does_what_the_original_does() -> None:
+    before = network()
+    after = before.apply(copy_region(before, "a", "d"))
+    lone = after.apply(remove_regions(after, ["b", "c"]))
+    found = spikes(lone)
+    assert len(found["a"]) > 20
+    assert found["a"] == found["d"]
+    assert after.edges[EdgeKey("d", "local", "d")].state["memory"].tolist() == (
+        before.edges[EdgeKey("a", "local", "a")].state["memory"].tolist()
+    )
+
+
+def test_the_mean_of_a_region_and_its_copy_is_the_region() -> None:
+    before = network()
+    lone = before.apply(remove_regions(before, ["b", "c"]))
+    two = lone.apply(copy_region(lone, "a", "d"))
+    one = two.apply(average_regions(two, ["a", "d"], "a2"))
+    local, was = one.edges[EdgeKey("a2", "local", "a2")], lone.edges[EdgeKey("a", "local", "a")]
+
+    def dense(e: EdgeSet) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        out = np.zeros((20, 20, 40))
+        np.add.at(out, (e.source, e.target, e.delay_steps), e.weight.astype(np.float64))
+        return out
+
+    np.testing.assert_allclose(dense(local), dense(was), rtol=1e-6)
+    assert spikes(one)["a2"] == spikes(lone)["a"]
+
+
+def test_routed_edges_drive_another_region() -> None:
+    before = network()
+    key = EdgeKey("eye", "afferent", "a")
+    after = before.apply(route_edges(before, key, "c"))
+    assert len(after.edges[key]) == 0
+    assert (after.edges[EdgeKey("eye", "afferent", "c")].weight == before.edges[key].weight).all()
+    assert [(r.removed, r.added) for r in after.provenance.rule_log] == [(120, 0), (0, 120)]
+
+
+def test_state_of_regions_goes_along() -> None:
+    before = network()
+    before = before.apply(type(merge_regions(before, ["a", "b"], "x"))(region_state={"a": {"gain": np.arange(20.0)}}))
+    after = before.apply(merge_regions(before, ["a", "b"], "x"))
+    assert after.regions["x"].state["gain"].tolist() == [*range(20), *[0] * 20]
+    assert before.digest() != network().digest(), "state of a region is not in the digest"
+
+
+def test_what_cannot_be_is_refused() -> None:
+    c = network()
+    for edit, message in (
+        (lambda: remove_regions(c, ["x"]), r"region must be one of .*; found 'x'"),
+        (lambda: copy_region(c, "x", "y"), r"region must be one of .*; found 'x'"),
+        (lambda: c.apply(copy_region(c, "a", "b")), r"add_regions must have new names; found 'b'"),
+        (lambda: merge_regions(c, ["a"], "x"), r"must have two regions or more, each once"),
+        (lambda: merge_regions(c, ["a", "a"], "x"), r"must have two regions or more, each once"),
+        (lambda: merge_regions(c, ["a", "eye"], "x"), r"must have regions of one role and one kind of neuron"),
+        (lambda: average_regions(c, ["a", "hand"], "x"), r"must have two regions or more of one size, role and sign"),
+        (lambda: route_edges(c, EdgeKey("eye", "afferent", "a"), "hand"), r"must lead to another neuron region of 20"),
+        (lambda: route_edges(c, EdgeKey("eye", "afferent", "c"), "a"), r"must name an edge set that exists"),
+    ):
+        with pytest.raises(ConnectomeError, match=message):
+            edit()
