@@ -1,6 +1,7 @@
 """Kill developments at random instants, go on with them, and compare with the one that nothing broke.
 
 python -m tests.kill_runs --kills 200
+python -m tests.kill_runs --kills 90 --ways all
 
 Every run is killed (SIGKILL) several times, by turns at a random time and at a random instant of a phase drawn by lot,
 and is then left to end. Each file must equal, byte for byte, that of the run that was never killed. Runs are forked
@@ -45,6 +46,15 @@ edges = 20
 [rules.pruning]
 inhibition = 0.5
 """
+#: What a run does besides, by name: developments, comparators and learning rules; runs take one after the other.
+WAYS: Final[dict[str, tuple[str, ...]]] = {
+    "development": (),
+    **{name: (f"training.method={name}",) for name in ("sequential", "frozen", "ewc", "replay", "blind", "magnitude")},
+    **{name: (f"learning.chain=['{name}', 'dale']",) for name in ("sgd", "classp")},
+    "restoration": ("learning.chain=['adam', 'restoration', 'dale']", "learning.restoration.p=0.2"),
+    "teacher": ("learning.chain=['adam', 'dale', 'teacher']", "learning.teacher.m=0.9"),
+    "reuse": ("training.reuse=4", "training.patience=2", "training.validate_every=1"),
+}
 #: What a run is at, by the functions that do it. Outside of all of them it is starting.
 PHASES: Final = {
     "birth": [("connectome.development.stages", "_begin")],
@@ -114,6 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; 0 if every run ended as it should."""
     parser = argparse.ArgumentParser(prog="python -m tests.kill_runs", description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=200, metavar="N", help="default: 200")
+    parser.add_argument("--ways", default="development", metavar="A,B", help=f"'all', or of {', '.join(WAYS)}")
     parser.add_argument("--seed", type=int, default=0, help="of the instants (default: 0)")
     options = parser.parse_args(argv)
     lot = random.Random(options.seed)
@@ -121,20 +132,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     (place / "small.toml").write_text(CONFIGURATION)
     warm_up(place)
     watch = Watch()
-    began = time.monotonic()
-    child = fork([*_begin(place, place / "whole" / "run"), "--checkpoint-every", "0"])
-    durations = _follow(child, watch)
-    whole, (_, counts) = contents(place / "whole" / "run"), watch.read()
-    seconds = time.monotonic() - began
-    say(f"Never killed: {len(whole)} files in {seconds:.1f} s.")
+    ways = list(WAYS) if options.ways == "all" else options.ways.split(",")
+    wholes = {}
+    for way in ways:
+        began = time.monotonic()
+        child = fork([*_begin(place, place / way / "run", way), "--checkpoint-every", "0"])
+        durations = _follow(child, watch)
+        wholes[way], (_, counts) = contents(place / way / "run"), watch.read()
+        seconds = time.monotonic() - began
+        say(f"{way}, never killed: {len(wholes[way])} files in {seconds:.1f} s.")
     kills: Counter[str] = Counter()
     lives = runs = equal = 0
     while kills.total() < options.kills:
-        run = place / f"lives{runs}" / "run"
+        run, way = place / f"lives{runs}" / "run", ways[runs % len(ways)]
+        whole = wholes[way]
         left = lot.randint(1, 24)
         while True:
             begun = (run / "results.nc").exists() or any((run / "checkpoints").glob("*.h5"))
-            command = ["--resume", str(run), "--quiet"] if begun else _begin(place, run)
+            command = ["--resume", str(run), "--quiet"] if begun else _begin(place, run, way)
             command += ["--checkpoint-every", lot.choice(["0", "0.05", "0.3"])]
             watch.clear()
             child, lives = fork(command), lives + 1
@@ -153,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             equal += 1
             shutil.rmtree(run.parent)
         else:
-            say(f"{run} is not as it should be: {sorted(k for k, _ in found.items() ^ whole.items())}")
+            say(f"{run} ({way}) is not as it should be: {sorted(k for k, _ in found.items() ^ whole.items())}")
         say(f"{kills.total()} kills, {runs} runs, {equal} of them equal")
     say(f"Kills by phase: {', '.join(f'{name} {kills[name]}' for name in NAMES)}.")
     say(f"{kills.total()} kills in {runs} runs ({lives} lives): {equal} of {runs} runs ended bit-identical.")
@@ -162,8 +177,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(equal != runs)
 
 
-def _begin(place: Path, run: Path) -> list[str]:
-    return ["--out", str(run), "--config", str(place / "small.toml"), "--quiet"]
+def _begin(place: Path, run: Path, way: str = "development") -> list[str]:
+    changes = [word for change in WAYS[way] for word in ("--set", change)]
+    return ["--out", str(run), "--config", str(place / "small.toml"), "--quiet", *changes]
 
 
 def warm_up(place: Path) -> None:
