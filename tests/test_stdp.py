@@ -543,13 +543,14 @@ def test_edges_of_the_other_sign_do_not_learn() -> None:
 
 STATIC = """
 from numba import types
-from connectome import Connectome, Region, simulate_kernels, stdp_kernels
-from connectome.simulate import run
+from connectome import Connectome, Region
+from connectome.simulate import error_kernels, plastic_kernels, run, simulate_kernels, stdp_kernels
 run(Connectome.of([Region("a", 1)]), 1.0)
 assert simulate_kernels.advance.signatures
-assert {signature[-1] for signature in simulate_kernels.advance.signatures} == {types.none}
-for name in dir(stdp_kernels):
-    assert not getattr(getattr(stdp_kernels, name), "signatures", []), name
+assert {signature[-3] for signature in simulate_kernels.advance.signatures} == {types.none}
+for module in (error_kernels, plastic_kernels, stdp_kernels):
+    for name in dir(module):
+        assert not getattr(getattr(module, name), "signatures", []), name
 """
 
 
