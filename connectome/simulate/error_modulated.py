@@ -34,7 +34,8 @@ class ErrorModulated:
     Parameters
     ----------
     target_mv : (steps, K) above e_l, or what broadcasts to it
-    rate_pa2_per_mv2_ms : >= 0. Steps of one edge set diverge unless ``rate dt |x|^2 < 2``.
+    rate_pa2_per_mv2_ms : >= 0. As v follows w only with the effector's time constants, the weights diverge unless
+        ``rate (tau_m + tau_syn) |x|^2`` is well below 1.
     gate : (steps, K), or what broadcasts to it; >= 0
     ridge_mv2_per_pa2 : >= 0
     w_min_pa, w_max_pa : bounds, within which weights must begin; may be infinite

@@ -18,8 +18,8 @@ __all__ = ["TargetRate"]
 
 @dataclass(frozen=True, eq=False)
 class TargetRate:
-    """Local adaptation of inhibition to target rates (Srinivasan, Plenz & Girvan 2025, equation 7, on spike counts; in the
-    spirit of Vogels et al. 2011). After each interval, all inhibitory edges into neuron i move by
+    """Local adaptation of inhibition to target rates (Srinivasan, Plenz & Girvan 2025, equation 7, on spike counts; in
+    the spirit of Vogels et al. 2011). After each interval, all inhibitory edges into neuron i move by
 
         ``|w| <- max(0, |w| + step (rate_i - target_i))``
 
@@ -57,5 +57,5 @@ class TargetRate:
     ) -> tuple[NDArray[np.float64], Memory]:
         """The weights after an interval."""
         rate_hz = 1000.0 * so_far.spikes[edges.key.target].counts / (so_far.time_ms - so_far.since_ms)
-        stronger = self.step_pa_per_hz * (rate_hz - self.rate_hz)[edges.indices]
+        stronger = self.step_pa_per_hz * (rate_hz - np.asarray(self.rate_hz, np.float64))[edges.indices]
         return np.where(edges.weight < 0, np.minimum(0.0, weight - stronger), weight), memory
