@@ -1,7 +1,7 @@
 """What a configuration may name: a table of ours, then the entry points of installed packages.
 
-A package adds to a group by an entry point ``connectome.GROUP``: ``rules``, ``tasks`` or ``metrics``. It cannot take
-the place of what is ours. Nothing is imported before it is asked for, so what cannot be imported breaks those runs
+A package adds to a group by an entry point ``connectome.GROUP``: ``rules``, ``run_rules``, ``tasks`` or ``metrics``. It
+cannot take the place of what is ours. Nothing is imported before it is asked for, so what cannot be imported breaks those runs
 alone that name it.
 """
 
@@ -31,6 +31,12 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "perception": "connectome.datasets.tasks:Perception",
             "motor": "connectome.datasets.tasks:make_motor",
             "interaction": "connectome.datasets.tasks:Interaction",
+        },
+        "run_rules": {
+            "pair_stdp": "connectome.simulate.stdp:PairSTDP",
+            "triplet_stdp": "connectome.simulate.stdp:TripletSTDP",
+            "error_modulated": "connectome.simulate.error_modulated:ErrorModulated",
+            "target_rate": "connectome.simulate.target_rate:TargetRate",
         },
     }
 )

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike, NDArray
 
-from connectome import Connectome, ConnectomeError, EdgeKey, EdgeSet, NeuronParameters, Region
+from connectome import Connectome, ConnectomeError, EdgeKey, EdgeSet, NeuronParameters, Region, plugins
 from connectome.simulate import ErrorModulated, PairSTDP, Poisson, RunRule, SoFar, Stimulus, TripletSTDP, learnt, run
 from connectome.simulate.run_rules import Memory
 from connectome.simulate.target_rate import TargetRate
@@ -674,3 +674,10 @@ def test_results_name_their_rule() -> None:
     assert result[f"weight_pa {':'.join(key)}"].attrs["rule"] == "target_rate"
     assert result[f"weight_pa {':'.join(key)}"].attrs["rate_hz"] == 5.0
     assert learnt(connectome, result).provenance.rule_log[-1].rule == "target_rate"
+
+
+def test_rules_are_known_by_name() -> None:
+    rules = {name: plugins.load("run_rules", name, "rule") for name in plugins.known("run_rules")}
+    assert rules == {
+        "pair_stdp": PairSTDP, "triplet_stdp": TripletSTDP, "error_modulated": ErrorModulated, "target_rate": TargetRate,
+    }  # fmt: skip
