@@ -1,8 +1,8 @@
 """What a configuration may name: a table of ours, then the entry points of installed packages.
 
 A package adds to a group by an entry point ``connectome.GROUP``: ``rules``, ``run_rules``, ``tasks`` or ``metrics``. It
-cannot take the place of what is ours. Nothing is imported before it is asked for, so what cannot be imported breaks those runs
-alone that name it.
+cannot take the place of what is ours. Nothing is imported before it is asked for, so what cannot be imported breaks
+those runs alone that name it.
 """
 
 from __future__ import annotations

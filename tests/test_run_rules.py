@@ -147,8 +147,9 @@ def ruled(draw: st.DrawFn) -> tuple[Any, ...]:
             pairing: Any = draw(st.sampled_from(["all", "nearest"]))
             a, low, high = rule.a_plus_pa, rule.w_min_pa, rule.w_max_pa
             a2, a3, b2, b3 = (draw(st.sampled_from([0.0, a, -a / 2, a / 3])) for _ in range(4))
+            tau_x, tau_y = (draw(st.sampled_from([0.02, 0.3, 3.0])) for _ in range(2))
             others[key] = TripletSTDP(
-                rule.tau_plus_ms, 3.0, rule.tau_minus_ms, 0.3, a2, a3, b2, b3, low, high, pairing, where, which
+                rule.tau_plus_ms, tau_x, rule.tau_minus_ms, tau_y, a2, a3, b2, b3, low, high, pairing, where, which
             )
     return connectome, n_steps, injected, current, others
 
@@ -679,5 +680,6 @@ def test_results_name_their_rule() -> None:
 def test_rules_are_known_by_name() -> None:
     rules = {name: plugins.load("run_rules", name, "rule") for name in plugins.known("run_rules")}
     assert rules == {
-        "pair_stdp": PairSTDP, "triplet_stdp": TripletSTDP, "error_modulated": ErrorModulated, "target_rate": TargetRate,
+        "pair_stdp": PairSTDP, "triplet_stdp": TripletSTDP, "error_modulated": ErrorModulated,
+        "target_rate": TargetRate,
     }  # fmt: skip
