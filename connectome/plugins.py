@@ -4,6 +4,7 @@ A package adds to a group by an entry point ``connectome.GROUP``; it cannot take
 imported before it is asked for, so what cannot be imported breaks those runs alone that name it. The groups:
 
 - ``rules``, ``learning``, ``importance``, ``comparators``: ``mechanisms/README.md`` shows how to write one of each;
+- ``run_rules``: plasticity in a run, see ``simulate/README.md``;
 - ``tasks``: ``make(images, jitter_pixels, **table)`` gives a task, ``[tasks.NAME]`` being the table;
 - ``metrics``: a :class:`connectome.analysis.simple_graph.Metric`.
 """
@@ -66,6 +67,12 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "perception": "connectome.datasets.tasks:Perception",
             "motor": "connectome.datasets.tasks:make_motor",
             "interaction": "connectome.datasets.tasks:Interaction",
+        },
+        "run_rules": {
+            "pair_stdp": "connectome.simulate.stdp:PairSTDP",
+            "triplet_stdp": "connectome.simulate.stdp:TripletSTDP",
+            "error_modulated": "connectome.simulate.error_modulated:ErrorModulated",
+            "target_rate": "connectome.simulate.target_rate:TargetRate",
         },
     }
 )

@@ -18,6 +18,7 @@ import io
 import itertools
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,10 @@ import pytest
 import xarray as xr
 from numpy.typing import NDArray
 
-from connectome import Connectome, EdgeSet, NeuronParameters, Region
+from connectome import Connectome, EdgeKey, EdgeSet, NeuronParameters, Region
 from connectome.analysis.activity import activity
 from connectome.models import cuba
-from connectome.simulate.runs import Stimulus, run
+from connectome.simulate import PairSTDP, Stimulus, TripletSTDP, run
 
 with contextlib.redirect_stdout(io.StringIO()):  # its greeting
     nest: Any = pytest.importorskip("nest")
@@ -43,9 +44,11 @@ NONE: Mapping[str, Any] = {}
 
 def in_nest(
     connectome: Connectome, duration_ms: float, spikes: Spikes = NONE, current_pa: Mapping[str, Any] = NONE,
-    initial_v_mv: Mapping[str, Any] = NONE, record: bool = False,
+    initial_v_mv: Mapping[str, Any] = NONE, record: bool = False, cell: Mapping[str, Any] = NONE,
+    learning: Mapping[EdgeKey, Mapping[str, Any]] = MappingProxyType({}),
 ) -> xr.Dataset:  # fmt: skip
-    """What ``run`` would give, by NEST."""
+    """What ``run`` would give, by NEST. ``learning``: edge sets, without two edges of one pair -> parameters of a
+    synapse model; ``cell``: more parameters of all neurons."""
     nest.ResetKernel()
     nest.verbosity = nest.VerbosityLevel.ERROR
     dt_ms = connectome.dt_ms
@@ -64,6 +67,7 @@ def in_nest(
             nodes[name] = nest.Create("iaf_psc_exp", r.size, {
                 "E_L": p.e_l_mv, "V_th": p.v_th_mv, "V_reset": p.v_reset_mv, "tau_m": p.tau_m_ms, "C_m": p.c_m_pf,
                 "t_ref": p.t_ref_ms, "tau_syn_ex": p.tau_syn_ex_ms, "tau_syn_in": p.tau_syn_in_ms, "I_e": p.i_e_pa,
+                **cell,
             })  # fmt: skip
             nodes[name].V_m = np.broadcast_to(initial_v_mv.get(name, p.e_l_mv), r.size).tolist()
             nest.Connect(nodes[name], recorder)
@@ -74,7 +78,8 @@ def in_nest(
     for key, e in connectome.edges.items():
         nest.Connect(
             e.source.astype(np.int64) + first[key.source], e.target.astype(np.int64) + first[key.target], "one_to_one",
-            {"synapse_model": "static_synapse", "weight": e.weight.astype(np.float64), "delay": e.delay},
+            {"synapse_model": "static_synapse", "weight": e.weight.astype(np.float64), "delay": e.delay}
+            | dict(learning.get(key, {})),
         )  # fmt: skip
     for name, rows in current_pa.items():
         for column, node in enumerate(nodes[name]):
@@ -101,6 +106,15 @@ def in_nest(
         neuron.append(k)
     steps, regions, neurons = (np.concatenate(x) for x in (step, region, neuron))
     order = np.lexsort((neurons, regions, steps))
+    weights: dict[str, Any] = {}
+    for key, synapse in learning.items():
+        made = nest.GetConnections(synapse_model=synapse["synapse_model"]).get(["source", "target", "weight"])
+        e = connectome.edges[key]
+        place = np.searchsorted(
+            e.source.astype(np.int64) * e.n_target + e.target,
+            (np.array(made["source"]) - first[key.source]) * e.n_target + np.array(made["target"]) - first[key.target],
+        )
+        weights[f"weight_pa {':'.join(key)}"] = (f"edge {':'.join(key)}", np.array(made["weight"])[np.argsort(place)])
     v_mv = []
     for meter in meters.values():
         seen = meter.events
@@ -111,6 +125,7 @@ def in_nest(
             "spike_time_ms": ("spike", steps[order] * dt_ms), "spike_region": ("spike", regions[order]),
             "spike_neuron": ("spike", neurons[order]),
             "v_mv": (("time_ms", "recorded"), np.concatenate(v_mv, axis=1) if v_mv else np.zeros((0, 0))),
+            **weights,
         },
         {"region": ("region", list(connectome.regions))},
         {"duration_ms": duration_ms, "dt_ms": dt_ms},
@@ -278,3 +293,69 @@ def test_balanced_network() -> None:
     )
     assert min(p_nest.values()) > LEVEL / len(p_nest), p_nest
     assert min(p_other.values()) < LEVEL / len(p_other), p_other
+
+
+# Plasticity. NEST's delay is all dendritic, and its weights are those of each source's last spike: here all sources
+# fire together at last, and the run ends when that is felt.
+
+LEARNS = EdgeKey("a", "long_range", "b")
+RULES: Mapping[str, tuple[Any, Mapping[str, Any]]] = {
+    "additive": (
+        PairSTDP(20.0, 15.0, 2.0, 2.4, 0.0, 100.0, delay="dendritic"),
+        {"synapse_model": "stdp_synapse", "tau_plus": 20.0, "lambda": 0.02, "alpha": 1.2, "mu_plus": 0.0,
+         "mu_minus": 0.0, "Wmax": 100.0},
+    ),
+    "multiplicative": (
+        PairSTDP(20.0, 15.0, 5.0, 6.0, 0.0, 100.0, "multiplicative", delay="dendritic"),
+        {"synapse_model": "stdp_synapse", "tau_plus": 20.0, "lambda": 0.05, "alpha": 1.2, "mu_plus": 1.0,
+         "mu_minus": 1.0, "Wmax": 100.0},
+    ),
+    "triplets": (
+        TripletSTDP(16.8, 101.0, 15.0, 125.0, 0.4, 0.3, 0.5, 0.2, 0.0, 100.0, delay="dendritic"),
+        {"synapse_model": "stdp_triplet_synapse", "tau_plus": 16.8, "tau_plus_triplet": 101.0, "Aplus": 0.4,
+         "Aplus_triplet": 0.3, "Aminus": 0.5, "Aminus_triplet": 0.2, "Wmax": 100.0},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("delay_steps", [1, 15])
+def test_weights_are_those_of_its_synapses(name: str, delay_steps: int) -> None:
+    """Spikes and weights, where pairs at the same time are among them."""
+    rule, synapse = RULES[name]
+    dt_ms, rng, last = 0.1, np.random.default_rng(7), 4500
+    duration_ms = (last + delay_steps + 1) * dt_ms
+    a, b = Region("a", 12), Region("b", 40)
+    pairs = rng.random((12, 40)) < 0.6
+    source, target = np.nonzero(pairs)
+    edges = EdgeSet.from_arrays(
+        LEARNS, source, target, rng.uniform(40, 60, source.size), n_source=12, n_target=40, dt_ms=dt_ms,
+        delay_ms=delay_steps * dt_ms,
+    )  # fmt: skip
+    eye = Region("eye", 20, "sensor")
+    given = random_edges(eye, a, "afferent", 10, (900.0, 50.0), 20, dt_ms, rng)
+    other = random_edges(eye, b, "afferent", 10, (700.0, 50.0), 20, dt_ms, rng)
+    connectome = Connectome.of([eye, a, b], [given, other, edges], dt_ms=dt_ms)
+    spikes = {"eye": poisson_spikes(20, 25.0, 420.0, dt_ms, 8)}
+    pulse = np.zeros((last + delay_steps + 1, 12))
+    pulse[last] = 1e6
+    theirs = in_nest(
+        connectome, duration_ms, spikes, {"a": pulse}, cell={"tau_minus": 15.0, "tau_minus_triplet": 125.0},
+        learning={LEARNS: synapse},
+    )  # fmt: skip
+    ours = run(
+        connectome, duration_ms, Stimulus(spikes=spikes, current_pa={"a": pulse}), dtype="float64",
+        plasticity={LEARNS: rule},
+    )  # fmt: skip
+    together = ours.spike_time_ms.values[ours.spike_region.values == 1] > (last + 0.5) * dt_ms
+    assert together.sum() == 12
+    same_spikes(ours, theirs)
+    which = f"weight_pa {':'.join(LEARNS)}"
+    np.testing.assert_allclose(ours[which].values, theirs[which].values, rtol=2e-6)
+    assert (np.abs(ours[which].values - edges.weight) > 1.0).mean() > 0.5
+    for other_rule in (replace(rule, simultaneous="depress"), replace(rule, simultaneous="potentiate")):
+        differs = run(
+            connectome, duration_ms, Stimulus(spikes=spikes, current_pa={"a": pulse}), dtype="float64",
+            plasticity={LEARNS: other_rule},
+        )  # fmt: skip
+        assert (np.abs(differs[which].values - theirs[which].values) > 0.1).any()

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from connectome import Connectome, ConnectomeError, EdgeKey, EdgeSet, NeuronParameters, Region
 from connectome.simulate import event_engine
 from connectome.simulate.runs import Poisson, Stimulus, run
-from connectome.simulate.stdp import PairSTDP, learnt
+from connectome.simulate.stdp import PairSTDP, TripletSTDP, learnt
 from tests.reference import exact_step
 
 EYE = EdgeKey("eye", "afferent", "a")
@@ -48,7 +48,7 @@ def pair(weight_pa: float, delay_ms: float = 1.0, dt_ms: float = 0.1, sensors: i
 
 
 def forced(
-    connectome: Connectome, duration_ms: float, pre_ms: Any, post_ms: Any, rule: PairSTDP, **more: Any
+    connectome: Connectome, duration_ms: float, pre_ms: Any, post_ms: Any, rule: PairSTDP | TripletSTDP, **more: Any
 ) -> xr.Dataset:
     """A run in which the sensor, or its neurons in turn, and the neuron fire when they are told to."""
     dt, n = connectome.dt_ms, connectome.regions["eye"].size
@@ -544,12 +544,13 @@ def test_edges_of_the_other_sign_do_not_learn() -> None:
 STATIC = """
 from numba import types
 from connectome import Connectome, Region
-from connectome.simulate import run, simulate_kernels, stdp_kernels
+from connectome.simulate import error_kernels, plastic_kernels, run, simulate_kernels, stdp_kernels
 run(Connectome.of([Region("a", 1)]), 1.0)
 assert simulate_kernels.advance.signatures
-assert {signature[-1] for signature in simulate_kernels.advance.signatures} == {types.none}
-for name in dir(stdp_kernels):
-    assert not getattr(getattr(stdp_kernels, name), "signatures", []), name
+assert {signature[-3] for signature in simulate_kernels.advance.signatures} == {types.none}
+for module in (error_kernels, plastic_kernels, stdp_kernels):
+    for name in dir(module):
+        assert not getattr(getattr(module, name), "signatures", []), name
 """
 
 

@@ -16,8 +16,9 @@ from connectome.graph.flat import Selection
 from connectome.graph.parts import EdgeKey, Region
 from connectome.neurons.iaf_psc_exp import propagators
 from connectome.simulate import simulate_kernels as kernels
+from connectome.simulate.calls import Calls
+from connectome.simulate.plastic import Plastic
 from connectome.simulate.poisson_kernels import OCTET, RUN, PoissonDrive, draw_octet, draw_room
-from connectome.simulate.stdp import Plastic
 from connectome.simulate.stimulus import Input, poisson_drive
 from connectome.simulate.streams import Streams, lay_out
 
@@ -65,6 +66,7 @@ def run_events(
     wide = True if (layout.streams["shift"] == 2).any() else None
     coarse = True if layout.streams["each"].any() else None
     constant = _drive(layout, selection.dt_ms, given, slice(0, 1), dtype)
+    calls = Calls(selection, plastic, n_steps)
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(threads, "connectome")) if threads > 1 else None
         first, steps = 0, 0  # the first call makes no step: it compiles, and progress begins when that is done
@@ -94,10 +96,13 @@ def run_events(
                 for done in [pool.submit(share) for share in shares]:
                     done.result()
             elapsed = time.perf_counter() - began
-            yield _spikes(layout, state, first_place, first, v)
+            block = _spikes(layout, state, first_place, first, v)
             first += steps
+            effectors = {r.name: state.v[start[r.name] :][: r.size] for r in layout.active if r.role == "effector"}
+            calls.after(first, block[:3], effectors)
+            yield block
             steps = min(8 * steps, int(steps * _CALL_S / max(elapsed, 1e-6))) if steps else 8
-            steps = max(1, min(steps, most, n_steps - first))
+            steps = max(1, min(steps, most, n_steps - first, calls.steps_left(first)))
 
 
 def _spikes(

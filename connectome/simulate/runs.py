@@ -30,7 +30,7 @@ from connectome.graph.connectome import Connectome
 from connectome.graph.flat import Engine, Selection, cores, flatten, select
 from connectome.graph.parts import EdgeKey
 from connectome.simulate.event_engine import Block, poisson_counts, run_events
-from connectome.simulate.stdp import PairSTDP, plastic_sets, weights_after
+from connectome.simulate.plastic import AnyRule, plastic_sets, weights_after
 from connectome.simulate.stimulus import (
     Input,
     Poisson,
@@ -59,7 +59,7 @@ def run(
     seed: int = 0, dtype: Precision = "float32", record_v: Mapping[str, ArrayLike] = MappingProxyType({}),
     recruit: Collection[str] | None = None, initial_v_mv: Mapping[str, ArrayLike] = MappingProxyType({}),
     threads: int | None = None, progress: Callable[[float], None] | None = None,
-    plasticity: Mapping[EdgeKey, PairSTDP] = MappingProxyType({}),
+    plasticity: Mapping[EdgeKey, AnyRule] = MappingProxyType({}),
 ) -> xr.Dataset:  # fmt: skip
     """Simulate a connectome from rest, in steps of its ``dt_ms``.
 
@@ -78,8 +78,9 @@ def run(
     threads : of the ``numba`` engine, which gives the same result for any number; by default as many as the process has
         cores, or one for a small network
     progress : called with the milliseconds that are done: 0 when all is ready, then a few times a second
-    plasticity : edge set -> how it learns during the run, by the ``numba`` engine. ``connectome`` stays as it is: see
-        :func:`connectome.simulate.stdp.learnt`.
+    plasticity : edge set -> how it learns during the run, by the ``numba`` engine: see
+        :mod:`connectome.simulate.run_rules`. ``connectome`` stays as it is:
+        see :func:`connectome.simulate.stdp.learnt`.
 
     Returns
     -------

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from connectome.jit import Index, Records, inner, kernel
 from connectome.simulate.lanes_kernels import at_least, load_lanes, multiply_add, store_lanes
 from connectome.simulate.native_kernels import fetch_soon, observe, publish, value_at, yield_core
+from connectome.simulate.plastic_kernels import deliver_and_learn, react
 from connectome.simulate.poisson_kernels import OCTET, PoissonDrive, draw
-from connectome.simulate.stdp_kernels import deliver_and_learn, react
 
 __all__ = [
     "BLOCK", "DUE", "SEGMENT", "STREAM", "Scratch", "State", "Visits", "advance", "bounds_in_groups", "mark",
@@ -329,7 +329,7 @@ def _wait(thread: int, until: int, done: NDArray[np.int64]) -> None:
 def advance(
     thread: int, first: int, n_steps: int, ahead: int, history: int, neurons: Records, segments: Records,
     streams: Records, due: Records, poisson: PoissonDrive | None, drive: NDArray[Any], state: State,
-    scratch: Scratch, record: NDArray[np.int64], held: NDArray[Any], recorded: NDArray[Any], plastic: Records | None,
+    scratch: Scratch, record: NDArray[np.int64], held: NDArray[Any], recorded: NDArray[Any], plastic: Any,
     wide: bool | None, coarse: bool | None,
 ) -> None:  # fmt: skip
     """Simulate a thread's share of steps first .. first + n_steps - 1, in place, while the other threads do theirs.
@@ -339,7 +339,7 @@ def advance(
     due : the delays of all streams
     drive : (1 or n_steps, P) mV: what the injected currents add to v in each step
     record : (K,) places whose v to put into ``recorded`` (n_steps, K) if this thread has them; ``held`` (K,): v_reset
-    plastic : of ``stdp_kernels.PLASTIC``: the edge sets that learn
+    plastic : the edge sets that learn: see ``plastic_kernels``
     wide, coarse : whether a stream has targets of 32 bits, and a table for several delays at once
 
     What is None is not even compiled: ``poisson``, ``plastic``, ``wide``, ``coarse``.

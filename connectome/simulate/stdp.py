@@ -1,4 +1,4 @@
-"""Plasticity inside a run: pair STDP, and its three-factor form, of whole edge sets.
+"""Plasticity inside a run: STDP by pairs, its three-factor form, and by triplets, of whole edge sets.
 
 Give :func:`connectome.simulate.run` a rule for each edge set that is to learn, and take what it has learnt to a new
 connectome with :func:`learnt`::
@@ -11,25 +11,24 @@ connectome with :func:`learnt`::
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome, EdgeDelta, RuleRecord
-from connectome.graph.flat import Selection
-from connectome.graph.parts import EdgeKey, EdgeSet
-from connectome.simulate.stdp_kernels import PLASTIC
-from connectome.simulate.stimulus import numbers
+from connectome.graph.parts import EdgeKey
+from connectome.simulate.run_rules import Modulator, finite
 
-__all__ = ["PairSTDP", "Plastic", "learnt", "plastic_records", "plastic_sets", "weights_after"]
+__all__ = ["Delay", "Dependence", "PairSTDP", "Pairing", "Simultaneous", "TripletSTDP", "learnt"]
 
 Dependence = Literal["additive", "multiplicative"]
-_EXPONENT = 64.0  # decays that a trace goes without being brought up to date: exp(64) is far from float64's end
+Delay = Literal["axonal", "dendritic"]
+Simultaneous = Literal["none", "depress", "potentiate"]
+Pairing = Literal["all", "nearest"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,29 +36,34 @@ class PairSTDP:
     """Spike-timing dependent plasticity of one edge set: all pairs, with exponential windows (Song, Miller & Abbott
     2000; Morrison, Diesmann & Gerstner 2008, section 4.1).
 
-    An edge of weight w sees the arrivals of its source's spikes, at ``t_i`` (fired at ``t_i`` minus the edge's delay,
-    all of which is axonal), and the spikes of its target, at ``t_j``. Each pair changes it, when its second event
-    happens, by
+    The synapse of an edge of weight w sees the spikes of its source at ``t_i`` and those of its target at ``t_j``. If
+    the edge's delay is *axonal*, the source's are late by it, and the target's are not. If it is *dendritic*, the
+    target's are late by it on their way back to the synapse, and the source's are there at once, and act on the target
+    the delay later; so NEST's ``stdp_synapse`` has it. Each pair changes w, when its second event happens, by
 
         ``dw = +a_plus f(w) exp(-(t_j - t_i) / tau_plus)`` if ``t_i < t_j``, and
         ``dw = -a_minus f(w) exp(-(t_i - t_j) / tau_minus)`` if ``t_j < t_i``.
 
-    A pair at the same time changes nothing. ``f = 1`` if additive. If multiplicative, what raises w is scaled by
-    ``f(w) = (w_max - w) / (w_max - w_min)``, what lowers it by ``f(w) = (w - w_min) / (w_max - w_min)``. In either case
-    w is clipped to w_min .. w_max. An arriving spike acts with the weight that it leaves. Edges with a weight of the
-    other sign than the bounds', or from a neuron of the other sign, do not learn.
+    A pair at the same time changes nothing, as in NEST, or is one of these with a distance of 0: say which by
+    ``simultaneous``. Among what reaches the synapse in one step, spikes of the target come first. ``f = 1`` if
+    additive. If multiplicative, what raises w is scaled by ``f(w) = (w_max - w) / (w_max - w_min)``, what lowers it by
+    ``f(w) = (w - w_min) / (w_max - w_min)``. In either case w is clipped to w_min .. w_max. A spike acts with the
+    weight that it leaves at the synapse. Edges with a weight of the other sign than the bounds', or from a neuron of
+    the other sign, do not learn.
 
     In the three-factor form (Izhikevich 2007; Fremaux & Gerstner 2016, equations 5 and 6) pairs change an eligibility
     c by as much instead, and a modulator m turns it into a change of w::
 
         dc/dt = -c / eligibility_tau + pairs,   dw/dt = m(t) c(t)
 
-    solved exactly for an m that is constant in each step, and clipped after each.
+    solved exactly for an m that is constant in each step, and clipped after each. With a dendritic delay a pair enters
+    c when it is felt: one delay late.
 
     Weights are float32 between events, and float64 with an eligibility, where steps are many and small. Memory, bytes
     an edge: 4 for them, 12 for the way back from targets (16 with several delays), 12 for the eligibility; and 8 for
     each source neuron, delay and thread. Only spikes cost time, but for the modulator: each step in which it is not 0
-    passes over all edges of the set.
+    passes over all edges of the set. With a dendritic delay d the engine does what happens at the synapse d later, when
+    it is felt; so the weights after a run do not know of its last d.
 
     Parameters
     ----------
@@ -71,12 +75,19 @@ class PairSTDP:
     dependence : ``"additive"`` or ``"multiplicative"``; the latter scales what is added to the eligibility, if there
         is one, by the weight at the time of the pair
     eligibility_tau_ms : > 0; makes it the three-factor form
-    modulator_per_ms : m, a number or (steps,), 1/ms; entry t acts during step t. Goes with ``eligibility_tau_ms``.
+    modulator_per_ms : m, a number or (steps,), 1/ms; entry t acts during step t. Or a function of what has happened
+        (:class:`connectome.simulate.run_rules.SoFar`) that gives m; it is called at the beginning and then every
+        ``modulator_interval_ms``, and what it gives acts until it is called again. Goes with ``eligibility_tau_ms``.
+    modulator_interval_ms : a whole number of steps; for a function. A call costs some 0.1 ms.
+    delay : ``"axonal"`` or ``"dendritic"``
+    simultaneous : ``"none"``, ``"depress"`` or ``"potentiate"``, the latter before the spike acts
 
     Raises
     ------
     ConnectomeError : a parameter that does not fit, by name
     """
+
+    name: ClassVar[str] = "stdp"
 
     tau_plus_ms: float
     tau_minus_ms: float
@@ -86,36 +97,22 @@ class PairSTDP:
     w_max_pa: float
     dependence: Dependence = "additive"
     eligibility_tau_ms: float | None = None
-    modulator_per_ms: ArrayLike | None = None
+    modulator_per_ms: ArrayLike | Modulator | None = None
+    modulator_interval_ms: float | None = None
+    delay: Delay = "axonal"
+    simultaneous: Simultaneous = "none"
 
     def __post_init__(self) -> None:
-        for f in fields(self):
-            name, value = f"PairSTDP.{f.name}", getattr(self, f.name)
-            if f.name in ("dependence", "modulator_per_ms") or (value is None and f.name == "eligibility_tau_ms"):
-                continue
-            number = isinstance(value, (int, float, np.floating, np.integer)) and not isinstance(value, bool)
-            if not number or not math.isfinite(value):
-                raise ConnectomeError(name, "must be a finite number", repr(value))
-            if "tau" in f.name and value <= 0:
-                raise ConnectomeError(name, "must be > 0", value)
-            with np.errstate(over="ignore"):  # what is infinite then is refused below
-                object.__setattr__(self, f.name, float(np.float32(value)) if f.name.startswith("w_") else float(value))
-        low, high = self.w_min_pa, self.w_max_pa
-        if not (low < high and math.isfinite(low) and math.isfinite(high)):
-            raise ConnectomeError("PairSTDP.w_max_pa", f"must be above w_min_pa = {low:g}, in float32", f"{high:g}")
-        if low < 0 < high:
-            raise ConnectomeError(
-                "PairSTDP.w_min_pa", "must have the sign of w_max_pa, or one of them be 0", f"{low:g} .. {high:g}",
-                "An edge keeps its sign.",
-            )  # fmt: skip
-        if self.dependence not in get_args(Dependence):
-            raise ConnectomeError(
-                "PairSTDP.dependence", f"must be one of {', '.join(get_args(Dependence))}", repr(self.dependence)
-            )
+        _check(self, dependence=Dependence, delay=Delay, simultaneous=Simultaneous)
         if (self.eligibility_tau_ms is None) != (self.modulator_per_ms is None):
             raise ConnectomeError(
                 "PairSTDP.modulator_per_ms", "must be given if, and only if, eligibility_tau_ms is",
                 f"{self.modulator_per_ms!r:.80} with {self.eligibility_tau_ms}",
+            )  # fmt: skip
+        if (self.modulator_interval_ms is None) == callable(self.modulator_per_ms):
+            raise ConnectomeError(
+                "PairSTDP.modulator_interval_ms", "must be given if, and only if, modulator_per_ms is a function",
+                repr(self.modulator_interval_ms),
             )  # fmt: skip
 
     @property
@@ -125,18 +122,93 @@ class PairSTDP:
 
 
 @dataclass(frozen=True, eq=False)
-class Plastic:
-    """An edge set that learns, with the signs (n_source,) of its source neurons and a mask (E,) of the edges that do. A
-    run changes ``weight`` (E,), ``y`` (n_target,) and ``eligibility`` ((E,), or none)."""
+class TripletSTDP:
+    """Spike-timing dependent plasticity of one edge set by pairs and triplets (Pfister & Gerstner 2006, equations 3
+    and 4): potentiation grows with the frequency of pairings, which no rule of pairs alone can give.
 
-    edges: EdgeSet
-    rule: PairSTDP
-    signs: NDArray[np.int8]
-    learns: NDArray[np.bool_]
-    modulator: NDArray[np.float64]
-    weight: NDArray[Any]
-    y: NDArray[np.float64]
-    eligibility: NDArray[np.float64]
+    Each spike at the synapse leaves traces, which begin at 1 and add up: of the source ``r1`` (tau_plus) and ``r2``
+    (tau_x), of the target ``o1`` (tau_minus) and ``o2`` (tau_y)::
+
+        at a spike of the source:  w -= o1 (a2_minus + a3_minus r2)
+        at a spike of the target:  w += r1 (a2_plus + a3_plus o2)
+
+    ``r2`` and ``o2`` are as they were just before the spike, and w is clipped to w_min .. w_max. Where the delay lies,
+    pairs at the same time, signs and what a run costs: as with :class:`PairSTDP`; NEST's ``stdp_triplet_synapse`` is
+    this with a dendritic delay.
+
+    Parameters
+    ----------
+    tau_plus_ms, tau_x_ms, tau_minus_ms, tau_y_ms : > 0
+    a2_plus_pa, a3_plus_pa, a2_minus_pa, a3_minus_pa : see above
+    w_min_pa, w_max_pa : as of :class:`PairSTDP`
+    pairing : ``"all"``: traces add up; ``"nearest"``: a spike sets its traces to 1
+    delay, simultaneous : as of :class:`PairSTDP`
+
+    Raises
+    ------
+    ConnectomeError : a parameter that does not fit, by name
+    """
+
+    name: ClassVar[str] = "triplet_stdp"
+
+    tau_plus_ms: float
+    tau_x_ms: float
+    tau_minus_ms: float
+    tau_y_ms: float
+    a2_plus_pa: float
+    a3_plus_pa: float
+    a2_minus_pa: float
+    a3_minus_pa: float
+    w_min_pa: float
+    w_max_pa: float
+    pairing: Pairing = "all"
+    delay: Delay = "axonal"
+    simultaneous: Simultaneous = "none"
+
+    def __post_init__(self) -> None:
+        _check(self, pairing=Pairing, delay=Delay, simultaneous=Simultaneous)
+
+    @classmethod
+    def visual_cortex(cls, w_pa: float, w_max_pa: float, delay: Delay = "axonal") -> Self:
+        """Pfister & Gerstner (2006), table 4, all-to-all, minimal: fitted to layer 5 of the visual cortex (Sjostrom,
+        Turrigiano & Nelson 2001). ``w_pa``: the weight that changes are relative to."""
+        return cls(16.8, 101.0, 33.7, 114.0, 0.0, 6.5e-3 * w_pa, 7.1e-3 * w_pa, 0.0, 0.0, w_max_pa, delay=delay)
+
+    @classmethod
+    def post_only(cls, w_max_pa: float, a_plus: float = 1e-2, a_minus: float = 1e-4) -> Self:
+        """Of Diehl & Cook (2015), in the form of their program: potentiation at spikes of the target that follow
+        another, ``w += a_plus r1 o2``, depression at arrivals, ``w -= a_minus o1``, traces set to 1. Amplitudes are
+        relative to w_max; an arrival in the step of a spike comes first."""
+        up, down = a_plus * w_max_pa, a_minus * w_max_pa
+        return cls(20.0, 20.0, 20.0, 40.0, 0.0, up, down, 0.0, 0.0, w_max_pa, "nearest", simultaneous="potentiate")
+
+    @property
+    def side(self) -> int:
+        """The sign of the bounds: +1 or -1."""
+        return 1 if self.w_max_pa > 0 else -1
+
+
+def _check(rule: PairSTDP | TripletSTDP, **choices: Any) -> None:
+    """Make numbers of what are to be numbers. Raises :class:`ConnectomeError`."""
+    kind = type(rule).__name__
+    for f in fields(rule):
+        name, value = f"{kind}.{f.name}", getattr(rule, f.name)
+        if f.name in choices:
+            known = get_args(choices[f.name])
+            if value not in known:
+                raise ConnectomeError(name, f"must be one of {', '.join(known)}", repr(value))
+        elif f.name != "modulator_per_ms" and not (value is None and f.default is None):
+            number = finite(name, value, above_0=f.name.endswith("_ms"))
+            with np.errstate(over="ignore"):  # what is infinite then is refused below
+                object.__setattr__(rule, f.name, float(np.float32(number)) if f.name.startswith("w_") else number)
+    low, high = rule.w_min_pa, rule.w_max_pa
+    if not (low < high and math.isfinite(low) and math.isfinite(high)):
+        raise ConnectomeError(f"{kind}.w_max_pa", f"must be above w_min_pa = {low:g}, in float32", f"{high:g}")
+    if low < 0 < high:
+        raise ConnectomeError(
+            f"{kind}.w_min_pa", "must have the sign of w_max_pa, or one of them be 0", f"{low:g} .. {high:g}",
+            "An edge keeps its sign.",
+        )  # fmt: skip
 
 
 def learnt(connectome: Connectome, result: xr.Dataset) -> Connectome:
@@ -162,144 +234,6 @@ def learnt(connectome: Connectome, result: xr.Dataset) -> Connectome:
         weight = np.asarray(variable.values, np.float32)
         stronger = int((np.abs(weight) > np.abs(edges.weight)).sum())
         reweight[key] = weight
-        records.append(RuleRecord(connectome.provenance.stage, 0, "stdp", *key, strengthened=stronger))
+        rule = variable.attrs["rule"]
+        records.append(RuleRecord(connectome.provenance.stage, 0, rule, *key, strengthened=stronger))
     return connectome.apply(EdgeDelta(reweight=reweight, records=tuple(records)))
-
-
-def plastic_sets(
-    connectome: Connectome, selection: Selection, plasticity: Mapping[EdgeKey, PairSTDP], n_steps: int
-) -> dict[EdgeKey, Plastic]:
-    """Check ``run``'s argument and make what the run will change. Raises :class:`ConnectomeError`."""
-    if not isinstance(plasticity, Mapping):
-        raise ConnectomeError("plasticity", "must be a mapping from keys of edge sets", f"{plasticity!r:.80}")
-    sets = {}
-    for given, rule in plasticity.items():
-        if given not in connectome.edges:
-            known = ", ".join(map(str, connectome.edges)) or "none"
-            raise ConnectomeError("plasticity", f"must name edge sets: {known}", repr(given))
-        edges = connectome.edges[given]
-        where = f"plasticity[{edges.key}]"
-        if edges.key not in selection.edges:
-            raise ConnectomeError(
-                "plasticity", f"must name edge sets of regions that take part, {list(selection.regions)}",
-                str(edges.key), "See recruit.",
-            )  # fmt: skip
-        if not isinstance(rule, PairSTDP):
-            raise ConnectomeError(where, "must be a PairSTDP", f"{rule!r:.80}")
-        if edges.key.kind == "efferent":
-            raise ConnectomeError(
-                where, "must lead to neurons", f"{edges.key.target!r}, an effector", "It never fires: there is no pair."
-            )
-        signs = np.ascontiguousarray(connectome.regions[edges.key.source].sign)
-        learns = _learning_edges(where, edges, rule, signs)
-        modulator = np.zeros(1)
-        if rule.modulator_per_ms is not None:
-            varies = np.ndim(rule.modulator_per_ms) > 0
-            name = f"{where}.modulator_per_ms"
-            modulator = numbers(name, rule.modulator_per_ms, None)
-            if modulator.shape not in ((), (n_steps,)):
-                raise ConnectomeError(name, f"must be a number or (steps,) = ({n_steps},)", f"shape {modulator.shape}")
-            modulator = np.ascontiguousarray(modulator if varies else modulator[None])
-        three = rule.eligibility_tau_ms is not None
-        sets[edges.key] = Plastic(
-            edges, rule, signs, learns, modulator, edges.weight.astype(np.float64 if three else np.float32),
-            np.zeros(edges.n_target), np.zeros(len(edges) if three else 0),
-        )  # fmt: skip
-    return sets
-
-
-def _learning_edges(where: str, edges: EdgeSet, rule: PairSTDP, signs: NDArray[np.int8]) -> NDArray[np.bool_]:
-    """(E,) mask. Raises :class:`ConnectomeError`."""
-    side = rule.side
-    learns = np.asarray(side * edges.weight >= 0)
-    if (side * signs < 0).any():
-        learns &= np.repeat(side * signs >= 0, np.diff(edges.indptr))
-    outside = learns & ((edges.weight < rule.w_min_pa) | (edges.weight > rule.w_max_pa))
-    bounds = f"{rule.w_min_pa:g} .. {rule.w_max_pa:g} pA"
-    if outside.any():
-        edge = int(np.argmax(outside))
-        raise ConnectomeError(
-            where,
-            f"must have bounds that its weights lie within, not {bounds}",
-            f"{edges.weight[edge]:g} of edge {edge}",
-        )
-    if learns.size and not learns.any():
-        raise ConnectomeError(where, "must have bounds of the sign of its edges", bounds, "Or none of them learns.")
-    return learns
-
-
-def plastic_records(
-    plastic: Plastic, owner: NDArray[np.int64], delays: NDArray[np.int64], first_stream: int, numbers_of: slice,
-    segments: NDArray[Any],
-) -> tuple[NDArray[Any], list[NDArray[Any]]]:  # fmt: skip
-    """Records of ``PLASTIC`` for an edge set's streams, and what their addresses point to.
-
-    owner : (G,) threads; delays : steps; first_stream : number of the first of the G streams; numbers_of, segments :
-    the G segments of the target region.
-    """
-    edges, rule = plastic.edges, plastic.rule
-    (into, source, edge), n = edges.reverse, edges.n_source * delays.size
-    if not plastic.learns.all():
-        learns = plastic.learns[edge]
-        into, source, edge = np.concatenate([[0], np.cumsum(learns)])[into], source[learns], edge[learns]
-    if n >= 2**32:
-        raise ConnectomeError(
-            f"plasticity[{edges.key}]", "must have fewer than 2**32 source neurons times delays", n, "Use fewer delays."
-        )
-    slot = source.view(np.uint32)
-    if delays.size > 1:
-        slot = slot * np.uint32(delays.size)
-        slot += np.searchsorted(delays, edges.delay_steps[edge]).astype(np.uint32)
-    x = np.zeros((owner.size, n))
-    records = np.zeros(owner.size, PLASTIC)
-    place = np.int64(segments["start"][0]) if segments.size else 0
-    values: dict[str, Any] = {
-        "owner": owner, "stream": first_stream + np.arange(owner.size),
-        "segment": np.arange(numbers_of.start, numbers_of.stop), "first": segments["start"].astype(np.int64) - place,
-        "last": np.minimum(segments["stop"].astype(np.int64) - place, edges.n_target), "edges": len(edges),
-        "sources": edges.n_source, "whole": owner.size == 1, "weight": plastic.weight.ctypes.data,
-        "x": x.ctypes.data + np.arange(owner.size) * x.strides[0], "y": plastic.y.ctypes.data,
-        "eligibility": plastic.eligibility.ctypes.data if plastic.eligibility.size else 0,
-        "into": into.ctypes.data, "edge": edge.ctypes.data, "slot": slot.ctypes.data, "side": rule.side,
-        "signs": plastic.signs.ctypes.data,
-        "modulator": plastic.modulator.ctypes.data, "varies": plastic.modulator.size > 1,
-        "low": rule.w_min_pa, "high": rule.w_max_pa,
-    }  # fmt: skip
-    for name, tau in (("plus", rule.tau_plus_ms), ("minus", rule.tau_minus_ms), ("fade", rule.eligibility_tau_ms)):
-        rate = edges.dt_ms / tau if tau else 1.0
-        values[f"{name}_rate"], values[f"{name}_every"] = rate, int(min(max(_EXPONENT / rate, 1), 2**31))
-    if rule.eligibility_tau_ms:
-        values["gain"] = -math.expm1(-values["fade_rate"]) * rule.eligibility_tau_ms
-    for name, size in (("raised", rule.a_plus_pa), ("lowered", -rule.a_minus_pa)):
-        base, slope = 1.0, 0.0
-        if rule.dependence == "multiplicative":  # of what goes up, the room above; of what goes down, the room below
-            room = rule.w_max_pa - rule.w_min_pa
-            base, slope = (rule.w_max_pa / room, -1 / room) if size > 0 else (-rule.w_min_pa / room, 1 / room)
-        values[f"{name}_size"], values[f"{name}_base"], values[f"{name}_slope"] = size, base, slope
-    for name, value in values.items():
-        records[name] = value
-    return records, [
-        into,
-        edge,
-        slot,
-        x,
-        plastic.signs,
-        plastic.weight,
-        plastic.y,
-        plastic.eligibility,
-        plastic.modulator,
-    ]
-
-
-def weights_after(plastic: Mapping[EdgeKey, Plastic]) -> dict[str, xr.DataArray]:
-    """What a run's result holds of the edge sets that learnt."""
-    variables = {}
-    for key, p in plastic.items():
-        name = ":".join(key)
-        given = {f.name: getattr(p.rule, f.name) for f in fields(p.rule)}
-        rule = {k: v for k, v in given.items() if v is not None and np.ndim(v) == 0}  # what a file can hold
-        variables[f"weight_pa {name}"] = xr.DataArray(
-            p.weight.astype(np.float32), dims=f"edge {name}",
-            attrs={"units": "pA", **key._asdict(), **rule},
-        )  # fmt: skip
-    return variables

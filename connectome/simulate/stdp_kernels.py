@@ -1,6 +1,6 @@
-"""Plasticity inside a run, on plain arrays: what a step of the kernels of a run does besides for edge sets that learn.
+"""STDP inside a run, on plain arrays: what a step does besides for edge sets that learn at spikes.
 
-A step calls :func:`react`, delivers over the edge sets that do not learn, and calls :func:`deliver_and_learn`.
+A step calls :func:`raise_weights`, delivers over the edge sets that do not learn, and calls :func:`deliver_and_lower`.
 
 A thread changes only what belongs to edges into its own neurons, and keeps its own copy of the presynaptic traces; so
 threads need not wait for each other more than without plasticity, and the results do not depend on their number.
@@ -8,6 +8,10 @@ threads need not wait for each other more than without plasticity, and the resul
 Traces that decay all alike are kept as ``value / exp(-k rate)``, k the steps since the last multiple of ``every``:
 then a spike changes one number, a reading is one product, and nobody else's trace is touched. At each such multiple
 all are brought up to date, before the factor leaves the range of float64.
+
+Where delays are dendritic, a step does what has happened at the synapse one delay before: it is then that a spike acts
+on its target, and no weight need be remembered on the way. Arrivals are those that are due, as ever; the target's own
+spikes come back two delays after they were fired, and have a trace for each delay.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ import numpy as np
 from connectome.jit import Index, Records, inner
 from connectome.simulate.native_kernels import fetch_soon, store_at, value_at
 
-__all__ = ["PLASTIC", "deliver_and_learn", "react"]
+__all__ = ["PLASTIC", "deliver_and_lower", "raise_weights", "refresh"]
 
 #: An edge set that learns, into the neurons that one thread owns of its target region.
 #:
@@ -29,6 +33,7 @@ __all__ = ["PLASTIC", "deliver_and_learn", "react"]
 #: weight, x, y : addresses of the weights (E,) (float32; with an eligibility trace float64), of the presynaptic traces
 #:     (n_source, delays) and of the postsynaptic traces (n_target,), float64
 #: eligibility : address of (E,) float64; 0 without
+#: x2, y2 : addresses of a second pair of traces, as x and y; 0 without
 #: into, edge, slot : addresses of the edges that learn by target: where each neuron's begin (int64), numbers of edges
 #:     (int64), places of their traces in x (uint32)
 #: side : 1 or -1: weights of the other sign do not learn; signs : address of the source neurons' signs (int8), of which
@@ -37,6 +42,11 @@ __all__ = ["PLASTIC", "deliver_and_learn", "react"]
 #: raised, lowered : pairs in which the source, or the target, came first add ``size (base + slope weight) trace``
 #: modulator : address of float64, ``(steps,)`` or, if not ``varies``, (1,); gain : ms that a step of it lasts
 #: low, high : bounds of the weights
+#: lag : 1 if spikes of the target come back late, as far as arrivals are: y is (delays, n_target) then, and ``into``
+#:     counts delays within targets; targets : n_target
+#: early_x, early_y : whether arrivals, or the target's spikes, are in the traces when the other's of the same step are
+#:     paired; nearest : whether a spike sets a trace instead of adding to it
+#: raised_pair, raised_triple, lowered_pair, lowered_triple : with second traces, factors: ``pair + triple trace``
 PLASTIC = np.dtype(
     [
         ("owner", np.int64), ("stream", np.uint64), ("segment", np.uint64), ("first", np.uint64), ("last", np.uint64),
@@ -46,7 +56,11 @@ PLASTIC = np.dtype(
         ("fade_rate", np.float64), ("fade_every", np.int64), ("raised_size", np.float64), ("raised_base", np.float64),
         ("raised_slope", np.float64), ("lowered_size", np.float64), ("lowered_base", np.float64),
         ("lowered_slope", np.float64), ("modulator", np.uint64), ("varies", np.int64), ("gain", np.float64),
-        ("low", np.float64), ("high", np.float64), ("side", np.float64), ("signs", np.uint64),
+        ("low", np.float64), ("high", np.float64), ("side", np.float64), ("signs", np.uint64), ("x2", np.uint64),
+        ("y2", np.uint64), ("x2_rate", np.float64), ("x2_every", np.int64), ("y2_rate", np.float64),
+        ("y2_every", np.int64), ("raised_pair", np.float64), ("raised_triple", np.float64),
+        ("lowered_pair", np.float64), ("lowered_triple", np.float64), ("lag", np.uint64), ("targets", np.uint64),
+        ("early_x", np.int64), ("early_y", np.int64), ("nearest", np.int64),
     ]
 )  # fmt: skip
 
@@ -56,7 +70,7 @@ _TINY = 1e-200
 
 
 @inner
-def _refresh(address: Index, first: Index, last: Index, factor: float) -> None:
+def refresh(address: Index, first: Index, last: Index, factor: float) -> None:
     """Bring traces up to date; what is too small to matter becomes 0 before it becomes denormal."""
     for i in range(first, last):
         value = value_at(address, 0.0, i) * factor
@@ -78,7 +92,7 @@ def _modulate(rule: Any, begin: Index, end: Index, factor: float) -> None:
 
 @inner
 def _all_edges(rule: Any, stream: Any, due: Records, modulate: bool, factor: float) -> None:
-    """Do to a segment's edges what :func:`_modulate` does, or :func:`_refresh` to their eligibility."""
+    """Do to a segment's edges what :func:`_modulate` does, or :func:`refresh` to their eligibility."""
     none, rows, delays = np.uint32(0), rule.sources, stream.delays
     if rule.whole:  # the rows follow each other
         rows, delays = _U1, _U1
@@ -91,13 +105,13 @@ def _all_edges(rule: Any, stream: Any, due: Records, modulate: bool, factor: flo
             if modulate:
                 _modulate(rule, begin, end, factor)
             else:
-                _refresh(rule.eligibility, begin, end, factor)
+                refresh(rule.eligibility, begin, end, factor)
 
 
 @inner
 def _raise(rule: Any, target: Index, now: float) -> None:
     """A target has fired: pairs with all that has arrived before over its edges, whose traces are to be multiplied by
-    ``now``."""
+    ``now``. With a lag, the target and one of its delays."""
     none, size, low, high = np.uint32(0), rule.raised_size * now, rule.low, rule.high
     base, slope, weights, x = rule.raised_base, rule.raised_slope, rule.weight, rule.x
     edges, slots, eligibility = rule.edge, rule.slot, rule.eligibility
@@ -120,9 +134,59 @@ def _raise(rule: Any, target: Index, now: float) -> None:
 
 
 @inner
-def react(thread: int, step: int, row: Index, plastic: Records, streams: Records, due: Records, state: Any) -> None:
-    """Before delivery: what the modulator does to the weights during this step, then what the spikes of this step do
-    to the edges into the neurons that fired them."""
+def _add(rule: Any, address: Index, at: Index, spike: float) -> None:
+    """A spike enters a trace."""
+    store_at(address, at, spike if rule.nearest else value_at(address, 0.0, at) + spike)
+
+
+@inner
+def _arrive(rule: Any, stream: Any, row: Index, due: Records, state: Any, arrival: float) -> None:
+    """What is due in this step enters its traces."""
+    for d in range(stream.delays):
+        past = row - due[stream.delay_at + d].delay
+        for g in range(stream.first_segment, stream.last_segment):
+            for k in range(state.begin[past, g], state.end[past, g]):
+                _add(rule, rule.x, (np.uint64(state.ids[k]) - stream.source_start) * stream.delays + d, arrival)
+
+
+@inner
+def _come_back(step: int, rule: Any, stream: Any, row: Index, due: Records, state: Any) -> None:
+    """Spikes of the targets enter their traces."""
+    spike = np.exp((step % rule.minus_every) * rule.minus_rate)
+    spike2 = np.exp((step % rule.y2_every) * rule.y2_rate)
+    for d in range(stream.delays if rule.lag else _U1):
+        past, at = row - rule.lag * _U2 * due[stream.delay_at + d].delay, d * rule.targets
+        for k in range(state.begin[past, rule.segment], state.end[past, rule.segment]):
+            target = at + np.uint64(state.ids[k]) - stream.plus
+            _add(rule, rule.y, target, spike)
+            if rule.y2:
+                _add(rule, rule.y2, target, spike2)
+
+
+@inner
+def _bring_up_to_date(step: int, rule: Any, stream: Any) -> None:
+    """The traces whose time it is."""
+    sources, rows = rule.sources * stream.delays, stream.delays if rule.lag else _U1
+    if step % rule.plus_every == 0:
+        refresh(rule.x, _U0, sources, np.exp(-rule.plus_every * rule.plus_rate))
+    if rule.x2 and step % rule.x2_every == 0:
+        refresh(rule.x2, _U0, sources, np.exp(-rule.x2_every * rule.x2_rate))
+    for d in range(rows):
+        first, last = d * rule.targets + rule.first, d * rule.targets + rule.last
+        if step % rule.minus_every == 0:
+            refresh(rule.y, first, last, np.exp(-rule.minus_every * rule.minus_rate))
+        if rule.y2 and step % rule.y2_every == 0:
+            refresh(rule.y2, first, last, np.exp(-rule.y2_every * rule.y2_rate))
+
+
+@inner
+def raise_weights(
+    thread: int, step: int, row: Index, plastic: Records | None, streams: Records, due: Records, state: Any
+) -> None:  # fmt: skip
+    """Before delivery: what the modulator does to the weights during this step, then what the spikes that come back in
+    this step do to the edges into the neurons that fired them."""
+    if plastic is None:
+        return
     for p in range(np.uint64(plastic.size)):
         rule = plastic[p]
         if rule.owner != thread:
@@ -135,25 +199,33 @@ def react(thread: int, step: int, row: Index, plastic: Records, streams: Records
                 _all_edges(rule, stream, due, True, strength * np.exp(-((step - 1) % rule.fade_every) * rule.fade_rate))
             if step % rule.fade_every == 0:
                 _all_edges(rule, stream, due, False, np.exp(-rule.fade_every * rule.fade_rate))
-        if step % rule.plus_every == 0:
-            _refresh(rule.x, _U0, rule.sources * stream.delays, np.exp(-rule.plus_every * rule.plus_rate))
-        if step % rule.minus_every == 0:
-            _refresh(rule.y, rule.first, rule.last, np.exp(-rule.minus_every * rule.minus_rate))
+        _bring_up_to_date(step, rule, stream)
+        if rule.early_x:
+            _arrive(rule, stream, row, due, state, np.exp((step % rule.plus_every) * rule.plus_rate))
         now = np.exp(-(step % rule.plus_every) * rule.plus_rate)
         if rule.eligibility:
             now *= np.exp((step % rule.fade_every) * rule.fade_rate)
-        for k in range(state.begin[row, rule.segment], state.end[row, rule.segment]):
-            _raise(rule, np.uint64(state.ids[k]) - stream.plus, now)
+        now2 = rule.raised_triple * np.exp(-(step % rule.y2_every) * rule.y2_rate)
+        for d in range(stream.delays if rule.lag else _U1):
+            past = row - rule.lag * _U2 * due[stream.delay_at + d].delay
+            for k in range(state.begin[past, rule.segment], state.end[past, rule.segment]):
+                target, factor = np.uint64(state.ids[k]) - stream.plus, now
+                if rule.y2:
+                    factor *= rule.raised_pair + now2 * value_at(rule.y2, 0.0, d * rule.targets + target)
+                _raise(rule, target * stream.delays + d if rule.lag else target, factor)
+        if rule.early_y:
+            _come_back(step, rule, stream, row, due, state)
 
 
 @inner
 def _lower(
-    like: Any, rule: Any, stream: Any, begin: Index, end: Index, learns: bool, now: float, current: Any
+    like: Any, rule: Any, stream: Any, begin: Index, end: Index, y: Index, learns: bool, now: float, current: Any
 ) -> None:  # fmt: skip
-    """A spike arrives over some edges: pairs with all that their targets have fired before, whose traces are to be
-    multiplied by ``now``. Then it acts, with the weight that is now. ``like`` is a number of the type of the targets.
+    """A spike arrives over some edges: pairs with all that their targets have fired before, whose traces, at the
+    address y, are to be multiplied by ``now``. Then it acts, with the weight that is now. ``like`` is a number of the
+    type of the targets.
     """
-    size, low, high, y, weights = rule.lowered_size * now, rule.low, rule.high, rule.y, rule.weight
+    size, low, high, weights = rule.lowered_size * now, rule.low, rule.high, rule.weight
     offset, slope, indices, plus, minus = (
         rule.lowered_base,
         rule.lowered_slope,
@@ -180,22 +252,27 @@ def _lower(
 
 
 @inner
-def deliver_and_learn(
-    thread: int, step: int, row: Index, plastic: Records, streams: Records, due: Records, state: Any
+def deliver_and_lower(
+    thread: int, step: int, row: Index, plastic: Records | None, streams: Records, due: Records, state: Any
 ) -> None:  # fmt: skip
     """Deliver what is due in this step over the edge sets that learn, then take this step's spikes into the traces."""
+    if plastic is None:
+        return
     for p in range(np.uint64(plastic.size)):
         rule = plastic[p]
         if rule.owner != thread:
             continue
         stream = streams[rule.stream]
         arrival = np.exp((step % rule.plus_every) * rule.plus_rate)
+        arrival2 = np.exp((step % rule.x2_every) * rule.x2_rate)
         now = np.exp(-(step % rule.minus_every) * rule.minus_rate)
+        now2 = rule.lowered_triple * np.exp(-(step % rule.x2_every) * rule.x2_rate)
         if rule.eligibility:
             now *= np.exp((step % rule.fade_every) * rule.fade_rate)
         for d in range(stream.delays):
             past = row - due[stream.delay_at + d].delay
             column = stream.column + due[stream.delay_at + d].column
+            y = rule.y + ((rule.lag * d * rule.targets) << _U3)
             for g in range(stream.first_segment, stream.last_segment):
                 for k in range(state.begin[past, g], state.end[past, g]):
                     source = np.uint64(state.ids[k]) - stream.source_start
@@ -203,13 +280,15 @@ def deliver_and_learn(
                     begin = np.uint64(value_at(stream.table, np.uint32(0), at))
                     end = np.uint64(value_at(stream.table, np.uint32(0), at + _U1))
                     learns = rule.side * value_at(rule.signs, np.int8(0), source) >= 0.0
+                    slot, factor = source * stream.delays + d, now
+                    if rule.x2:
+                        factor *= rule.lowered_pair + now2 * value_at(rule.x2, 0.0, slot)
+                        _add(rule, rule.x2, slot, arrival2)
                     if stream.shift == _U1:
-                        _lower(np.uint16(0), rule, stream, begin, end, learns, now, state.current)
+                        _lower(np.uint16(0), rule, stream, begin, end, y, learns, factor, state.current)
                     else:
-                        _lower(np.uint32(0), rule, stream, begin, end, learns, now, state.current)
-                    slot = source * stream.delays + d
-                    store_at(rule.x, slot, value_at(rule.x, 0.0, slot) + arrival)
-        spike = np.exp((step % rule.minus_every) * rule.minus_rate)
-        for k in range(state.begin[row, rule.segment], state.end[row, rule.segment]):
-            target = np.uint64(state.ids[k]) - stream.plus
-            store_at(rule.y, target, value_at(rule.y, 0.0, target) + spike)
+                        _lower(np.uint32(0), rule, stream, begin, end, y, learns, factor, state.current)
+                    if not rule.early_x:
+                        _add(rule, rule.x, slot, arrival)
+        if not rule.early_y:
+            _come_back(step, rule, stream, row, due, state)

@@ -16,8 +16,16 @@ from connectome.graph.flat import Selection
 from connectome.graph.parts import EdgeKey, EdgeSet, Region
 from connectome.neurons.iaf_psc_exp import Dynamics, propagators
 from connectome.simulate import simulate_kernels as kernels
+from connectome.simulate.plastic import (
+    AtSpikes,
+    ByError,
+    Called,
+    Place,
+    Plastic,
+    at_spikes_records,
+    by_error_records,
+)
 from connectome.simulate.poisson_kernels import PoissonDrive
-from connectome.simulate.stdp import Plastic, plastic_records
 from connectome.simulate.stimulus import Input, PoissonRun, poisson_drive
 
 __all__ = ["Streams", "lay_out"]
@@ -43,7 +51,7 @@ class Streams:
     history : H, steps for which spikes are kept
     out_degree, degree_at : the edges from each neuron, and (G,) where those of a segment's region begin
     kept : what addresses point to
-    plastic : see ``stdp_kernels.PLASTIC``; None if no edge set learns
+    plastic : see ``plastic_kernels``; None if no edge set learns so
     """
 
     active: list[Region]
@@ -60,7 +68,7 @@ class Streams:
     out_degree: NDArray[np.int64]
     degree_at: NDArray[np.int64]
     kept: list[NDArray[Any]]
-    plastic: NDArray[Any] | None
+    plastic: tuple[NDArray[Any] | None, NDArray[Any] | None] | None
 
 
 def lay_out(
@@ -84,22 +92,31 @@ def lay_out(
             neurons[name] = [getattr(s, name) for s in step]
     neurons["ref_steps"] = np.minimum(neurons["ref_steps"], n_steps)
     streams, dues, kept = [np.zeros(0, kernels.STREAM)], [np.zeros(0, kernels.DUE)], []
-    learning: list[NDArray[Any]] = []
+    at_spikes: list[NDArray[Any]] = []
+    by_error: list[NDArray[Any]] = []
     for e in edges:
+        learns, targets = plastic.get(e.key), span[e.key.target]
         due, rows, arrays = _streams(
-            e, selection.regions[e.key.source], segments[span[e.key.target]], coarse=e.key not in plastic
+            e, selection.regions[e.key.source], segments[targets], coarse=learns is None or isinstance(learns, Called)
         )
         rows["first_segment"], rows["last_segment"] = span[e.key.source].start, span[e.key.source].stop
         rows["source_start"], rows["plus"] = start.get(e.key.source, 0), start[e.key.target]
         rows["minus"] = rows["plus"] + neurons["inhibitory"][number[e.key.target]]
         rows["delays"], rows["delay_at"] = due.size, sum(d.size for d in dues)
-        if e.key in plastic:
-            learns, more = plastic_records(
-                plastic[e.key], rows["owner"], due["delay"], sum(map(len, streams)), span[e.key.target],
-                segments[span[e.key.target]],
+        if isinstance(learns, Called):
+            rows["weight"] = learns.acting.ctypes.data
+        elif learns is not None:
+            place = Place(
+                sum(map(len, streams)) + np.arange(len(rows)), rows["owner"].copy(),
+                np.arange(targets.start, targets.stop), segments[targets], due["delay"],
             )  # fmt: skip
+            if isinstance(learns, AtSpikes):
+                records, more = at_spikes_records(learns, place)
+                at_spikes.append(records)
+            elif isinstance(learns, ByError):
+                records, more = by_error_records(learns, place)
+                by_error.append(records)
             rows["owner"] = -1
-            learning.append(learns)
             arrays += more
         streams.append(rows)
         dues.append(due)
@@ -114,10 +131,17 @@ def lay_out(
         streams=np.concatenate(streams), due=due,
         poisson=_poisson(start, bounds, dict(zip(number, neurons["inhibitory"].tolist(), strict=True)), given, dtype),
         shortest=int(due["delay"].min(initial=n_steps)),
-        history=max(int(due["delay"].max(initial=1)), 1 + int(neurons["ref_steps"].max(initial=0))),
+        history=max(
+            int(due["delay"].max(initial=1)), 1 + int(neurons["ref_steps"].max(initial=0)),
+            *(p.reach for p in plastic.values()),
+        ),
         out_degree=np.concatenate([np.zeros(0, np.int64), *degree.values()]), degree_at=degree_at[segments["region"]],
-        kept=kept, plastic=np.concatenate(learning) if learning else None,
+        kept=kept, plastic=(_together(at_spikes), _together(by_error)) if at_spikes or by_error else None,
     )  # fmt: skip
+
+
+def _together(records: list[NDArray[Any]]) -> NDArray[Any] | None:
+    return np.concatenate(records) if records else None
 
 
 def _segments(

@@ -1,0 +1,88 @@
+"""Who is called between steps of a run: three-factor modulators that are functions, and rules in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectome.errors import ConnectomeError
+from connectome.graph.flat import Selection
+from connectome.graph.parts import EdgeKey
+from connectome.simulate.plastic import AtSpikes, Called, Plastic
+from connectome.simulate.run_rules import Memory, SoFar, Spikes, finite
+
+__all__ = ["Calls"]
+
+Heard = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]  # steps, places of regions, neurons
+
+
+class Calls:
+    """What a run tells those that it calls, and what becomes of their answers.
+
+    Parameters
+    ----------
+    selection : the regions that take part
+    plastic : the edge sets that learn, of which some may want calls
+    n_steps : of the run
+    """
+
+    def __init__(self, selection: Selection, plastic: Mapping[EdgeKey, Plastic], n_steps: int) -> None:
+        self._selection, self._n_steps = selection, n_steps
+        self._plastic = {k: p for k, p in plastic.items() if isinstance(p, (AtSpikes, Called)) and p.calls_every}
+        self._last = dict.fromkeys(self._plastic, 0)
+        self._heard: dict[EdgeKey, list[Heard]] = {key: [] for key in self._plastic}
+        self._memory: dict[EdgeKey, Memory] = {
+            key: p.rule.start(p.edges) for key, p in self._plastic.items() if isinstance(p, Called)
+        }
+
+    def steps_left(self, now: int) -> int:
+        """Steps until somebody wants to be called."""
+        return min((p.calls_every - now % p.calls_every for p in self._plastic.values()), default=self._n_steps)
+
+    def after(self, now: int, block: Heard, v_mv: Mapping[str, NDArray[Any]]) -> None:
+        """``now`` steps are done, the last of them with these spikes; ``v_mv``: effector -> (N,) above e_l.
+
+        Raises :class:`ConnectomeError` for an answer that does not fit, by name.
+        """
+        for key, p in self._plastic.items():
+            self._heard[key].append(block)
+            due, ends = now % p.calls_every == 0, now == self._n_steps
+            if isinstance(p, AtSpikes) and due and not ends:
+                answer = p.rule.modulator_per_ms(self._so_far(key, now, v_mv))
+                p.modulator[0] = finite(f"plasticity[{key}].modulator_per_ms's answer", answer)
+            elif isinstance(p, Called) and (due or ends) and now > self._last[key]:
+                self._learn(key, p, self._so_far(key, now, v_mv))
+
+    def _so_far(self, key: EdgeKey, now: int, v_mv: Mapping[str, NDArray[Any]]) -> SoFar:
+        """What has happened since this one's last call."""
+        step, region, neuron = (np.concatenate(x) for x in zip(*self._heard[key], strict=True))
+        dt_ms, since = self._selection.dt_ms, self._last[key]
+        self._last[key], self._heard[key] = now, []
+        spikes = {}
+        for place, (name, r) in enumerate(self._selection.regions.items()):
+            mine = region == place
+            spikes[name] = Spikes((step[mine].astype(np.int64) + 1) * dt_ms, neuron[mine], r.size)
+        return SoFar(since * dt_ms, now * dt_ms, spikes, {k: v.astype(np.float64) for k, v in v_mv.items()})
+
+    def _learn(self, key: EdgeKey, p: Called, so_far: SoFar) -> None:
+        """Take a rule's new weights, but for signs that are not the neurons'."""
+        weight = p.weight.view()
+        weight.flags.writeable = False
+        answer = p.rule(p.edges, weight, so_far, self._memory[key])
+        where = f"plasticity[{key}]"
+        if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], Mapping)):
+            raise ConnectomeError(where, "must give a pair: new weights (E,) and what to remember", f"{answer!r:.80}")
+        new, self._memory[key] = np.asarray(answer[0]), answer[1]
+        fits = new.shape == p.weight.shape and new.dtype.kind in "iuf"
+        if not fits or not (np.abs(new) <= np.finfo(np.float32).max).all():
+            found = "numbers that are not finite in float32" if fits else f"{new.dtype} of shape {new.shape}"
+            raise ConnectomeError(where, f"must give finite weights (E,) = {p.weight.shape}", found)
+        new = new.astype(np.float64)
+        if p.signs.any():
+            signs = np.repeat(p.signs, np.diff(p.edges.indptr))
+            new[signs * new < 0] = 0.0
+        p.weight[:] = new
+        p.acting[:] = new

@@ -1,0 +1,117 @@
+"""What a rule of plasticity is, and what a run tells those it calls back.
+
+Rules that act at single spikes are compiled into the engine: :mod:`connectome.simulate.stdp`,
+:mod:`connectome.simulate.error_modulated`. Any other rule is a :class:`RunRule`, in plain Python: called again and
+again with what has happened, it gives the new weights. The README of this folder builds one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectome.errors import ConnectomeError
+from connectome.graph.parts import EdgeSet
+
+__all__ = ["Memory", "Modulator", "RunRule", "SoFar", "Spikes", "finite", "whole_steps"]
+
+#: What a rule remembers between two calls: name -> array.
+Memory = Mapping[str, NDArray[Any]]
+
+
+class Spikes(NamedTuple):
+    """Spikes of a region of ``size`` neurons: times (M,) in ms, as in a run's result, and neurons (M,), in the order of
+    time, then neuron."""
+
+    time_ms: NDArray[np.float64]
+    neuron: NDArray[np.int32]
+    size: int
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """(size,) spikes of each neuron."""
+        return np.bincount(self.neuron, minlength=self.size)
+
+
+@dataclass(frozen=True, eq=False)
+class SoFar:
+    """What has happened in a run since the last call; the same for any number of threads.
+
+    Parameters
+    ----------
+    since_ms, time_ms : since the last call, up to now: spikes of ``since_ms < t <= time_ms`` are told
+    spikes : region -> its spikes, sensors included
+    v_mv : effector -> (N,) potential above e_l now
+    """
+
+    since_ms: float
+    time_ms: float
+    spikes: Mapping[str, Spikes]
+    v_mv: Mapping[str, NDArray[np.float64]]
+
+
+#: The third factor as a function of what has happened: 1/ms, until it is called again.
+Modulator = Callable[[SoFar], float]
+
+
+@runtime_checkable
+class RunRule(Protocol):
+    """How an edge set learns during a run, in plain Python: a frozen rule, whose memory is handed to it.
+
+    It is called every ``interval_ms`` of the run, and at its end if the last interval is not complete: ``time_ms -
+    since_ms`` of :class:`SoFar` is then shorter. What it gives acts on spikes that arrive from the next step on. The
+    run keeps to Dale's signs whatever it gives: a weight that would change the sign of its neuron becomes 0.
+
+    A call costs some 0.1 ms beside what the rule itself does, a step of a small network 0.003 ms: rules that must act
+    at each spike are better compiled. A run gives the same result again, for any number of threads, only if calls with
+    equal arguments give equal answers.
+
+    Parameters
+    ----------
+    name : of the rule in a connectome's log
+    interval_ms : a whole number of steps
+    """
+
+    name: ClassVar[str]
+
+    @property
+    def interval_ms(self) -> float:
+        """Time between two calls."""
+        ...
+
+    def start(self, edges: EdgeSet) -> Memory:
+        """What to remember before the first step. Raise :class:`ConnectomeError` for edges that do not fit."""
+        ...
+
+    def __call__(
+        self, edges: EdgeSet, weight: NDArray[np.float64], so_far: SoFar, memory: Memory
+    ) -> tuple[NDArray[np.float64], Memory]:
+        """New weights (E,) in pA, and what to remember. ``edges`` are those that the run began with, ``weight`` (E,) is
+        what their weights are now: neither is to be written to."""
+        ...
+
+
+def finite(where: str, value: object, *, above_0: bool = False) -> float:
+    """A finite number. Raises :class:`ConnectomeError`."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float, np.floating, np.integer))
+        or not math.isfinite(value)
+    ):
+        raise ConnectomeError(where, "must be a finite number", repr(value))
+    if above_0 and value <= 0:
+        raise ConnectomeError(where, "must be > 0", value)
+    return float(value)
+
+
+def whole_steps(where: str, interval_ms: float, dt_ms: float) -> int:
+    """How many steps an interval is. Raises :class:`ConnectomeError`."""
+    steps = round(finite(where, interval_ms, above_0=True) / dt_ms)
+    if steps < 1 or abs(steps * dt_ms - interval_ms) > 1e-6 * dt_ms:
+        raise ConnectomeError(where, f"must be a whole number of steps of {dt_ms:g} ms", interval_ms)
+    return steps
