@@ -161,13 +161,14 @@ class SpikingNetwork(nn.Module):
 
     def _event_driven(self, fires: Mapping[str, Tensor], record: Sequence[str]) -> _Result:
         assert self._tiles is not None
-        keep = torch.is_grad_enabled() and any(w.requires_grad for w in self._sets)
+        weights = self._by_edge()
+        keep = torch.is_grad_enabled() and any(w.requires_grad for w in weights)
         columns = sum(s.stop - s.start for s in self.effectors.values())
         counts: dict[str, NDArray[np.int64]] = {}
         propagate = cast(Callable[..., tuple[Tensor, ...]], _Propagate.apply)
         u, *spikes = propagate(
             self._tiles, fires, columns, tuple(record), keep, self.threads,
-            lambda run: counts.update(self._tiles.counts(run)), *self._by_edge(),
+            lambda run: counts.update(self._tiles.counts(run)), *weights,
         )  # fmt: skip
         return u, dict(zip(record, spikes, strict=True)), counts
 
