@@ -187,14 +187,19 @@ def test_frozen_weights_pass_on_the_gradient_of_what_made_them() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.float32, torch.float64, torch.int64])
 def test_spikes_of_any_type(dtype: torch.dtype) -> None:
-    """Whatever is not 0 is a spike, in any memory order."""
+    """Whatever is not 0 is a spike, in any memory order; but a real number must be 0 or 1: it may mean a current."""
     c = network(6)
     given_spikes = spikes(1, 5)
     expected = SpikingNetwork(c)({"in": given_spikes}).potential["out"]
     found = given_spikes.permute(2, 0, 1).contiguous().permute(1, 2, 0).to(dtype)
-    assert torch.equal(
-        SpikingNetwork(c)({"in": found * 3 if dtype != torch.bool else found}).potential["out"], expected
-    )
+    assert torch.equal(SpikingNetwork(c)({"in": found}).potential["out"], expected)
+    if dtype in (torch.uint8, torch.int64):
+        assert torch.equal(SpikingNetwork(c)({"in": found * 3}).potential["out"], expected)
+    elif dtype != torch.bool:
+        with pytest.raises(
+            ConnectomeError, match=r"0 or 1 where they are real numbers; found 0.5 of .*Give .* current="
+        ):
+            SpikingNetwork(c)({"in": found / 2})
 
 
 def test_the_benchmarks_step_is_torchs() -> None:
