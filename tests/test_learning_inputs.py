@@ -68,7 +68,7 @@ def both(
     assert_same(*activities, exactly=False)
     assert sum(int(s.sum()) for s in activities[0].spikes.values()) > 0
     for a, b in zip(*found, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-9 * float(b.abs().max() + 1))
+        torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-9 * float(b.norm() + 1))
     assert all(float(g.abs().max()) > 0 for g in found[0][: len(leaves(make()))])
 
 
