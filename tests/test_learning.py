@@ -163,16 +163,43 @@ def test_runs_keep_apart() -> None:
         torch.autograd.grad(losses[0], list(net.parameters()))
 
 
+def test_frozen_weights_pass_on_the_gradient_of_what_made_them() -> None:
+    """The tape is kept for the weights that edges have in the end, whoever learns: it was not, with any gradient."""
+
+    class Scaled(SpikingNetwork):
+        scale = torch.ones(3, dtype=torch.float64, requires_grad=True)
+
+        def _by_edge(self) -> list[Tensor]:
+            return [w * self.scale[i % 3] for i, w in enumerate(super()._by_edge())]
+
+    found = []
+    for engine in ("numba", "torch"):
+        net = Scaled(network(3), engine=engine, dtype=torch.float64).requires_grad_(False)
+        given_spikes = spikes(4, 20)
+        for _ in range(2):  # memory of an earlier pass would look like a tape
+            activity = net({"in": given_spikes}, record=("a", "b"))
+            loss = a_loss(activity.potential["out"], torch.cat(list(activity.spikes.values()), -1))
+            found.append(torch.autograd.grad(loss, Scaled.scale)[0])
+    assert found[0].abs().min() > 0
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.float32, torch.float64, torch.int64])
 def test_spikes_of_any_type(dtype: torch.dtype) -> None:
-    """Whatever is not 0 is a spike, in any memory order."""
+    """Whatever is not 0 is a spike, in any memory order; but a real number must be 0 or 1: it may mean a current."""
     c = network(6)
     given_spikes = spikes(1, 5)
     expected = SpikingNetwork(c)({"in": given_spikes}).potential["out"]
     found = given_spikes.permute(2, 0, 1).contiguous().permute(1, 2, 0).to(dtype)
-    assert torch.equal(
-        SpikingNetwork(c)({"in": found * 3 if dtype != torch.bool else found}).potential["out"], expected
-    )
+    assert torch.equal(SpikingNetwork(c)({"in": found}).potential["out"], expected)
+    if dtype in (torch.uint8, torch.int64):
+        assert torch.equal(SpikingNetwork(c)({"in": found * 3}).potential["out"], expected)
+    elif dtype != torch.bool:
+        with pytest.raises(
+            ConnectomeError, match=r"0 or 1 where they are real numbers; found 0.5 of .*Give .* current="
+        ):
+            SpikingNetwork(c)({"in": found / 2})
 
 
 def test_the_benchmarks_step_is_torchs() -> None:

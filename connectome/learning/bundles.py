@@ -62,7 +62,8 @@ def _blocks(matrix: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
 class Bundles:
     """A network for the kernels, with N neurons, the N' with a membrane first, and P places for weights.
 
-    ``moves``: the edges of a set, by its number, and their places; some edges have others too, ``copies``.
+    ``moves``: the edges of a set, by its number, and their places; some edges have others too, ``copies``; ``numbers``
+    (bundles,): whose edges each bundle has; ``p20``: region -> mV that a pA adds to its potential in a step.
     """
 
     net: TileNetwork
@@ -74,6 +75,8 @@ class Bundles:
     sizes: tuple[int, ...]
     moves: list[Placement]
     copies: list[Placement]
+    numbers: NDArray[np.int64]
+    p20: Mapping[str, float]
 
     @property
     def n_neurons(self) -> int:
@@ -150,7 +153,9 @@ def lay_out(selection: Selection, real: type[np.float32] | type[np.float64], wid
     table = np.array(components, COMPONENT)
     net = TileNetwork(regions, table, *stored)
     sizes = tuple(len(e) for e in selection.edges.values())
-    return Bundles(net, span, tuple(sensors), n_membranes, channels, n_places, sizes, moves, copies)
+    numbers = np.array([b.number for b in bundles], np.int64)
+    p20 = {name: float(d.p20) for name, d in zip(membranes, steps, strict=True)}
+    return Bundles(net, span, tuple(sensors), n_membranes, channels, n_places, sizes, moves, copies, numbers, p20)
 
 
 def _components(selection: Selection) -> list[list[str]]:

@@ -43,6 +43,7 @@ __all__ = [
     "COMPONENT",
     "DENSE",
     "SPARSE",
+    "Extra",
     "Tape",
     "TileNetwork",
     "backward_tiles",
@@ -91,21 +92,42 @@ class Tape(NamedTuple):
     slope: Array  # (T, N' * LANES) of the surrogate
 
 
+class Extra(NamedTuple):
+    """What else goes into a run and comes out of it; an array of no steps, or of no tiles, stands for nothing.
+
+    The first ``start`` steps are over: their spikes are in the mask, and are delivered again, in the order in which a
+    run without a break would have, but membranes stand still.
+    """
+
+    start: np.uint64
+    push: Array  # (tiles, T, N' * LANES) mV that a current adds in a step
+    gain: Array  # (tiles, N' * LANES) times what arrives
+    clamped: Array  # (tiles, T, N') mask of the neurons whose spikes are those that the tape's mask begins with
+    state: Array  # (tiles, 1 + C, N' * LANES) potentials and currents: at first, and in the end
+    arrived: Array  # (tiles, T, C, N' * LANES) out of the forward pass, before the gain
+    adjoint: Array  # (tiles, T, 1 + C, N' * LANES) out of the backward pass: of potentials before a reset, of currents
+
+
 @kernel
 def forward_tiles(
     net: TileNetwork, weight: Array, keep: bool, tape: Tape, potential: Array, counts: Array, first: int, stride: int,
-    scratch: Scratch,
+    scratch: Scratch, extra: Extra | None,
 ) -> None:  # fmt: skip
     """Run T steps of a batch of B samples from rest, in tiles ``first``, ``first + stride``, ...
 
     weight (P,); keep: fill in the tape's ``free``, ``near`` and ``slope``; the mask has the sensors' spikes, others are
-    written; potential (B, T, columns) mV above rest; counts (N,) uint32: spikes are added.
+    written; potential (B, T, columns) mV above rest; counts (N,) uint32: spikes are added. Numba compiles the kernel
+    without ``extra`` by itself, so that it costs nothing where there is none.
     """
     steps, chunk = np.uint64(tape.mask.shape[1]), np.uint64(scratch.offset.shape[1])
     for tile in range(np.uint64(first), np.uint64(len(tape.mask)), np.uint64(stride)):
         mask = tape.mask[tile]
         scratch.state[:] = 0
         scratch.held[:] = 0
+        over = _U0
+        if extra is not None:
+            over = extra.start
+            scratch.state[:] = extra.state[tile]
         for begin in range(_U0, steps, chunk):
             end = min(begin + chunk, steps)
             for c in range(np.uint64(net.components.size)):
@@ -115,11 +137,19 @@ def forward_tiles(
                     until = min(t + component.steps, end)
                     for step in range(t, until):
                         for r in range(component.region, component.region_stop):
-                            _advance(net.regions[r], tile, step, keep, tape, potential, scratch)
+                            if extra is None:
+                                _advance(net.regions[r], tile, step, keep, tape, potential, scratch, extra)
+                            else:
+                                if step < over:
+                                    _clear(net.regions[r], step, scratch)
+                                else:
+                                    _advance(net.regions[r], tile, step, keep, tape, potential, scratch, extra)
                     _deliver_all(net, component.inner, component.outer, weight, mask, t, until, scratch)
                     t = until
                 _deliver_all(net, component.outer, component.stop, weight, mask, begin, end, scratch)
-        for t in range(steps):
+        if extra is not None:
+            extra.state[tile] = scratch.state
+        for t in range(over, steps):
             for i in range(np.uint64(counts.size)):
                 counts[i] += np.uint32(count_lanes(mask[t, i]))
 
@@ -142,7 +172,37 @@ def _deliver_all(
 
 
 @inner
-def _advance(p: Any, tile: Whole, t: Whole, keep: bool, tape: Tape, potential: Array, scratch: Scratch) -> None:
+def _clear(p: Any, t: Whole, scratch: Scratch) -> None:
+    """Nothing arrives at a region in a step that is over."""
+    ring, wide = scratch.ring, np.uint64(scratch.state.shape[1])
+    channels = np.uint64(len(scratch.state) - 1)
+    here = slot(ring, t, channels * wide)
+    for channel in range(channels):
+        for at in range(here + channel * wide + p.start * _W, here + channel * wide + p.stop * _W):
+            ring[at] = 0
+
+
+@inner
+def _hold(p: Any, t: Whole, mask: Array, held: Array) -> None:
+    """Who fired in the last `ref` steps, where one may have been made to fire while it was refractory."""
+    for i in range(p.start, p.stop):
+        held[i] = 0
+        for back in range(_U1, min(p.ref_steps, t) + _U1):
+            held[i] |= mask[t - back, i]
+
+
+@inner
+def _arrival(x: Any, channel: int, at: Whole, tile: Whole, t: Whole, extra: Extra) -> Any:
+    """What has arrived, kept, times the gain."""
+    if extra.arrived.shape[1]:
+        store_lanes(extra.arrived[tile, t, channel], at, x)
+    return _times_gain(x, at, tile, extra)
+
+
+@inner
+def _advance(
+    p: Any, tile: Whole, t: Whole, keep: bool, tape: Tape, potential: Array, scratch: Scratch, extra: Extra | None
+) -> None:
     """One step of one region."""
     v, current, held, ring, mask = scratch.state[0], scratch.state[1], scratch.held, scratch.ring, tape.mask[tile]
     one, zero = v.dtype.type(1), v.dtype.type(0)
@@ -164,28 +224,46 @@ def _advance(p: Any, tile: Whole, t: Whole, keep: bool, tape: Tape, potential: A
     if t > ref:
         for i in range(start, stop):
             held[i] &= ~mask[t - _U1 - ref, i]
+    if extra is not None:
+        clamped = now[:0]
+        if extra.clamped.shape[1]:
+            clamped = extra.clamped[tile, t]
+        if extra.clamped.shape[1] or t == extra.start:
+            _hold(p, t, mask, held)
     for i in range(start, stop):
         at = i * _W
         x = load_lanes(current, at, LANES)
         u = multiply_add(p22, load_lanes(v, at, LANES), all_lanes(bias, LANES))
         u = multiply_add(p21, x, u)
-        store_lanes(current, at, multiply_add(p11, x, load_lanes(ring, arriving + at, LANES)))
+        arrival = load_lanes(ring, arriving + at, LANES)
+        if extra is not None:
+            arrival = _arrival(arrival, 0, at, tile, t, extra)
+            if extra.push.shape[1]:
+                u = u + load_lanes(extra.push[tile, t], at, LANES)
+        store_lanes(current, at, multiply_add(p11, x, arrival))
         store_lanes(ring, arriving + at, all_lanes(zero, LANES))
         if two:
             x = load_lanes(current_in, at, LANES)
             u = multiply_add(p21_in, x, u)
             arrived = arriving + inhibitory + at
-            store_lanes(current_in, at, multiply_add(p11_in, x, load_lanes(ring, arrived, LANES)))
+            arrival = load_lanes(ring, arrived, LANES)
+            if extra is not None:
+                arrival = _arrival(arrival, 1, at, tile, t, extra)
+            store_lanes(current_in, at, multiply_add(p11_in, x, arrival))
             store_lanes(ring, arrived, all_lanes(zero, LANES))
         waits = held[i]
         fires = Mask(at_least(u, theta) & ~waits & valid)
+        bound = waits
+        if extra is not None and clamped.size:
+            fires = Mask((fires & ~clamped[i]) | (now[i] & clamped[i]))
+            bound = Mask(waits | clamped[i])
         stays = Mask(~(fires | waits))
         store_lanes(v, at, choose(stays, u, v_reset))
         now[i] = fires
         if keep:
             x = u - theta
             x = larger(multiply_add(-inverse, larger(x, zero - x), all_lanes(one, LANES)), zero) * inverse
-            x = choose(Mask(~waits), x, zero)
+            x = choose(Mask(~bound), x, zero)
             store_lanes(slope, at, x)
             free[i] = stays
             near[i] = ~at_least(zero - x, zero)
@@ -199,7 +277,7 @@ def _advance(p: Any, tile: Whole, t: Whole, keep: bool, tape: Tape, potential: A
 @kernel
 def backward_tiles(
     net: TileNetwork, weight: Array, tape: Tape, grad_potential: Array, grad_spikes: Array, recorded: Array,
-    gradient: Array, first: int, stride: int, scratch: Scratch,
+    gradient: Array, first: int, stride: int, scratch: Scratch, extra: Extra | None,
 ) -> None:  # fmt: skip
     """Adjoint of :func:`forward_tiles`; the reset and the refractory hold are constants of it.
 
@@ -234,8 +312,9 @@ def backward_tiles(
                             for step in range(until - t):
                                 for r in range(c.region, c.region_stop):
                                     _retreat(
-                                        net.regions[r], tile, until - _U1 - step, begin, tape, grad_potential, scratch
-                                    )
+                                        net.regions[r], tile, until - _U1 - step, begin, tape, grad_potential, scratch,
+                                        extra,
+                                    )  # fmt: skip
                             until = t
                     _weights_all(net, c.inner, c.stop, mask, begin, end, scratch, partial)
 
@@ -275,8 +354,22 @@ def _weights_all(
 
 
 @inner
-def _retreat(p: Any, tile: Whole, t: Whole, base: Whole, tape: Tape, grad_potential: Array, scratch: Scratch) -> None:
+def _forget(p: Any, t: Whole, base: Whole, scratch: Scratch) -> None:
+    """No adjoint passes through a step that was over when the run began."""
+    _clear(p, t, scratch)
+    wide = np.uint64(scratch.state.shape[1])
+    for at in range((t - base) * wide + p.start * _W, (t - base) * wide + p.stop * _W):
+        scratch.back[at] = 0
+
+
+@inner
+def _retreat(
+    p: Any, tile: Whole, t: Whole, base: Whole, tape: Tape, grad_potential: Array, scratch: Scratch, extra: Extra | None
+) -> None:
     """The adjoint of one step of one region. The state: adjoints of u and of the currents, a step later."""
+    if extra is not None and t < extra.start:
+        _forget(p, t, base, scratch)
+        return
     g, adjoint, ring, back = scratch.state[0], scratch.state[1], scratch.ring, scratch.back
     zero = g.dtype.type(0)
     free, slope = tape.free[tile, t], tape.slope[tile, t]
@@ -292,10 +385,14 @@ def _retreat(p: Any, tile: Whole, t: Whole, base: Whole, tape: Tape, grad_potent
         later = load_lanes(g, at, LANES)
         x = multiply_add(p11, load_lanes(adjoint, at, LANES), p21 * later)
         store_lanes(adjoint, at, x)
+        if extra is not None:
+            x = _times_gain(x, at, tile, extra)
         store_lanes(ring, here + at, x)
         if two:
             x = multiply_add(p11_in, load_lanes(adjoint_in, at, LANES), p21_in * later)
             store_lanes(adjoint_in, at, x)
+            if extra is not None:
+                x = _times_gain(x, at, tile, extra)
             store_lanes(ring, here + inhibitory + at, x)
         spike = (t - base) * inhibitory + at
         x = choose(free[i], p22 * later, zero)
@@ -307,6 +404,15 @@ def _retreat(p: Any, tile: Whole, t: Whole, base: Whole, tape: Tape, grad_potent
         for i in range(stop - start):
             for k in range(np.uint64(len(samples))):
                 g[(start + i) * _W + k] += samples[k, t, column + i]
+    if extra is not None and extra.adjoint.shape[1]:
+        for row in range(np.uint64(len(scratch.state))):
+            for place in range(start * _W, stop * _W):
+                extra.adjoint[tile, t, row, place] = scratch.state[row, place]
+
+
+@inner
+def _times_gain(x: Any, at: Whole, tile: Whole, extra: Extra) -> Any:
+    return x * load_lanes(extra.gain[tile], at, LANES) if len(extra.gain) else x
 
 
 @kernel

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, NamedTuple, cast
-from weakref import finalize
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,12 +17,12 @@ from connectome.graph.connectome import Connectome
 from connectome.graph.flat import Engine, FlatNetwork, cores, flatten, select
 from connectome.graph.parts import TIED, EdgeKey
 from connectome.learning.bundles import lay_out
-from connectome.learning.tiles import ForwardPass, Tiles
+from connectome.learning.inputs import Clamp, checked_inputs
+from connectome.learning.propagation import event_driven, message_passing
+from connectome.learning.state import NetworkState
+from connectome.learning.tiles import Tiles
 
 __all__ = ["BatchActivity", "SpikingNetwork"]
-
-#: Potentials of the effectors (B, T, K), recorded spikes (B, T, n) and counts (n,) by region.
-_Result = tuple[Tensor, dict[str, Tensor], dict[str, NDArray[np.int64]]]
 
 
 class BatchActivity(NamedTuple):
@@ -33,12 +32,14 @@ class BatchActivity(NamedTuple):
     spikes : recorded region -> (B, T, N) 0 or 1, differentiable by the surrogate
     counts : region or sensor -> (N,) int64, spikes of each neuron over all steps and samples
     operations : synaptic operations, spikes times the edges that each was delivered over, over all samples
+    state : where the batch stands in the end, if it was asked for
     """
 
     potential: dict[str, Tensor]
     spikes: dict[str, Tensor]
     counts: dict[str, NDArray[np.int64]]
     operations: int
+    state: NetworkState | None = None
 
 
 class SpikingNetwork(nn.Module):
@@ -59,12 +60,13 @@ class SpikingNetwork(nn.Module):
     dtype : ``torch.float32`` or ``torch.float64``.
     threads : at most this many (default: all cores the process may use). The result does not depend on it.
     share : a network of the same connectome that recruits others; what both have learns as one.
+    block : edge sets that pass no spike's gradient back, see :meth:`forward`
     """
 
     def __init__(
         self, connectome: Connectome, *, recruit: Collection[str] | None = None, engine: Engine = "numba",
         surrogate_width_mv: float = 10.0, dtype: torch.dtype = torch.float32, threads: int | None = None,
-        share: SpikingNetwork | None = None,
+        share: SpikingNetwork | None = None, block: Collection[EdgeKey] = (),
     ) -> None:  # fmt: skip
         super().__init__()
         if engine not in ("numba", "torch"):
@@ -78,6 +80,7 @@ class SpikingNetwork(nn.Module):
         self.engine = engine
         self.dtype = dtype
         self.threads = threads or cores()
+        self.block = frozenset(block)
         self.surrogate_width_mv = surrogate_width_mv
         self._tied: dict[EdgeKey, Tensor] = {}
         self._sharing: dict[tuple[str, ...], SpikingNetwork] = {}
@@ -91,6 +94,7 @@ class SpikingNetwork(nn.Module):
             shared = share.weight.get(key) if share is not None else None
             self.weight[key] = nn.Parameter(torch.tensor(weight, dtype=dtype)) if shared is None else shared
         self._sets = nn.ParameterList(self.weight.values())
+        self._numbers(self.block)
         roles = {name: r.role for name, r in self.selection.regions.items()}
         self.sensors = {n: s for n, s in self.selection.span.items() if roles[n] == "sensor"}
         self.effectors = {n: s for n, s in self.selection.span.items() if roles[n] == "effector"}
@@ -103,29 +107,67 @@ class SpikingNetwork(nn.Module):
             else None
         )
 
-    def forward(self, sensor_spikes: Mapping[str, Tensor], record: Sequence[str] = ()) -> BatchActivity:
-        """Run a batch. ``sensor_spikes``: sensor -> (B, T, N), non-zero where it fires; sensors left out are silent.
+    def forward(
+        self, sensor_spikes: Mapping[str, Tensor], record: Sequence[str] = (), *,
+        current: Mapping[str, Tensor] | None = None, gain: Mapping[str, Tensor] | None = None,
+        mask: Mapping[str, Tensor] | None = None, clamp: Mapping[str, Clamp] | None = None,
+        state: NetworkState | None = None, return_state: bool = False, block: Collection[EdgeKey] | None = None,
+    ) -> BatchActivity:  # fmt: skip
+        """Run a batch of B samples for T steps; N is a region's size.
 
-        ``record`` names the regions whose spikes are wanted. Raises :class:`ConnectomeError` for a bad name or shape.
+        Parameters
+        ----------
+        sensor_spikes : sensor -> (B, T, N), non-zero where it fires; real numbers must be 0 or 1. Sensors left out are
+            silent. What requires a gradient gets the exact one, as if a spike were a real number: what flows back over
+            the sensor's edges. So a module with a surrogate gradient may come before.
+        record : the regions whose spikes are wanted
+        current : region or effector -> what broadcasts to (B, T, N), pA besides i_e; differentiable
+        gain : region or effector -> (N,) or, of each sample, (B, N), 0 or more: times all that arrives at a neuron;
+            differentiable. With ``v_reset = e_l`` and ``i_e = 0`` it divides a neuron's threshold.
+        mask : region -> (N,) or (B, N), 0 for neurons that take no part: they never fire
+        clamp : region -> (who, spikes): (N,), (B, N) or (B, T, N), 1 for neurons whose spikes are replaced, by what
+            broadcasts to (B, T, N), or None for silence. What is replaced has a gradient of 0.
+        state : go on from the ``state`` of an earlier activity of the same network, which has it if it was run with
+            ``return_state``: two runs are then, bit for bit, one. On the torch engine its gradient goes on as well.
+        block : edge sets (default: the network's) through which no spike's gradient flows back; their own weights'
+            gradient is found as ever
+
+        Raises :class:`ConnectomeError` for whatever does not fit.
         """
-        self._check(sensor_spikes, record)
         device = self._sets[0].device if len(self._sets) else torch.device("cpu")
-        if self._tiles is not None and device.type != "cpu":
-            raise ConnectomeError("engine", f"must be 'torch' where the weights are on {device}", "'numba'")
-        fires = {name: x.detach().to(device) for name, x in sensor_spikes.items()}
+        inputs = checked_inputs(
+            self.selection, device, self.dtype, sensor_spikes, record, current, gain, mask, clamp, state
+        )
+        blocked = self._numbers(self.block if block is None else block)
+        weights = self._by_edge()
+        for i, (key, edges) in enumerate(self.selection.edges.items()):
+            if key.target in inputs.shared_gain:
+                target = torch.from_numpy(edges.target.astype(np.int64)).to(device)
+                weights[i] = weights[i] * inputs.shared_gain[key.target].index_select(0, target)
         if self._tiles is None:
-            u, recorded, counts = self._message_passing(fires, record)
+            found = message_passing(
+                self._flat, self.selection, weights, inputs, record, blocked=blocked, return_state=return_state,
+                surrogate=self._surrogate, dtype=self.dtype,
+            )  # fmt: skip
         else:
-            u, recorded, counts = self._event_driven(fires, record)
+            if device.type != "cpu":
+                raise ConnectomeError("engine", f"must be 'torch' where the weights are on {device}", "'numba'")
+            if state is not None and state.requires_grad and torch.is_grad_enabled():
+                raise ConnectomeError(
+                    "state", "must carry no gradient on the engine 'numba'", "one", "Use state.detach(), or 'torch'."
+                )
+            found = event_driven(
+                self._tiles, self.selection, weights, inputs, record, blocked=blocked, return_state=return_state,
+                columns=sum(s.stop - s.start for s in self.effectors.values()), threads=self.threads,
+            )  # fmt: skip
         potential, at = {}, 0
         for name, span in self.effectors.items():
             width = span.stop - span.start
-            potential[name] = u[..., at : at + width]
+            potential[name] = found.potential[..., at : at + width]
             at += width
-        operations = sum(int(n @ self._out_degree[name]) for name, n in counts.items())
-        return BatchActivity(
-            potential, recorded, {n: c for n, c in counts.items() if n not in self.effectors}, operations
-        )
+        operations = sum(int(n @ self._out_degree[name]) for name, n in found.counts.items())
+        counts = {n: c for n, c in found.counts.items() if n not in self.effectors}
+        return BatchActivity(potential, found.spikes, counts, operations, found.state)
 
     def sharing(self, recruit: Collection[str]) -> SpikingNetwork:
         """The network of the same connectome that recruits others, with the same weights where both have them; the same
@@ -159,98 +201,23 @@ class SpikingNetwork(nn.Module):
             edges[key] = replace(edges[key], weight=self.by_edge(key, weight.detach()).cpu().numpy())
         return replace(self.connectome, edges=edges)
 
-    def _event_driven(self, fires: Mapping[str, Tensor], record: Sequence[str]) -> _Result:
-        assert self._tiles is not None
-        keep = torch.is_grad_enabled() and any(w.requires_grad for w in self._sets)
-        columns = sum(s.stop - s.start for s in self.effectors.values())
-        counts: dict[str, NDArray[np.int64]] = {}
-        propagate = cast(Callable[..., tuple[Tensor, ...]], _Propagate.apply)
-        u, *spikes = propagate(
-            self._tiles, fires, columns, tuple(record), keep, self.threads,
-            lambda run: counts.update(self._tiles.counts(run)), *self._by_edge(),
-        )  # fmt: skip
-        return u, dict(zip(record, spikes, strict=True)), counts
-
     def _by_edge(self) -> list[Tensor]:
         return [self.by_edge(key, weight) for key, weight in self.weight.items()]
+
+    def _numbers(self, block: Collection[EdgeKey]) -> list[int]:
+        """The places of edge sets in their order."""
+        keys = list(self.selection.edges)
+        for key in block:
+            if key not in self.selection.edges:
+                raise ConnectomeError("block", "must name edge sets that take part", str(key))
+        return sorted(keys.index(key) for key in block)
+
+    @cached_property
+    def _surrogate(self) -> Callable[[Tensor], Tensor]:
+        from connectome.simulate.torch_engine import triangle
+
+        return triangle(self.surrogate_width_mv)
 
     @cached_property
     def _flat(self) -> FlatNetwork:
         return flatten(self.connectome, tuple(self.selection.regions))
-
-    def _message_passing(self, fires: Mapping[str, Tensor], record: Sequence[str]) -> _Result:
-        from connectome.simulate.torch_engine import propagate, triangle
-
-        flat = self._flat
-        batch, steps, _ = next(iter(fires.values())).shape
-        device = next(iter(fires.values())).device
-        weight = torch.cat([*self._by_edge(), torch.empty(0, dtype=self.dtype, device=device)])
-        weight = weight[torch.from_numpy(flat.order).to(device)]
-        silent = {name: torch.zeros(batch, steps, s.stop - s.start, device=device) for name, s in self.sensors.items()}
-        every = [({**silent, **fires}[name] != 0).to(self.dtype) for name in self.sensors]
-        given = torch.cat(every, -1).permute(1, 2, 0)
-        out = propagate(flat, weight, given, surrogate=triangle(self.surrogate_width_mv))
-        spikes = {name: out.spikes[:, span].permute(2, 0, 1) for name, span in flat.span.items()}
-        counts = {name: s.detach().sum((0, 1)).to(torch.int64).numpy(force=True) for name, s in spikes.items()}
-        read = torch.from_numpy(np.concatenate([np.r_[s] for s in self.effectors.values()] or [np.empty(0, np.int64)]))
-        return out.u[:, read].permute(2, 0, 1), {name: spikes[name] for name in record}, counts
-
-    def _check(self, sensor_spikes: Mapping[str, Tensor], record: Sequence[str]) -> None:
-        shapes = set()
-        for name, spikes in sensor_spikes.items():
-            if name not in self.sensors:
-                raise ConnectomeError("sensor_spikes", f"must name sensors of {list(self.sensors)}", repr(name))
-            size = self.sensors[name].stop - self.sensors[name].start
-            if spikes.ndim != 3 or spikes.shape[2] != size:
-                raise ConnectomeError(
-                    f"sensor_spikes[{name}]", f"must have shape (batch, steps, {size})", tuple(spikes.shape)
-                )
-            shapes.add((int(spikes.shape[0]), int(spikes.shape[1])))
-        if len(shapes) != 1 or 0 in next(iter(shapes)):
-            raise ConnectomeError("sensor_spikes", "must share one non-empty (batch, steps)", sorted(shapes))
-        for name in record:
-            if name not in self.selection.span or name in self.effectors or name in self.sensors:
-                raise ConnectomeError("record", "must name regions of neurons that take part", repr(name))
-
-
-class _Propagate(torch.autograd.Function):
-    """Event-driven forward pass, and its adjoint, over the tiles of a batch."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, tiles: Tiles, fires: Mapping[str, Tensor], columns: int, record: Sequence[str], keep: bool,
-        threads: int, report: Callable[[ForwardPass], None], *weights: Tensor,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
-        spikes = {name: _plain(x) for name, x in fires.items()}
-        run, potential = tiles.forward(spikes, [w.detach().numpy() for w in weights], columns, keep, threads)
-        report(run)
-        recorded = tuple(torch.from_numpy(tiles.spikes(run, name)) for name in record)
-        ctx.tiles, ctx.record, ctx.threads, ctx.run, ctx.shape = tiles, record, threads, run, potential.shape
-        ctx.set_materialize_grads(False)
-        # The run's memory is free for another when torch lets go of what it saved: mostly after the backward pass.
-        token = np.empty(1)
-        finalize(token, tiles.give_back, run).atexit = False
-        ctx.save_for_backward(torch.from_numpy(token))
-        return torch.from_numpy(potential), *recorded
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        tiles, span = ctx.tiles, ctx.tiles.layout.span
-        assert ctx.saved_tensors, "torch raises an error if they are gone"
-        batch, steps, _ = ctx.shape
-        potential = np.zeros(ctx.shape, tiles.real) if grads[0] is None else grads[0].contiguous().numpy()
-        given = [(span[name], g.numpy()) for name, g in zip(ctx.record, grads[1:], strict=True) if g is not None]
-        rows = np.concatenate(
-            [np.zeros(0, np.uint64), *(np.arange(s.start, s.stop, dtype=np.uint64) for s, _ in given)]
-        )
-        spikes = np.concatenate([np.zeros((batch, steps, 0), tiles.real), *(g for _, g in given)], axis=-1)
-        gradients = tiles.backward(ctx.run, potential, spikes, rows, ctx.threads)
-        return (None,) * 7 + tuple(torch.from_numpy(g) for g in gradients)
-
-
-def _plain(spikes: Tensor) -> NDArray[Any]:
-    """As an array of one of two types, so that kernels are compiled for no more: numbers of 32 bits, or bytes."""
-    if spikes.dtype not in (torch.bool, torch.uint8, torch.float32):
-        spikes = spikes != 0
-    array: NDArray[Any] = spikes.contiguous().numpy()
-    return array.view(np.uint8) if array.dtype == np.bool_ else array

@@ -10,7 +10,7 @@ once more, and their gradients a few times: matrices of dense edge sets with all
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from connectome.arrays import aligned_zeros
 from connectome.learning.bundle_kernels import LANES, Mask, Scratch
 from connectome.learning.bundles import Bundles, scratch
-from connectome.learning.learning_kernels import Tape, backward_tiles, forward_tiles, pack
+from connectome.learning.learning_kernels import Extra, Tape, backward_tiles, forward_tiles, pack
 
 __all__ = ["ForwardPass", "Tiles"]
 
@@ -43,6 +43,7 @@ class ForwardPass:
         )  # fmt: skip
         self.weight = aligned_zeros(layout.n_places, real)
         self.net = layout.net
+        self.extra: Extra | None = None
         self.counts = np.zeros(n, np.int64)
 
 
@@ -58,14 +59,22 @@ class Tiles:
 
     def forward(
         self, sensor_spikes: Mapping[str, NDArray[Any]], weights: Sequence[NDArray[Any]], columns: int,
-        keep: bool, threads: int,
+        keep: bool, threads: int, *, blocked: Collection[int] = (), extra: Extra | None = None,
     ) -> tuple[ForwardPass, NDArray[Any]]:  # fmt: skip
         """Run a batch from rest. (B, T, n) spikes by sensor; the weights of each edge set; ``keep``: a backward pass
-        may follow. Returns the run and the potentials of the effectors, (B, T, columns) mV above rest."""
+        may follow; ``blocked``: numbers of edge sets that it passes no spike's gradient through. Returns the run and
+        the potentials of the effectors, (B, T, columns) mV above rest.
+
+        With ``extra`` some of the T steps may be over, and ``sensor_spikes`` names regions too: those of which spikes
+        are known.
+        """
         batch, steps = next(iter(sensor_spikes.values())).shape[:2]
         run = self._take(-(-batch // LANES), steps, keep)
         run.batch = batch
-        self._set_weights(run, weights)
+        self._set_weights(run, weights, blocked)
+        run.extra = extra
+        if extra is not None:
+            run.tape.near[:, : int(extra.start)] = 0
         potential = np.empty((batch, steps, columns), self.real)
         silent = [self.layout.span[name] for name in self.layout.sensors if name not in sensor_spikes]
         shares = min(threads, len(run.tape.mask))
@@ -77,7 +86,9 @@ class Tiles:
             for span in silent:
                 run.tape.mask[first::shares, :, span] = 0
             with _Lent(self._scratch.setdefault((steps, False), []), lambda: scratch(self.layout, steps)) as buffers:
-                forward_tiles(run.net, run.weight, keep, run.tape, potential, counts[first], first, shares, buffers)
+                forward_tiles(
+                    run.net, run.weight, keep, run.tape, potential, counts[first], first, shares, buffers, extra
+                )
 
         _each(share, shares)
         run.counts = counts.sum(axis=0, dtype=np.int64)
@@ -87,7 +98,8 @@ class Tiles:
         self, run: ForwardPass, grad_potential: NDArray[Any], grad_spikes: NDArray[Any], recorded: NDArray[np.uint64],
         threads: int,
     ) -> list[NDArray[Any]]:  # fmt: skip
-        """The gradients of each edge set's weights from those of the potentials and of (B, T, M) recorded spikes."""
+        """The gradients of each edge set's weights from those of the potentials and of (B, T, M) recorded spikes.
+        Where the run has an ``extra``, its ``adjoint`` is filled in."""
         tiles, steps, _ = run.shape
         # Partial sums, as many as the shapes say: their number and order must not depend on the threads.
         n = min(tiles, max(2, _PARTIAL_PLACES // max(run.weight.size, 1)))
@@ -99,7 +111,7 @@ class Tiles:
             with _Lent(self._scratch.setdefault((steps, True), []), lambda: scratch(self.layout, steps)) as buffers:
                 backward_tiles(
                     run.net, run.weight, run.tape, grad_potential, grad_spikes, recorded, partial, first, shares,
-                    buffers,
+                    buffers, run.extra,
                 )  # fmt: skip
 
         _each(share, shares)
@@ -132,14 +144,19 @@ class Tiles:
         del self._runs[: len(self._runs) - _KEPT + 1]
         return ForwardPass(tiles, steps, self.layout, self.real, keep)
 
-    def _set_weights(self, run: ForwardPass, weights: Sequence[NDArray[Any]]) -> None:
+    def _set_weights(self, run: ForwardPass, weights: Sequence[NDArray[Any]], blocked: Collection[int]) -> None:
         layout = self.layout
+        run.net = layout.net
         for move in (*layout.moves, *layout.copies):
             move.put(weights[move.number], run.weight)
         if layout.channels == 2:
             rows = layout.net.rows
             inhibitory = (run.weight < 0)[: rows.place.size] * np.uint32(layout.n_membranes)
             run.net = layout.net._replace(rows=rows._replace(place=rows.place + inhibitory))
+        if blocked:
+            bundles = layout.net.bundles.copy()
+            bundles["backward"][np.isin(layout.numbers, list(blocked))] = 0
+            run.net = run.net._replace(bundles=bundles)
 
 
 class _Lent:

@@ -74,12 +74,14 @@ class _Deliver(MessagePassing):  # type: ignore[misc]  # torch_geometric has no 
     def __init__(self) -> None:
         super().__init__(aggr="sum")
 
-    def forward(self, spikes: Tensor, edge_index: Tensor, weight: Tensor, n: int) -> Tensor:
-        arrived = self.propagate(edge_index, x=(spikes, None), weight=weight, size=(spikes.shape[0], 2 * n))
+    def forward(self, spikes: Tensor, edge_index: Tensor, weight: Tensor, n: int, block: Tensor | None) -> Tensor:
+        arrived = self.propagate(
+            edge_index, x=(spikes, None), weight=weight, size=(spikes.shape[0], 2 * n), block=block
+        )
         return cast(Tensor, arrived)
 
-    def message(self, x_j: Tensor, weight: Tensor) -> Tensor:
-        return weight[:, None] * x_j
+    def message(self, x_j: Tensor, weight: Tensor, block: Tensor | None) -> Tensor:
+        return weight[:, None] * (x_j if block is None else torch.where(block[:, None], x_j.detach(), x_j))
 
 
 def at_rest(flat: FlatNetwork, weight: Tensor, batch: int = 1) -> BatchState:
@@ -91,7 +93,8 @@ def at_rest(flat: FlatNetwork, weight: Tensor, batch: int = 1) -> BatchState:
 def propagate(
     flat: FlatNetwork, weight: Tensor, sensor_spikes: Tensor, *, current: Tensor | None = None,
     arrivals: Tensor | None = None, state: BatchState | None = None,
-    surrogate: Callable[[Tensor], Tensor] | None = None,
+    surrogate: Callable[[Tensor], Tensor] | None = None, gain: Tensor | None = None,
+    clamp: tuple[Tensor, Tensor] | None = None, block: Tensor | None = None,
 ) -> Propagation:  # fmt: skip
     """Run T steps of a batch of B, in the type and on the device of ``weight``.
 
@@ -104,6 +107,9 @@ def propagate(
     arrivals : broadcasts to (T, N, B), pA added to i_ex where positive, to i_in where negative
     state : where to start, :func:`at_rest` by default; on the same edges that it was made on
     surrogate : u - theta (N, B) -> spikes 0 or 1, with a gradient, e.g. :func:`triangle`; by default there is none
+    gain : broadcasts to (N, B), times what arrives over edges
+    clamp : (T, N, B) truth values, and the spikes of the neurons where they are true
+    block : (E,) truth values: edges through which no spike's gradient flows back
 
     No gradient passes through a reset or a refractory step. Raises :class:`ConnectomeError` for a wrong shape.
     """
@@ -143,11 +149,15 @@ def propagate(
         u = torch.where(refractory > 0, d["v_reset"], u)
         i_ex, i_in = d["p11_ex"] * i_ex, d["p11_in"] * i_in
         if delays.size:
-            arrived = deliver(torch.cat([past[k - 1] for k in delays]), edge_index, weight, n)
+            arrived = deliver(torch.cat([past[k - 1] for k in delays]), edge_index, weight, n, block)
+            if gain is not None:
+                arrived = arrived * torch.cat([gain, gain])
             i_ex, i_in = i_ex + arrived[:n], i_in + arrived[n:]
         if arrivals is not None:
             i_ex, i_in = i_ex + arrivals[t].clamp(min=0), i_in + arrivals[t].clamp(max=0)
         spikes = (u >= d["theta"]).to(dtype) if surrogate is None else surrogate(u - d["theta"])
+        if clamp is not None:
+            spikes = torch.where(clamp[0][t], clamp[1][t], spikes)
         fired = spikes.detach() > 0
         v = torch.where(fired, d["v_reset"], u)
         refractory = torch.where(fired, d["ref_steps"], (refractory - 1).clamp(min=0))

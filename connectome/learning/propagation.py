@@ -1,0 +1,347 @@
+"""One forward pass of a network on either engine, with its gradients to weights, currents, gains and sensors' spikes.
+
+The event-driven one is a :class:`torch.autograd.Function` over the kernels: what it cannot give as numbers of a tape it
+finds from the adjoints of potentials and currents, of all steps, which the backward pass leaves if it is asked to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, cast
+from weakref import finalize
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from torch import Tensor
+
+from connectome.arrays import aligned_zeros
+from connectome.graph.flat import FlatNetwork, Selection
+from connectome.learning.bundle_kernels import LANES, Mask
+from connectome.learning.bundles import Bundles
+from connectome.learning.inputs import Inputs
+from connectome.learning.learning_kernels import Extra, pack
+from connectome.learning.state import NetworkState, later_spikes
+from connectome.learning.tiles import ForwardPass, Tiles
+
+__all__ = ["Result", "event_driven", "message_passing"]
+
+Array = NDArray[Any]
+
+
+class Result(NamedTuple):
+    """Potentials of the effectors (B, T, K), recorded spikes (B, T, n), counts (n,) by region, and the last state."""
+
+    potential: Tensor
+    spikes: dict[str, Tensor]
+    counts: dict[str, NDArray[np.int64]]
+    state: NetworkState | None
+
+
+def look_back(selection: Selection) -> int:
+    """The steps that a state has to remember: the longest delay, or the longest refractory time."""
+    delays = [int(e.delay_steps.max()) for e in selection.edges.values() if len(e)]
+    refractory = [round(r.neuron.t_ref_ms / selection.dt_ms) for r in selection.regions.values()]
+    return max([1, *delays, *refractory])
+
+
+def message_passing(
+    flat: FlatNetwork, selection: Selection, weights: Sequence[Tensor], inputs: Inputs, record: Sequence[str], *,
+    blocked: Collection[int], return_state: bool, surrogate: Callable[[Tensor], Tensor], dtype: torch.dtype,
+) -> Result:  # fmt: skip
+    """The pass in torch, in which every gradient is autograd's."""
+    from connectome.simulate.torch_engine import BatchState, propagate
+
+    batch, steps, *_ = inputs
+    device = weights[0].device if weights else torch.device("cpu")
+    weight = torch.cat([*weights, torch.empty(0, dtype=dtype, device=device)])
+    order = torch.from_numpy(flat.order).to(device)
+    closed = None
+    if blocked:
+        of_set = [torch.full((len(w),), i in blocked) for i, w in enumerate(weights)]
+        closed = torch.cat(of_set).to(device)[order]
+
+    def gather(parts: Mapping[str, Tensor], empty: Callable[[slice], Tensor], names: Collection[str]) -> Tensor:
+        """(T, N, B) of all regions, or (N, B)."""
+        found = [parts[n] if n in parts else empty(s) for n, s in flat.span.items() if n in names]
+        return torch.cat(found, -1).movedim(0, -1)
+
+    def nothing(span: slice) -> Tensor:
+        return torch.zeros(batch, steps, span.stop - span.start, device=device, dtype=dtype)
+
+    sensors = [n for n, r in selection.regions.items() if r.role == "sensor"]
+    fires = {n: x.to(dtype) if x.requires_grad else (x != 0).to(dtype) for n, x in inputs.fires.items()}
+    options: dict[str, Any] = {}
+    if inputs.current:
+        options["current"] = gather(inputs.current, nothing, flat.span)
+    if inputs.gain:
+        options["gain"] = gather(inputs.gain, lambda s: nothing(s)[:, 0] + 1, flat.span)
+    if inputs.clamp:
+        held = {n: pair[0] for n, pair in inputs.clamp.items()}
+        played = {n: pair[1].to(dtype) for n, pair in inputs.clamp.items()}
+        options["clamp"] = gather(held, lambda s: nothing(s) != 0, flat.span), gather(played, nothing, flat.span)
+    before = inputs.state
+    if before is not None:
+
+        def membrane(part: Mapping[str, Tensor]) -> Tensor:
+            return gather(part, lambda s: nothing(s)[:, 0], flat.span).to(device, dtype)
+
+        history = {n: x.to(device, dtype) for n, x in before.spikes.items()}
+        kept = next(iter(history.values())).shape[1] if history else 0
+        past = gather(
+            history, lambda s: torch.zeros(batch, kept, s.stop - s.start, device=device, dtype=dtype), flat.span
+        )
+        past = torch.cat([past.new_zeros(max(0, flat.max_delay - kept), *past.shape[1:]), past])
+        ref_steps = torch.as_tensor(flat.dynamics.ref_steps, device=device)[:, None]
+        left = torch.zeros(flat.n_neurons, batch, dtype=torch.int32, device=device)
+        for ago in range(1, min(kept, int(flat.dynamics.ref_steps.max(initial=0))) + 1):
+            left = torch.maximum(left, torch.where(past[-ago].detach() > 0, ref_steps - ago + 1, 0).to(torch.int32))
+        options["state"] = BatchState(
+            membrane(before.v), membrane(before.i_ex), membrane(before.i_in), left,
+            tuple(past[-k - 1] for k in range(flat.max_delay)),
+        )  # fmt: skip
+    if closed is not None:
+        options["block"] = closed
+    out = propagate(flat, weight[order], gather(fires, nothing, sensors), surrogate=surrogate, **options)
+    spikes = {name: out.spikes[:, span].permute(2, 0, 1) for name, span in flat.span.items()}
+    counts = {name: s.detach().sum((0, 1)).to(torch.int64).numpy(force=True) for name, s in spikes.items()}
+    read = [np.r_[flat.span[n]] for n, r in selection.regions.items() if r.role == "effector"]
+    columns = torch.from_numpy(np.concatenate([*read, np.empty(0, np.int64)]))
+    state = None
+    if return_state:
+        roles = {n: r.role for n, r in selection.regions.items()}
+        v, i_ex, i_in = ({n: x[s].T for n, s in flat.span.items() if roles[n] != "sensor"} for x in out.state[:3])
+        fired, so_far = later_spikes(
+            before, {n: s for n, s in spikes.items() if roles[n] != "effector"}, look_back(selection)
+        )
+        state = NetworkState(v, i_ex, i_in, fired, so_far)
+    return Result(out.u[:, columns].permute(2, 0, 1), {name: spikes[name] for name in record}, counts, state)
+
+
+def event_driven(
+    tiles: Tiles, selection: Selection, weights: Sequence[Tensor], inputs: Inputs, record: Sequence[str], *,
+    blocked: Collection[int], return_state: bool, columns: int, threads: int,
+) -> Result:  # fmt: skip
+    """The pass over the kernels. A tape is kept if anything that goes in learns: weights as edges have them in the end,
+    which need not be parameters themselves, or an input."""
+    learning = {name: x for name, x in inputs.fires.items() if x.requires_grad}
+    tensors = [*weights, *inputs.current.values(), *inputs.gain.values(), *learning.values()]
+    job = _Job(
+        tiles, selection, inputs, tuple(record), tuple(blocked), columns, threads,
+        torch.is_grad_enabled() and any(x.requires_grad for x in tensors), return_state, tuple(learning), len(weights),
+    )  # fmt: skip
+    propagate = cast(Callable[..., tuple[Tensor, ...]], _Propagate.apply)
+    u, *spikes = propagate(job, *tensors)
+    return Result(u, dict(zip(record, spikes, strict=True)), job.counts, job.state)
+
+
+@dataclass(eq=False)
+class _Job:
+    """What a pass is told besides its tensors, and what it tells besides them."""
+
+    tiles: Tiles
+    selection: Selection
+    inputs: Inputs
+    record: tuple[str, ...]
+    blocked: tuple[int, ...]
+    columns: int
+    threads: int
+    keep: bool
+    return_state: bool
+    learning: tuple[str, ...]
+    n_weights: int
+    start: int = 0
+    counts: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    state: NetworkState | None = None
+
+
+class _Propagate(torch.autograd.Function):
+    """Event-driven forward pass, and its adjoint, over the tiles of a batch."""
+
+    @staticmethod
+    def forward(ctx: Any, job: _Job, *tensors: Tensor) -> tuple[Tensor, ...]:
+        tiles, record = job.tiles, job.record
+        values = [x.detach().numpy() for x in tensors]
+        weights = values[: job.n_weights]
+        spikes = {name: _plain(x.detach()) for name, x in job.inputs.fires.items()}
+        extra = None
+        if job.return_state or job.learning or not job.inputs.plain:
+            spikes, extra = _extra(job, spikes)
+        run, potential = tiles.forward(
+            spikes, weights, job.columns, job.keep, job.threads, blocked=job.blocked, extra=extra
+        )
+        job.counts = tiles.counts(run)
+        start = job.start
+        if job.return_state:
+            job.state = _last_state(job, run)
+        recorded = tuple(torch.from_numpy(tiles.spikes(run, name)[:, start:]) for name in record)
+        ctx.job, ctx.run, ctx.shape, ctx.weights = job, run, potential.shape, weights if job.learning else []
+        ctx.set_materialize_grads(False)
+        # The run's memory is free for another when torch lets go of what it saved: mostly after the backward pass.
+        token = np.empty(1)
+        finalize(token, tiles.give_back, run).atexit = False
+        ctx.save_for_backward(torch.from_numpy(token))
+        return torch.from_numpy(potential[:, start:]), *recorded
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        job, run = ctx.job, ctx.run
+        tiles, span = job.tiles, job.tiles.layout.span
+        assert ctx.saved_tensors, "torch raises an error if they are gone"
+        batch, steps, _ = ctx.shape
+        start = job.start
+
+        def every_step(g: Tensor) -> Array:
+            array: Array = g.contiguous().numpy()
+            return np.concatenate([np.zeros((batch, start, g.shape[2]), tiles.real), array], 1) if start else array
+
+        potential = np.zeros(ctx.shape, tiles.real) if grads[0] is None else every_step(grads[0])
+        given = [(span[name], every_step(g)) for name, g in zip(job.record, grads[1:], strict=True) if g is not None]
+        rows = np.concatenate(
+            [np.zeros(0, np.uint64), *(np.arange(s.start, s.stop, dtype=np.uint64) for s, _ in given)]
+        )
+        spikes = np.concatenate([np.zeros((batch, steps, 0), tiles.real), *(g for _, g in given)], axis=-1)
+        inner = any(ctx.needs_input_grad[1 + job.n_weights :])
+        if inner:
+            layout, shape = tiles.layout, run.tape.mask.shape[:2]
+            adjoint = aligned_zeros((*shape, 1 + layout.channels, layout.n_membranes * LANES), tiles.real)
+            run.extra = run.extra._replace(adjoint=adjoint)
+        gradients = tiles.backward(run, potential, spikes, rows, job.threads)
+        found = [*gradients, *(_input_gradients(job, run, ctx.weights) if inner else [])]
+        none = (None,) * (len(ctx.needs_input_grad) - 1 - len(found))
+        return (None, *(torch.from_numpy(np.ascontiguousarray(g)) for g in found), *none)
+
+
+def _plain(spikes: Tensor) -> Array:
+    """As an array of one of two types, so that kernels are compiled for no more: numbers of 32 bits, or bytes."""
+    if spikes.dtype not in (torch.bool, torch.uint8, torch.float32):
+        spikes = spikes != 0
+    array: Array = spikes.contiguous().numpy()
+    return array.view(np.uint8) if array.dtype == np.bool_ else array
+
+
+def _to_lanes(array: Array, span: slice, values: Array) -> None:
+    """(B, ..., n) of a region to its place in (tiles, ..., N' * LANES); lanes without a sample keep what they have."""
+    tiles = len(array)
+    whole = np.zeros((tiles * LANES, *values.shape[1:]), array.dtype)
+    whole[: len(values)] = values
+    lanes = array.reshape(*array.shape[:-1], -1, LANES)
+    lanes[..., span, :] = np.moveaxis(whole.reshape(tiles, LANES, *values.shape[1:]), 1, -1)
+
+
+def _from_lanes(array: Array, span: slice, batch: int) -> Array:
+    """The inverse of :func:`_to_lanes`, (B, ..., n)."""
+    lanes = np.moveaxis(array.reshape(*array.shape[:-1], -1, LANES)[..., span, :], -1, 1)
+    return lanes.reshape(-1, *lanes.shape[2:])[:batch]
+
+
+def _extra(job: _Job, spikes: dict[str, Array]) -> tuple[dict[str, Array], Extra]:
+    """The spikes that are known before the run, and the rest of its input, as the kernels read it."""
+    layout, inputs, before = job.tiles.layout, job.inputs, job.inputs.state
+    real, span, wide = job.tiles.real, layout.span, layout.n_membranes * LANES
+    n_tiles, batch = -(-inputs.batch // LANES), inputs.batch
+    start = 0 if before is None or not before.spikes else next(iter(before.spikes.values())).shape[1]
+    steps, job.start = start + inputs.steps, start
+    known = {**spikes, **{n: _plain(pair[1]) for n, pair in inputs.clamp.items()}}
+    if start:
+        assert before is not None
+        for name, x in before.spikes.items():
+            size = span[name].stop - span[name].start
+            now = known.get(name, np.zeros((batch, inputs.steps, size), np.uint8))
+            known[name] = np.concatenate([_plain(x.detach().to("cpu", torch.uint8)), now != 0], 1, dtype=np.uint8)
+    if not known:
+        known = {name: np.zeros((batch, steps, 0), np.uint8) for name in (next(iter(span)),)}
+
+    def over_steps(n: int, dtype: Any, rows: int, given: bool) -> Array:
+        return aligned_zeros((n_tiles, steps if given else 0, rows), dtype)
+
+    push = over_steps(n_tiles, real, wide, bool(inputs.current))
+    for name, x in inputs.current.items():
+        _to_lanes(push[:, start:], span[name], x.detach().numpy() * layout.p20[name])
+    clamped = np.zeros((n_tiles, steps if inputs.clamp else 0, layout.n_membranes), Mask)
+    for name, (who, _) in inputs.clamp.items():
+        held = np.concatenate([np.zeros((batch, start, who.shape[2]), np.uint8), _plain(who)], 1)
+        pack(held, span[name].start, clamped, 0, 1)
+    gain = np.ones((n_tiles if inputs.gain else 0, wide), real)
+    for name, x in inputs.gain.items():
+        _to_lanes(gain, span[name], x.detach().numpy())
+    state = np.zeros((n_tiles, 1 + layout.channels, wide), real)
+    if before is not None:
+        for name in before.v:
+            v, ex, inh = (x[name].detach().to("cpu").numpy() for x in before[:3])
+            parts = (v, ex, inh) if layout.channels == 2 else (v, ex + inh)
+            for row, part in enumerate(parts):
+                _to_lanes(state[:, row], span[name], part)
+    channels = layout.channels
+    learns = job.keep and any(x.requires_grad for x in inputs.gain.values())
+    return known, Extra(
+        np.uint64(start), push, gain, clamped, state,
+        aligned_zeros((n_tiles, steps if learns else 0, channels, wide), real),
+        aligned_zeros((n_tiles, 0, 1 + channels, wide), real),
+    )  # fmt: skip
+
+
+def _last_state(job: _Job, run: ForwardPass) -> NetworkState:
+    """What the kernels left, as tensors by region."""
+    assert run.extra is not None
+    layout, roles = job.tiles.layout, {name: r.role for name, r in job.selection.regions.items()}
+    batch = job.inputs.batch
+    parts: list[dict[str, Tensor]] = [{}, {}, {}]
+    for name in (n for n, role in roles.items() if role != "sensor"):
+        for row, part in enumerate(parts):
+            if row <= layout.channels:
+                part[name] = torch.from_numpy(_from_lanes(run.extra.state[:, row], layout.span[name], batch).copy())
+            else:
+                part[name] = torch.zeros_like(parts[0][name])
+    fired = {n: torch.from_numpy(job.tiles.spikes(run, n)) for n, role in roles.items() if role != "effector"}
+    now = {name: x[:, job.start :].to(torch.uint8) for name, x in fired.items()}
+    v, i_ex, i_in = parts
+    return NetworkState(v, i_ex, i_in, *later_spikes(job.inputs.state, now, look_back(job.selection)))
+
+
+def _input_gradients(job: _Job, run: ForwardPass, weights: Sequence[Array]) -> list[Array]:
+    """The gradients of currents, gains of samples, and sensors' spikes, in this order."""
+    extra, layout, inputs = run.extra, job.tiles.layout, job.inputs
+    assert extra is not None
+    start, batch = job.start, inputs.batch
+    found = []
+    for name in inputs.current:
+        found.append(_from_lanes(extra.adjoint[:, start:, 0], layout.span[name], batch) * layout.p20[name])
+    if inputs.gain:
+        if extra.arrived.shape[1]:
+            total = np.einsum("gtcn,gtcn->gn", extra.adjoint[:, start:, 1:], extra.arrived[:, start:])
+        else:
+            total = np.zeros_like(extra.gain)
+        found += [_from_lanes(total, layout.span[name], batch) for name in inputs.gain]
+    for name in job.learning:
+        found.append(_spike_gradient(job, extra, layout, name, weights))
+    return [np.asarray(g, job.tiles.real) for g in found]
+
+
+def _spike_gradient(job: _Job, extra: Extra, layout: Bundles, sensor: str, weights: Sequence[Array]) -> Array:
+    """(B, T, n) what flows back to a sensor over its edges, as if its spikes were real numbers."""
+    inputs, start = job.inputs, job.start
+    batch, steps = inputs.batch, inputs.steps
+    adjoint = extra.adjoint[:, start:, 1:]
+    if len(extra.gain):
+        adjoint = adjoint * extra.gain[:, None, None]
+    sent = np.zeros(inputs.fires[sensor].shape, job.tiles.real)
+    for number, (key, edges) in enumerate(job.selection.edges.items()):
+        if key.source != sensor or number in job.blocked:
+            continue
+        at_target = _from_lanes(adjoint, layout.span[key.target], batch)  # (B, T, C, n)
+        channel = (weights[number] < 0) & (layout.channels == 2)
+        for delay in np.unique(edges.delay_steps):
+            if delay >= steps:
+                continue
+            for c in range(layout.channels):
+                mine = (edges.delay_steps == delay) & (channel == c)
+                matrix = csr_array(
+                    (weights[number][mine], (edges.source[mine], edges.target[mine])),
+                    shape=(edges.n_source, edges.n_target),
+                )
+                later = at_target[:, delay:, c].reshape(-1, edges.n_target)
+                sent[:, : steps - delay] += (matrix @ later.T).T.reshape(batch, steps - delay, -1)
+    return sent
