@@ -1,8 +1,8 @@
 """What a configuration may name: a table of ours, then the entry points of installed packages.
 
-A package adds to a group by an entry point ``connectome.GROUP``: ``rules``, ``tasks`` or ``metrics``. It cannot take
-the place of what is ours. Nothing is imported before it is asked for, so what cannot be imported breaks those runs
-alone that name it.
+A package adds to a group by an entry point ``connectome.GROUP``: ``neurons``, ``rules``, ``tasks`` or ``metrics``. It
+cannot take the place of what is ours. Nothing is imported before it is asked for, so what cannot be imported breaks
+those runs alone that name it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,14 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "strengthening": "connectome.mechanisms.strengthening:Strengthening",
             "pruning": "connectome.mechanisms.feedback_pruning:FeedbackPruning",
             "homeostasis": "connectome.mechanisms.homeostasis:Homeostasis",
+        },
+        "neurons": {
+            "iaf_psc_exp": "connectome.neurons.iaf_psc_exp:NeuronParameters",
+            "iaf_cond_exp": "connectome.neurons.iaf_cond_exp:IafCondExp",
+            "alif": "connectome.neurons.alif:Alif",
+            "izhikevich": "connectome.neurons.izhikevich:Izhikevich",
+            "aeif_psc_exp": "connectome.neurons.aeif_psc_exp:AeifPscExp",
+            "leaky_integrator": "connectome.neurons.leaky_integrator:LeakyIntegrator",
         },
         "tasks": {
             "perception": "connectome.datasets.tasks:Perception",

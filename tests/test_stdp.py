@@ -56,7 +56,7 @@ def forced(
     pulses[np.rint(np.asarray(post_ms) / dt).astype(int) - 1] = PULSE_PA
     which = np.arange(len(pre_ms)) if n > 1 else np.zeros(len(pre_ms), int)
     stimulus = Stimulus(spikes={"eye": (pre_ms, which)}, current_pa={"a": pulses})
-    result = run(connectome, duration_ms, stimulus, plasticity={EYE: rule}, **more)
+    result: xr.Dataset = run(connectome, duration_ms, stimulus, plasticity={EYE: rule}, **more)
     fired = result.spike_time_ms.values[result.spike_region.values == 1]
     np.testing.assert_allclose(fired, np.sort(post_ms))  # and nothing else made it fire
     return result
