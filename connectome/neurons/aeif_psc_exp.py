@@ -61,16 +61,15 @@ class AeifPscExp(NeuronModel):
 
     def check(self) -> None:
         """See :class:`NeuronModel`."""
-        peak = self._peak()
-        rule = f"must be below v_peak_mv (v_th_mv if delta_t_mv is 0) = {peak}"
-        self._require(
-            "neuron.v_reset_mv", self.v_reset_mv, np.less(self.v_reset_mv, peak), rule, "Or it fires forever."
-        )
+        peak, hint = self._peak(), "Or it fires forever."
+        rule = "must be below v_peak_mv (v_th_mv if delta_t_mv is 0) = "
+        self._require("neuron.v_reset_mv", self.v_reset_mv, np.less(self.v_reset_mv, peak), rule, peak, hint)
         good = np.greater_equal(self.v_peak_mv, self.v_th_mv)
-        self._require("neuron.v_peak_mv", self.v_peak_mv, good, f"must be >= v_th_mv = {self.v_th_mv}")
-        good = np.less_equal(np.subtract(self.v_peak_mv, self.v_th_mv), _EXPONENT_MAX * self.delta_t_mv)
-        rule = f"must be 0 or >= (v_peak_mv - v_th_mv) / {_EXPONENT_MAX:g}"
-        self._require("neuron.delta_t_mv", self.delta_t_mv, good | np.equal(self.delta_t_mv, 0), rule)
+        self._require("neuron.v_peak_mv", self.v_peak_mv, good, "must be >= v_th_mv = ", self.v_th_mv)
+        least = np.subtract(self.v_peak_mv, self.v_th_mv) / _EXPONENT_MAX
+        good = np.greater_equal(self.delta_t_mv, least) | np.equal(self.delta_t_mv, 0)
+        rule = f"must be 0, or at least (v_peak_mv - v_th_mv) / {_EXPONENT_MAX:g} = "
+        self._require("neuron.delta_t_mv", self.delta_t_mv, good, rule, least)
 
     def _peak(self) -> Quantity:
         found = np.where(np.greater(self.delta_t_mv, 0), self.v_peak_mv, self.v_th_mv)

@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-import numpy as np
-
 from connectome.neurons.iaf_psc_exp import refractory_steps
 from connectome.neurons.model import Arrivals, NeuronModel, Quantity, elementwise
 
@@ -55,9 +53,7 @@ class IafCondExp(NeuronModel):
 
     def check(self) -> None:
         """See :class:`NeuronModel`."""
-        good = np.less(self.v_reset_mv, self.v_th_mv)
-        rule = f"must be below v_th_mv = {self.v_th_mv}"
-        self._require("neuron.v_reset_mv", self.v_reset_mv, good, rule, "Or it fires forever.")
+        self._below("v_reset_mv", "v_th_mv")
 
     def rest(self) -> Mapping[str, Quantity]:
         """See :class:`NeuronModel`."""

@@ -45,9 +45,7 @@ class NeuronParameters(NeuronModel):
 
     def check(self) -> None:
         """See :class:`NeuronModel`."""
-        good = np.less(self.v_reset_mv, self.v_th_mv)
-        rule = f"must be below v_th_mv = {self.v_th_mv}"
-        self._require("neuron.v_reset_mv", self.v_reset_mv, good, rule, "Or it fires forever.")
+        self._below("v_reset_mv", "v_th_mv")
 
     @property
     def reference_mv(self) -> Quantity:

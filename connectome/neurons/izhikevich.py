@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
 from connectome.neurons.model import Arrivals, NeuronModel, Quantity
 
 if TYPE_CHECKING:
@@ -47,8 +45,7 @@ class Izhikevich(NeuronModel):
 
     def check(self) -> None:
         """See :class:`NeuronModel`."""
-        good = np.less(self.c_mv, self.v_th_mv)
-        self._require("neuron.c_mv", self.c_mv, good, f"must be below v_th_mv = {self.v_th_mv}", "Or it fires forever.")
+        self._below("c_mv", "v_th_mv")
 
     @property
     def one_accumulator(self) -> bool:

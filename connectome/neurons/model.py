@@ -33,6 +33,7 @@ __all__ = [
 #: A number, or (N,) float64: one for each neuron.
 Quantity: TypeAlias = Any
 _DEFAULT: Final = "iaf_psc_exp"
+_FOREVER: Final = "Or it fires forever."
 
 
 class Arrivals(NamedTuple):
@@ -137,13 +138,22 @@ class NeuronModel:
         """The parameters of some neurons of the region: an index or a mask, as of arrays."""
         return replace(self, **{k: v[neurons] for k, v in self.arrays().items()})
 
-    def _require(self, name: str, value: Quantity, good: Any, rule: str, hint: str = "") -> None:
+    def _require(
+        self, name: str, value: Quantity, good: Any, rule: str, bound: Quantity = "", hint: str = ""
+    ) -> None:  # fmt: skip
+        """``rule`` ends with the ``bound``, of the neuron that breaks it."""
         if not np.all(good):
             found = value
             if np.ndim(good):
                 k = int(np.argmin(good))
                 found = f"{np.broadcast_to(value, good.shape)[k]} of neuron {k}"
-            raise ConnectomeError(name, rule, found, hint)
+                bound = np.broadcast_to(bound, good.shape)[k]
+            raise ConnectomeError(name, f"{rule}{bound}", found, hint)
+
+    def _below(self, name: str, bound: str) -> None:
+        """A reset must be below the threshold."""
+        value, limit = getattr(self, name), getattr(self, bound)
+        self._require(f"neuron.{name}", value, np.less(value, limit), f"must be below {bound} = ", limit, _FOREVER)
 
     def __eq__(self, other: object) -> bool:
         return (

@@ -111,7 +111,7 @@ def at_rest(flat: FlatNetwork, weight: Tensor, batch: int = 1) -> BatchState:
 
 def _column(value: Any, like: Tensor) -> Tensor:
     """(n, 1) or (1, 1)."""
-    return torch.as_tensor(np.atleast_1d(value), dtype=like.dtype, device=like.device)[:, None]
+    return torch.as_tensor(np.array(value, ndmin=1), dtype=like.dtype, device=like.device)[:, None]
 
 
 def propagate(
