@@ -55,8 +55,8 @@ def unlike(model: type[NeuronModel], n: int, seed: int = 0) -> NeuronModel:
     """Every parameter a little different for each of n neurons."""
     rng = np.random.default_rng(seed)
     return model(**{
-        f.name: np.round(f.default * rng.uniform(0.98, 1.02, n), 6) if f.default else rng.uniform(0, 0.1, n)
-        for f in fields(model)
+        name: np.round(value * rng.uniform(0.98, 1.02, n), 6) if value else rng.uniform(0, 0.1, n)
+        for name, value in model().parameters().items()
     })  # fmt: skip
 
 
@@ -505,7 +505,7 @@ def test_a_model_is_registered_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("per_neuron", [False, True])
 @pytest.mark.parametrize("model", MODELS)
 def test_files_and_views_keep_the_model(model: type[NeuronModel], per_neuron: bool, tmp_path: Path) -> None:
-    neuron = unlike(model, 40) if per_neuron else replace(model(), i_e_pa=123.0)
+    neuron = unlike(model, 40) if per_neuron else model(i_e_pa=123.0)
     connectome, _ = network(neuron)
     save(connectome, tmp_path / "a.h5")
     write_graphml(connectome, tmp_path / "a.graphml")
