@@ -505,7 +505,7 @@ def test_a_model_is_registered_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("per_neuron", [False, True])
 @pytest.mark.parametrize("model", MODELS)
 def test_files_and_views_keep_the_model(model: type[NeuronModel], per_neuron: bool, tmp_path: Path) -> None:
-    neuron = unlike(model, 40) if per_neuron else model(i_e_pa=123.0)
+    neuron = unlike(model, 40) if per_neuron else from_table({"model": model.model, "i_e_pa": 123.0}, "a")
     connectome, _ = network(neuron)
     save(connectome, tmp_path / "a.h5")
     write_graphml(connectome, tmp_path / "a.graphml")
