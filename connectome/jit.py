@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+from numba.core.ccallback import CFunc
 
-__all__ = ["Index", "Records", "inner", "kernel"]
+__all__ = ["Index", "Records", "callback", "inner", "kernel"]
 
 # For a type checker alone.
 Index = Any  # np.uint64: what range() makes of it would be int
@@ -32,6 +33,16 @@ def inner(function: F) -> F:
     of the time to compile where arguments are tuples of arrays."""
     dispatcher = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
     return cast(F, dispatcher)
+
+
+def callback(function: Callable[..., Any], *signature: Any) -> Any:
+    """Compile to a function of the C language, for an engine to call by its ``address``: cached, as :func:`kernel`.
+    ``signature``: types of Numba, that of the result first. Keep what it gives as long as the address is in use."""
+    compiled = CFunc(function, (signature[1:], signature[0]), locals={}, options={"error_model": "numpy"})
+    compiled.enable_caching()
+    _make_cache_safe(compiled)
+    compiled.compile()
+    return compiled
 
 
 def _make_cache_safe(dispatcher: Any) -> None:

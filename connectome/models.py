@@ -307,7 +307,7 @@ def _psp_per_pa(neuron: NeuronParameters) -> float:
     """The peak of the potential that a weight of 1 pA brings about, mV (e.g. Hanuschkin et al. 2010, eq. 5)."""
     m, s = neuron.tau_m_ms, neuron.tau_syn_ex_ms
     peak_ms = math.log(m / s) * m * s / (m - s)
-    return (math.exp(-peak_ms / m) - math.exp(-peak_ms / s)) / (1 / s - 1 / m) / neuron.c_m_pf
+    return float((math.exp(-peak_ms / m) - math.exp(-peak_ms / s)) / (1 / s - 1 / m) / neuron.c_m_pf)
 
 
 def _random_rows(

@@ -4,6 +4,7 @@ A package adds to a group by an entry point ``connectome.GROUP``; it cannot take
 imported before it is asked for, so what cannot be imported breaks those runs alone that name it. The groups:
 
 - ``rules``, ``learning``, ``importance``, ``comparators``: ``mechanisms/README.md`` shows how to write one of each;
+- ``neurons``: models, see ``neurons/README.md``;
 - ``run_rules``: plasticity in a run, see ``simulate/README.md``;
 - ``tasks``: ``make(images, jitter_pixels, **table)`` gives a task, ``[tasks.NAME]`` being the table;
 - ``metrics``: a :class:`connectome.analysis.simple_graph.Metric`.
@@ -62,6 +63,14 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         "importance": {
             name: f"connectome.mechanisms.importance:{name}"
             for name in ("feedback", "taylor", "gradient", "magnitude", "activity", "bcm", "random")
+        },
+        "neurons": {
+            "iaf_psc_exp": "connectome.neurons.iaf_psc_exp:NeuronParameters",
+            "iaf_cond_exp": "connectome.neurons.iaf_cond_exp:IafCondExp",
+            "alif": "connectome.neurons.alif:Alif",
+            "izhikevich": "connectome.neurons.izhikevich:Izhikevich",
+            "aeif_psc_exp": "connectome.neurons.aeif_psc_exp:AeifPscExp",
+            "leaky_integrator": "connectome.neurons.leaky_integrator:LeakyIntegrator",
         },
         "tasks": {
             "perception": "connectome.datasets.tasks:Perception",

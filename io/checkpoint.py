@@ -29,7 +29,7 @@ from connectome.graph.flat import Engine
 from connectome.graph.parts import EdgeKey, EdgeSet, Region
 from connectome.io import hdf5, snapshot
 from connectome.learning.task import Score
-from connectome.neurons.iaf_psc_exp import NeuronParameters
+from connectome.neurons.model import NeuronModel, from_table, to_table
 from connectome.rules import Link
 
 __all__ = [
@@ -201,6 +201,8 @@ def _packed(value: Any, columns: list[NDArray[Any]]) -> Any:
     if isinstance(value, StageOutcome):
         rest = {f.name: packed(getattr(value, f.name)) for f in fields(value) if f.name != "connectome"}
         return rest | {"digest": value.connectome.digest()}
+    if isinstance(value, NeuronModel):
+        return to_table(value)
     if is_dataclass(value):
         return {f.name: packed(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
@@ -219,7 +221,7 @@ def _state(given: Any, columns: list[NDArray[Any]]) -> StageState | None:
     regions = [
         Region(
             **region | {
-                "neuron": NeuronParameters(**region["neuron"]), "position_um": columns[region["position_um"]],
+                "neuron": from_table(region["neuron"], "neuron"), "position_um": columns[region["position_um"]],
                 "sign": columns[region["sign"]],
                 "state": {name: columns[at] for name, at in region["state"].items()},
             }

@@ -24,6 +24,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from connectome import plugins
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.graph.parts import EdgeSet, Region
@@ -40,6 +42,7 @@ from connectome.io.files import read_bytes
 from connectome.io.hdf5 import check_heaps
 from connectome.io.sonata import NEST_NAMES
 from connectome.neurons.iaf_psc_exp import NeuronParameters
+from connectome.neurons.model import NeuronModel, model_named
 
 __all__ = ["read_circuit"]
 
@@ -308,14 +311,20 @@ def _nodes(path: Path, types_path: Path | None) -> Iterator[tuple[str, Region]]:
             yield name, Region(region, n, neuron=_neuron(table), label=label, **about)
 
 
-def _neuron(table: _Table) -> NeuronParameters:
-    """What ``dynamics_params`` say of all neurons alike."""
-    found = {}
-    for name, nest_name in NEST_NAMES.items():
-        values = table.numbers("dynamics_params", nest_name)
-        if values is not None and values.size and (values == values.flat[0]).all() and np.isfinite(values.flat[0]):
-            found[name] = float(values.flat[0])
-    return NeuronParameters(**found)
+def _neuron(table: _Table) -> NeuronModel:
+    """The model of the template, ``iaf_psc_exp`` for one that is not known here, with the ``dynamics_params``."""
+    template = table.get("model_template")
+    names = {str(t) for t in template.tolist()} if template is not None else set()
+    schema, _, model = names.pop().partition(":") if len(names) == 1 else ("", "", "")
+    known = schema in ("nest", "connectome") and model in plugins.known("neurons")
+    made: Any = model_named(model, "model_template") if known else NeuronParameters
+    found: dict[str, Any] = {}
+    for name in (f.name for f in fields(made)):
+        values = table.numbers("dynamics_params", NEST_NAMES.get(name, name))
+        if values is not None and values.size and np.isfinite(values).all():
+            found[name] = float(values.flat[0]) if (values == values.flat[0]).all() else values.reshape(-1)
+    neuron: NeuronModel = made(**found)
+    return neuron
 
 
 def _edges(

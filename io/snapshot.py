@@ -8,6 +8,10 @@
 where there are any, ``label`` and ``state/<name>``; ``edges/<source:kind:target>/birth_stage`` and
 ``.../state/<name>``. Targets, weights, delays, the index by source and positions are read from the SONATA groups.
 
+A region's neurons are a text in the table ``regions``: JSON of the model's name and parameters; null for those that are
+one for each neuron, which are in ``nodes/<region>/neuron/<parameter>``.
+
+Format 3: regions may be of any model; until then they were of ``iaf_psc_exp``, its parameters columns of the table.
 Format 2: the edges of a source are by delay, then target. In format 1 they were by target alone.
 """
 
@@ -33,6 +37,7 @@ from connectome.graph.connectome import Connectome, Provenance, RuleRecord
 from connectome.graph.parts import KINDS, MAX_LABEL, ROLES, EdgeKey, EdgeSet, Region, delay_to_steps
 from connectome.io import hdf5, sonata
 from connectome.neurons.iaf_psc_exp import NeuronParameters
+from connectome.neurons.model import NeuronModel, from_table, to_table
 
 if TYPE_CHECKING:
     import xarray
@@ -41,10 +46,12 @@ __all__ = ["FORMAT_VERSION", "Snapshot", "list_stages", "load", "open_snapshot",
 
 #: The format that this version writes. Raise it when a file of the new format could not be read by the old code, keep
 #: reading the old ones, and archive a file of each in tests/archives.
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 SUFFIX: Final = ".h5"
 _NEURON: Final = [f.name for f in fields(NeuronParameters)]
-_REGION_KINDS: Final[Mapping[str, type]] = {
+_REGION_KINDS: Final[Mapping[str, type]] = {"name": str, "role": str, "size": int, "birth_stage": int, "neuron": str}
+#: Of formats 1 and 2.
+_OLD_REGION_KINDS: Final[Mapping[str, type]] = {
     "name": str, "role": str, "size": int, "birth_stage": int, **dict.fromkeys(_NEURON, float)
 }  # fmt: skip
 #: What :meth:`Connectome.to_xarray` says of an edge set.
@@ -226,7 +233,7 @@ def _write(h5: Any, connectome: Connectome, config: str) -> None:
     hdf5.write_table(ours, "rule_log", log)
     regions = list(connectome.regions.values())
     table = {
-        name: (kind, [getattr(r.neuron if name in _NEURON else r, name) for r in regions])
+        name: (kind, [_neuron_text(r) if name == "neuron" else getattr(r, name) for r in regions])
         for name, kind in _REGION_KINDS.items()
     }
     hdf5.write_table(ours, "regions", table)
@@ -246,13 +253,15 @@ def _write(h5: Any, connectome: Connectome, config: str) -> None:
             kept = about.create_group("state")
             for name, values in region.state.items():
                 hdf5.write_column(kept, name, values)
+        for name, parameter in region.neuron.arrays().items():
+            hdf5.write_column(about.require_group("neuron"), name, parameter, shrink=False)
     for number, edges in enumerate(connectome.edges.values()):
         sonata.write_edges(h5, edges, number)
         group = ours.create_group(f"edges/{sonata.population(edges.key)}")
         hdf5.write_column(group, "birth_stage", edges.birth_stage)
         state = group.create_group("state")
-        for name, values in edges.state.items():
-            hdf5.write_column(state, name, values)
+        for name, kept in edges.state.items():
+            hdf5.write_column(state, name, kept)
 
 
 def _header(reader: hdf5.Reader, path: str | os.PathLike[str]) -> Snapshot:
@@ -269,7 +278,8 @@ def _header(reader: hdf5.Reader, path: str | os.PathLike[str]) -> Snapshot:
             "format", f"must be 1 .. {FORMAT_VERSION}, which connectome {package.__version__} reads",
             f"{number}, made by {version}", "Upgrade connectome." if number > FORMAT_VERSION else "",
         )  # fmt: skip
-    regions = _rows(reader.table("development", "regions", kinds=_REGION_KINDS), ["name"])
+    kinds = _REGION_KINDS if number > 2 else _OLD_REGION_KINDS
+    regions = _rows(reader.table("development", "regions", kinds=kinds), ["name"])
     edges = _rows(reader.table("development", "edge_sets", kinds=_EDGE_KINDS), list(EdgeKey._fields))
     reader.backs(sum(24 * row["size"] for row in regions.values()) + sum(4 * row["n_edges"] for row in edges.values()))
     for name, row in regions.items():
@@ -340,12 +350,35 @@ def _region(reader: hdf5.Reader, snapshot: Snapshot, name: str) -> Region:
     names = reader.members(*kept) if reader.has(*kept) else ()
     axes = [reader.column(*place, axis, dtype=np.float64, shape=(n,), shrunk=False) for axis in "xyz"]
     return Region(
-        name, n, row["role"], NeuronParameters(**{k: row[k] for k in _NEURON}), position_um=np.stack(axes, axis=1),
+        name, n, row["role"], _neuron(reader, name, row), position_um=np.stack(axes, axis=1),
         sign=reader.column("development", "nodes", name, "sign", dtype=np.int8, shape=(n,)),
         birth_stage=row["birth_stage"],
         label=np.array(reader.texts(*label, size=n, longest=4 * MAX_LABEL), object) if reader.has(*label) else None,
         state={state: reader.column(*kept, state, dtype=np.float32, shape=(n,)) for state in names},
     )  # fmt: skip
+
+
+def _neuron_text(region: Region) -> str:
+    scalars = {k: None if k in region.neuron.arrays() else v for k, v in to_table(region.neuron).items()}
+    return json.dumps({"model": region.neuron.model} | scalars)
+
+
+def _neuron(reader: hdf5.Reader, name: str, row: Mapping[str, Any]) -> NeuronModel:
+    if "neuron" not in row:
+        return NeuronParameters(**{k: row[k] for k in _NEURON})
+    where = f"regions[{name}].neuron"
+    try:
+        table = json.loads(row["neuron"])
+    except ValueError as error:
+        raise ConnectomeError(where, "must be JSON", error) from None
+    if not isinstance(table, dict) or not isinstance(table.get("model"), str):
+        raise ConnectomeError(where, "must be a table with the name of a model", repr(row["neuron"]))
+    place = ("development", "nodes", name, "neuron")
+    values = {
+        k: reader.column(*place, k, dtype=np.float64, shape=(row["size"],), shrunk=False) if v is None else v
+        for k, v in table.items()
+    }
+    return from_table(values, where)
 
 
 def _edge_set(reader: hdf5.Reader, snapshot: Snapshot, key: EdgeKey) -> EdgeSet:

@@ -19,17 +19,20 @@ from numpy.typing import NDArray
 from connectome.graph.connectome import Connectome
 from connectome.graph.parts import EdgeKey, EdgeSet, Region
 from connectome.io.hdf5 import write_column, write_constant
-from connectome.neurons.iaf_psc_exp import NeuronParameters
 
-__all__ = ["NEST_NAMES", "population", "sidecars", "write_edges", "write_nodes", "write_root"]
+__all__ = ["NEST_MODELS", "NEST_NAMES", "population", "sidecars", "write_edges", "write_nodes", "write_root"]
 
 MAGIC: Final = 0x0A7A
-#: NEST's names of the parameters of ``iaf_psc_exp``, which is what a SONATA point neuron's ``dynamics_params`` are.
+#: NEST's names of the parameters of its models, which is what a SONATA point neuron's ``dynamics_params`` are.
 NEST_NAMES: Final[Mapping[str, str]] = {
     "tau_m_ms": "tau_m", "c_m_pf": "C_m", "t_ref_ms": "t_ref", "v_th_mv": "V_th", "v_reset_mv": "V_reset",
-    "e_l_mv": "E_L", "tau_syn_ex_ms": "tau_syn_ex", "tau_syn_in_ms": "tau_syn_in", "i_e_pa": "I_e",
+    "e_l_mv": "E_L", "tau_syn_ex_ms": "tau_syn_ex", "tau_syn_in_ms": "tau_syn_in", "i_e_pa": "I_e", "g_l_ns": "g_L",
+    "e_ex_mv": "E_ex", "e_in_mv": "E_in", "delta_t_mv": "Delta_T", "v_peak_mv": "V_peak", "a_ns": "a", "b_pa": "b",
+    "tau_w_ms": "tau_w", "a_per_ms": "a", "b_per_ms": "b", "c_mv": "c", "d_mv_per_ms": "d", "v_min_mv": "V_min",
+    "adapt_tau_ms": "adapt_tau", "adapt_beta_mv": "adapt_beta",
 }  # fmt: skip
-NODE_MODEL: Final = "nest:iaf_psc_exp"
+#: The models that NEST has, under the same name.
+NEST_MODELS: Final = ("iaf_psc_exp", "iaf_cond_exp", "izhikevich", "aeif_psc_exp")
 FIRST_TYPE_ID: Final = 100
 
 
@@ -64,10 +67,12 @@ def write_nodes(file: Any, region: Region, number: int) -> None:
         properties.create_dataset("label", data=region.label.astype(object), dtype=h5py.string_dtype())
     dynamics = properties.create_group("dynamics_params")
     if region.role != "sensor":
-        for name, nest_name in NEST_NAMES.items():
-            never = region.role == "effector" and name == "v_th_mv"
-            value = np.inf if never else getattr(region.neuron, name)
-            write_constant(dynamics, nest_name, n, value, np.float64)
+        for name, given in region.neuron.parameters().items():
+            value = np.inf if region.role == "effector" and name == "v_th_mv" else given
+            if isinstance(value, np.ndarray):
+                write_column(dynamics, NEST_NAMES.get(name, name), value, shrink=False)
+            else:
+                write_constant(dynamics, NEST_NAMES.get(name, name), n, value, np.float64)
 
 
 def write_edges(file: Any, edges: EdgeSet, number: int) -> None:
@@ -137,7 +142,5 @@ def _model_type(region: Region) -> str:
 
 
 def _model_template(region: Region) -> str:
-    return "NULL" if region.role == "sensor" else NODE_MODEL
-
-
-assert set(NEST_NAMES) == set(NeuronParameters.__dataclass_fields__)
+    model = region.neuron.model
+    return "NULL" if region.role == "sensor" else f"{'nest' if model in NEST_MODELS else 'connectome'}:{model}"

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from connectome import Connectome, NeuronParameters
+from connectome import Connectome
 from connectome.graph.flat import FlatNetwork
+from connectome.neurons import NeuronModel
 
 __all__ = ["Reference", "dense_autograd", "philox_4x32", "poisson_count", "simulate"]
 
@@ -27,7 +28,7 @@ class Reference(NamedTuple):
     synaptic_operations: int
 
 
-def exact_step(p: NeuronParameters, dt: float, v: float, i_ex: float, i_in: float, current: float) -> float:
+def exact_step(p: NeuronModel, dt: float, v: float, i_ex: float, i_in: float, current: float) -> float:
     """v (mV above e_l) after dt of c_m dv/dt = -c_m v / tau_m + i_ex(t) + i_in(t) + current, by the closed form."""
     decay = math.exp(-dt / p.tau_m_ms)
     total = v * decay + current * p.tau_m_ms / p.c_m_pf * (1 - decay)
@@ -36,7 +37,7 @@ def exact_step(p: NeuronParameters, dt: float, v: float, i_ex: float, i_in: floa
             total += i / p.c_m_pf * dt * decay
         else:
             total += i / p.c_m_pf * (decay - math.exp(-dt / tau)) / (1 / tau - 1 / p.tau_m_ms)
-    return total
+    return float(total)
 
 
 def simulate(

@@ -12,7 +12,7 @@ from bmtk.utils import sonata as bmtk_sonata
 from bmtk.utils.sonata.config import SonataConfig
 
 from connectome import Connectome
-from connectome.io.sonata import NEST_NAMES, population
+from connectome.io.sonata import NEST_MODELS, NEST_NAMES, population
 
 
 def check_libsonata(connectome: Connectome, path: Path) -> None:
@@ -77,12 +77,14 @@ def check_nodes(connectome: Connectome, nodes: Callable[[str], Any]) -> None:
         if region.role == "sensor":
             assert found.dynamics_attribute_names == set()
             continue
-        assert set(found.get_attribute("model_template", everyone)) == {"nest:iaf_psc_exp"}
-        assert found.dynamics_attribute_names == set(NEST_NAMES.values())
-        for name, nest_name in NEST_NAMES.items():
-            never_fires = region.role == "effector" and nest_name == "V_th"
-            wanted = np.inf if never_fires else getattr(region.neuron, name)
-            assert set(found.get_dynamics_attribute(nest_name, everyone)) == {wanted}
+        model = region.neuron.model
+        schema = "nest" if model in NEST_MODELS else "connectome"
+        assert set(found.get_attribute("model_template", everyone)) == {f"{schema}:{model}"}
+        assert found.dynamics_attribute_names == {NEST_NAMES[name] for name in region.neuron.parameters()}
+        for name, given in region.neuron.parameters().items():
+            wanted = np.inf if region.role == "effector" and name == "v_th_mv" else given
+            seen = found.get_dynamics_attribute(NEST_NAMES[name], everyone)
+            np.testing.assert_array_equal(seen, np.broadcast_to(wanted, region.size))
 
 
 def check_edges(connectome: Connectome, edges: Callable[[str], Any]) -> None:

@@ -406,7 +406,8 @@ def test_brunel_jumps_in_closed_form() -> None:
 def test_brunel_poisson_drive_is_1000_inputs_of_20_hz() -> None:
     """Below threshold v has the mean 40 mV and the variance tau J^2 nu / 2 of shot noise."""
     model = brunel(50)
-    region = Region("all", 2000, neuron=replace(model.connectome.regions["all"].neuron, v_th_mv=1000.0))
+    neuron: Any = model.connectome.regions["all"].neuron
+    region = Region("all", 2000, neuron=replace(neuron, v_th_mv=1000.0))
     result = run(Connectome.of([region]), 200.0, model.stimulus, record_v={"all": "all"}, seed=1)
     v = result.v_mv.values[-1]
     variance = 0.02 * 20_000 * 0.1**2 / 2

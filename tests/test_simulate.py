@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from connectome import Connectome, ConnectomeError, EdgeDelta, EdgeSet, NeuronParameters, Region
 from connectome.graph.flat import Engine, flatten
-from connectome.simulate import event_engine
-from connectome.simulate import runs as simulate
+from connectome.neurons import NeuronModel
+from connectome.simulate import event_engine, torch_runs
 from connectome.simulate import streams as layout
 from connectome.simulate.runs import Poisson, Stimulus, run
 from connectome.simulate.torch_engine import at_rest, propagate, triangle
@@ -85,8 +85,8 @@ def driven(draw: st.DrawFn) -> tuple[Connectome, Stimulus, int, int]:
     n_steps = draw(st.integers(1, 50))
     dt = connectome.dt_ms
 
-    def scale(p: NeuronParameters) -> float:
-        return (p.v_th_mv - p.e_l_mv) * p.c_m_pf  # pA ms: the charge that takes it to threshold
+    def scale(p: NeuronModel) -> float:
+        return float((p.v_th_mv - p.e_l_mv) * p.c_m_pf)  # pA ms: the charge that takes it to threshold
 
     strong = {
         k: (np.sign(e.weight) * rng.exponential(scale(connectome.regions[k.target].neuron), len(e))).astype(np.float32)
@@ -326,10 +326,10 @@ def test_size_of_the_blocks_does_not_matter(engine: Engine, monkeypatch: pytest.
         monkeypatch.setattr(event_engine, name, value)
         assert result().identical(whole)
     for values in (1, 7 * connectome.n_neurons):
-        for module in (simulate, event_engine):
+        for module in (torch_runs, event_engine):
             monkeypatch.setattr(module, "_BLOCK_VALUES", values)
         assert result().identical(whole)
-    monkeypatch.setattr(simulate, "_BLOCK_STEPS", 3)
+    monkeypatch.setattr(torch_runs, "_BLOCK_STEPS", 3)
     assert result().identical(whole)
 
 

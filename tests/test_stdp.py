@@ -56,7 +56,7 @@ def forced(
     pulses[np.rint(np.asarray(post_ms) / dt).astype(int) - 1] = PULSE_PA
     which = np.arange(len(pre_ms)) if n > 1 else np.zeros(len(pre_ms), int)
     stimulus = Stimulus(spikes={"eye": (pre_ms, which)}, current_pa={"a": pulses})
-    result = run(connectome, duration_ms, stimulus, plasticity={EYE: rule}, **more)
+    result: xr.Dataset = run(connectome, duration_ms, stimulus, plasticity={EYE: rule}, **more)
     fired = result.spike_time_ms.values[result.spike_region.values == 1]
     np.testing.assert_allclose(fired, np.sort(post_ms))  # and nothing else made it fire
     return result
@@ -547,7 +547,7 @@ from connectome import Connectome, Region
 from connectome.simulate import error_kernels, plastic_kernels, run, simulate_kernels, stdp_kernels
 run(Connectome.of([Region("a", 1)]), 1.0)
 assert simulate_kernels.advance.signatures
-assert {signature[-3] for signature in simulate_kernels.advance.signatures} == {types.none}
+assert {signature[-4] for signature in simulate_kernels.advance.signatures} == {types.none}
 for module in (error_kernels, plastic_kernels, stdp_kernels):
     for name in dir(module):
         assert not getattr(getattr(module, name), "signatures", []), name

@@ -16,6 +16,7 @@ from connectome.graph.connectome import Connectome, EdgeDelta
 from connectome.graph.parts import EdgeSet, Region, Role
 from connectome.learning.task import Task
 from connectome.neurons.iaf_psc_exp import NeuronParameters
+from connectome.neurons.model import NeuronModel
 from connectome.parameters import Parameters, bounded
 from connectome.rules import Link
 from connectome.wiring.edges import Bernoulli, ByDistance, Conduction, Normal, dale_signs, positions_in_sphere, wire
@@ -65,15 +66,18 @@ class Anatomy(Parameters):
     wiring: str = ""
 
 
-def weight_to_threshold_pa(neuron: NeuronParameters) -> float:
-    """The weight of one excitatory spike whose potential peaks at the threshold of a neuron at rest, pA."""
+def weight_to_threshold_pa(neuron: NeuronModel) -> float:
+    """The weight of one excitatory spike whose potential peaks at the threshold of a neuron at rest, pA. Raises
+    :class:`ConnectomeError` for what is no ``iaf_psc_exp`` with the same parameters throughout a region."""
+    if not isinstance(neuron, NeuronParameters) or neuron.arrays():
+        raise ConnectomeError("neuron", "must be iaf_psc_exp, alike in a region, to scale weights by", repr(neuron))
     m, s = neuron.tau_m_ms, neuron.tau_syn_ex_ms
     if m == s:
         peak = m / neuron.c_m_pf / math.e
     else:
         t = math.log(m / s) * m * s / (m - s)
         peak = (math.exp(-t / m) - math.exp(-t / s)) / (1 / s - 1 / m) / neuron.c_m_pf
-    return (neuron.v_th_mv - neuron.e_l_mv) / peak
+    return float((neuron.v_th_mv - neuron.e_l_mv) / peak)
 
 
 def scaled(connectome: Connectome, gain: float = 1.0) -> Connectome:

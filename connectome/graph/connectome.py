@@ -219,6 +219,8 @@ class Connectome:
         for r in self.regions.values():
             sha.update(repr((r.name, r.size, r.role, r.neuron, r.birth_stage)).encode())
             sha.update(r.position_um.tobytes() + r.sign.tobytes())
+            for parameter in r.neuron.arrays().values():
+                sha.update(parameter.tobytes())
             if r.label is not None:
                 sha.update(repr(r.label.tolist()).encode())
             for name, values in r.state.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.graph.parts import EdgeKey, EdgeSet, Region
-from connectome.neurons.iaf_psc_exp import Dynamics, propagators
+from connectome.neurons.iaf_psc_exp import Dynamics, NeuronParameters, propagators
+from connectome.neurons.model import NeuronModel
 
-__all__ = ["Engine", "FlatNetwork", "Selection", "cores", "flatten", "select"]
+__all__ = ["Engine", "FlatNetwork", "Selection", "cores", "flatten", "linear_step", "select"]
 
 #: Event driven on the CPU, or message passing in torch.
 Engine = Literal["numba", "torch"]
@@ -42,7 +43,8 @@ class FlatNetwork:
 
     Neurons are numbered region after region. A row holds the edges of one source neuron, edge set after edge set, in
     the set's own order; ``order[j]`` is the place of the CSR's edge j in the concatenation of the edge sets, which is
-    how weight vectors are laid out outside.
+    how weight vectors are laid out outside. ``models``: the regions whose step is not the linear one of ``dynamics``,
+    which says nothing of them.
     """
 
     dt_ms: float
@@ -56,6 +58,8 @@ class FlatNetwork:
     order: NDArray[np.int64]
     weight: NDArray[np.float32]
     dynamics: Dynamics
+    models: Mapping[str, NeuronModel] = field(default_factory=dict)
+    effectors: frozenset[str] = frozenset()
 
     @property
     def n_neurons(self) -> int:
@@ -119,10 +123,12 @@ def flatten(connectome: Connectome, recruit: Collection[str] | None = None) -> F
         weight[place] = e.weight
         order[place] = offset + np.arange(len(e))
         filled[rows] += length
-    steps = [propagators(r.neuron, connectome.dt_ms, fires=r.role == "neuron") for r in regions]
+    steps = [linear_step(r, connectome.dt_ms) for r in regions]
     sizes = [r.size for r in regions]
     columns: dict[str, NDArray[Any]] = {
-        name: np.repeat(np.array([getattr(s, name) for s in steps]), sizes) if regions else np.zeros(0)
+        name: np.concatenate(
+            [np.zeros(0), *(np.broadcast_to(getattr(s, name), n) for s, n in zip(steps, sizes, strict=True))]
+        )
         for name in Dynamics._fields
     }
     columns["ref_steps"] = columns["ref_steps"].astype(np.int32)
@@ -130,4 +136,15 @@ def flatten(connectome: Connectome, recruit: Collection[str] | None = None) -> F
         dt_ms=connectome.dt_ms, span=span, keys=tuple(e.key for e in sets), set_start=set_start,
         is_sensor=np.repeat(np.array([r.role == "sensor" for r in regions], bool), sizes),
         indptr=indptr, target=target, delay=delay, order=order, weight=weight, dynamics=Dynamics(**columns),
+        models={r.name: r.neuron for r in regions if r.role != "sensor" and r.neuron.linear() is None},
+        effectors=frozenset(r.name for r in regions if r.role == "effector"),
     )  # fmt: skip
+
+
+def linear_step(region: Region, dt_ms: float) -> Dynamics:
+    """A region's step where that is linear; where it is not, one that leaves a potential of 0 as it is."""
+    linear = region.neuron.linear()
+    if isinstance(linear, NeuronParameters):
+        return propagators(linear, dt_ms, fires=region.role == "neuron" and region.neuron.fires)
+    zero = np.zeros(())
+    return Dynamics(*(zero,) * 6, np.array(np.inf), zero, zero, zero, np.zeros((), np.int32))

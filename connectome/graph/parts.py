@@ -29,6 +29,7 @@ from connectome.arrays import (
 )
 from connectome.errors import ConnectomeError
 from connectome.neurons.iaf_psc_exp import NeuronParameters
+from connectome.neurons.model import NeuronModel, checked_neuron
 
 __all__ = ["TIED", "EdgeKey", "EdgeSet", "Region", "ReverseView", "delay_to_steps"]
 
@@ -76,7 +77,8 @@ class Region:
     name : letters, digits, ``_ . -``; it names groups in files
     size : number of neurons N >= 0
     role : ``"neuron"``; ``"sensor"`` (emits the spikes it is given); ``"effector"`` (integrates, never fires)
-    neuron : membrane and synapse parameters, the same for the whole region; unused by a sensor
+    neuron : the model and its parameters, each the same for the whole region or one for each neuron: NeuronParameters
+        (``iaf_psc_exp``) or another registered model, see :mod:`connectome.neurons`; unused by a sensor
     position_um : (N, 3) float64, micrometres; zeros if not given
     sign : (N,) int8, Dale's sign of each neuron's outgoing weights: +1, -1, or 0 where either is allowed
     birth_stage : the stage that made it
@@ -88,7 +90,7 @@ class Region:
     name: str
     size: int
     role: Role = "neuron"
-    neuron: NeuronParameters = NeuronParameters()
+    neuron: NeuronModel = NeuronParameters()
     position_um: NDArray[np.float64] = None  # type: ignore[assignment]  # filled in by __post_init__
     sign: NDArray[np.int8] = None  # type: ignore[assignment]
     birth_stage: int = 0
@@ -102,8 +104,7 @@ class Region:
         n = integer(f"{where}.size", self.size, 0, MAX_SIZE)
         if self.role not in ROLES:
             raise ConnectomeError(f"{where}.role", f"must be one of {', '.join(ROLES)}", repr(self.role))
-        if not isinstance(self.neuron, NeuronParameters):
-            raise ConnectomeError(f"{where}.neuron", "must be NeuronParameters", repr(self.neuron))
+        checked_neuron(f"{where}.neuron", self.neuron, n, self.role)
         birth = integer(f"{where}.birth_stage", self.birth_stage, 0, MAX_STAGE)
         position = np.zeros((n, 3)) if self.position_um is None else self.position_um
         position = freeze(f"{where}.position_um", position, np.float64, (n, 3))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from connectome.graph.tables import (
     read_header,
     roles_of_kinds,
 )
-from connectome.neurons.iaf_psc_exp import NeuronParameters
+from connectome.neurons.model import from_table, to_table
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
@@ -29,10 +28,10 @@ __all__ = ["from_pyg", "to_pyg"]
 def to_pyg(connectome: Connectome) -> HeteroData:
     """PyG's heterogeneous graph: a node type for each region, an edge type for each edge set.
 
-    Node stores: num_nodes, pos (N, 3) float64 micrometres, sign (N,) int8; role, birth_stage and neuron (the parameters
-    as a dict) for the whole region. Edge stores: edge_index (2, E) int64, weight (E,) float32 pA, delay_ms (E,)
-    float64, birth_stage (E,) int16, ``state_<name>`` (E,) float32. The data have dt_ms and provenance. Where neurons
-    have names, their store has label, a list of N texts.
+    Node stores: num_nodes, pos (N, 3) float64 micrometres, sign (N,) int8; role, birth_stage and neuron (model and
+    parameters as a dict) for the whole region. Edge stores: edge_index (2, E) int64, weight (E,) float32 pA, delay_ms
+    (E,) float64, birth_stage (E,) int16, ``state_<name>`` (E,) float32. The data have dt_ms and provenance. Where
+    neurons have names, their store has label, a list of N texts.
     """
     import torch
     from torch_geometric.data import HeteroData
@@ -45,7 +44,7 @@ def to_pyg(connectome: Connectome) -> HeteroData:
     for r in connectome.regions.values():
         store = data[r.name]
         store.num_nodes, store.pos, store.sign = r.size, tensor(r.position_um), tensor(r.sign)
-        store.role, store.birth_stage, store.neuron = r.role, r.birth_stage, asdict(r.neuron)
+        store.role, store.birth_stage, store.neuron = r.role, r.birth_stage, to_table(r.neuron)
         if r.label is not None:
             store.label = r.label.tolist()
     for key, e in connectome.edges.items():
@@ -87,7 +86,7 @@ def from_pyg(data: HeteroData, *, dt_ms: float | None = None) -> Connectome:
         if size is None:
             raise ConnectomeError(f"data[{name}].num_nodes", "must be given", None)
         try:
-            neuron = NeuronParameters(**store.get("neuron", {}))
+            neuron = from_table(store.get("neuron", {}), f"data[{name}].neuron")
         except TypeError as error:
             raise ConnectomeError(f"data[{name}].neuron", "must hold NeuronParameters", error) from None
         names = {"role": "role", "pos": "position_um", "sign": "sign", "birth_stage": "birth_stage"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome, Provenance, RuleRecord
 from connectome.graph.parts import ENDS, EdgeKey, EdgeSet, Kind, Region
-from connectome.neurons.iaf_psc_exp import NeuronParameters
+from connectome.neurons.model import from_table, to_table
 
 __all__ = [
     "Header",
@@ -56,7 +55,7 @@ def header_of(c: Connectome) -> dict[str, Any]:
     return {
         "dt_ms": c.dt_ms,
         "regions": [
-            {"name": r.name, "role": r.role, "birth_stage": r.birth_stage, "neuron": asdict(r.neuron)}
+            {"name": r.name, "role": r.role, "birth_stage": r.birth_stage, "neuron": to_table(r.neuron)}
             for r in c.regions.values()
         ],
         "edge_sets": [[*key, list(e.state)] for key, e in c.edges.items()],
@@ -76,7 +75,8 @@ def read_header(given: Mapping[Any, Any], where: str, dt_ms: float | None = None
         )
         by_name = {
             r["name"]: {
-                "role": r["role"], "birth_stage": r["birth_stage"], "neuron": NeuronParameters(**r["neuron"]),
+                "role": r["role"], "birth_stage": r["birth_stage"],
+                "neuron": from_table(r["neuron"], f"regions[{r['name']}].neuron"),
             } for r in regions
         }  # fmt: skip
         by_key = {EdgeKey(source, kind, target): states for source, kind, target, states in edge_sets}

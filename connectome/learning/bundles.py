@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.arrays import aligned_zeros
-from connectome.graph.flat import Selection
+from connectome.graph.flat import Selection, linear_step
 from connectome.graph.parts import EdgeSet
 from connectome.learning.bundle_kernels import BLOCK, BUNDLE, CHUNK, LANES, Mask, Rows, Scratch
 from connectome.learning.learning_kernels import COMPONENT, DENSE, SPARSE, TileNetwork, region_type
-from connectome.neurons.iaf_psc_exp import propagators
 
 __all__ = ["Bundles", "lay_out", "scratch"]
 
@@ -118,7 +117,7 @@ def lay_out(selection: Selection, real: type[np.float32] | type[np.float64], wid
         span[name] = slice(start, start + selection.regions[name].size)
         start = span[name].stop
     n_membranes = sum(selection.regions[name].size for name in membranes)
-    steps = [propagators(selection.regions[n].neuron, selection.dt_ms, fires=roles[n] == "neuron") for n in membranes]
+    steps = [linear_step(selection.regions[n], selection.dt_ms) for n in membranes]
     # One channel is enough where both time constants are the same, everywhere.
     channels = 1 if all(d.p11_ex == d.p11_in for d in steps) else 2
     effectors = [n for n in selection.regions if roles[n] == "effector"]

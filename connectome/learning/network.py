@@ -77,6 +77,13 @@ class SpikingNetwork(nn.Module):
             raise ConnectomeError("surrogate_width_mv", "must be finite and > 0", surrogate_width_mv)
         self.connectome = connectome
         self.selection = select(connectome, recruit)
+        for name, r in self.selection.regions.items():
+            linear = r.neuron.linear()
+            if engine == "numba" and r.role != "sensor" and (linear is None or linear.arrays()):
+                raise ConnectomeError(
+                    "engine", f"must be 'torch' to train region {name!r}, of {r.neuron.model} with these parameters",
+                    repr(engine), "Event driven are iaf_psc_exp and leaky_integrator, alike in a region.",
+                )  # fmt: skip
         self.engine = engine
         self.dtype = dtype
         self.threads = threads or cores()

@@ -18,7 +18,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from connectome.arrays import aligned_zeros
-from connectome.graph.flat import FlatNetwork, Selection
+from connectome.graph.flat import FlatNetwork, Selection, linear_step
 from connectome.learning.bundle_kernels import LANES, Mask
 from connectome.learning.bundles import Bundles
 from connectome.learning.inputs import Inputs
@@ -43,7 +43,7 @@ class Result(NamedTuple):
 def look_back(selection: Selection) -> int:
     """The steps that a state has to remember: the longest delay, or the longest refractory time."""
     delays = [int(e.delay_steps.max()) for e in selection.edges.values() if len(e)]
-    refractory = [round(r.neuron.t_ref_ms / selection.dt_ms) for r in selection.regions.values()]
+    refractory = [int(np.max(linear_step(r, selection.dt_ms).ref_steps, initial=0)) for r in selection.regions.values()]
     return max([1, *delays, *refractory])
 
 
@@ -81,7 +81,7 @@ def message_passing(
     if inputs.clamp:
         held = {n: pair[0] for n, pair in inputs.clamp.items()}
         played = {n: pair[1].to(dtype) for n, pair in inputs.clamp.items()}
-        options["clamp"] = gather(held, lambda s: nothing(s) != 0, flat.span), gather(played, nothing, flat.span)
+        options["replaced"] = gather(held, lambda s: nothing(s) != 0, flat.span), gather(played, nothing, flat.span)
     before = inputs.state
     if before is not None:
 

@@ -1,5 +1,14 @@
-"""What a neuron is: one file a model, with its parameters, units, equations and source."""
+"""What a neuron is: one file a model, with its parameters, units, equations, source and step."""
 
+from connectome.neurons.aeif_psc_exp import AeifPscExp
+from connectome.neurons.alif import Alif
+from connectome.neurons.iaf_cond_exp import IafCondExp
 from connectome.neurons.iaf_psc_exp import NeuronParameters
+from connectome.neurons.izhikevich import Izhikevich
+from connectome.neurons.leaky_integrator import LeakyIntegrator
+from connectome.neurons.model import Arrivals, NeuronModel, draw, register
 
-__all__ = ["NeuronParameters"]
+__all__ = [
+    "AeifPscExp", "Alif", "Arrivals", "IafCondExp", "Izhikevich", "LeakyIntegrator", "NeuronModel", "NeuronParameters",
+    "draw", "register",
+]  # fmt: skip

@@ -3,49 +3,95 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from connectome.errors import ConnectomeError
+from connectome.neurons.model import Arrivals, NeuronModel, Quantity, elementwise
 
-__all__ = ["Dynamics", "NeuronParameters", "propagators"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Dynamics", "NeuronParameters", "membrane", "propagators", "refractory_steps"]
 
 
-@dataclass(frozen=True)
-class NeuronParameters:
+@dataclass(frozen=True, eq=False, repr=False)
+class NeuronParameters(NeuronModel):
     """Leaky integrate-and-fire with exponential synaptic currents: names, units and meaning of NEST's ``iaf_psc_exp``.
 
-    Exact integration after Rotter & Diesmann (1999). An effector is the same neuron that never fires.
+    ``c_m dv/dt = -c_m (v - e_l) / tau_m + i_ex + i_in + i_e + current``, ``di/dt = -i / tau_syn``; a spike where
+    v >= v_th, then v = v_reset for t_ref. Exact integration after Rotter & Diesmann (1999). An effector is the same
+    neuron that never fires. State: ``v`` in mV above e_l, the currents in pA.
+
+    Each parameter is a number, or (N,) one for each neuron.
     """
 
-    tau_m_ms: float = 10.0
-    c_m_pf: float = 250.0
-    t_ref_ms: float = 2.0
-    v_th_mv: float = -55.0
-    v_reset_mv: float = -70.0
-    e_l_mv: float = -70.0
-    tau_syn_ex_ms: float = 2.0
-    tau_syn_in_ms: float = 2.0
-    i_e_pa: float = 0.0
+    model: ClassVar[str] = "iaf_psc_exp"
+    state: ClassVar[tuple[str, ...]] = ("v", "i_ex", "i_in", "refractory")
+    kernel: ClassVar[str] = "connectome.neurons.iaf_psc_exp_kernels:update"
 
-    def __post_init__(self) -> None:
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if not isinstance(value, (int, float, np.floating, np.integer)) or not math.isfinite(value):
-                raise ConnectomeError(f"neuron.{f.name}", "must be a finite number", repr(value))
-            object.__setattr__(self, f.name, float(value))
-        for name in ("tau_m_ms", "c_m_pf", "tau_syn_ex_ms", "tau_syn_in_ms"):
-            if getattr(self, name) <= 0:
-                raise ConnectomeError(f"neuron.{name}", "must be > 0", getattr(self, name))
-        if self.t_ref_ms < 0:
-            raise ConnectomeError("neuron.t_ref_ms", "must be >= 0", self.t_ref_ms)
-        if self.v_reset_mv >= self.v_th_mv:
-            raise ConnectomeError(
-                "neuron.v_reset_mv", f"must be below v_th_mv = {self.v_th_mv}", self.v_reset_mv, "Or it fires forever."
-            )
+    tau_m_ms: Quantity = field(default=10.0, metadata={"above": 0})
+    c_m_pf: Quantity = field(default=250.0, metadata={"above": 0})
+    t_ref_ms: Quantity = field(default=2.0, metadata={"low": 0})
+    v_th_mv: Quantity = -55.0
+    v_reset_mv: Quantity = -70.0
+    e_l_mv: Quantity = -70.0
+    tau_syn_ex_ms: Quantity = field(default=2.0, metadata={"above": 0})
+    tau_syn_in_ms: Quantity = field(default=2.0, metadata={"above": 0})
+    i_e_pa: Quantity = 0.0
+
+    def check(self) -> None:
+        """See :class:`NeuronModel`."""
+        self._below("v_reset_mv", "v_th_mv")
+
+    @property
+    def reference_mv(self) -> Quantity:
+        """See :class:`NeuronModel`."""
+        return self.e_l_mv
+
+    @property
+    def one_accumulator(self) -> bool:
+        """See :class:`NeuronModel`: where both time constants are the same."""
+        d = propagators(self, 0.1)
+        return bool(np.array_equal(d.p11_ex, d.p11_in) and np.array_equal(d.p21_ex, d.p21_in))
+
+    def linear(self) -> NeuronParameters:
+        """See :class:`NeuronModel`."""
+        return self
+
+    def constants(self, dt_ms: float) -> dict[str, Quantity]:
+        """See :class:`NeuronModel`."""
+        names = ("p22", "p21_ex", "p21_in", "p20", "p11_ex", "p11_in", "theta", "v_reset", "i_e", "ref_steps")
+        found = propagators(self, dt_ms)._asdict()
+        return {name: found[name] for name in names}
+
+    def step(
+        self, constants: Mapping[str, Any], state: Mapping[str, Tensor], arrivals: Arrivals,
+        threshold: Callable[[Tensor], Tensor],
+    ) -> tuple[dict[str, Tensor], Tensor]:  # fmt: skip
+        """See :class:`NeuronModel`."""
+        import torch
+
+        c, wait = constants, state["refractory"]
+        u = torch.where(wait > 0, c["v_reset"], membrane(c, state, arrivals))
+        spikes = threshold(u - c["theta"])
+        fired = spikes.detach() > 0
+        return {
+            "v": torch.where(fired, c["v_reset"], u),
+            "i_ex": c["p11_ex"] * state["i_ex"] + arrivals.excitatory,
+            "i_in": c["p11_in"] * state["i_in"] + arrivals.inhibitory,
+            "refractory": torch.where(fired, c["ref_steps"], (wait - 1).clamp(min=0)),
+        }, spikes
+
+
+def membrane(c: Mapping[str, Any], state: Mapping[str, Tensor], arrivals: Arrivals) -> Tensor:
+    """v after a step without a spike, mV above e_l: exact for currents that decay by themselves."""
+    synaptic = c["p21_ex"] * state["i_ex"] + c["p21_in"] * state["i_in"]
+    u: Tensor = c["p22"] * state["v"] + synaptic + c["p20"] * (c["i_e"] + arrivals.current_pa)
+    return u
 
 
 class Dynamics(NamedTuple):
@@ -69,20 +115,32 @@ class Dynamics(NamedTuple):
     ref_steps: NDArray[np.int32]
 
 
-def propagators(p: NeuronParameters, dt_ms: float, *, fires: bool = True) -> Dynamics:
-    """The exact propagators of one neuron for steps of ``dt_ms``: arrays of no dimension."""
+def propagators(p: NeuronModel, dt_ms: float, *, fires: bool = True) -> Dynamics:
+    """The exact propagators for steps of ``dt_ms``, of a model with the parameters of ``iaf_psc_exp``: arrays of no
+    dimension, or (N,) what differs between neurons."""
 
-    def p21(tau_syn: float) -> float:
+    def p21(tau_m: float, c_m: float, tau_syn: float) -> float:
         # (exp(-dt/tau_m) - exp(-dt/tau_syn)) / (1/tau_syn - 1/tau_m) / C, written so that equal constants are no pole
         # and nothing overflows
-        a, b = sorted((dt_ms / p.tau_m_ms, dt_ms / tau_syn))
-        return math.exp(-a) * dt_ms / p.c_m_pf * (-math.expm1(a - b) / (b - a) if b > a else 1.0)
+        a, b = sorted((dt_ms / tau_m, dt_ms / tau_syn))
+        return math.exp(-a) * dt_ms / c_m * (-math.expm1(a - b) / (b - a) if b > a else 1.0)
 
-    scalars = dict(
-        p22=math.exp(-dt_ms / p.tau_m_ms), p21_ex=p21(p.tau_syn_ex_ms), p21_in=p21(p.tau_syn_in_ms),
-        p20=-math.expm1(-dt_ms / p.tau_m_ms) * p.tau_m_ms / p.c_m_pf,
-        p11_ex=math.exp(-dt_ms / p.tau_syn_ex_ms), p11_in=math.exp(-dt_ms / p.tau_syn_in_ms),
+    def decay(tau: float) -> float:
+        return math.exp(-dt_ms / tau)
+
+    def p20(tau_m: float, c_m: float) -> float:
+        return -math.expm1(-dt_ms / tau_m) * tau_m / c_m
+
+    values: dict[str, Quantity] = dict(
+        p22=elementwise(decay, p.tau_m_ms), p21_ex=elementwise(p21, p.tau_m_ms, p.c_m_pf, p.tau_syn_ex_ms),
+        p21_in=elementwise(p21, p.tau_m_ms, p.c_m_pf, p.tau_syn_in_ms), p20=elementwise(p20, p.tau_m_ms, p.c_m_pf),
+        p11_ex=elementwise(decay, p.tau_syn_ex_ms), p11_in=elementwise(decay, p.tau_syn_in_ms),
         theta=p.v_th_mv - p.e_l_mv if fires else math.inf, v_reset=p.v_reset_mv - p.e_l_mv, e_l=p.e_l_mv, i_e=p.i_e_pa,
-        ref_steps=np.int32(np.rint(p.t_ref_ms / dt_ms)),
+        ref_steps=refractory_steps(p.t_ref_ms, dt_ms),
     )  # fmt: skip
-    return Dynamics(**{name: np.asarray(value) for name, value in scalars.items()})
+    return Dynamics(**{name: np.asarray(value) for name, value in values.items()})
+
+
+def refractory_steps(t_ref_ms: Quantity, dt_ms: float) -> Any:
+    """Whole steps, int32."""
+    return np.int32(np.rint(t_ref_ms / dt_ms)) if np.ndim(t_ref_ms) == 0 else np.rint(t_ref_ms / dt_ms).astype(np.int32)

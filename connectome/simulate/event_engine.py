@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 
 from connectome.graph.flat import Selection
 from connectome.graph.parts import EdgeKey, Region
-from connectome.neurons.iaf_psc_exp import propagators
+from connectome.neurons.iaf_psc_exp import NeuronParameters, propagators
+from connectome.neurons.step_kernels import HELD
 from connectome.simulate import simulate_kernels as kernels
 from connectome.simulate.calls import Calls
+from connectome.simulate.clamp import Clamped
 from connectome.simulate.plastic import Plastic
 from connectome.simulate.poisson_kernels import OCTET, RUN, PoissonDrive, draw_octet, draw_room
+from connectome.simulate.run_state import RunState
 from connectome.simulate.stimulus import Input, poisson_drive
 from connectome.simulate.streams import Streams, lay_out
 
@@ -44,33 +47,39 @@ class Block(NamedTuple):
 def run_events(
     selection: Selection, given: Input, n_steps: int, dtype: np.dtype[Any], v_mv: Mapping[str, NDArray[Any]],
     record: Mapping[str, NDArray[np.int64]], threads: int, plastic: Mapping[EdgeKey, Plastic],
+    clamp: Mapping[str, Clamped], before: RunState | None, after: dict[str, dict[str, NDArray[Any]]],
 ) -> Iterator[Block]:  # fmt: skip
-    """Simulate. ``v_mv``: region -> (N,) above e_l, 0 by default; ``record``: region -> neurons whose v is wanted;
-    ``plastic``: the edge sets that learn, in place."""
-    layout = lay_out(selection, given, n_steps, dtype, threads, plastic)
-    start, segments, history = layout.start, layout.segments, layout.history
-    reset = {r.name: r.neuron.v_reset_mv - r.neuron.e_l_mv for r in layout.active}
+    """Simulate. ``v_mv``: region -> (N,) in the unit of the state, at rest by default; ``record``: region -> neurons
+    whose v is wanted; ``plastic``: the edge sets that learn, in place; ``before``: where to go on from; ``after``:
+    takes the values of the last state, by region."""
+    layout = lay_out(selection, given, n_steps, dtype, threads, plastic, clamp, before)
+    start, segments, history, cells = layout.start, layout.segments, layout.history, layout.cells
+    origin = before.step if before else 0
+    reset = {r.name: _reset(r) for r in layout.active}
     places = np.concatenate([np.zeros(0, np.int64), *(start[n] + k for n, k in record.items())])
     held = np.concatenate([np.zeros(0), *(np.full(k.size, reset[n]) for n, k in record.items())]).astype(dtype)
     sensors = [_Sensor(r, given, dtype) for r in selection.regions.values() if r.role == "sensor"]
     is_sensor = np.flatnonzero(segments["owner"] < 0)
     area = segments["owner"].copy()  # of the spikes of each segment
     area[is_sensor] = threads + np.arange(is_sensor.size)
-    state, scratch = _state(layout, v_mv, area.size, threads, dtype), _scratch(layout, threads)
     first_place = np.array([start.get(name, 0) for name in selection.regions], np.int64)[segments["region"]]
+    state, scratch = _state(layout, v_mv, area, threads, dtype, before), _scratch(layout, threads)
+    if before is not None:
+        state = _on_their_way(layout, state, before, first_place, area)
     pause = 1 + int(layout.neurons["ref_steps"].min(initial=0))
     most = _SPIKES // max(layout.places, 1) * pause
     varies = any(len(current) > 1 for current in given.current_pa.values())
-    if varies or sensors:
+    if varies or sensors or any(c.step.size for c in clamp.values()):
         most = min(most, _BLOCK_VALUES // max(selection.n_neurons, 1))
     wide = True if (layout.streams["shift"] == 2).any() else None
     coarse = True if layout.streams["each"].any() else None
+    own = cells.records if cells.records.size else None
     constant = _drive(layout, selection.dt_ms, given, slice(0, 1), dtype)
     calls = Calls(selection, plastic, n_steps)
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(threads, "connectome")) if threads > 1 else None
-        first, steps = 0, 0  # the first call makes no step: it compiles, and progress begins when that is done
-        while first < n_steps:
+        first, steps = origin, 0  # the first call makes no step: it compiles, and progress begins when that is done
+        while first < origin + n_steps:
             fired = [s.spikes(first, steps) for s in sensors]
             room = [*(np.diff(layout.bounds) * -(-steps // pause)), *(neuron.size for _, neuron in fired)]
             state = _make_room(state, history, steps, room, area)
@@ -79,14 +88,16 @@ def run_events(
                 state.ids[at : at + neuron.size] = neuron
                 ends = at + np.searchsorted(step, np.arange(steps + 1))
                 state.begin[history:, g], state.end[history:, g] = ends[:-1], ends[1:]
-            drive = _drive(layout, selection.dt_ms, given, slice(first, first + steps), dtype) if varies else constant
+            row = first - origin
+            drive = _drive(layout, selection.dt_ms, given, slice(row, row + steps), dtype) if varies else constant
+            cells.clamp_block(first, steps)
             v = np.empty((steps, places.size), dtype)
             began = time.perf_counter()
             shares = [
                 partial(
                     kernels.advance, k, first, steps, layout.shortest, history, layout.neurons, segments,
                     layout.streams, layout.due, layout.poisson, drive, state, scratch[k], places, held, v,
-                    layout.plastic, wide, coarse,
+                    layout.plastic, own, wide, coarse,
                 )
                 for k in range(threads)
             ]  # fmt: skip
@@ -102,7 +113,8 @@ def run_events(
             calls.after(first, block[:3], effectors)
             yield block
             steps = min(8 * steps, int(steps * _CALL_S / max(elapsed, 1e-6))) if steps else 8
-            steps = max(1, min(steps, most, n_steps - first, calls.steps_left(first)))
+            steps = max(1, min(steps, most, origin + n_steps - first, calls.steps_left(first)))
+    after |= _values(layout, state, reset)
 
 
 def _spikes(
@@ -121,19 +133,86 @@ def _spikes(
     return Block(step.astype(np.int32), region.astype(np.int32), neuron.astype(np.int32), v, operations)
 
 
+def _reset(region: Region) -> float:
+    """Where the potential of a neuron of lanes is while refractory; it does not say so itself."""
+    linear = region.neuron.linear()
+    if isinstance(linear, NeuronParameters) and not linear.arrays():
+        return float(linear.v_reset_mv - linear.e_l_mv)
+    return 0.0
+
+
 def _state(
-    layout: Streams, v_mv: Mapping[str, NDArray[Any]], n_segments: int, threads: int, dtype: np.dtype[Any]
-) -> kernels.State:
-    """Nothing on its way, nobody refractory."""
+    layout: Streams, v_mv: Mapping[str, NDArray[Any]], area: NDArray[np.int64], threads: int, dtype: np.dtype[Any],
+    before: RunState | None,
+) -> kernels.State:  # fmt: skip
+    """At rest with nothing on its way and nobody refractory; or as it was."""
     v = np.full(layout.places, -np.inf, dtype)
-    for r in layout.active:
-        v[layout.start[r.name] :][: r.size] = v_mv.get(r.name, 0.0)
     signs = 2 if layout.neurons["inhibitory"].any() else 1
-    rows = np.zeros((layout.history, n_segments), np.uint64)
-    return kernels.State(
-        v, np.zeros(signs * layout.places, dtype), np.zeros(0, np.uint32), rows, rows, np.zeros(threads, np.uint64),
-        np.zeros(8 * threads, np.int64),
-    )  # fmt: skip
+    current = np.zeros(signs * layout.places, dtype)
+    for r in layout.active:
+        here = slice(layout.start[r.name], layout.start[r.name] + r.size)
+        v[here] = v_mv.get(r.name, r.neuron.rest().get("v", 0.0))
+        if r.name in layout.cells.clamp:
+            c = layout.cells.clamp[r.name]
+            v[here] = np.where(c.code == HELD, c.held, v[here])
+        if before is not None:
+            values = before.values[r.name]
+            v[here] = values["v"]
+            for number, name in enumerate(r.neuron.synapses):
+                at = 0 if r.neuron.one_accumulator else number * layout.places
+                current[here.start + at : here.stop + at] += values[name]
+    rows = np.zeros((layout.history, area.size), np.uint64)
+    done = np.full(8 * threads, before.step if before else 0, np.int64)
+    return kernels.State(v, current, np.zeros(0, np.uint32), rows, rows, np.zeros(threads, np.uint64), done)
+
+
+def _on_their_way(
+    layout: Streams, state: kernels.State, before: RunState, first_place: NDArray[np.int64], area: NDArray[np.int64]
+) -> kernels.State:
+    """The state with the spikes of the last H steps, and those neurons of lanes refractory that are."""
+    step, region, neuron = (x[before.spikes[0] >= before.step - layout.history] for x in before.spikes)
+    number = np.zeros(step.size, np.int64)
+    for g, s in enumerate(layout.segments):  # a sensor is one, others are shares of places
+        start = int(first_place[g])
+        mine = (region == s["region"]) & (neuron + start >= int(s["start"])) & (neuron + start < int(s["stop"]))
+        number[mine] = g
+    row = step - (before.step - layout.history)
+    shape = (layout.history, area.size)
+    counts = np.zeros(shape, np.int64)
+    np.add.at(counts, (row, number), 1)
+    place = neuron + first_place[number]
+    ids = place[np.lexsort((place, number, row, area[number]))].astype(np.uint32)
+    begin, end = np.zeros(shape, np.uint64), np.zeros(shape, np.uint64)
+    at = 0
+    for one in np.unique(area):
+        mine = area == one
+        ends = at + np.cumsum(counts[:, mine].ravel()).reshape(-1, int(mine.sum()))
+        begin[:, mine], end[:, mine] = ends - counts[:, mine], ends
+        at = int(ends[-1, -1])
+    lanes = (layout.neurons["cells"][region] == 0) & (area[number] < state.free.size)
+    waits = step + layout.neurons["ref_steps"][region].astype(np.int64) >= before.step - 1
+    state.v[place[lanes & waits]] = -np.inf
+    return state._replace(ids=ids, begin=begin, end=end)
+
+
+def _values(
+    layout: Streams, state: kernels.State, reset: Mapping[str, float]
+) -> dict[str, dict[str, NDArray[Any]]]:  # fmt: skip
+    """What each region remembers, by name; without what its spikes say."""
+    found = {}
+    for r in layout.active:
+        here = slice(layout.start[r.name], layout.start[r.name] + r.size)
+        v = state.v[here]
+        values = {"v": np.where(np.isneginf(v), v.dtype.type(reset[r.name]), v)}
+        for number, name in enumerate(r.neuron.synapses):
+            at = number * layout.places
+            alone = number and r.neuron.one_accumulator
+            values[name] = np.zeros_like(v) if alone else state.current[here.start + at : here.stop + at].copy()
+        if r.name in layout.cells.names:
+            records = layout.cells.state[layout.cells.names.index(r.name)]
+            values |= {name: records[name].copy() for name in records.dtype.names or () if name in r.neuron.state}
+        found[r.name] = values
+    return found
 
 
 def _scratch(layout: Streams, threads: int) -> list[kernels.Scratch]:
@@ -149,12 +228,15 @@ def _scratch(layout: Streams, threads: int) -> list[kernels.Scratch]:
 
 
 def _drive(layout: Streams, dt_ms: float, given: Input, steps: slice, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """What the injected currents of some steps add to v, (steps, P) mV."""
+    """What the injected currents of some steps add to v, (steps, P) mV; in regions with a kernel of their own, pA."""
     out = np.zeros((steps.stop - steps.start, layout.places), dtype)
     for r in layout.active:
         current = given.current_pa.get(r.name, np.zeros((1, 1)))
-        pa = dtype.type(r.neuron.i_e_pa) + (current[steps] if len(current) > 1 else current).astype(dtype)
-        out[:, layout.start[r.name] :][:, : r.size] = propagators(r.neuron, dt_ms).p20.astype(dtype) * pa
+        pa = (current[steps] if len(current) > 1 else current).astype(dtype)
+        linear = r.neuron.linear()
+        if r.name not in layout.cells.names and isinstance(linear, NeuronParameters):
+            pa = propagators(linear, dt_ms).p20.astype(dtype) * (dtype.type(linear.i_e_pa) + pa)
+        out[:, layout.start[r.name] :][:, : r.size] = pa
     return out
 
 

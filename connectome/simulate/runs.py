@@ -1,7 +1,7 @@
 """Run spikes through a connectome: one contract, two engines.
 
-In step t = 0, 1, ... of dt, each neuron with v in mV above e_l and synaptic currents in pA does what NEST's
-``iaf_psc_exp`` does:
+In step t = 0, 1, ... of dt, each neuron does what its model says (:mod:`connectome.neurons`). One of ``iaf_psc_exp``,
+with v in mV above e_l and synaptic currents in pA, does what NEST's does:
 
 1. While refractory it counts down and v stays at v_reset; otherwise ``u = p22 v + p21_ex i_ex + p21_in i_in
    + p20 (i_e + current)``, exact for currents that are constant in the step (Rotter & Diesmann 1999).
@@ -9,17 +9,17 @@ In step t = 0, 1, ... of dt, each neuron with v in mV above e_l and synaptic cur
 3. If u >= theta it fires, v = v_reset, and it is refractory for the next t_ref / dt steps.
 
 A spike of step t has the time (t + 1) dt. Over an edge with a delay of d steps it arrives in 2. of step t + d. Sensors
-emit the spikes they are given; effectors integrate and never fire. Each run starts at rest with nothing on its way, so
-that no spike can travel over an edge that an edit made later.
+emit the spikes they are given; effectors integrate and never fire. A run starts at rest with nothing on its way, or
+goes on from the last state of another; a spike that is on its way then arrives over the edges that there are now.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 import xarray as xr
@@ -27,31 +27,46 @@ from numpy.typing import ArrayLike, NDArray
 
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
-from connectome.graph.flat import Engine, Selection, cores, flatten, select
+from connectome.graph.flat import Engine, Selection, cores, select
 from connectome.graph.parts import EdgeKey
-from connectome.simulate.event_engine import Block, poisson_counts, run_events
+from connectome.simulate.clamp import Clamp, prepare_clamps
+from connectome.simulate.event_engine import Block, run_events
 from connectome.simulate.plastic import AnyRule, plastic_sets, weights_after
-from connectome.simulate.stimulus import (
-    Input,
-    Poisson,
-    Stimulus,
-    neuron_ids,
-    numbers,
-    of_regions,
-    poisson_drive,
-    prepare,
-)
+from connectome.simulate.run_state import RunState, checked_state, state_after
+from connectome.simulate.stimulus import Poisson, Stimulus, neuron_ids, numbers, of_regions, prepare
 
 __all__ = ["Poisson", "Stimulus", "run"]
 
 Precision = Literal["float32", "float64"]
 _MAX_STEPS = 2**31 - 1
-_BLOCK_STEPS = 1024  # steps of the torch engine between two returns
-_BLOCK_VALUES = 2**22  # values of what is made for each step and neuron of a block
 _PROGRESS_S = 0.2
 _THREADS_MAX = 256
 _EDGES_A_NEURON = 400  # whose delivery, at some 3 spikes a second, costs as much as a neuron's update
 _WORK_SHARED = 2**24
+
+
+@overload
+def run(
+    connectome: Connectome, duration_ms: float, stimulus: Stimulus | None = None, *, engine: Engine = "numba",
+    seed: int = 0, dtype: Precision = "float32", record_v: Mapping[str, ArrayLike] = MappingProxyType({}),
+    recruit: Collection[str] | None = None, initial_v_mv: Mapping[str, ArrayLike] = MappingProxyType({}),
+    threads: int | None = None, progress: Callable[[float], None] | None = None,
+    plasticity: Mapping[EdgeKey, AnyRule] = MappingProxyType({}),
+    clamp: Mapping[str, Clamp | Sequence[Clamp]] = MappingProxyType({}), state: RunState | None = None,
+    return_state: Literal[False] = False,
+) -> xr.Dataset: ...  # fmt: skip
+
+
+@overload
+def run(
+    connectome: Connectome, duration_ms: float, stimulus: Stimulus | None = None, *, engine: Engine = "numba",
+    seed: int = 0, dtype: Precision = "float32", record_v: Mapping[str, ArrayLike] = MappingProxyType({}),
+    recruit: Collection[str] | None = None, initial_v_mv: Mapping[str, ArrayLike] = MappingProxyType({}),
+    threads: int | None = None, progress: Callable[[float], None] | None = None,
+    plasticity: Mapping[EdgeKey, AnyRule] = MappingProxyType({}),
+    clamp: Mapping[str, Clamp | Sequence[Clamp]] = MappingProxyType({}), state: RunState | None = None,
+    return_state: Literal[True],
+) -> tuple[xr.Dataset, RunState]: ...  # fmt: skip
 
 
 def run(
@@ -60,8 +75,10 @@ def run(
     recruit: Collection[str] | None = None, initial_v_mv: Mapping[str, ArrayLike] = MappingProxyType({}),
     threads: int | None = None, progress: Callable[[float], None] | None = None,
     plasticity: Mapping[EdgeKey, AnyRule] = MappingProxyType({}),
-) -> xr.Dataset:  # fmt: skip
-    """Simulate a connectome from rest, in steps of its ``dt_ms``.
+    clamp: Mapping[str, Clamp | Sequence[Clamp]] = MappingProxyType({}), state: RunState | None = None,
+    return_state: bool = False,
+) -> xr.Dataset | tuple[xr.Dataset, RunState]:  # fmt: skip
+    """Simulate a connectome from rest, or from another run's last state, in steps of its ``dt_ms``.
 
     Parameters
     ----------
@@ -74,22 +91,27 @@ def run(
     dtype : of the state. The weights are float32 in either case.
     record_v : region of neurons or effector -> neurons (K,), or ``"all"``: whose potential to record after each step
     recruit : names of the regions that take part, all by default. The others are silent.
-    initial_v_mv : region -> scalar or (N,); e_l by default
+    initial_v_mv : region -> scalar or (N,); e_l, or what its model begins with, by default
     threads : of the ``numba`` engine, which gives the same result for any number; by default as many as the process has
         cores, or one for a small network
     progress : called with the milliseconds that are done: 0 when all is ready, then a few times a second
     plasticity : edge set -> how it learns during the run, by the ``numba`` engine: see
         :mod:`connectome.simulate.run_rules`. ``connectome`` stays as it is:
         see :func:`connectome.simulate.stdp.learnt`.
+    clamp : region -> :class:`~connectome.simulate.clamp.Clamp`, or several for other neurons each
+    state : another run's last state, to go on from: two runs of 50 ms are one of 100 ms, bit for bit. All times count
+        from the beginning of this run; Poisson numbers go on. Goes without ``initial_v_mv`` and ``plasticity``.
+    return_state : give the last state besides
 
     Returns
     -------
-    Dataset with ``spike_time_ms``, ``spike_region`` (a place in the coordinate ``region``) and ``spike_neuron`` (number
-    in its region), along ``spike``, in order of time, then region, then neuron; ``n_spikes`` by ``region``; and, if
-    asked for, ``v_mv`` (time_ms, recorded) with the coordinates ``recorded_region`` and ``recorded_neuron``. Spikes of
-    sensors are among them. For each edge set that learns, ``weight_pa source:kind:target`` along ``edge
-    source:kind:target`` (E,) float32: its weights after the run. The attributes are the run's parameters and
-    ``synaptic_operations``: over all spikes, the edges that each went out on.
+    Dataset; or, with ``return_state``, Dataset and :class:`~connectome.simulate.run_state.RunState`. The Dataset has
+    ``spike_time_ms``, ``spike_region`` (a place in the coordinate ``region``) and ``spike_neuron`` (number in its
+    region), along ``spike``, in order of time, then region, then neuron; ``n_spikes`` by ``region``; and, if asked for,
+    ``v_mv`` (time_ms, recorded) with the coordinates ``recorded_region`` and ``recorded_neuron``. Spikes of sensors are
+    among them. For each edge set that learns, ``weight_pa source:kind:target`` along ``edge source:kind:target`` (E,)
+    float32: its weights after the run. The attributes are the run's parameters; ``synaptic_operations``: over all
+    spikes, the edges that each went out on; and ``start_ms``, if it goes on from another.
 
     Raises
     ------
@@ -107,20 +129,32 @@ def run(
         raise ConnectomeError("threads", f"must be an integer in 1 .. {_THREADS_MAX}", repr(threads))
     n_steps = _steps(duration_ms, connectome.dt_ms)
     selection = select(connectome, recruit)
-    given = prepare(connectome, selection, n_steps, Stimulus() if stimulus is None else stimulus, int(seed))
+    before = None if state is None else checked_state(state, selection, dtype)
+    for name, value in (("initial_v_mv", initial_v_mv), ("plasticity", plasticity)):
+        if value and (before is not None or (return_state and name == "plasticity")):
+            raise ConnectomeError(name, "must be left out where a run goes on or is to go on", list(value))
+    origin = before.step if before else 0
+    if origin + n_steps > _MAX_STEPS:
+        raise ConnectomeError("state", f"must be at most {_MAX_STEPS - n_steps} steps old", origin)
+    given = prepare(connectome, selection, n_steps, Stimulus() if stimulus is None else stimulus, int(seed), origin)
+    clamps = prepare_clamps(connectome, selection, origin, n_steps, clamp)
     v_mv, record = {}, {}
     for where, r, v in of_regions("initial_v_mv", initial_v_mv, connectome, selection.regions):
-        v_mv[r.name] = numbers(where, v, (r.size,)) - r.neuron.e_l_mv
+        v_mv[r.name] = numbers(where, v, (r.size,)) - r.neuron.reference_mv
     for where, r, wanted in of_regions("record_v", record_v, connectome, selection.regions):
         everyone = isinstance(wanted, str) and wanted == "all"
         record[r.name] = np.arange(r.size) if everyone else neuron_ids(where, wanted, r)
     real, plastic = np.dtype(dtype), plastic_sets(connectome, selection, plasticity, n_steps)
+    after: dict[str, dict[str, NDArray[Any]]] = {}
     if engine == "numba":
-        source = run_events(selection, given, n_steps, real, v_mv, record, threads or _threads(selection), plastic)
+        n_threads = threads or _threads(selection)
+        source = run_events(selection, given, n_steps, real, v_mv, record, n_threads, plastic, clamps, before, after)
     elif plastic:
         raise ConnectomeError("plasticity", "must be left out for this engine", repr(engine), "Take engine='numba'.")
     else:
-        source = _run_torch(connectome, selection, given, n_steps, real, v_mv, record)
+        from connectome.simulate.torch_runs import run_messages
+
+        source = run_messages(connectome, selection, given, n_steps, real, v_mv, record, clamps, before, after)
     blocks: list[Block] = []
     shown = -math.inf
     for block in source:
@@ -129,6 +163,9 @@ def run(
             shown = time.monotonic()
             progress(sum(len(b.v) for b in blocks) * connectome.dt_ms)
     step, region, neuron = (np.concatenate([getattr(b, name) for b in blocks]) for name in ("step", "region", "neuron"))
+    if return_state:
+        last = state_after(selection, dtype, origin + n_steps, before, after, (step, region, neuron))
+    step = step - np.int32(origin)
     names, dt_ms = np.array(list(selection.regions), str), connectome.dt_ms
     result = xr.Dataset(
         {
@@ -144,10 +181,21 @@ def run(
         },
     )  # fmt: skip
     result = result.assign(weights_after(plastic))
-    if not record_v:
-        return result
-    e_l = np.concatenate([np.full(k.size, selection.regions[name].neuron.e_l_mv) for name, k in record.items()])
-    v_mv_out = np.concatenate([b.v for b in blocks]) + e_l.astype(dtype)
+    if before is not None:
+        result.attrs["start_ms"] = origin * dt_ms
+    if record_v:
+        result = _with_potentials(result, selection, record, np.concatenate([b.v for b in blocks]))
+    return (result, last) if return_state else result
+
+
+def _with_potentials(
+    result: xr.Dataset, selection: Selection, record: Mapping[str, NDArray[np.int64]], v: NDArray[Any]
+) -> xr.Dataset:
+    """With v (steps, K), counted from each neuron's reference."""
+    n_steps, dt_ms = len(v), selection.dt_ms
+    regions = selection.regions
+    reference = [np.broadcast_to(regions[n].neuron.reference_mv, regions[n].size)[k] for n, k in record.items()]
+    v_mv_out = v + np.concatenate(reference).astype(v.dtype)
     return result.assign(v_mv=(("time_ms", "recorded"), v_mv_out, {"units": "mV"})).assign_coords(
         time_ms=("time_ms", np.arange(1, n_steps + 1) * dt_ms, {"units": "ms"}),
         recorded_region=("recorded", np.repeat(list(record), [k.size for k in record.values()])),
@@ -160,67 +208,6 @@ def _threads(selection: Selection) -> int:
     than they work."""
     work = sum(len(e) for e in selection.edges.values()) + _EDGES_A_NEURON * selection.n_neurons
     return min(cores(), _THREADS_MAX) if work > _WORK_SHARED else 1
-
-
-def _run_torch(
-    connectome: Connectome, selection: Selection, given: Input, n_steps: int, real: np.dtype[Any],
-    v_mv: Mapping[str, NDArray[Any]], record: Mapping[str, NDArray[np.int64]],
-) -> Iterator[Block]:  # fmt: skip
-    import torch
-
-    from connectome.simulate.torch_engine import at_rest, propagate
-
-    flat, span = flatten(connectome, list(selection.regions)), selection.span
-    n, device, dtype = flat.n_neurons, torch.get_default_device(), getattr(torch, real.name)
-
-    def tensor(array: NDArray[Any]) -> torch.Tensor:
-        return torch.as_tensor(array, device=device).to(dtype)[..., None]  # a batch of one
-
-    v0 = np.zeros(n)
-    for name, v in v_mv.items():
-        v0[span[name]] = v
-    weight, v_reset = tensor(flat.weight)[:, 0], tensor(flat.dynamics.v_reset)
-    state = at_rest(flat, weight)._replace(v=tensor(v0))
-    drives = {name: poisson_drive(list(runs), given.seed, real) for name, runs in given.poisson.items()}
-    pa = {name: np.zeros(selection.regions[name].size) for name in drives}
-    for name, runs in given.poisson.items():
-        for r in runs:
-            pa[name][r.start : r.stop] = r.weight
-    rows = np.concatenate([np.zeros(0, np.int64), *(span[name].start + k for name, k in record.items())])
-    out_degree = np.diff(flat.indptr)
-    stop = np.array([s.stop for s in span.values()])
-    most = max(1, min(_BLOCK_STEPS, _BLOCK_VALUES // max(n, 1)))
-    none = np.zeros(0, np.int32)
-    yield Block(none, none, none, np.zeros((0, rows.size), real), 0)
-    for first in range(0, n_steps, most):
-        steps = min(most, n_steps - first)
-        sent, arrivals, current = np.zeros((steps, n)), np.zeros((steps, n)), np.zeros((steps, n))
-        for name, drive in drives.items():
-            drawn = poisson_counts(drive, first, steps, selection.regions[name].size)
-            if selection.regions[name].role == "sensor":
-                sent[:, span[name]] += drawn
-            else:
-                arrivals[:, span[name]] += drawn * pa[name]
-        for name, injected in given.injected.items():
-            a, b = np.searchsorted(injected.step, (first, first + steps))
-            np.add.at(sent[:, span[name]], (injected.step[a:b] - first, injected.neuron[a:b]), 1)
-        for name, pa_now in given.current_pa.items():
-            current[:, span[name]] = pa_now[first : first + steps] if len(pa_now) > 1 else pa_now
-        with torch.no_grad():
-            u, spikes, state = propagate(
-                flat, weight, tensor(sent[:, flat.is_sensor]), current=tensor(current),
-                arrivals=tensor(arrivals) if drives else None, state=state,
-            )  # fmt: skip
-        v_out = torch.where((spikes > 0) & ~torch.as_tensor(flat.is_sensor, device=device)[:, None], v_reset, u)
-        step, neuron = (x.numpy(force=True) for x in spikes[..., 0].nonzero(as_tuple=True))
-        times = spikes[..., 0].numpy(force=True)[step, neuron].astype(np.int64)
-        step, neuron = np.repeat(step, times), np.repeat(neuron, times)
-        region = np.searchsorted(stop, neuron, side="right")
-        yield Block(
-            (first + step).astype(np.int32), region.astype(np.int32),
-            (neuron - np.array([s.start for s in span.values()])[region]).astype(np.int32),
-            v_out[:, rows, 0].numpy(force=True), int(out_degree[neuron].sum()),
-        )  # fmt: skip
 
 
 def _steps(duration_ms: float, dt_ms: float) -> int:

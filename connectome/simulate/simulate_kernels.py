@@ -18,14 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.jit import Index, Records, inner, kernel
+from connectome.neurons.step_kernels import call_step
 from connectome.simulate.lanes_kernels import at_least, load_lanes, multiply_add, store_lanes
 from connectome.simulate.native_kernels import fetch_soon, observe, publish, value_at, yield_core
 from connectome.simulate.plastic_kernels import deliver_and_learn, react
 from connectome.simulate.poisson_kernels import OCTET, PoissonDrive, draw
 
 __all__ = [
-    "BLOCK", "DUE", "SEGMENT", "STREAM", "Scratch", "State", "Visits", "advance", "bounds_in_groups", "mark",
-    "neuron_type",
+    "BLOCK", "CELLS", "DUE", "SEGMENT", "STREAM", "Scratch", "State", "Visits", "advance", "neuron_type",
 ]  # fmt: skip
 
 #: Neurons are laid out, and shared out to threads, in blocks of so many: a multiple of any vector and of a cache line.
@@ -48,11 +48,13 @@ def neuron_type(real: np.dtype[Any]) -> np.dtype[Any]:
     """A region of neurons or an effector: see :class:`connectome.neurons.iaf_psc_exp.Dynamics`.
 
     ``inhibitory``: what to add to a neuron's place to find its inhibitory current; 0 if it has one current for both
-    signs, which is enough where their time constants are equal.
+    signs, which is enough where their time constants are equal. ``cells``: 0; or 1 plus its number among the
+    ``CELLS``, where a region is updated by a kernel of its own: then the rest says nothing.
     """
     names = ("p22", "p21_ex", "p21_in", "p11_ex", "p11_in", "theta", "v_reset")
     return np.dtype(
-        [("ref_steps", np.uint64), ("inhibitory", np.uint64), *((name, real) for name in names)], align=True
+        [("ref_steps", np.uint64), ("inhibitory", np.uint64), ("cells", np.uint64), *((name, real) for name in names)],
+        align=True,
     )
 
 
@@ -64,6 +66,19 @@ def neuron_type(real: np.dtype[Any]) -> np.dtype[Any]:
 SEGMENT = np.dtype(
     [("region", np.uint64), ("owner", np.int64), ("start", np.uint64), ("stop", np.uint64), ("varies", np.uint64)]
 )
+
+#: A region that is updated by a kernel of its own: see :mod:`connectome.neurons.step_kernels`.
+#:
+#: update, constants, state, held : addresses; each, signs, clamped : as there; first : the place of neuron 0; size : N
+#: clamp : the address of what clamps say in the first step; clamp_row : what to add for the next, N or 0
+CELLS = np.dtype(
+    [
+        (name, np.uint64)
+        for name in (
+            "update", "constants", "each", "state", "held", "clamped", "first", "size", "signs", "clamp", "clamp_row",
+        )
+    ]
+)  # fmt: skip
 
 #: An edge set into the neurons that one thread owns of one region; in the order in which they are delivered.
 #:
@@ -160,6 +175,23 @@ def _integrate(
                 free += _U1
             fires, at = fires >> _U1, at + _U1
     return free
+
+
+@inner
+def _update(
+    t: Index, g: Index, r: Index, cells: Records, inhibitory: Index, segments: Records, drive: NDArray[Any],
+    v: NDArray[Any], current: NDArray[Any], ids: NDArray[np.uint32], free: Index,
+) -> Index:  # fmt: skip
+    """One step of a segment by the kernel of its region. Returns where the next spike goes."""
+    c, real = cells[r], np.uint64(v.itemsize)
+    first, last = segments[g].start - c.first, min(segments[g].stop - c.first, c.size)
+    place = c.first * real
+    return free + call_step(
+        c.update, first, last, c.first, c.each, segments[g].varies & _U1, c.signs, c.clamped, c.constants, c.state,
+        np.uint64(v.ctypes.data) + place, np.uint64(current.ctypes.data) + place,
+        np.uint64(current.ctypes.data) + place + inhibitory * real, np.uint64(drive.ctypes.data) + place,
+        c.clamp + t * c.clamp_row, c.held, np.uint64(ids.ctypes.data) + (free << _U2),
+    )  # fmt: skip
 
 
 @inner
@@ -330,7 +362,7 @@ def advance(
     thread: int, first: int, n_steps: int, ahead: int, history: int, neurons: Records, segments: Records,
     streams: Records, due: Records, poisson: PoissonDrive | None, drive: NDArray[Any], state: State,
     scratch: Scratch, record: NDArray[np.int64], held: NDArray[Any], recorded: NDArray[Any], plastic: Any,
-    wide: bool | None, coarse: bool | None,
+    cells: Records | None, wide: bool | None, coarse: bool | None,
 ) -> None:  # fmt: skip
     """Simulate a thread's share of steps first .. first + n_steps - 1, in place, while the other threads do theirs.
 
@@ -340,9 +372,11 @@ def advance(
     drive : (1 or n_steps, P) mV: what the injected currents add to v in each step
     record : (K,) places whose v to put into ``recorded`` (n_steps, K) if this thread has them; ``held`` (K,): v_reset
     plastic : the edge sets that learn: see ``plastic_kernels``
+    cells : of ``CELLS``: the regions with kernels of their own
     wide, coarse : whether a stream has targets of 32 bits, and a table for several delays at once
 
-    What is None is not even compiled: ``poisson``, ``plastic``, ``wide``, ``coarse``.
+    What is None is not even compiled: ``poisson``, ``plastic``, ``cells``, ``wide``,
+    ``coarse``.
     """
     threads = state.done.size // 8
     free = state.free[thread]
@@ -353,11 +387,18 @@ def advance(
             if segments[g].owner != thread:
                 continue
             r = segments[g].region
-            past, v_reset = row - neurons[r].ref_steps - _U1, neurons[r].v_reset
-            for k in range(state.begin[past, g], state.end[past, g]):
-                v[ids[k]] = v_reset
-            state.begin[row, g] = free
-            free = _integrate(g, r, neurons, segments, drive[now], v, current, ids, free)
+            if cells is not None and neurons[r].cells:
+                state.begin[row, g] = free
+                free = _update(
+                    np.uint64(t), g, neurons[r].cells - _U1, cells, neurons[r].inhibitory, segments, drive[now], v,
+                    current, ids, free,
+                )  # fmt: skip
+            else:
+                past, v_reset = row - neurons[r].ref_steps - _U1, neurons[r].v_reset
+                for k in range(state.begin[past, g], state.end[past, g]):
+                    v[ids[k]] = v_reset
+                state.begin[row, g] = free
+                free = _integrate(g, r, neurons, segments, drive[now], v, current, ids, free)
             state.end[row, g] = free
             if step % _FLUSH == 0:
                 start, stop, inhibitory = segments[g].start, segments[g].stop, neurons[r].inhibitory
@@ -381,36 +422,3 @@ def advance(
                     recorded[t, k] = v[i] if v[i] > -np.inf else held[k]
         publish(state.done, np.uint64(8 * thread), step + 1)
     state.free[thread] = free
-
-
-@kernel
-def mark(values: NDArray[np.uint16], seen: NDArray[np.bool_]) -> None:
-    """Which values occur: NumPy's ways to ask make a copy that is four times as large."""
-    for i in range(np.uint64(values.size)):
-        seen[values[i]] = True
-
-
-@kernel
-def bounds_in_groups(
-    indptr: NDArray[np.int64], indices: NDArray[Any], delay: NDArray[np.uint16], group_of: NDArray[np.uint32],
-    cuts: NDArray[np.uint64], table: NDArray[np.uint32],
-) -> None:  # fmt: skip
-    """Fill ``table`` (n_source, groups * (C + 1) + 1): where in each row each delay's edges begin, and among them those
-    from each of the C cuts on. ``group_of[d]`` is the group of delay d; ``delay`` is (E,), or (1,) for all.
-    """
-    parts, width = np.uint64(cuts.size) + _U1, np.uint64(table.shape[1])
-    for i in range(np.uint64(indptr.size - 1)):
-        at, edge, end = _U0, np.uint64(indptr[i]), np.uint64(indptr[i + 1])
-        while edge < end:
-            group = np.uint64(group_of[delay[edge if delay.size > 1 else _U0]])
-            part = _U0
-            while part < parts - _U1 and np.uint64(indices[edge]) >= cuts[part]:
-                part += _U1
-            place = group * parts + part
-            while at <= place:
-                table[i, at] = edge
-                at += _U1
-            edge += _U1
-        while at < width:
-            table[i, at] = end
-            at += _U1

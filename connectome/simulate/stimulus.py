@@ -86,8 +86,10 @@ class Input:
     seed: int
 
 
-def prepare(connectome: Connectome, selection: Selection, n_steps: int, stimulus: Stimulus, seed: int) -> Input:
-    """Check a stimulus. Raises :class:`ConnectomeError`."""
+def prepare(
+    connectome: Connectome, selection: Selection, n_steps: int, stimulus: Stimulus, seed: int, first: int = 0
+) -> Input:
+    """Check a stimulus, for steps that begin with ``first``. Raises :class:`ConnectomeError`."""
     current = {}
     for where, r, given in of_regions("stimulus.current_pa", stimulus.current_pa, connectome, selection.regions):
         varies = np.ndim(given) > 1 and np.shape(given)[0] != 1
@@ -99,7 +101,7 @@ def prepare(connectome: Connectome, selection: Selection, n_steps: int, stimulus
     poisson = {}
     for where, r, drive in of_regions("stimulus.poisson", stimulus.poisson, connectome, selection.regions, ROLES):
         poisson[r.name] = tuple(poisson_runs(*_poisson(where, r, drive, connectome.dt_ms), first_key[r.name]))
-    return Input(_injected(connectome, selection, n_steps, stimulus), current, poisson, seed)
+    return Input(_injected(connectome, selection, n_steps, stimulus, first), current, poisson, seed)
 
 
 def poisson_drive(runs: list[PoissonRun], seed: int, dtype: np.dtype[Any]) -> PoissonDrive:
@@ -168,7 +170,9 @@ def poisson_runs(mean: NDArray[np.float64], weight: NDArray[np.float64], key: in
             yield PoissonRun(start, stop, key + start, draw, weight[here], part)
 
 
-def _injected(connectome: Connectome, selection: Selection, n_steps: int, stimulus: Stimulus) -> Mapping[str, Injected]:
+def _injected(
+    connectome: Connectome, selection: Selection, n_steps: int, stimulus: Stimulus, first: int
+) -> Mapping[str, Injected]:
     injected, dt_ms = {}, connectome.dt_ms
     for where, r, given in of_regions("stimulus.spikes", stimulus.spikes, connectome, selection.regions, ("sensor",)):
         if not isinstance(given, (tuple, list)) or len(given) != 2:
@@ -184,7 +188,7 @@ def _injected(connectome: Connectome, selection: Selection, n_steps: int, stimul
                 f"{times[bad][0]:g} at index {int(np.argmax(bad))}",
             )  # fmt: skip
         order = np.lexsort((neuron, step))
-        injected[r.name] = Injected(step[order].astype(np.int64), neuron[order].astype(np.uint32))
+        injected[r.name] = Injected(first + step[order].astype(np.int64), neuron[order].astype(np.uint32))
     return injected
 
 

@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 
 from connectome.arrays import is_constant
 from connectome.errors import ConnectomeError
-from connectome.graph.flat import Selection
+from connectome.graph.flat import Selection, linear_step
 from connectome.graph.parts import EdgeKey, EdgeSet, Region
-from connectome.neurons.iaf_psc_exp import Dynamics, propagators
+from connectome.neurons.iaf_psc_exp import Dynamics
 from connectome.simulate import simulate_kernels as kernels
+from connectome.simulate import table_kernels as tables
+from connectome.simulate.cells import Cells, in_lanes, make_cells
+from connectome.simulate.clamp import Clamped
 from connectome.simulate.plastic import (
     AtSpikes,
     ByError,
@@ -26,6 +29,7 @@ from connectome.simulate.plastic import (
     by_error_records,
 )
 from connectome.simulate.poisson_kernels import PoissonDrive
+from connectome.simulate.run_state import RunState
 from connectome.simulate.stimulus import Input, PoissonRun, poisson_drive
 
 __all__ = ["Streams", "lay_out"]
@@ -52,6 +56,7 @@ class Streams:
     out_degree, degree_at : the edges from each neuron, and (G,) where those of a segment's region begin
     kept : what addresses point to
     plastic : see ``plastic_kernels``; None if no edge set learns so
+    cells : the regions with kernels of their own
     """
 
     active: list[Region]
@@ -69,13 +74,15 @@ class Streams:
     degree_at: NDArray[np.int64]
     kept: list[NDArray[Any]]
     plastic: tuple[NDArray[Any] | None, NDArray[Any] | None] | None
+    cells: Cells
 
 
 def lay_out(
     selection: Selection, given: Input, n_steps: int, dtype: np.dtype[Any], threads: int,
-    plastic: Mapping[EdgeKey, Plastic],
+    plastic: Mapping[EdgeKey, Plastic], clamp: Mapping[str, Clamped], state: RunState | None,
 ) -> Streams:  # fmt: skip
-    """Lay a network out for so many threads. Raises :class:`ConnectomeError` for an edge set that is too large."""
+    """Lay a network out for so many threads. Raises :class:`ConnectomeError` for an edge set that is too large, and a
+    model without a kernel."""
     regions, number = list(selection.regions.values()), {name: k for k, name in enumerate(selection.regions)}
     active = [r for r in regions if r.role != "sensor"]
     blocks = [-(-r.size // kernels.BLOCK) for r in active]
@@ -84,13 +91,19 @@ def lay_out(
     edges = [e for e in selection.edges.values() if len(e)]
     bounds = _bounds(active, blocks, edges, given, threads)
     segments, span = _segments(regions, start, bounds, given)
-    step = [propagators(r.neuron, selection.dt_ms, fires=r.role == "neuron") for r in regions]
-    neurons = np.zeros(len(step), kernels.neuron_type(dtype))
-    neurons["inhibitory"] = [0 if s.p11_ex == s.p11_in and s.p21_ex == s.p21_in else places for s in step]
-    for name in Dynamics._fields:
-        if name in (neurons.dtype.names or ()):
-            neurons[name] = [getattr(s, name) for s in step]
-    neurons["ref_steps"] = np.minimum(neurons["ref_steps"], n_steps)
+    own = [r for r in active if not in_lanes(r, clamp) or (state is not None and _crowded(r, number[r.name], state))]
+    cells = make_cells(own, start, clamp, state.values if state else {}, dtype, selection.dt_ms)
+    neurons = np.zeros(len(regions), kernels.neuron_type(dtype))
+    for row, r in enumerate(regions):
+        neurons["inhibitory"][row] = 0 if r.neuron.one_accumulator else places
+        if r in own:
+            neurons["cells"][row] = 1 + own.index(r)
+        else:
+            s = linear_step(r, selection.dt_ms)
+            for name in set(Dynamics._fields) & set(neurons.dtype.names or ()):
+                neurons[name][row] = getattr(s, name)
+    if state is None:  # no need to look back to before the run
+        neurons["ref_steps"] = np.minimum(neurons["ref_steps"], n_steps)
     streams, dues, kept = [np.zeros(0, kernels.STREAM)], [np.zeros(0, kernels.DUE)], []
     at_spikes: list[NDArray[Any]] = []
     by_error: list[NDArray[Any]] = []
@@ -137,11 +150,21 @@ def lay_out(
         ),
         out_degree=np.concatenate([np.zeros(0, np.int64), *degree.values()]), degree_at=degree_at[segments["region"]],
         kept=kept, plastic=(_together(at_spikes), _together(by_error)) if at_spikes or by_error else None,
+        cells=cells,
     )  # fmt: skip
 
 
 def _together(records: list[NDArray[Any]]) -> NDArray[Any] | None:
     return np.concatenate(records) if records else None
+
+
+def _crowded(region: Region, place: int, state: RunState) -> bool:
+    """Whether a neuron has fired again while it was refractory, as a clamp may make it: then its last spikes do not say
+    how long it will be."""
+    window = int(linear_step(region, state.dt_ms).ref_steps.max(initial=0)) + 1
+    step, where, neuron = state.spikes
+    late = neuron[(where == place) & (step >= state.step - window)]
+    return bool(np.unique(late).size < late.size)
 
 
 def _segments(
@@ -176,7 +199,7 @@ def _streams(
     delay = e.delay_steps[:1] if is_constant(e.delay_steps) else e.delay_steps
     seen, indices = np.zeros(2**16, np.bool_), np.ascontiguousarray(e.indices)  # it may be one for all
     if delay.size > 1:
-        kernels.mark(delay, seen)
+        tables.mark(delay, seen)
     else:  # nothing to compile
         seen[delay] = True
     delays = np.flatnonzero(seen)
@@ -194,7 +217,7 @@ def _streams(
         group_of = np.zeros(int(delays[-1]) + 1, np.uint32)
         group_of[delays] = group
         table = np.empty((e.n_source, int(due["column"][-1]) + (1 if coarse else targets.size) + 1), np.uint32)
-        kernels.bounds_in_groups(e.indptr, indices, delay, group_of, cuts[:0] if coarse else cuts, table)
+        tables.bounds_in_groups(e.indptr, indices, delay, group_of, cuts[:0] if coarse else cuts, table)
     arrays, rows = [table, indices], np.zeros(targets.size, kernels.STREAM)
     rows["owner"], rows["table"], rows["row"] = targets["owner"], table.ctypes.data, table.shape[1]
     if coarse:

@@ -7,8 +7,9 @@ against. On a GPU the sums are made in no fixed order: ask for ``torch.use_deter
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -17,14 +18,19 @@ from torch_geometric.nn import MessagePassing
 
 from connectome.errors import ConnectomeError
 from connectome.graph.flat import FlatNetwork
+from connectome.neurons.model import Arrivals, NeuronModel, never, spiking
 
-__all__ = ["BatchState", "Propagation", "at_rest", "propagate", "triangle"]
+__all__ = ["BatchState", "ClampedBatch", "Propagation", "at_rest", "propagate", "triangle"]
+
+_NO_MODELS: Final[Mapping[str, Mapping[str, Tensor]]] = MappingProxyType({})
+_SILENT, _FIRE, _HELD = 1, 2, 3  # as neurons.step_kernels has them
 
 
 class BatchState(NamedTuple):
     """What a step leaves for the next: (N, B) each; v in mV above e_l, currents in pA, ``refractory`` in steps.
 
-    ``past`` holds the spikes of the last D steps, the latest first, for a longest delay of D steps.
+    ``past`` holds the spikes of the last D steps, the latest first, for a longest delay of D steps. ``models``: what
+    regions of other models than linear ones remember, by region and name, (n, B); of them, v is here too.
     """
 
     v: Tensor
@@ -32,6 +38,15 @@ class BatchState(NamedTuple):
     i_in: Tensor
     refractory: Tensor
     past: tuple[Tensor, ...]
+    models: Mapping[str, Mapping[str, Tensor]] = _NO_MODELS
+
+
+class ClampedBatch(NamedTuple):
+    """What clamps say: ``codes`` (T or 1, N, 1) uint8, of :mod:`connectome.neurons.step_kernels`; ``held`` (N, 1) in
+    the unit of the state."""
+
+    codes: Tensor
+    held: Tensor
 
 
 class Propagation(NamedTuple):
@@ -85,16 +100,27 @@ class _Deliver(MessagePassing):  # type: ignore[misc]  # torch_geometric has no 
 
 
 def at_rest(flat: FlatNetwork, weight: Tensor, batch: int = 1) -> BatchState:
-    """The state with v = e_l and nothing on its way, in the type and on the device of ``weight``."""
-    zero = weight.new_zeros((flat.n_neurons, batch))
-    return BatchState(zero, zero, zero, torch.zeros_like(zero, dtype=torch.int32), (zero,) * flat.max_delay)
+    """The state at rest with nothing on its way, in the type and on the device of ``weight``."""
+    v = zero = weight.new_zeros((flat.n_neurons, batch))
+    models = {}
+    for name, neuron in flat.models.items():
+        span = flat.span[name]
+        rest = {k: _column(x, weight).expand(span.stop - span.start, batch) for k, x in neuron.rest().items()}
+        models[name] = {k: rest.get(k, zero[span]) for k in neuron.state}
+        v = torch.cat([v[: span.start], models[name]["v"], v[span.stop :]])
+    return BatchState(v, zero, zero, torch.zeros_like(zero, dtype=torch.int32), (zero,) * flat.max_delay, models)
+
+
+def _column(value: Any, like: Tensor) -> Tensor:
+    """(n, 1) or (1, 1)."""
+    return torch.as_tensor(np.array(value, ndmin=1), dtype=like.dtype, device=like.device)[:, None]
 
 
 def propagate(
     flat: FlatNetwork, weight: Tensor, sensor_spikes: Tensor, *, current: Tensor | None = None,
     arrivals: Tensor | None = None, state: BatchState | None = None,
     surrogate: Callable[[Tensor], Tensor] | None = None, gain: Tensor | None = None,
-    clamp: tuple[Tensor, Tensor] | None = None, block: Tensor | None = None,
+    replaced: tuple[Tensor, Tensor] | None = None, block: Tensor | None = None, clamp: ClampedBatch | None = None,
 ) -> Propagation:  # fmt: skip
     """Run T steps of a batch of B, in the type and on the device of ``weight``.
 
@@ -108,8 +134,9 @@ def propagate(
     state : where to start, :func:`at_rest` by default; on the same edges that it was made on
     surrogate : u - theta (N, B) -> spikes 0 or 1, with a gradient, e.g. :func:`triangle`; by default there is none
     gain : broadcasts to (N, B), times what arrives over edges
-    clamp : (T, N, B) truth values, and the spikes of the neurons where they are true
+    replaced : (T, N, B) truth values, and the spikes of the neurons where they are true
     block : (E,) truth values: edges through which no spike's gradient flows back
+    clamp : what neurons are made to do
 
     No gradient passes through a reset or a refractory step. Raises :class:`ConnectomeError` for a wrong shape.
     """
@@ -142,28 +169,95 @@ def propagate(
     current = (none if current is None else current).broadcast_to((n_steps, n, batch))
     if arrivals is not None:
         arrivals = arrivals.broadcast_to((n_steps, n, batch))
-    v, i_ex, i_in, refractory, past = at_rest(flat, weight, batch) if state is None else state
+    v, i_ex, i_in, refractory, past, models = at_rest(flat, weight, batch) if state is None else state
+    steps_of = {name: _ModelStep(flat, name, dt_constants(flat, name, weight), surrogate) for name in flat.models}
+    models = dict(models)
     all_u, all_spikes = [], []
     for t in range(n_steps):
         u = d["p22"] * v + d["p21_ex"] * i_ex + d["p21_in"] * i_in + d["p20"] * (d["i_e"] + current[t])
         u = torch.where(refractory > 0, d["v_reset"], u)
         i_ex, i_in = d["p11_ex"] * i_ex, d["p11_in"] * i_in
+        came = [torch.zeros_like(v)] * 2
         if delays.size:
             arrived = deliver(torch.cat([past[k - 1] for k in delays]), edge_index, weight, n, block)
             if gain is not None:
                 arrived = arrived * torch.cat([gain, gain])
-            i_ex, i_in = i_ex + arrived[:n], i_in + arrived[n:]
+            came = [arrived[:n], arrived[n:]]
+            i_ex, i_in = i_ex + came[0], i_in + came[1]
         if arrivals is not None:
             i_ex, i_in = i_ex + arrivals[t].clamp(min=0), i_in + arrivals[t].clamp(max=0)
         spikes = (u >= d["theta"]).to(dtype) if surrogate is None else surrogate(u - d["theta"])
-        if clamp is not None:
-            spikes = torch.where(clamp[0][t], clamp[1][t], spikes)
+        if replaced is not None:
+            spikes = torch.where(replaced[0][t], replaced[1][t], spikes)
+        code = None if clamp is None else clamp.codes[t if len(clamp.codes) > 1 else 0]
+        if code is not None:
+            spikes = _overruled(spikes, code)
         fired = spikes.detach() > 0
         v = torch.where(fired, d["v_reset"], u)
+        if code is not None:
+            v = torch.where((code == _SILENT) & ~fired, torch.minimum(v, d["theta"]), v)
+        if steps_of and arrivals is not None:
+            came = [came[0] + arrivals[t].clamp(min=0), came[1] + arrivals[t].clamp(max=0)]
+        for name, model_step in steps_of.items():
+            models[name], sent = model_step(models[name], Arrivals(came[0], came[1], current[t]), code)
+            rows = model_step.rows
+            spikes, v = spikes.index_copy(0, rows, sent), v.index_copy(0, rows, models[name]["v"])
+            u = u.index_copy(0, rows, models[name]["v"])
+        if clamp is not None and code is not None:
+            v = torch.where(code == _HELD, clamp.held, v)
+            u = torch.where(fired, u, v)
+            models = {k: {**m, "v": v[flat.span[k]]} for k, m in models.items()}
         refractory = torch.where(fired, d["ref_steps"], (refractory - 1).clamp(min=0))
         spikes = spikes.index_copy(0, sensor, sensor_spikes[t])
         past = (spikes, *past[:-1])
         all_u.append(u)
         all_spikes.append(spikes)
-    state = BatchState(v, i_ex, i_in, refractory, past)
+    state = BatchState(v, i_ex, i_in, refractory, past, models)
     return Propagation(torch.stack(all_u), torch.stack(all_spikes), state)
+
+
+def _overruled(spikes: Tensor, code: Tensor) -> Tensor:
+    """The spikes, but for neurons that clamps say something of."""
+    fires, other = (code == _FIRE).to(spikes.dtype), (code == _SILENT) | (code == _FIRE) | (code == _HELD)
+    return torch.where(other, fires, spikes)
+
+
+def dt_constants(flat: FlatNetwork, name: str, like: Tensor) -> dict[str, Tensor]:
+    """The constants of a region's model, (n, 1) or (1, 1)."""
+    return {k: _column(x, like) for k, x in flat.models[name].constants(flat.dt_ms).items()}
+
+
+class _ModelStep:
+    """A region whose step is its model's."""
+
+    def __init__(
+        self, flat: FlatNetwork, name: str, constants: Mapping[str, Tensor],
+        surrogate: Callable[[Tensor], Tensor] | None,
+    ) -> None:  # fmt: skip
+        self.neuron: NeuronModel = flat.models[name]
+        self._span, self._constants, self._surrogate = flat.span[name], constants, surrogate
+        self._n, self._fires = flat.n_neurons, name not in flat.effectors
+        self.rows = torch.arange(self._span.start, self._span.stop, device=next(iter(constants.values())).device)
+
+    def __call__(
+        self, state: Mapping[str, Tensor], everywhere: Arrivals, code: Tensor | None
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        here, distances = self._span, []
+
+        def threshold(distance: Tensor) -> Tensor:
+            distances.append(distance)
+            if not self._fires:
+                return never(distance)
+            if self._surrogate is None:
+                spikes = spiking(distance)
+            else:  # it may have a width for each neuron of the network
+                whole = distance.new_full((self._n, distance.shape[1]), -torch.inf)
+                spikes = self._surrogate(whole.index_copy(0, self.rows, distance))[here]
+            return spikes if code is None else _overruled(spikes, code[here])
+
+        arrivals = Arrivals(*(x.expand_as(state["v"]) if len(x) == 1 else x[here] for x in everywhere))
+        after, spikes = self.neuron.step(self._constants, state, arrivals, threshold)
+        if code is not None and distances:  # who may not fire stays at the threshold
+            above = distances[0].clamp(min=0) * ((code[here] == _SILENT) & (spikes.detach() <= 0))
+            after = {**after, "v": after["v"] - above}
+        return after, spikes

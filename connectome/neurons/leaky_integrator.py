@@ -1,0 +1,74 @@
+"""Leaky integrators without spikes: readouts and graded cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from connectome.neurons.iaf_psc_exp import NeuronParameters, membrane
+from connectome.neurons.model import Arrivals, NeuronModel, Quantity
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["LeakyIntegrator"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LeakyIntegrator(NeuronModel):
+    """A membrane that never fires, driven by exponential synaptic currents: that of
+    :class:`~connectome.neurons.iaf_psc_exp.NeuronParameters`, without a threshold, exactly integrated.
+
+    ``c_m dv/dt = -c_m (v - e_l) / tau_m + i_ex + i_in + i_e + current``, ``di/dt = -i / tau_syn``. The readout of
+    Bellec et al. (2020, equation 9) with synapses. State: ``v`` in mV above e_l, the currents in pA. What leaves such a
+    neuron over edges is nothing: others see its potential alone, recorded or in a loss.
+    """
+
+    model: ClassVar[str] = "leaky_integrator"
+    state: ClassVar[tuple[str, ...]] = ("v", "i_ex", "i_in")
+    fires: ClassVar[bool] = False
+    kernel: ClassVar[str] = "connectome.neurons.leaky_integrator_kernels:update"
+
+    tau_m_ms: Quantity = field(default=10.0, metadata={"above": 0})
+    c_m_pf: Quantity = field(default=250.0, metadata={"above": 0})
+    e_l_mv: Quantity = -70.0
+    tau_syn_ex_ms: Quantity = field(default=2.0, metadata={"above": 0})
+    tau_syn_in_ms: Quantity = field(default=2.0, metadata={"above": 0})
+    i_e_pa: Quantity = 0.0
+
+    @property
+    def reference_mv(self) -> Quantity:
+        """See :class:`NeuronModel`."""
+        return self.e_l_mv
+
+    @property
+    def one_accumulator(self) -> bool:
+        """See :class:`NeuronModel`."""
+        return self.linear().one_accumulator
+
+    def linear(self) -> NeuronParameters:
+        """See :class:`NeuronModel`."""
+        return NeuronParameters(
+            self.tau_m_ms, self.c_m_pf, 0.0, self.e_l_mv + 1.0, self.e_l_mv, self.e_l_mv, self.tau_syn_ex_ms,
+            self.tau_syn_in_ms, self.i_e_pa,
+        )  # fmt: skip
+
+    def constants(self, dt_ms: float) -> dict[str, Quantity]:
+        """See :class:`NeuronModel`."""
+        found = self.linear().constants(dt_ms)
+        return {name: found[name] for name in ("p22", "p21_ex", "p21_in", "p20", "p11_ex", "p11_in", "i_e")}
+
+    def step(
+        self, constants: Mapping[str, Any], state: Mapping[str, Tensor], arrivals: Arrivals,
+        threshold: Callable[[Tensor], Tensor],
+    ) -> tuple[dict[str, Tensor], Tensor]:  # fmt: skip
+        """See :class:`NeuronModel`."""
+        import torch
+
+        u = membrane(constants, state, arrivals)
+        return {
+            "v": u,
+            "i_ex": constants["p11_ex"] * state["i_ex"] + arrivals.excitatory,
+            "i_in": constants["p11_in"] * state["i_in"] + arrivals.inhibitory,
+        }, torch.zeros_like(u)

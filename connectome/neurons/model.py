@@ -1,0 +1,307 @@
+"""What a model of neurons is, which models there are, and how parameters are drawn.
+
+A model is one file: a frozen dataclass of parameters that extends :class:`NeuronModel`, with its equations and its
+source in the docstring. Its ``step``, in torch, is the reference, and what the torch engine runs; a kernel beside it,
+tested against it, is what the event-driven engine runs. Write one, and name it by an entry point::
+
+    [project.entry-points."connectome.neurons"]
+    my_model = "my_package:MyModel"
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Protocol, Self, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectome import plugins
+from connectome.arrays import lock
+from connectome.errors import ConnectomeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = [
+    "Arrivals", "Distribution", "NeuronModel", "Quantity", "checked_neuron", "draw", "elementwise", "from_table",
+    "model_named", "never", "register", "spiking", "to_table",
+]  # fmt: skip
+
+#: A number, or (N,) float64: one for each neuron.
+Quantity: TypeAlias = Any
+_DEFAULT: Final = "iaf_psc_exp"
+_FOREVER: Final = "Or it fires forever."
+
+
+class Arrivals(NamedTuple):
+    """What reaches the neurons in one step: the sums of positive and of negative weights, and the injected current,
+    pA. They have the shape of the state."""
+
+    excitatory: Tensor
+    inhibitory: Tensor
+    current_pa: Tensor
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class NeuronModel:
+    """Base of the models of neurons: frozen dataclasses, made with ``@dataclass(frozen=True, eq=False, repr=False)``.
+
+    Every field is a number or (N,) numbers, one for each neuron; its metadata may have ``above`` or ``low``, bounds
+    that it must lie above or not below. Raises :class:`ConnectomeError` naming the field.
+
+    A model has
+
+    model : its name, under which it is registered: NEST's where NEST has it
+    state : names of the state, the potential ``"v"`` first, and ``"refractory"``, where there is one, in steps
+    synapses : which two of these the arrivals of positive and of negative weight are added to
+    fires : False for a model without spikes
+    effector : whether it makes sense where nothing ever fires
+    kernel : ``module:function`` of the kernel for the event-driven engine; "" if it runs on the torch engine alone
+    weight_unit : of the edges that lead to it
+    """
+
+    model: ClassVar[str]
+    state: ClassVar[tuple[str, ...]]
+    synapses: ClassVar[tuple[str, str]] = ("i_ex", "i_in")
+    fires: ClassVar[bool] = True
+    effector: ClassVar[bool] = True
+    kernel: ClassVar[str] = ""
+    weight_unit: ClassVar[str] = "pA"
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Quantity:
+            """A parameter of whatever model it is."""
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            name = f"neuron.{f.name}"
+            value = _quantity(name, getattr(self, f.name))
+            object.__setattr__(self, f.name, value)
+            if "above" in f.metadata:
+                self._require(name, value, value > f.metadata["above"], f"must be > {f.metadata['above']}")
+            if "low" in f.metadata:
+                self._require(name, value, value >= f.metadata["low"], f"must be >= {f.metadata['low']}")
+        self.check()
+
+    def check(self) -> None:
+        """What must hold between parameters. Raises :class:`ConnectomeError`."""
+
+    @property
+    def reference_mv(self) -> Quantity:
+        """What the state ``v`` is counted from, mV: 0, or e_l where small numbers are to stay exact."""
+        return 0.0
+
+    @property
+    def one_accumulator(self) -> bool:
+        """Whether arrivals of both signs may be added up in one number, the first of ``synapses``."""
+        return False
+
+    def rest(self) -> Mapping[str, Quantity]:
+        """The state that a run begins with, where it is not 0."""
+        return {}
+
+    def constants(self, dt_ms: float) -> dict[str, Quantity]:
+        """What ``step`` needs, for steps of ``dt_ms``: numbers, or (N,)."""
+        raise NotImplementedError
+
+    def step(
+        self, constants: Mapping[str, Any], state: Mapping[str, Tensor], arrivals: Arrivals,
+        threshold: Callable[[Tensor], Tensor],
+    ) -> tuple[dict[str, Tensor], Tensor]:  # fmt: skip
+        """One step: the state after it, and the spikes.
+
+        ``constants`` broadcast against the state, all of whose entries have one shape. The step calls ``threshold``
+        once, with how far v is above what it fires at, and takes as spikes what that gives: 1 where it fires, 0 where
+        not. So the engine decides about gradients, clamps and effectors; where it lets a neuron not fire, v stays as
+        far above. Arrivals are added last.
+        """
+        raise NotImplementedError
+
+    def linear(self) -> NeuronModel | None:
+        """The parameters of ``iaf_psc_exp`` with the same membrane and synapses, for a model that is one which never
+        fires, or the thing itself: engines have a faster way for it. None for all others."""
+        return None
+
+    def arrays(self) -> dict[str, NDArray[np.float64]]:
+        """The parameters that are one for each neuron."""
+        return {k: v for k, v in self.parameters().items() if isinstance(v, np.ndarray)}
+
+    def parameters(self) -> dict[str, Quantity]:
+        """All parameters by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def take(self, neurons: Any) -> Self:
+        """The parameters of some neurons of the region: an index or a mask, as of arrays."""
+        return replace(self, **{k: v[neurons] for k, v in self.arrays().items()})
+
+    def _require(
+        self, name: str, value: Quantity, good: Any, rule: str, bound: Quantity = "", hint: str = ""
+    ) -> None:  # fmt: skip
+        """``rule`` ends with the ``bound``, of the neuron that breaks it."""
+        if not np.all(good):
+            found = value
+            if np.ndim(good):
+                k = int(np.argmin(good))
+                found = f"{np.broadcast_to(value, good.shape)[k]} of neuron {k}"
+                bound = np.broadcast_to(bound, good.shape)[k]
+            raise ConnectomeError(name, f"{rule}{bound}", found, hint)
+
+    def _below(self, name: str, bound: str) -> None:
+        """A reset must be below the threshold."""
+        value, limit = getattr(self, name), getattr(self, bound)
+        self._require(f"neuron.{name}", value, np.less(value, limit), f"must be below {bound} = ", limit, _FOREVER)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, NeuronModel) and type(other) is type(self)
+            and all(np.array_equal(v, getattr(other, k)) for k, v in self.parameters().items())
+        )  # fmt: skip
+
+    def __hash__(self) -> int:
+        values = self.parameters().values()
+        return hash((type(self), *(v.tobytes() if isinstance(v, np.ndarray) else v for v in values)))
+
+    def __repr__(self) -> str:
+        shown = (
+            f"{k}={f'({v.size},)' if isinstance(v, np.ndarray) else repr(v)}" for k, v in self.parameters().items()
+        )
+        return f"{type(self).__qualname__}({', '.join(shown)})"
+
+
+def _quantity(name: str, given: Any) -> Quantity:
+    """A float; or a read-only (N,) float64."""
+    if isinstance(given, bool) or not isinstance(given, (int, float, np.floating, np.integer, np.ndarray, list, tuple)):
+        raise ConnectomeError(name, "must be a finite number, or (N,) of them", repr(given))
+    if isinstance(given, (int, float, np.floating, np.integer)):
+        if not math.isfinite(given):
+            raise ConnectomeError(name, "must be a finite number, or (N,) of them", repr(given))
+        return float(given)
+    try:
+        array = np.array(given, np.float64)
+    except (TypeError, ValueError):
+        raise ConnectomeError(name, "must be a finite number, or (N,) of them", f"{given!r:.80}") from None
+    if array.ndim == 0:
+        return _quantity(name, array.item())
+    if array.ndim != 1:
+        raise ConnectomeError(name, "must be a finite number, or (N,) of them", f"shape {array.shape}")
+    if not np.isfinite(array).all():
+        k = int(np.argmin(np.isfinite(array)))
+        raise ConnectomeError(name, "must be a finite number, or (N,) of them", f"{array[k]} of neuron {k}")
+    return lock(array)
+
+
+# Steps
+
+
+def spiking(distance: Tensor) -> Tensor:
+    """A threshold: 1 where the distance is not below 0."""
+    return (distance >= 0).to(distance.dtype)
+
+
+def never(distance: Tensor) -> Tensor:
+    """A threshold that nothing reaches: an effector's."""
+    return distance.detach() * 0
+
+
+def elementwise(function: Callable[..., float], *values: Quantity) -> Quantity:
+    """A function of numbers, for each neuron where one of the values is (N,): to the last bit what it is for one."""
+    if not any(isinstance(v, np.ndarray) for v in values):
+        return function(*values)
+    return np.array([function(*row) for row in zip(*(v.tolist() for v in np.broadcast_arrays(*values)), strict=True)])
+
+
+# Which models there are
+
+M = TypeVar("M", bound=type[NeuronModel])
+_REGISTERED: dict[str, type[NeuronModel]] = {}
+_KNOWN: set[type] = set()
+
+
+def register(model: M) -> M:
+    """Make a model known to this process by its name, e.g. in a notebook; a package does so by an entry point. Raises
+    :class:`ConnectomeError` for a name that is taken."""
+    name = model.model
+    if name in plugins.known("neurons") or _REGISTERED.get(name, model) is not model:
+        raise ConnectomeError("neuron.model", "must have a name that no other model has", repr(name))
+    _REGISTERED[name] = model
+    return model
+
+
+def model_named(name: str, field: str) -> type[NeuronModel]:
+    """The model of this name. Raises :class:`ConnectomeError`, with ``field``, where there is none."""
+    found: Any = _REGISTERED.get(name) or plugins.load("neurons", name, field)
+    if not (isinstance(found, type) and issubclass(found, NeuronModel)) or found.model != name:
+        raise ConnectomeError(field, f"must name a NeuronModel whose model is {name!r}", repr(found))
+    return found
+
+
+def checked_neuron(where: str, neuron: object, size: int, role: str) -> NeuronModel:
+    """A region's model, which must be a registered one, and its parameters. Raises :class:`ConnectomeError`."""
+    kind, name = type(neuron), getattr(neuron, "model", None)
+    if kind not in _KNOWN:
+        known = isinstance(neuron, NeuronModel) and isinstance(name, str)
+        known = known and (name in _REGISTERED or name in plugins.known("neurons"))
+        if not known or model_named(str(name), where) is not kind:
+            raise ConnectomeError(
+                where, f"must be NeuronParameters or another registered model: {', '.join(plugins.known('neurons'))}",
+                f"{neuron!r:.200}", "A class of your own needs an entry point connectome.neurons, or register().",
+            )  # fmt: skip
+        _KNOWN.add(kind)
+    assert isinstance(neuron, NeuronModel)
+    for parameter, values in neuron.arrays().items():
+        if values.shape != (size,):
+            raise ConnectomeError(
+                f"{where}.{parameter}", f"must be a number or have shape (N,) = ({size},)", f"shape {values.shape}"
+            )
+    if role == "effector" and not neuron.effector:
+        raise ConnectomeError(where, "must be a model that can go without spikes, in an effector", neuron.model)
+    return neuron
+
+
+# Tables and distributions
+
+
+def to_table(neuron: NeuronModel) -> dict[str, Any]:
+    """The parameters as values that JSON knows, and ``model`` unless it is ``iaf_psc_exp``."""
+    name = {} if neuron.model == _DEFAULT else {"model": neuron.model}
+    return name | {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in neuron.parameters().items()}
+
+
+def from_table(table: Mapping[str, Any], where: str) -> NeuronModel:
+    """The inverse of :func:`to_table`. Raises :class:`ConnectomeError` for an unknown model or parameter."""
+    given = dict(table)
+    model: Any = model_named(str(given.pop("model", _DEFAULT)), f"{where}.model")
+    unknown = given.keys() - {f.name for f in fields(model)}
+    if unknown:
+        raise ConnectomeError(
+            where, f"must hold parameters of {model.model} alone", ", ".join(sorted(map(str, unknown)))
+        )
+    made: NeuronModel = model(**given)
+    return made
+
+
+class Distribution(Protocol):
+    """What parameters are drawn from: :class:`connectome.wiring.edges.Normal`, ``LogNormal``, or one of your own."""
+
+    def draw(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """(n,) values."""
+
+
+N = TypeVar("N", bound=NeuronModel)
+
+
+def draw(neuron: N, size: int, rng: np.random.Generator, **parameters: Distribution) -> N:
+    """The model with these parameters drawn for each of ``size`` neurons, in the order in which they are given::
+
+        draw(NeuronParameters(), 100, rng, v_th_mv=Normal(-55, 1), tau_m_ms=LogNormal(10, 2))
+
+    Raises :class:`ConnectomeError` for a name that is no parameter, and for a value that the model refuses.
+    """
+    for name in parameters:
+        if name not in neuron.parameters():
+            raise ConnectomeError("neuron", f"must have a parameter of {', '.join(neuron.parameters())}", repr(name))
+    return replace(neuron, **{k: d.draw(size, rng) for k, d in parameters.items()})

@@ -1,0 +1,107 @@
+"""What a run leaves for another that goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectome.errors import ConnectomeError
+from connectome.graph.flat import Selection, linear_step
+
+__all__ = ["RunState", "checked_state", "history_of", "state_after"]
+
+
+@dataclass(frozen=True, eq=False)
+class RunState:
+    """The last state of a run, for :func:`connectome.simulate.run` to go on from: with the same ``dtype`` and the same
+    regions, on either engine. Weights and parameters may have changed.
+
+    Parameters
+    ----------
+    step : steps since the beginning of the first run, which Poisson numbers depend on
+    dt_ms, dtype : as of the run
+    models : region -> name of its model; "" for a sensor
+    size : region -> N
+    values : region of neurons or effector -> name of a state -> (N,)
+    history : for how many steps back ``spikes`` are all there
+    spikes : (M,) each: step, place of the region, neuron; in this order
+    """
+
+    step: int
+    dt_ms: float
+    dtype: str
+    models: Mapping[str, str]
+    size: Mapping[str, int]
+    values: Mapping[str, Mapping[str, NDArray[Any]]]
+    history: int
+    spikes: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+
+    def __repr__(self) -> str:
+        return f"RunState(at {self.step * self.dt_ms:g} ms; {', '.join(f'{k}[{n}]' for k, n in self.size.items())})"
+
+    def ago(self, place: int, depth: int, size: int) -> NDArray[np.float64]:
+        """(depth, N) spikes of the region in this place, the latest step first."""
+        found = np.zeros((depth, size))
+        step, region, neuron = self.spikes
+        mine = (region == place) & (step >= self.step - depth)
+        np.add.at(found, (self.step - 1 - step[mine], neuron[mine]), 1)
+        return found
+
+    def waits(self, place: int, ref_steps: NDArray[np.int32]) -> NDArray[np.int32]:
+        """(N,) steps for which neurons that have fired are refractory still."""
+        found = np.zeros(ref_steps.size, np.int64)
+        step, region, neuron = self.spikes
+        mine = region == place
+        np.maximum.at(found, neuron[mine], ref_steps[neuron[mine]] - (self.step - 1 - step[mine]))
+        return found.astype(np.int32)
+
+
+def models_of(selection: Selection) -> dict[str, str]:
+    """Region -> name of its model."""
+    return {name: "" if r.role == "sensor" else r.neuron.model for name, r in selection.regions.items()}
+
+
+def history_of(selection: Selection) -> int:
+    """For how many steps spikes matter: until they have arrived, and as long as neurons are refractory."""
+    delay = max((int(e.delay_steps.max()) for e in selection.edges.values() if len(e)), default=1)
+    waits = [linear_step(r, selection.dt_ms).ref_steps.max(initial=0) for r in selection.regions.values()]
+    return max(delay, 1 + int(max(waits, default=0)))
+
+
+def state_after(
+    selection: Selection, dtype: str, step: int, before: RunState | None,
+    values: Mapping[str, dict[str, NDArray[Any]]], spikes: tuple[NDArray[Any], NDArray[Any], NDArray[Any]],
+) -> RunState:  # fmt: skip
+    """The state at the beginning of a step, from the spikes of the run that ends there and of the one ``before``."""
+    columns = [x.astype(np.int64) for x in spikes]
+    if before is not None:
+        columns = [np.concatenate(pair) for pair in zip(before.spikes, columns, strict=True)]
+    history = history_of(selection)
+    late = columns[0] >= step - history
+    return RunState(
+        step, selection.dt_ms, dtype, models_of(selection), {name: r.size for name, r in selection.regions.items()},
+        values, history, (columns[0][late], columns[1][late], columns[2][late]),
+    )  # fmt: skip
+
+
+def checked_state(state: object, selection: Selection, dtype: str) -> RunState:
+    """A state that a run of these regions can go on from. Raises :class:`ConnectomeError`."""
+    if not isinstance(state, RunState):
+        raise ConnectomeError("state", "must be a RunState, from run(..., return_state=True)", f"{state!r:.80}")
+    size = {name: r.size for name, r in selection.regions.items()}
+    for name, found, wanted in (
+        ("dtype", state.dtype, dtype), ("dt_ms", state.dt_ms, selection.dt_ms), ("size", dict(state.size), size),
+        ("models", dict(state.models), models_of(selection)), ("regions", list(state.size), list(size)),
+    ):  # fmt: skip
+        if found != wanted:
+            raise ConnectomeError(f"state.{name}", f"must be this run's, {wanted}", found)
+    if history_of(selection) > state.history:
+        raise ConnectomeError(
+            "state", f"must hold the spikes of {history_of(selection)} steps", state.history,
+            "Delays and refractory times cannot become longer.",
+        )  # fmt: skip
+    return state
