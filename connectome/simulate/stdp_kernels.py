@@ -153,7 +153,7 @@ def _arrive(rule: Any, stream: Any, row: Index, due: Records, state: Any, arriva
 def _come_back(step: int, rule: Any, stream: Any, row: Index, due: Records, state: Any) -> None:
     """Spikes of the targets enter their traces."""
     spike = np.exp((step % rule.minus_every) * rule.minus_rate)
-    spike2 = np.exp((step % rule.y2_every) * rule.y2_rate)
+    spike2 = np.exp((step % rule.y2_every) * rule.y2_rate) if rule.y2 else 0.0
     for d in range(stream.delays if rule.lag else _U1):
         past, at = row - rule.lag * _U2 * due[stream.delay_at + d].delay, d * rule.targets
         for k in range(state.begin[past, rule.segment], state.end[past, rule.segment]):
@@ -205,7 +205,7 @@ def raise_weights(
         now = np.exp(-(step % rule.plus_every) * rule.plus_rate)
         if rule.eligibility:
             now *= np.exp((step % rule.fade_every) * rule.fade_rate)
-        now2 = rule.raised_triple * np.exp(-(step % rule.y2_every) * rule.y2_rate)
+        now2 = rule.raised_triple * np.exp(-(step % rule.y2_every) * rule.y2_rate) if rule.y2 else 0.0
         for d in range(stream.delays if rule.lag else _U1):
             past = row - rule.lag * _U2 * due[stream.delay_at + d].delay
             for k in range(state.begin[past, rule.segment], state.end[past, rule.segment]):
@@ -264,9 +264,9 @@ def deliver_and_lower(
             continue
         stream = streams[rule.stream]
         arrival = np.exp((step % rule.plus_every) * rule.plus_rate)
-        arrival2 = np.exp((step % rule.x2_every) * rule.x2_rate)
+        arrival2 = np.exp((step % rule.x2_every) * rule.x2_rate) if rule.x2 else 0.0
         now = np.exp(-(step % rule.minus_every) * rule.minus_rate)
-        now2 = rule.lowered_triple * np.exp(-(step % rule.x2_every) * rule.x2_rate)
+        now2 = rule.lowered_triple * np.exp(-(step % rule.x2_every) * rule.x2_rate) if rule.x2 else 0.0
         if rule.eligibility:
             now *= np.exp((step % rule.fade_every) * rule.fade_rate)
         for d in range(stream.delays):
