@@ -4,6 +4,7 @@ A package adds to a group by an entry point ``connectome.GROUP``; it cannot take
 imported before it is asked for, so what cannot be imported breaks those runs alone that name it. The groups:
 
 - ``rules``, ``learning``, ``importance``, ``comparators``: ``mechanisms/README.md`` shows how to write one of each;
+- ``views``: what the weights of an edge set are made of, see ``learning/README.md``;
 - ``run_rules``: plasticity in a run, see ``simulate/README.md``;
 - ``tasks``: ``make(images, jitter_pixels, **table)`` gives a task, ``[tasks.NAME]`` being the table;
 - ``metrics``: a :class:`connectome.analysis.simple_graph.Metric`.
@@ -62,6 +63,13 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         "importance": {
             name: f"connectome.mechanisms.importance:{name}"
             for name in ("feedback", "taylor", "gradient", "magnitude", "activity", "bcm", "random")
+        },
+        "views": {
+            "gain": "connectome.mechanisms.weight_gain:WeightGain",
+            "gate": "connectome.mechanisms.gate:Gate",
+            "quantised": "connectome.mechanisms.quantised:Quantised",
+            "noisy": "connectome.mechanisms.noisy:Noisy",
+            "low_rank": "connectome.mechanisms.low_rank:LowRank",
         },
         "tasks": {
             "perception": "connectome.datasets.tasks:Perception",
