@@ -123,7 +123,13 @@ def test_gradients_are_finite_differences(seed: int, by: By, ties: bool) -> None
     c = network(seed % 100)
     edges = tied(c.edges[KEY], 5) if ties else c.edges[KEY]
     c = replace(c, edges={**c.edges, KEY: edges})
-    for view in (WeightGain(by=by), Gate(), Noisy(), LowRank(2), Chained((LowRank(1), WeightGain(by=by), Noisy()))):
+    for view in (
+        WeightGain(by=by),
+        Gate(),
+        Noisy(),
+        LowRank(2, keep_signs=False),
+        Chained((LowRank(1, keep_signs=False), WeightGain(by=by), Noisy())),
+    ):
         net = stirred(with_view(c, view, dtype=torch.float64), seed)
         made = {"weight": net.weight[KEY], **net.beside.get(KEY, {})}
         leaves = [p.detach().clone().requires_grad_() for p in made.values()]
@@ -169,6 +175,18 @@ def test_a_step_that_is_learnt_has_the_published_gradient() -> None:
     x = weight / step
     expected = torch.where(x.abs() <= 3, x.round() - x, 3 * x.sign())
     torch.testing.assert_close(found, expected.sum()[None])
+
+
+def test_a_low_rank_change_keeps_signs() -> None:
+    net = with_view(network(3), LowRank(2))
+    before = net.weight[KEY].detach()
+    with torch.no_grad():
+        for name, p in net.beside[KEY].items():
+            p.fill_(-30.0 if "v" in name else 30.0)
+    made = net.effective(KEY).detach()
+    assert ((made == 0) == (before <= 1800)).float().mean() > 0.1
+    assert (made * before >= 0).all()
+    torch.testing.assert_close(made[before < 0], before[before < 0] - 1800)
 
 
 def test_few_values_are_few() -> None:
@@ -249,7 +267,7 @@ def test_a_network_that_shares_has_the_view() -> None:
     net = stirred(with_view(c, VIEWS["gain"]))
     other = net.sharing(("in", "a", "b", "out"))
     assert other.weight[KEY] is net.weight[KEY]
-    assert other.beside[KEY]["gain"] is net.beside[KEY]["gain"]
+    assert other.beside[KEY]["log_gain"] is net.beside[KEY]["log_gain"]
     assert torch.equal(other.effective(KEY), net.effective(KEY))
 
 
@@ -367,7 +385,7 @@ def test_views_that_do_not_fit_are_named() -> None:
         WeightGain(by="all")
     with pytest.raises(ConnectomeError, match=r"^gain.by must be one of"):
         shared(c.edges[KEY], "gain", "all", 1.0)  # type: ignore[arg-type]  # the point of the test
-    with pytest.raises(ConnectomeError, match=r"^views must have parameters of different names; found 'gain'"):
+    with pytest.raises(ConnectomeError, match=r"^views must have parameters of different names; found 'log_gain'"):
         with_view(c, Chained((WeightGain(), WeightGain())))
 
 

@@ -47,10 +47,15 @@ BASE: Final = "base"
 
 
 class Shared(NamedTuple):
-    """A parameter: its values (P,), and which of them each edge has, (E,) int64; None if each has its own."""
+    """A parameter: its values (P,), and which of them each edge has, (E,) int64; None if each has its own.
+
+    How fast it learns: at ``pace`` times the learning rate, which is one in pA if ``in_pa``, and a plain number if not.
+    """
 
     value: NDArray[np.float64]
     element: NDArray[np.int64] | None = None
+    in_pa: bool = False
+    pace: float = 1.0
 
 
 class WeightView(Protocol):
@@ -138,15 +143,24 @@ def begin(view: WeightView, edges: EdgeSet, dtype: torch.dtype) -> dict[str, Sha
     if BASE not in edges.state:
         return found
     base = edges.state[BASE].astype(np.float64)
-    found["weight"] = weights(replace(edges, weight=edges.state[BASE]))
-    made, slope = _made(view, found, edges, dtype)
-    stale = ~np.isclose(made, edges.weight, rtol=1e-6, atol=0) & (slope != 0)
-    if not getattr(view, "pointwise", True):
-        stale &= base == 0
-    if stale.any():
-        base[stale] += (edges.weight[stale] - made[stale]) / slope[stale]
-        found["weight"] = weights(replace(edges, weight=base.astype(np.float32)))
+    new = (base == 0) & (edges.weight != 0)
+    base[new] = edges.weight[new]
+
+    def behind(base: NDArray[np.float64]) -> Shared:
+        return weights(replace(edges, weight=base.astype(np.float32)))
+
+    made, slope = _made(view, {**found, "weight": behind(base)}, edges, dtype)
+    stale = _differ(made, edges.weight) & (slope != 0)
+    if getattr(view, "pointwise", True) and stale.any():
+        tried = np.where(stale, base + (edges.weight - made) / np.where(slope == 0, 1, slope), base)
+        made, _ = _made(view, {**found, "weight": behind(tried)}, edges, dtype)
+        base = np.where(new & _differ(made, edges.weight), base, tried)  # as well as the view can
+    found["weight"] = behind(base)
     return found
+
+
+def _differ(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:
+    return ~np.isclose(a, b, rtol=1e-6, atol=0)
 
 
 def _made(view: WeightView, parameters: Mapping[str, Shared], edges: EdgeSet, dtype: torch.dtype) -> Any:
@@ -165,8 +179,8 @@ def _check(view: WeightView, parameters: Mapping[str, Shared], edges: EdgeSet) -
     where = f"views[{edges.key}]"
     if "weight" not in parameters:
         raise ConnectomeError(where, "must have a parameter 'weight'", sorted(parameters), "Use views.weights.")
-    for name, (value, element) in parameters.items():
-        shape = np.shape(value) if element is None else np.shape(element)
+    for name, parameter in parameters.items():
+        shape = np.shape(parameter.value if parameter.element is None else parameter.element)
         if shape != (len(edges),):
             raise ConnectomeError(f"{where}.{name}", f"must have one value for each of {len(edges)} edges", shape)
     for name in parameters.keys() & {BASE, TIED}:

@@ -27,10 +27,12 @@ class LowRank(Parameters):
     ----------
     rank : R
     seed : of u
+    keep_signs : where the sum has another sign than w, it is 0 (Dale's principle)
     """
 
     rank: int = bounded(2, 1, 256)
     seed: int = bounded(0, 0)
+    keep_signs: bool = True
 
     paper: ClassVar = "Hu et al. 2021, arXiv 2106.09685"
 
@@ -46,7 +48,7 @@ class LowRank(Parameters):
         for r in range(self.rank):
             u = normal(source, edges.key, f"low_rank_u{r}", (self.seed,)) / np.sqrt(self.rank)
             found[f"low_rank_u{r}"] = shared(edges, f"low_rank_u{r}", "source", u)
-            found[f"low_rank_v{r}"] = shared(edges, f"low_rank_v{r}", "target", 0.0)
+            found[f"low_rank_v{r}"] = shared(edges, f"low_rank_v{r}", "target", 0.0)._replace(in_pa=True)
         return found
 
     def __call__(self, values: Mapping[str, Tensor], edges: EdgeSet, moment: Moment) -> Tensor:
@@ -54,4 +56,4 @@ class LowRank(Parameters):
         weight = values["weight"]
         for r in range(self.rank):
             weight = weight + values[f"low_rank_u{r}"] * values[f"low_rank_v{r}"]
-        return weight
+        return weight.masked_fill(weight * values["weight"].detach().sign() <= 0, 0.0) if self.keep_signs else weight

@@ -51,7 +51,8 @@ class Quantised(Parameters):
         if self.codebook:
             return {"weight": weights(edges)}
         step = float(np.abs(edges.weight).max(initial=0)) / (self.levels - 1)
-        return {"weight": weights(edges), "quantum": shared(edges, "quantum", "set", step or 1.0)}
+        quantum = shared(edges, "quantum", "set", step or 1.0)
+        return {"weight": weights(edges), "quantum": quantum._replace(in_pa=True, pace=1 / (self.levels - 1))}
 
     def __call__(self, values: Mapping[str, Tensor], edges: EdgeSet, moment: Moment) -> Tensor:
         """The rounded weights."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, get_args
@@ -18,8 +19,8 @@ __all__ = ["WeightGain"]
 
 @dataclass(frozen=True)
 class WeightGain(Parameters):
-    """A weight times a gain. With the weights frozen only gains learn. Where the reset is to rest and no constant
-    current flows, a neuron's gain over all it receives divides its threshold.
+    """A weight times ``exp(log_gain)``: positive by construction. With the weights frozen only gains learn. Where the
+    reset is to rest and no constant current flows, a neuron's gain over all it receives divides its threshold.
 
     Parameters
     ----------
@@ -30,7 +31,7 @@ class WeightGain(Parameters):
     by: str = "target"
     initial: float = bounded(1.0, 1e-6)
 
-    keeps: ClassVar = ("gain",)
+    keeps: ClassVar = ("log_gain",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -38,9 +39,10 @@ class WeightGain(Parameters):
             raise ConnectomeError("WeightGain.by", f"must be one of {', '.join(get_args(By))}", repr(self.by))
 
     def parameters(self, edges: EdgeSet) -> dict[str, Shared]:
-        """``weight``, pA, and ``gain``."""
-        return {"weight": weights(edges), "gain": shared(edges, "gain", self.by, self.initial)}  # type: ignore[arg-type]  # checked above
+        """``weight``, pA, and ``log_gain``."""
+        gain = shared(edges, "log_gain", self.by, math.log(self.initial))  # type: ignore[arg-type]  # checked above
+        return {"weight": weights(edges), "log_gain": gain}
 
     def __call__(self, values: Mapping[str, Tensor], edges: EdgeSet, moment: Moment) -> Tensor:
         """Their product."""
-        return values["weight"] * values["gain"]
+        return values["weight"] * values["log_gain"].exp()
