@@ -17,7 +17,8 @@ from torch import Tensor
 from connectome import Connectome, ConnectomeError, EdgeDelta, EdgeKey, EdgeSet, Region, plugins
 from connectome.graph.parts import TIED
 from connectome.io.snapshot import load, save
-from connectome.learning.network import SpikingNetwork
+from connectome.learning.learner import CHAIN, Learner, names_kept, without
+from connectome.learning.network import BatchActivity, SpikingNetwork
 from connectome.learning.views import BASE, By, Chained, Moment, Shared, WeightView, shared, weights
 from connectome.mechanisms.gate import Gate
 from connectome.mechanisms.low_rank import LowRank
@@ -307,6 +308,67 @@ def test_noise_has_its_distribution() -> None:
     assert abs(z.mean()) < 0.02
     assert abs(z.std() - 1) < 0.02
     assert abs(np.corrcoef(z[:-1], z[1:])[0, 1]) < 0.02
+
+
+# In the learner
+
+
+class ATask:
+    """The potentials of two effectors are to be 1 mV."""
+
+    name = "b"
+    recruits = ("in", "a", "b", "c", "out", "arm")
+
+    def loss(self, activity: BatchActivity, target: Any) -> Tensor:
+        return sum((u.mean(1) - 1.0).square().mean() for u in activity.potential.values())  # type: ignore[return-value]  # of one or more
+
+
+def learner_of(c: Connectome, view: WeightView | None, number: int = 0, frozen: bool = False) -> Learner:
+    chains = dict.fromkeys(("afferent", "local", "long_range", "efferent"), ()) if frozen else None
+    views = None if view is None else {KEY: view}
+    return Learner(c, ATask(), chains=chains, seed=(5, 1), number=number, views=views)  # type: ignore[arg-type]  # as much of a task as is needed
+
+
+def learn(learner: Learner, updates: int, rate: float = 0.02) -> list[float]:
+    return [
+        learner.step({"in": spikes(learner.number, 8)}, None, lambda key: 20.0, rate=lambda key: rate)
+        for _ in range(updates)
+    ]
+
+
+@of_each
+def test_a_view_learns_and_goes_on_to_the_same_bytes(name: str) -> None:
+    """Its parameters, what an optimiser keeps of them and its noise: broken off at each update."""
+    whole = learner_of(network(3), VIEWS[name])
+    learn(whole, 4)
+    broken = learner_of(network(3), VIEWS[name])
+    for number in range(1, 5):
+        learn(broken, 1)
+        broken = learner_of(broken.connectome(), VIEWS[name], number)
+    assert broken.connectome().digest() == whole.connectome().digest()
+    beside = whole.network.beside.get(KEY, {})
+    assert all(
+        not torch.equal(p, learner_of(network(3), VIEWS[name]).network.beside[KEY][n]) for n, p in beside.items()
+    )
+    kept = without(whole.connectome(), names_kept(CHAIN)).edges[KEY].state
+    assert set(kept) <= {BASE, *getattr(VIEWS[name], "keeps", kept)}
+
+
+@pytest.mark.parametrize("name", ["gain", "gate", "low rank"])
+def test_a_view_learns_where_nothing_else_does(name: str) -> None:
+    learner = learner_of(network(3), VIEWS[name], frozen=True)
+    losses = learn(learner, 25, 0.5 if name == "gate" else 0.02)
+    assert np.mean(losses[-5:]) < 0.95 * np.mean(losses[:5])
+    after = learner.connectome()
+    for key, edges in network(3).edges.items():
+        assert ((after.edges[key].weight == edges.weight).mean() > 0.9) == (key != KEY)
+    assert torch.equal(learner.network.weight[KEY].detach(), torch.from_numpy(network(3).edges[KEY].weight.copy()))
+
+
+def test_views_do_not_change_how_others_learn() -> None:
+    plain, same = learner_of(network(3), None), learner_of(network(3), Identity())
+    assert learn(plain, 3) == learn(same, 3)
+    assert plain.connectome().digest() == same.connectome().digest()
 
 
 # Tied weights

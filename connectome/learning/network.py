@@ -89,6 +89,7 @@ class SpikingNetwork(nn.Module):
         self.surrogate_width_mv = surrogate_width_mv
         self.views: dict[EdgeKey, WeightView] = {}
         self.moment: Moment = None
+        self.pace: dict[tuple[EdgeKey, str], tuple[bool, float]] = {}
         self._element: dict[EdgeKey, dict[str, Tensor]] = {}
         self._sharing: dict[tuple[str, ...], SpikingNetwork] = {}
         self.weight: dict[EdgeKey, nn.Parameter] = {}
@@ -101,6 +102,7 @@ class SpikingNetwork(nn.Module):
                 self.views[key] = given[key]
             found = begin(given[key], edges, dtype) if key in given else {"weight": weights(edges)}
             self._element[key] = {n: torch.from_numpy(p.element) for n, p in found.items() if p.element is not None}
+            self.pace |= {(key, n): (p.in_pa, p.pace) for n, p in found.items() if n != "weight"}
             made = {n: nn.Parameter(torch.tensor(p.value, dtype=dtype)) for n, p in found.items()}
             if share is not None and key in share.weight:
                 made = {"weight": share.weight[key], **share.beside.get(key, {})}
