@@ -5,6 +5,7 @@ imported before it is asked for, so what cannot be imported breaks those runs al
 
 - ``rules``, ``learning``, ``importance``, ``comparators``: ``mechanisms/README.md`` shows how to write one of each;
 - ``neurons``: models, see ``neurons/README.md``;
+- ``views``: what the weights of an edge set are made of, see ``learning/README.md``;
 - ``run_rules``: plasticity in a run, see ``simulate/README.md``;
 - ``tasks``: ``make(images, jitter_pixels, **table)`` gives a task, ``[tasks.NAME]`` being the table;
 - ``metrics``: a :class:`connectome.analysis.simple_graph.Metric`.
@@ -71,6 +72,13 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "izhikevich": "connectome.neurons.izhikevich:Izhikevich",
             "aeif_psc_exp": "connectome.neurons.aeif_psc_exp:AeifPscExp",
             "leaky_integrator": "connectome.neurons.leaky_integrator:LeakyIntegrator",
+        },
+        "views": {
+            "gain": "connectome.mechanisms.weight_gain:WeightGain",
+            "gate": "connectome.mechanisms.gate:Gate",
+            "quantised": "connectome.mechanisms.quantised:Quantised",
+            "noisy": "connectome.mechanisms.noisy:Noisy",
+            "low_rank": "connectome.mechanisms.low_rank:LowRank",
         },
         "tasks": {
             "perception": "connectome.datasets.tasks:Perception",

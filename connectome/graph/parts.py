@@ -294,7 +294,8 @@ class EdgeSet:
 
     def join(self, other: EdgeSet) -> EdgeSet:
         """These edges and those of ``other``, of the same key, sizes and ``dt_ms``. Where both join a pair, these come
-        first. State that one lacks is 0 there.
+        first. State that one lacks is 0 there; but edges that come without a number among those that are tied get
+        numbers of their own, so that they share their weight with none.
         """
         mine, theirs = ((e.key, e.n_source, e.n_target, e.dt_ms) for e in (self, other))
         if mine != theirs:
@@ -312,8 +313,12 @@ class EdgeSet:
             return np.concatenate([a, b])
 
         def state(name: str) -> NDArray[Any]:
-            zero = np.float32(0)
-            return np.concatenate([e.state.get(name, np.broadcast_to(zero, len(e))) for e in (self, other)])
+            columns = [e.state.get(name, np.broadcast_to(np.float32(0), len(e))) for e in (self, other)]
+            if name == TIED and TIED not in self.state:
+                columns[0] = _untied(columns[1], len(self), self.key)
+            elif name == TIED and TIED not in other.state:
+                columns[1] = _untied(columns[0], len(other), self.key)
+            return np.concatenate(columns)
 
         return EdgeSet.from_arrays(
             self.key, column("source"), column("target"), column("weight"), n_source=self.n_source,
@@ -330,6 +335,17 @@ def _state(where: str, given: Mapping[str, ArrayLike], shape: tuple[int, ...]) -
     return MappingProxyType(
         {name: freeze(f"{where}.state[{name}]", given[name], np.float32, shape) for name in sorted(given)}
     )
+
+
+def _untied(tied: NDArray[np.float32], n: int, key: EdgeKey) -> NDArray[np.float32]:
+    """(n,) numbers that are not among those of edges that share weights. Raises :class:`ConnectomeError` if float32 has
+    no whole numbers left."""
+    first = int(tied.max(initial=-1)) + 1
+    if first + n > 2**24:
+        raise ConnectomeError(
+            f"edges[{key}].state[{TIED}]", f"must be below {2**24}, new edges included", first + n - 1
+        )
+    return np.arange(first, first + n, dtype=np.float32)
 
 
 def _labels(where: str, given: ArrayLike, n: int) -> NDArray[np.str_] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from connectome.learning.learning_rule import LearningRule, State, Update, check
 from connectome.learning.network import BatchActivity, SpikingNetwork
 from connectome.learning.optimisers import Adam, Dale
 from connectome.learning.task import Task, checked_loss
+from connectome.learning.views import WeightView
 
 __all__ = ["CHAIN", "Chain", "Learner", "names_kept", "without"]
 
@@ -37,13 +38,23 @@ def names_kept(chain: Sequence[LearningRule]) -> tuple[str, ...]:
 
 
 def without(connectome: Connectome, names: Collection[str]) -> Connectome:
-    """The connectome without these states of its edges."""
+    """The connectome without these states of its edges, those that parameters of views have of the same names too."""
     edges = {
-        key: replace(e, state={k: v for k, v in e.state.items() if k not in names})
+        key: replace(e, state={k: v for k, v in e.state.items() if k.rpartition(".")[2] not in names})
         for key, e in connectome.edges.items()
-        if not e.state.keys().isdisjoint(names)
+        if any(k.rpartition(".")[2] in names for k in e.state)
     }
     return replace(connectome, edges={**connectome.edges, **edges})
+
+
+class _Learnt(NamedTuple):
+    """A parameter at learning: the weights of a set, or what a view has beside them."""
+
+    parameter: Tensor
+    chain: Chain
+    sign: Tensor
+    pair: NDArray[np.uint64]
+    state: State
 
 
 class Learner:
@@ -57,53 +68,62 @@ class Learner:
     seed : of what rules draw
     number : updates done so far
     engine, device : of the network; on a device other than the CPU the engine is torch
+    views : edge set -> what its weights are made of. What a view has beside the weights learns by ``chain``, whatever
+        the weights do; what rules keep of it is state ``NAME.STATE``. Noise is drawn by the seed and the update
     """
 
     def __init__(
         self, connectome: Connectome, task: Task, chain: Chain = CHAIN, *, chains: Mapping[str, Chain] | None = None,
         seed: Sequence[int] = (), number: int = 0, engine: Engine = "numba", device: str = "cpu",
+        views: Mapping[EdgeKey, WeightView] | None = None,
     ) -> None:  # fmt: skip
         self.task, self.seed, self.number = task, tuple(seed), number
         bare = without(connectome, {name for rules in (chain, *(chains or {}).values()) for name in names_kept(rules)})
-        self.network = SpikingNetwork(bare, recruit=task.recruits, engine=engine)
+        self.network = SpikingNetwork(bare, recruit=task.recruits, engine=engine, views=views)
         self._device = torch.device(device)
         self.network.to(self._device)
         others = chains or {}
         for rules in (chain, *others.values()):
             check_chain(rules)
         self.chain = {key: others.get(key.kind, chain) for key in self.network.weight}
-        self._state: dict[EdgeKey, State] = {}
-        self._sign: dict[EdgeKey, Tensor] = {}
-        self._pair: dict[EdgeKey, NDArray[np.uint64]] = {}
+        self._learnt: dict[tuple[EdgeKey, str], _Learnt] = {}
         for key, weight in self.network.weight.items():
-            edges = connectome.edges[key]
-            source = edges.source
-            sign = torch.from_numpy(connectome.regions[key.source].sign[source])
-            pair = torch.from_numpy(source.astype(np.int64) << 32 | edges.target)
-            self._pair[key] = self.network.by_weight(key, pair).numpy().view(np.uint64)
-            self._sign[key] = self.network.by_weight(key, sign.to(weight.device))
-            self._state[key] = {}
-            for rule in self.chain[key]:
-                for name in (*keeps_of(rule), *remembers_of(rule)):
-                    kept = torch.tensor(edges.state.get(name, np.zeros(len(edges), np.float32)), device=weight.device)
-                    one = name in getattr(rule, "one_each", ())
-                    self._state[key][name] = _most(kept) if one else self.network.by_weight(key, kept).clone()
+            for name, parameter in {"weight": weight, **self.network.beside.get(key, {})}.items():
+                self._learnt[key, name] = self._begin(connectome, key, name, parameter, chain)
         heard = {name for key, rules in self.chain.items() if _hear(rules) for name in (key.source, key.target)}
         named = [n for n in (*heard, *getattr(task, "record", ())) if connectome.regions[n].role == "neuron"]
         self._record = tuple(dict.fromkeys(named))
 
+    def _begin(self, connectome: Connectome, key: EdgeKey, name: str, parameter: Tensor, chain: Chain) -> _Learnt:
+        edges, device = connectome.edges[key], parameter.device
+        source = edges.source
+        pair = torch.from_numpy(source.astype(np.int64) << 32 | edges.target)
+        sign = torch.from_numpy(connectome.regions[key.source].sign[source]) * (name == "weight")
+        rules, state = self.chain[key] if name == "weight" else chain, State()
+        for rule in rules:
+            for kept_name in (*keeps_of(rule), *remembers_of(rule)):
+                zeros = np.zeros(len(edges), np.float32)
+                kept = torch.tensor(edges.state.get(_full(name, kept_name), zeros), device=device)
+                one = kept_name in getattr(rule, "one_each", ())
+                state[kept_name] = _most(kept) if one else self.network.by_weight(key, kept, name).clone()
+        signs = self.network.by_weight(key, sign.to(device), name)
+        return _Learnt(parameter, rules, signs, self.network.by_weight(key, pair, name).numpy().view(np.uint64), state)
+
     def step(
         self, spikes: Mapping[str, Tensor], target: Any, rate_pa: Callable[[EdgeKey], float], *,
+        rate: Callable[[EdgeKey], float] = lambda key: 0.0,
         extra_loss: Callable[[], Tensor] | None = None,
         watch: Callable[[BatchActivity], None] = lambda activity: None,
     ) -> float:  # fmt: skip
         """One update on a batch; its loss.
 
-        ``rate_pa`` gives each edge set's learning rate, pA. ``extra_loss`` is called after the task's loss and added to
+        ``rate_pa`` gives each edge set's learning rate, pA; ``rate`` that of what views have and is not in pA, such as
+        gains: by default they do not learn. ``extra_loss`` is called after the task's loss and added to
         it. ``watch`` is called with what the batch did when every ``weight.grad`` is known and no weight has changed
         yet. Raises :class:`ConnectomeError` for a loss that is no finite scalar.
         """
         network = self.network
+        network.moment = (*self.seed, self.number + 1) if network.views else None
         activity: BatchActivity = network(spikes, record=self._record)
         loss = checked_loss(self.task.loss(activity, _to(target, self._device)), self.task)
         if extra_loss is not None:
@@ -115,12 +135,14 @@ class Learner:
             )  # fmt: skip
         network.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        network.moment = None
         watch(activity)
         self.number += 1
         with torch.no_grad():
-            for key, weight in network.weight.items():
-                if self.chain[key]:
-                    self._learn(key, weight, rate_pa(key), spikes, activity)
+            for (key, name), learnt in self._learnt.items():
+                if learnt.chain:
+                    in_pa, pace = network.pace.get((key, name), (True, 1.0))
+                    self._learn(key, learnt, pace * (rate_pa if in_pa else rate)(key), spikes, activity)
         return float(loss.item())
 
     def connectome(self) -> Connectome:
@@ -129,30 +151,37 @@ class Learner:
 
     def edge_state(self) -> dict[EdgeKey, dict[str, NDArray[np.float32]]]:
         """Edge set -> name -> (E,) what the rules keep."""
-        return {
-            key: {name: self._by_edge(key, value).numpy(force=True) for name, value in state.items()}
-            for key, state in self._state.items()
-        }
+        found: dict[EdgeKey, dict[str, NDArray[np.float32]]] = {key: {} for key in self.network.weight}
+        for (key, name), learnt in self._learnt.items():
+            for kept, value in learnt.state.items():
+                found[key][_full(name, kept)] = self._by_edge(key, value, name).numpy(force=True)
+        return found
 
-    def _by_edge(self, key: EdgeKey, value: Tensor) -> Tensor:
+    def _by_edge(self, key: EdgeKey, value: Tensor, name: str) -> Tensor:
         value = value.to(torch.float32)
         n = len(self.network.connectome.edges[key])
-        return self.network.by_edge(key, value) if value.ndim else value.expand(n).clone()
+        return self.network.by_edge(key, value, name) if value.ndim else value.expand(n).clone()
 
     def _learn(
-        self, key: EdgeKey, weight: Tensor, rate_pa: float, spikes: Mapping[str, Tensor], activity: BatchActivity
+        self, key: EdgeKey, learnt: _Learnt, rate: float, spikes: Mapping[str, Tensor], activity: BatchActivity
     ) -> None:
+        weight = learnt.parameter
         gradient = weight.grad
         assert gradient is not None
-        seen = {**spikes, **activity.spikes} if _hear(self.chain[key]) else {}
+        seen = {**spikes, **activity.spikes} if _hear(learnt.chain) else {}
         update = Update(
-            key, self.network.connectome.edges[key], weight, gradient, self._sign[key], self._pair[key], rate_pa,
-            self.number, self.seed, seen.get(key.source), seen.get(key.target),
+            key, self.network.connectome.edges[key], weight, gradient, learnt.sign, learnt.pair, rate, self.number,
+            self.seed, seen.get(key.source), seen.get(key.target),
         )  # fmt: skip
-        change, state = gradient, self._state[key]
-        for rule in self.chain[key]:
-            change = rule(update, change, state)
+        change = gradient
+        for rule in learnt.chain:
+            change = rule(update, change, learnt.state)
         weight += change
+
+
+def _full(parameter: str, state: str) -> str:
+    """The name of an edge's state: what a rule keeps of the weights has its own."""
+    return state if parameter == "weight" else f"{parameter}.{state}"
 
 
 def _to(target: Any, device: torch.device) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.graph.flat import Engine, FlatNetwork, cores, flatten, select
-from connectome.graph.parts import TIED, EdgeKey
+from connectome.graph.parts import EdgeKey
 from connectome.learning.bundles import lay_out
 from connectome.learning.inputs import Clamp, checked_inputs
 from connectome.learning.propagation import event_driven, message_passing
 from connectome.learning.state import NetworkState
 from connectome.learning.tiles import Tiles
+from connectome.learning.views import BASE, Moment, WeightView, begin, values_by_edge, weights
 
 __all__ = ["BatchActivity", "SpikingNetwork"]
 
@@ -61,12 +62,16 @@ class SpikingNetwork(nn.Module):
     threads : at most this many (default: all cores the process may use). The result does not depend on it.
     share : a network of the same connectome that recruits others; what both have learns as one.
     block : edge sets that pass no spike's gradient back, see :meth:`forward`
+    views : edge set -> what its weights are made of, see :mod:`connectome.learning.views`. ``weight[key]`` is then what
+        goes into the view; its other parameters are ``beside[key]``, by name. ``moment``, an attribute, says what noise
+        is drawn by while the network is in training; None, as at first: there is none.
     """
 
     def __init__(
         self, connectome: Connectome, *, recruit: Collection[str] | None = None, engine: Engine = "numba",
         surrogate_width_mv: float = 10.0, dtype: torch.dtype = torch.float32, threads: int | None = None,
         share: SpikingNetwork | None = None, block: Collection[EdgeKey] = (),
+        views: Mapping[EdgeKey, WeightView] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         if engine not in ("numba", "torch"):
@@ -89,18 +94,30 @@ class SpikingNetwork(nn.Module):
         self.threads = threads or cores()
         self.block = frozenset(block)
         self.surrogate_width_mv = surrogate_width_mv
-        self._tied: dict[EdgeKey, Tensor] = {}
+        self.views: dict[EdgeKey, WeightView] = {}
+        self.moment: Moment = None
+        self.pace: dict[tuple[EdgeKey, str], tuple[bool, float]] = {}
+        self._element: dict[EdgeKey, dict[str, Tensor]] = {}
         self._sharing: dict[tuple[str, ...], SpikingNetwork] = {}
         self.weight: dict[EdgeKey, nn.Parameter] = {}
+        self.beside: dict[EdgeKey, dict[str, nn.Parameter]] = {}
+        given = {**(share.views if share is not None else {}), **(views or {})}
+        for key in given.keys() - connectome.edges.keys():
+            raise ConnectomeError("views", "must be of edge sets that exist", str(key))
         for key, edges in self.selection.edges.items():
-            weight: NDArray[Any] = edges.weight
-            if TIED in edges.state:
-                _, group = np.unique(edges.state[TIED], return_inverse=True)
-                weight = np.bincount(group, weight) / np.bincount(group)
-                self._tied[key] = torch.from_numpy(group)
-            shared = share.weight.get(key) if share is not None else None
-            self.weight[key] = nn.Parameter(torch.tensor(weight, dtype=dtype)) if shared is None else shared
+            if key in given:
+                self.views[key] = given[key]
+            found = begin(given[key], edges, dtype) if key in given else {"weight": weights(edges)}
+            self._element[key] = {n: torch.from_numpy(p.element) for n, p in found.items() if p.element is not None}
+            self.pace |= {(key, n): (p.in_pa, p.pace) for n, p in found.items() if n != "weight"}
+            made = {n: nn.Parameter(torch.tensor(p.value, dtype=dtype)) for n, p in found.items()}
+            if share is not None and key in share.weight:
+                made = {"weight": share.weight[key], **share.beside.get(key, {})}
+            self.weight[key] = made.pop("weight")
+            if made:
+                self.beside[key] = made
         self._sets = nn.ParameterList(self.weight.values())
+        self._beside = nn.ParameterList(p for made in self.beside.values() for p in made.values())
         self._numbers(self.block)
         roles = {name: r.role for name, r in self.selection.regions.items()}
         self.sensors = {n: s for n, s in self.selection.span.items() if roles[n] == "sensor"}
@@ -146,14 +163,14 @@ class SpikingNetwork(nn.Module):
             self.selection, device, self.dtype, sensor_spikes, record, current, gain, mask, clamp, state
         )
         blocked = self._numbers(self.block if block is None else block)
-        weights = self._by_edge()
+        effective = self._by_edge()
         for i, (key, edges) in enumerate(self.selection.edges.items()):
             if key.target in inputs.shared_gain:
                 target = torch.from_numpy(edges.target.astype(np.int64)).to(device)
-                weights[i] = weights[i] * inputs.shared_gain[key.target].index_select(0, target)
+                effective[i] = effective[i] * inputs.shared_gain[key.target].index_select(0, target)
         if self._tiles is None:
             found = message_passing(
-                self._flat, self.selection, weights, inputs, record, blocked=blocked, return_state=return_state,
+                self._flat, self.selection, effective, inputs, record, blocked=blocked, return_state=return_state,
                 surrogate=self._surrogate, dtype=self.dtype,
             )  # fmt: skip
         else:
@@ -164,7 +181,7 @@ class SpikingNetwork(nn.Module):
                     "state", "must carry no gradient on the engine 'numba'", "one", "Use state.detach(), or 'torch'."
                 )
             found = event_driven(
-                self._tiles, self.selection, weights, inputs, record, blocked=blocked, return_state=return_state,
+                self._tiles, self.selection, effective, inputs, record, blocked=blocked, return_state=return_state,
                 columns=sum(s.stop - s.start for s in self.effectors.values()), threads=self.threads,
             )  # fmt: skip
         potential, at = {}, 0
@@ -188,28 +205,49 @@ class SpikingNetwork(nn.Module):
             self._sharing[names] = other.to(next(self.parameters()).device)
         return self._sharing[names]
 
-    def by_edge(self, key: EdgeKey, values: Tensor) -> Tensor:
-        """(E,) values of the edges of a set from one for each element of ``weight[key]``: the same, unless tied."""
-        return values.index_select(0, self._tied[key].to(values.device)) if key in self._tied else values
+    def by_edge(self, key: EdgeKey, values: Tensor, name: str = "weight") -> Tensor:
+        """(E,) values of the edges of a set from one for each element of ``weight[key]``, or of ``beside[key][name]``:
+        the same, unless edges share elements."""
+        element = self._element[key].get(name)
+        return values if element is None else values.index_select(0, element.to(values.device))
 
-    def by_weight(self, key: EdgeKey, values: Tensor) -> Tensor:
-        """(P,) values of the elements of ``weight[key]`` from (E,) of the edges: the same, unless tied, where each is
-        that of the last of its edges."""
-        if key not in self._tied:
+    def by_weight(self, key: EdgeKey, values: Tensor, name: str = "weight") -> Tensor:
+        """The inverse, (P,) from (E,): the same, unless edges share elements, where each is that of the last of its
+        edges."""
+        element = self._element[key].get(name)
+        if element is None:
             return values
-        out = values.new_zeros(len(self.weight[key]))
-        out[self._tied[key].to(values.device)] = values
+        out = values.new_zeros(len(self.weight[key] if name == "weight" else self.beside[key][name]))
+        out[element.to(values.device)] = values
         return out
 
+    def effective(self, key: EdgeKey, moment: Moment = None) -> Tensor:
+        """(E,) pA, the weights that edges have: what a view makes of its parameters, differentiably."""
+        if key not in self.views:
+            return self.by_edge(key, self.weight[key])
+        values = {"weight": self.weight[key], **self.beside.get(key, {})}
+        return self.views[key](values_by_edge(values, self._element[key]), self.selection.edges[key], moment)
+
     def to_connectome(self) -> Connectome:
-        """The connectome with the weights as they are now."""
+        """The connectome with the weights as they are now, and what views need to go on as state of its edges."""
         edges = dict(self.connectome.edges)
         for key, weight in self.weight.items():
-            edges[key] = replace(edges[key], weight=self.by_edge(key, weight.detach()).cpu().numpy())
+            state = edges[key].state
+            with torch.no_grad():
+                effective = self.effective(key).detach()
+            if key in self.views:
+                base = self.by_edge(key, weight.detach())
+                kept = {n: self.by_edge(key, p.detach(), n) for n, p in self.beside.get(key, {}).items()}
+                if not torch.equal(base, effective):
+                    kept[BASE] = base
+                others = {n: x for n, x in state.items() if n != BASE}
+                state = {**others, **{n: x.cpu().numpy() for n, x in kept.items()}}
+            edges[key] = replace(edges[key], weight=effective.cpu().numpy(), state=state)
         return replace(self.connectome, edges=edges)
 
     def _by_edge(self) -> list[Tensor]:
-        return [self.by_edge(key, weight) for key, weight in self.weight.items()]
+        moment = self.moment if self.training else None
+        return [self.effective(key, moment) for key in self.weight]
 
     def _numbers(self, block: Collection[EdgeKey]) -> list[int]:
         """The places of edge sets in their order."""

@@ -37,7 +37,8 @@ class Task(Protocol):
     """What a region learns, with the body parts that come with it.
 
     name : also the region's; requires : regions that must have matured before; sensors, effectors : name -> size, the
-    body parts that this region is wired to; recruits : the regions, sensors and effectors that perform the task.
+    body parts that this region is wired to; recruits : the regions, sensors and effectors that perform the task. A task
+    may also have ``record``, a tuple of names of regions: the activity that its loss is given has their spikes.
     """
 
     @property
