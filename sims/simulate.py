@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +65,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of the Poisson drive, 0 or more (default: 0)")
     parser.add_argument("--threads", type=int, metavar="N", help="the spikes are the same for any number")
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"], help="default: float32")
+    parser.add_argument(
+        "--engine", default="numba", choices=["numba", "torch"],
+        help="event driven, or message passing, which also runs neuron models without a kernel (default: numba)",
+    )  # fmt: skip
     add_common(parser)
     return parser
 
@@ -99,14 +103,14 @@ def _simulate(options: argparse.Namespace) -> int:
     connectome = load(options.snapshot)
     console.print(
         f"{options.snapshot.name}: {connectome.n_neurons:,} neurons, {connectome.n_edges:,} edges, steps of "
-        f"{connectome.dt_ms:g} ms", highlight=False, markup=False,
+        f"{connectome.dt_ms:g} ms{_models(connectome.regions.values())}", highlight=False, markup=False,
     )  # fmt: skip
     for line in _describe(options.drive, replayed):
         console.print(line, highlight=False, markup=False)
     with _Display(console, options.duration_ms) as display:
         spikes = run(
-            connectome, options.duration_ms, stimulus, seed=options.seed, dtype=options.dtype, threads=options.threads,
-            progress=display.show,
+            connectome, options.duration_ms, stimulus, engine=options.engine, seed=options.seed, dtype=options.dtype,
+            threads=options.threads, progress=display.show,
         )  # fmt: skip
         display.show(options.duration_ms)
     save_spikes(spikes, options.out, overwrite=options.overwrite)
@@ -203,6 +207,12 @@ def _parse_drive(text: str, regions: Mapping[str, Region]) -> tuple[list[str], s
             "--drive", f"must be {name}:poisson=RATE_HZ,WEIGHT_PA; only a sensor goes without", repr(text)
         )
     return names, kind, numbers
+
+
+def _models(regions: Iterable[Region]) -> str:
+    """The models that neurons are of, if they are not all of ``iaf_psc_exp``."""
+    models = dict.fromkeys(r.neuron.model for r in regions if r.role != "sensor")
+    return f", neurons of {', '.join(models)}" if set(models) - {"iaf_psc_exp"} else ""
 
 
 def _describe(drives: Sequence[str], replayed: Mapping[str, int]) -> Iterator[str]:

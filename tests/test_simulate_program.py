@@ -19,6 +19,7 @@ import connectome.simulate.runs
 from connectome import Connectome, EdgeSet, NeuronParameters, Region
 from connectome.io.snapshot import load, save
 from connectome.io.spikes import load_spikes, save_spikes
+from connectome.neurons import AeifPscExp, Izhikevich
 from connectome.simulate.runs import Poisson, Stimulus, run
 from sims.simulate import main
 
@@ -146,6 +147,19 @@ def test_the_same_seed_gives_the_same_bytes_on_any_number_of_threads(snapshot: P
 def test_precision_is_an_option(snapshot: Path, tmp_path: Path) -> None:
     assert program(snapshot, tmp_path / "s.h5", *DRIVE, "--dtype", "float64", "--quiet", "--no-raster") == 0
     assert load_spikes(tmp_path / "s.h5").attrs["dtype"] == "float64"
+
+
+def test_a_file_of_other_models_runs_on_either_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    regions = [Region("a", 3, neuron=Izhikevich(i_e_pa=[5.0, 10.0, 15.0])), Region("b", 2, neuron=AeifPscExp())]
+    save(Connectome.of(regions), tmp_path / "a.h5")
+    found = []
+    for engine in ("numba", "torch"):
+        options = ["--dtype", "float64", "--drive", "b:current=800", "--no-raster", "--engine", engine]
+        assert program(tmp_path / "a.h5", tmp_path / f"{engine}.h5", *options) == 0
+        assert "neurons of izhikevich, aeif_psc_exp" in capsys.readouterr().out
+        found.append(load_spikes(tmp_path / f"{engine}.h5"))
+    assert found[0].spike_time_ms.size > 20
+    np.testing.assert_array_equal(found[0].spike_time_ms, found[1].spike_time_ms)
 
 
 def test_quiet_is_quiet(snapshot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

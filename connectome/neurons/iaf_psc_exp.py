@@ -55,8 +55,7 @@ class NeuronParameters(NeuronModel):
     @property
     def one_accumulator(self) -> bool:
         """See :class:`NeuronModel`: where both time constants are the same."""
-        d = propagators(self, 0.1)
-        return bool(np.array_equal(d.p11_ex, d.p11_in) and np.array_equal(d.p21_ex, d.p21_in))
+        return bool(np.array_equal(self.tau_syn_ex_ms, self.tau_syn_in_ms))
 
     def linear(self) -> NeuronParameters:
         """See :class:`NeuronModel`."""

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from connectome.arrays import aligned_zeros
 from connectome.graph.flat import Selection
 from connectome.graph.parts import EdgeKey, Region
 from connectome.neurons.iaf_psc_exp import NeuronParameters, propagators
@@ -146,9 +147,10 @@ def _state(
     before: RunState | None,
 ) -> kernels.State:  # fmt: skip
     """At rest with nothing on its way and nobody refractory; or as it was."""
-    v = np.full(layout.places, -np.inf, dtype)
+    v = aligned_zeros(layout.places, dtype)
+    v.fill(-np.inf)
     signs = 2 if layout.neurons["inhibitory"].any() else 1
-    current = np.zeros(signs * layout.places, dtype)
+    current = aligned_zeros(signs * layout.places, dtype)
     for r in layout.active:
         here = slice(layout.start[r.name], layout.start[r.name] + r.size)
         v[here] = v_mv.get(r.name, r.neuron.rest().get("v", 0.0))
@@ -229,7 +231,7 @@ def _scratch(layout: Streams, threads: int) -> list[kernels.Scratch]:
 
 def _drive(layout: Streams, dt_ms: float, given: Input, steps: slice, dtype: np.dtype[Any]) -> NDArray[Any]:
     """What the injected currents of some steps add to v, (steps, P) mV; in regions with a kernel of their own, pA."""
-    out = np.zeros((steps.stop - steps.start, layout.places), dtype)
+    out = aligned_zeros((steps.stop - steps.start, layout.places), dtype)
     for r in layout.active:
         current = given.current_pa.get(r.name, np.zeros((1, 1)))
         pa = (current[steps] if len(current) > 1 else current).astype(dtype)
