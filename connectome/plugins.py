@@ -8,6 +8,8 @@ imported before it is asked for, so what cannot be imported breaks those runs al
 - ``views``: what the weights of an edge set are made of, see ``learning/README.md``;
 - ``run_rules``: plasticity in a run, see ``simulate/README.md``;
 - ``tasks``: ``make(images, jitter_pixels, **table)`` gives a task, ``[tasks.NAME]`` being the table;
+- ``diagnostics``: what a stage is measured by, see ``mechanisms/diagnostics.py``;
+- ``studies``: ``make(quick, images)`` gives a study of ``sims.study``;
 - ``metrics``: a :class:`connectome.analysis.simple_graph.Metric`.
 """
 
@@ -79,6 +81,21 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "quantised": "connectome.mechanisms.quantised:Quantised",
             "noisy": "connectome.mechanisms.noisy:Noisy",
             "low_rank": "connectome.mechanisms.low_rank:LowRank",
+        },
+        "diagnostics": {
+            name: f"connectome.mechanisms.diagnostics:{name}"
+            for name in ("mean_rate", "active_fraction", "silent_neurons", "gradient_norm")
+        },
+        "studies": {
+            "claims": "sims.studies.claims:claims",
+            "ablations": "sims.studies.claims:ablations",
+            "transfer": "sims.studies.transfer:transfer",
+            "pruning": "sims.studies.pruning:pruning",
+            "sleep": "sims.studies.sleep:sleep",
+            "split-mnist": "sims.studies.streams:split_mnist",
+            "permuted-mnist": "sims.studies.streams:permuted_mnist",
+            "split-cifar10": "sims.studies.streams:split_cifar10",
+            "split-cifar100": "sims.studies.streams:split_cifar100",
         },
         "tasks": {
             "perception": "connectome.datasets.tasks:Perception",

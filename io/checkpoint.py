@@ -270,6 +270,6 @@ def _outcome(given: Any) -> Callable[[Path], StageOutcome]:
             raise ConnectomeError(
                 str(path), "must be as the run wrote it", "another digest", "Start the run again, in another folder."
             )
-        return StageOutcome(connectome, scores, everyone, links, peak)
+        return StageOutcome(connectome, scores, everyone, links, peak, given["diagnostics"])
 
     return finish

@@ -34,7 +34,7 @@ import connectome as package
 from connectome.arrays import is_constant
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome, Provenance, RuleRecord
-from connectome.graph.parts import KINDS, MAX_LABEL, ROLES, EdgeKey, EdgeSet, Region, delay_to_steps
+from connectome.graph.parts import MAX_LABEL, ROLES, EdgeKey, EdgeSet, Region, checked_key, delay_to_steps
 from connectome.io import hdf5, sonata
 from connectome.neurons.iaf_psc_exp import NeuronParameters
 from connectome.neurons.model import NeuronModel, from_table, to_table
@@ -291,12 +291,14 @@ def _header(reader: hdf5.Reader, path: str | os.PathLike[str]) -> Snapshot:
     summary: dict[EdgeKey, dict[str, Any]] = {}
     for (source, kind, target), row in edges.items():
         where = f"edges[{source} -{kind}-> {target}]"
-        if kind not in KINDS:
-            raise ConnectomeError(f"{where}.kind", f"must be one of {', '.join(KINDS)}", repr(kind))
+        try:
+            key = checked_key((source, kind, target))
+        except ConnectomeError as error:
+            raise ConnectomeError(f"{where}.kind", error.rule, error.found) from None
         for end in (source, target):
             if (end,) not in regions:
                 raise ConnectomeError(where, f"must join regions of {[name for (name,) in regions]}", repr(end))
-        summary[EdgeKey(source, kind, target)] = row
+        summary[key] = row
     return Snapshot(
         path=Path(path), format_version=number, version=version,
         digest=reader.attribute("development", "digest", str), dt_ms=dt_ms, provenance=_provenance(reader),

@@ -73,7 +73,7 @@ def selected(connectome: Connectome, kinds: str | None, regions: str | None) -> 
         chosen.append(set(names))
     return Connectome.of(
         [r for r in connectome.regions.values() if r.name in chosen[1]],
-        [e for k, e in connectome.edges.items() if k.kind in chosen[0] and {k.source, k.target} <= chosen[1]],
+        [e for k, e in connectome.edges.items() if k.base in chosen[0] and {k.source, k.target} <= chosen[1]],
         dt_ms=connectome.dt_ms, provenance=connectome.provenance,
     )  # fmt: skip
 

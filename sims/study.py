@@ -6,7 +6,6 @@ python -m sims.study transfer --quick
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import sys
 import time
@@ -14,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from connectome import plugins
 from connectome.errors import ConnectomeError
 from sims.program import ended, exit_codes, locked, split_names
 from sims.screen import print_table
@@ -24,20 +24,8 @@ if TYPE_CHECKING:
 
     from sims.studies.cells import Cell, Study, StudyTable
 
-__all__ = ["STUDIES", "main"]
+__all__ = ["main"]
 
-#: Where each study is made: ``module.function(quick, images)``.
-STUDIES = {
-    "claims": "sims.studies.claims.claims",
-    "ablations": "sims.studies.claims.ablations",
-    "transfer": "sims.studies.transfer.transfer",
-    "pruning": "sims.studies.pruning.pruning",
-    "sleep": "sims.studies.sleep.sleep",
-    "split-mnist": "sims.studies.streams.split_mnist",
-    "permuted-mnist": "sims.studies.streams.permuted_mnist",
-    "split-cifar10": "sims.studies.streams.split_cifar10",
-    "split-cifar100": "sims.studies.streams.split_cifar100",
-}
 PLAN, RESULTS, REPORT = "study.json", "results.nc", "report.md"
 
 
@@ -58,7 +46,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Run a study over conditions and seeds, and report means with 95 % intervals.",
         epilog=exit_codes(kept="finished cells are kept: the same command goes on from them"),
     )
-    parser.add_argument("study", choices=list(STUDIES), help="which")
+    parser.add_argument(
+        "study", choices=list(plugins.known("studies")), metavar="STUDY", help=", ".join(plugins.known("studies"))
+    )
     parser.add_argument("--quick", action="store_true", help="its shape in minutes: few seeds, little training")
     parser.add_argument(
         "--images", default="", metavar="SOURCE",
@@ -81,8 +71,7 @@ def _study(options: argparse.Namespace, out: Path) -> int:
     from connectome.io.results import save_figure, save_results, save_text
     from sims.studies.cells import gather
 
-    module, function = STUDIES[options.study].rsplit(".", 1)
-    study: Study = getattr(importlib.import_module(module), function)(options.quick, options.images)
+    study: Study = plugins.load("studies", options.study, "study")(options.quick, options.images)
     for name in ("seeds", "jobs"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise ConnectomeError(f"--{name}", "must be 1 or more", getattr(options, name))

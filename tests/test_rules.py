@@ -110,7 +110,7 @@ def test_a_rule_is_pure_keeps_signs_and_logs_what_it_does(
     assert again.provenance == after.provenance
     for key, edges in after.edges.items():
         assert (edges.weight * after.regions[key.source].sign[edges.source] >= 0).all(), f"{key}: Dale"
-    records = {str(EdgeKey(*r[3:6])): r for r in delta.records}  # type: ignore[arg-type]  # a record's kind is any text
+    records = {str(EdgeKey(*r[3:6])): r for r in delta.records}
     assert len(records) == len(delta.records), "one record for each edge set at most"
     assert len({r.rule for r in delta.records}) <= 1
     assert all((r.stage, r.step) == (context.stage, context.step) for r in delta.records)
@@ -586,7 +586,7 @@ def test_which_edges_are_up_for_pruning() -> None:
         "eye afferent a",
         "a efferent out",
     )
-    keys = [EdgeKey(*text.split()) for text in ends]  # type: ignore[arg-type]  # a kind is any text here
+    keys = [EdgeKey(*text.split()) for text in ends]
     sets = [
         EdgeSet.from_arrays(k, np.arange(25) // 5, np.arange(25) % 5, 1.0, n_source=5, n_target=5, dt_ms=0.1)
         for k in keys

@@ -451,7 +451,7 @@ def test_what_was_learnt_is_a_connectome() -> None:
         assert (edges.weight == weights(result, key)).all()
         assert (edges.indices == connectome.edges[key].indices).all()
     log = after.provenance.rule_log
-    assert {(r.rule, EdgeKey(r.source, r.kind, r.target)) for r in log} == {("stdp", k) for k in rules}  # type: ignore[arg-type]  # a kind is any text in the log
+    assert {(r.rule, EdgeKey(r.source, r.kind, r.target)) for r in log} == {("stdp", k) for k in rules}
     for r, key in zip(log, rules, strict=True):
         assert r.strengthened == (np.abs(after.edges[key].weight) > np.abs(connectome.edges[key].weight)).sum() > 0
     variable = result["weight_pa eye:afferent:e"]

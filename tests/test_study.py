@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 from collections.abc import Mapping
@@ -88,8 +89,16 @@ def test_a_cell_s_file_must_be_its_own(tmp_path: Path) -> None:
         gather(study, cells, tmp_path)
 
 
+def offer_toy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an installed package would."""
+    entry = importlib.metadata.EntryPoint("toy", "tests.test_study:toy", "connectome.studies")
+    monkeypatch.setattr(
+        importlib.metadata, "entry_points", lambda group: [entry] if group == "connectome.studies" else []
+    )
+
+
 def test_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setitem(program.STUDIES, "toy", "tests.test_study.toy")
+    offer_toy(monkeypatch)
     out = tmp_path / "out"
     assert program.main(["toy", "--out", str(out), "--seeds", "2", "--jobs", "1"]) == 0
     printed = capsys.readouterr().out
@@ -116,7 +125,7 @@ def test_options_that_cannot_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str],
     message: str,
 ) -> None:  # fmt: skip
-    monkeypatch.setitem(program.STUDIES, "toy", "tests.test_study.toy")
+    offer_toy(monkeypatch)
     assert program.main(["toy", "--out", str(tmp_path), *arguments]) == 2
     assert message in capsys.readouterr().err
 
@@ -124,7 +133,7 @@ def test_options_that_cannot_be(
 def test_a_folder_of_another_study_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(program.STUDIES, "toy", "tests.test_study.toy")
+    offer_toy(monkeypatch)
     (tmp_path / "study.json").write_text(json.dumps({"study": "toy", "version": "0", "options": {"x": 1}}))
     assert program.main(["toy", "--out", str(tmp_path)]) == 2
     assert "must hold no study with other options" in capsys.readouterr().err

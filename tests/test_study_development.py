@@ -43,7 +43,7 @@ def test_a_cell_is_the_development(results: xr.Dataset) -> None:
     assert float(cell.backward) == -float(cell.lost.values[0])
     assert float(cell.average) == cell.final.values.mean()
     kinds = [str(k) for k in cell.kind.values]
-    assert cell.edges.values[1].tolist() == [two.connectome.count(k) for k in kinds]  # type: ignore[arg-type]  # kinds of edges
+    assert cell.edges.values[1].tolist() == [two.connectome.count(k) for k in kinds]
     assert int(cell.end_edges) == two.connectome.n_edges
     assert 0.4 < float(cell.left) < 1
     assert float(cell.saved.values[0]) >= one.scores["first"].operations / two.scores["first"].operations

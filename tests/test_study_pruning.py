@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from connectome import Connectome, EdgeDelta
+from connectome import Connectome, EdgeDelta, plugins
 from connectome.datasets.images import load_digits
 from connectome.datasets.tasks import Perception
 from connectome.development.birth import Anatomy, birth
@@ -234,7 +234,7 @@ def test_both_studies_run_and_report(
 ) -> None:
     """In this process, on a region that knows next to nothing."""
     for name in ("pruning", "sleep"):
-        made = program.STUDIES[name].rsplit(".", 1)
+        made = plugins.known("studies")[name].value.split(":")
         study = getattr({"pruning": study_pruning, "sleep": study_sleep}[name], made[1])(True, "")
         tiny = dict(study.options) | SMALL | {"trials": 40}
         tiny |= (

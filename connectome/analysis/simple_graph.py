@@ -195,7 +195,7 @@ def simple_graph(c: Connectome, *, kinds: Collection[str] = ("local", "long_rang
     roles = {role for kind in kinds for role in ENDS[kind]} | {"neuron"}
     regions = [r for r in c.regions.values() if r.role in roles]
     offset = dict(zip((r.name for r in regions), np.cumsum([0, *(r.size for r in regions)]).tolist(), strict=False))
-    chosen = [e for e in c.edges.values() if e.key.kind in kinds]
+    chosen = [e for e in c.edges.values() if e.key.base in kinds]
     position = np.concatenate([np.zeros((0, 3)), *(r.position_um for r in regions)])
 
     def joined(columns: list[NDArray[Any]], dtype: type) -> NDArray[Any]:

@@ -46,6 +46,7 @@ class Anatomy(Parameters):
     local_length_um : local probability falls off with distance as exp(-d / length), in a sphere of radius 250 um
     afferent_density, long_range_density : of the edges from each sensor, and of each long-range link at birth
     velocity_mm_per_ms : of long-range spikes; regions are 2 mm apart
+    unit_weight : the unit of gains for neurons of a model that has no closed form for it, in the unit of its weights
     wiring : a file with a connectome, of any format that is read: every region begins as a copy of it (:func:`birth`)
         and ``neurons``, ``local_density``, ``over_production``, ``local_length_um`` count for nothing. Empty: none
     """
@@ -63,21 +64,29 @@ class Anatomy(Parameters):
     long_range_density: float = bounded(0.05, 0, 1)
     long_range_gain: float = bounded(0.5, 0)
     velocity_mm_per_ms: float = bounded(2.0, 0.01)
+    unit_weight: float = bounded(0.0, 0)
     wiring: str = ""
 
 
 def weight_to_threshold_pa(neuron: NeuronModel) -> float:
-    """The weight of one excitatory spike whose potential peaks at the threshold of a neuron at rest, pA. Raises
-    :class:`ConnectomeError` for what is no ``iaf_psc_exp`` with the same parameters throughout a region."""
-    if not isinstance(neuron, NeuronParameters) or neuron.arrays():
-        raise ConnectomeError("neuron", "must be iaf_psc_exp, alike in a region, to scale weights by", repr(neuron))
-    m, s = neuron.tau_m_ms, neuron.tau_syn_ex_ms
+    """The weight of one excitatory spike whose potential peaks at the threshold of a neuron at rest, pA: of a leaky
+    membrane with exponential currents, of the mean of parameters that differ in a region. Raises
+    :class:`ConnectomeError` for any other model."""
+    p = {name: float(np.mean(value)) for name, value in neuron.parameters().items()}
+    if "g_l_ns" in p:
+        p["tau_m_ms"] = p["c_m_pf"] / p["g_l_ns"]
+    if neuron.weight_unit != "pA" or not {"tau_m_ms", "tau_syn_ex_ms", "v_th_mv", "e_l_mv"} <= p.keys():
+        raise ConnectomeError(
+            "neuron", "must be a leaky membrane with exponential currents and a threshold, to scale weights by",
+            neuron.model, "Say what a weight of 1 is: anatomy.unit_weight.",
+        )  # fmt: skip
+    m, s = p["tau_m_ms"], p["tau_syn_ex_ms"]
     if m == s:
-        peak = m / neuron.c_m_pf / math.e
+        peak = m / p["c_m_pf"] / math.e
     else:
         t = math.log(m / s) * m * s / (m - s)
-        peak = (math.exp(-t / m) - math.exp(-t / s)) / (1 / s - 1 / m) / neuron.c_m_pf
-    return float((neuron.v_th_mv - neuron.e_l_mv) / peak)
+        peak = (math.exp(-t / m) - math.exp(-t / s)) / (1 / s - 1 / m) / p["c_m_pf"]
+    return (p["v_th_mv"] - p["e_l_mv"]) / peak
 
 
 def scaled(connectome: Connectome, gain: float = 1.0) -> Connectome:
@@ -122,10 +131,11 @@ def new_links(
 
 def birth(
     connectome: Connectome | None, task: Task, anatomy: Anatomy, stage: int, links: tuple[Link, ...],
-    rng: np.random.Generator, wiring: Connectome | None = None,
+    rng: np.random.Generator, wiring: Connectome | None = None, neuron: NeuronModel = NEURON,
 ) -> Connectome:  # fmt: skip
-    """The connectome with the task's region, its body parts, its local edges, over-produced, and its first long-range
-    ones. A sensor that is there already is shared. Raises :class:`ConnectomeError` if it has another size.
+    """The connectome with the task's region, of this model of neurons, its body parts, its local edges, over-produced,
+    and its first long-range ones. A sensor or effector that is there already is shared. Raises :class:`ConnectomeError`
+    if it has another size.
 
     With a ``wiring``, the region has its neurons (not its sensors and effectors), their labels and signs, and every
     edge between them, no more; positions are moved to the region's place, delays rounded to whole steps of 1 ms.
@@ -135,16 +145,16 @@ def birth(
     """
     a = anatomy
     base = Connectome.of([], dt_ms=DT_MS) if connectome is None else connectome
-    unit = weight_to_threshold_pa(NEURON)
     number = sum(r.role == "neuron" for r in base.regions.values())
     centre = np.array([_SPACING_UM * number, 0.0, 0.0])
 
     def border(name: str, size: int, role: Role, offset: float) -> Region:
         there = base.regions.get(name)
-        if role == "sensor" and there is not None:
+        if there is not None:
             if (there.role, there.size) != (role, size):
-                found = f"{size} units for {task.name}"
-                raise ConnectomeError(f"sensor {name!r}", f"must be a sensor of {there.size} units, as it is", found)
+                found = f"{role} of {size} units for {task.name}"
+                rule = f"must be the {there.role} of {there.size} units that it is"
+                raise ConnectomeError(f"{role} {name!r}", rule, found)
             return there
         position = positions_in_sphere(size, _RADIUS_UM, rng) + centre + [0.0, 0.0, offset]
         return Region(name, size, role, NEURON, position, birth_stage=stage)
@@ -154,13 +164,14 @@ def birth(
     if wiring is None:
         position = positions_in_sphere(a.neurons, _RADIUS_UM, rng) + centre
         sign = dale_signs(a.neurons, a.excitatory, rng)
-        region, given = Region(task.name, a.neurons, "neuron", NEURON, position, sign, stage), None
+        region, given = Region(task.name, a.neurons, "neuron", neuron, position, sign, stage), None
     else:
-        region, given = _copied(wiring, task.name, a, stage, centre, rng)
+        region, given = _copied(wiring, task.name, a, stage, centre, rng, neuron)
     regions = {**base.regions, **{r.name: r for r in (*sensors, region, *effectors)}}
 
     def edges(source: Region, target: Region, density: float, gain: float) -> EdgeSet:
-        scale = gain * unit / math.sqrt(max(density * source.size, 1.0))
+        scale = gain * (a.unit_weight or weight_to_threshold_pa(target.neuron))
+        scale /= math.sqrt(max(density * source.size, 1.0))
         rule: Bernoulli | ByDistance = Bernoulli(density)
         extra = 1.0
         if source is target:
@@ -185,8 +196,9 @@ def birth(
 
 
 def _copied(
-    wiring: Connectome, name: str, anatomy: Anatomy, stage: int, centre: NDArray[np.float64], rng: np.random.Generator
-) -> tuple[Region, EdgeSet]:
+    wiring: Connectome, name: str, anatomy: Anatomy, stage: int, centre: NDArray[np.float64],
+    rng: np.random.Generator, neuron: NeuronModel,
+) -> tuple[Region, EdgeSet]:  # fmt: skip
     """A region with the neurons of a wiring, and their edges."""
     parts = [r for r in wiring.regions.values() if r.role == "neuron"]
     n = sum(r.size for r in parts)
@@ -208,13 +220,14 @@ def _copied(
         )
     ) if sets else [np.zeros(0)] * 4  # fmt: skip
     size = np.abs(weight).mean() if weight.any() else 1.0
-    mean = anatomy.local_gain * weight_to_threshold_pa(NEURON) / math.sqrt(max(weight.size / n, 1.0))
+    unit = anatomy.unit_weight or weight_to_threshold_pa(neuron)
+    mean = anatomy.local_gain * unit / math.sqrt(max(weight.size / n, 1.0))
     weight *= mean * math.sqrt(2 / math.pi) / size
     if not sign.any() and not (weight < 0).any():
         sign = dale_signs(n, anatomy.excitatory, rng)
         weight *= np.where(sign < 0, -anatomy.inhibitory_gain, 1.0)[source.astype(np.int64)]
     region = Region(
-        name, n, "neuron", NEURON, position + centre, sign, stage, np.array(label, str) if any(label) else None
+        name, n, "neuron", neuron, position + centre, sign, stage, np.array(label, str) if any(label) else None
     )
     edges = EdgeSet.from_arrays(
         (name, "local", name), source.astype(np.int64), target.astype(np.int64), weight, n_source=n, n_target=n,

@@ -6,19 +6,21 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from connectome.development.birth import Anatomy
+from connectome.development.birth import NEURON, Anatomy
 from connectome.development.links import LinkEvolution
 from connectome.graph.connectome import Connectome
 from connectome.graph.parts import EdgeKey
 from connectome.learning.learner import CHAIN, Chain
 from connectome.learning.network import SpikingNetwork
 from connectome.learning.task import Batch, Score, Task
+from connectome.learning.views import WeightView
+from connectome.neurons.model import NeuronModel
 from connectome.parameters import Parameters, bounded
 from connectome.rules import Link, Rule
 
@@ -40,6 +42,7 @@ class LearningRates(Parameters):
     afferent, efferent : factors for these kinds of edge
     mature_local, mature_other : factors for edges of matured regions: their plasticity is slowed, not stopped (0 would
         stop it: for comparators)
+    gain : step of what is no weight and learns beside them: gains of views and of modes, logarithms
     """
 
     rate: float = bounded(0.02, 1e-9, 1)
@@ -48,13 +51,14 @@ class LearningRates(Parameters):
     efferent: float = bounded(2.0, 1e-9)
     mature_local: float = bounded(0.05, 0, 1)
     mature_other: float = bounded(0.004, 0, 1)
+    gain: float = bounded(0.02, 0, 10)
 
     def factor(self, key: EdgeKey, maturing: str) -> float:
         """The factor of one edge set while ``maturing`` matures."""
-        kind = {"afferent": self.afferent, "efferent": self.efferent}.get(key.kind, 1.0)
+        kind = {"afferent": self.afferent, "efferent": self.efferent}.get(key.base, 1.0)
         if maturing in (key.source, key.target):
             return kind
-        return kind * (self.mature_local if key.kind == "local" else self.mature_other)
+        return kind * (self.mature_local if key.base == "local" else self.mature_other)
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,12 @@ class Stage:
     task : what the region learns; updates : at most so many; batch : samples of an update
     learning_rates, learning : how fast, and the chain of learning rules that makes changes of gradients
     chains : kind of edge -> another chain for its sets; () for one whose weights do not learn
+    views : kind of edge -> what the weights of its sets are made of
+    block : kinds of edge whose sets pass no spike's gradient back
+    neuron : the model of the region's neurons; surrogate_width_mv : half-width of the surrogate's support
+    mode : the name of a mode that learns, a gain and a threshold for each neuron recruited; "": none
+    inputs : what each forward pass is given besides, in training and in scoring: gains, masks, clamps
+    diagnostics : what is measured when the stage has ended, names of the registry
     rules : developmental rules, in the order in which they act: at birth, at each epoch or at the end, as each says
     links : how the probabilities of the new region's links evolve; first_links : (source, target) of the links that it
         begins with; None: one each way with every earlier region
@@ -90,6 +100,13 @@ class Stage:
     extra_loss: ExtraLoss | None = None
     learning: Chain = CHAIN
     chains: Mapping[str, Chain] = field(default_factory=lambda: MappingProxyType({}))
+    views: Mapping[str, WeightView] = field(default_factory=lambda: MappingProxyType({}))
+    block: tuple[str, ...] = ()
+    neuron: NeuronModel = NEURON
+    surrogate_width_mv: float = 10.0
+    mode: str = ""
+    inputs: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    diagnostics: tuple[str, ...] = ()
     first_links: tuple[tuple[str, str], ...] | None = None
     validate_every: int = 5
     validation_trials: int = 96
@@ -117,13 +134,15 @@ class Progress(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class StageOutcome:
-    """What a stage leaves: the connectome, the test score of every task learnt so far, the links and the peak."""
+    """What a stage leaves: the connectome, the test score of every task learnt so far, the links, the peak,
+    and what each diagnostic says of each region (of ``""``: all)."""
 
     connectome: Connectome
     scores: Mapping[str, Score]
     scores_all_recruited: Mapping[str, Score]
     links: tuple[Link, ...]
     peak_local_edges: int
+    diagnostics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 #: Before the first validation.

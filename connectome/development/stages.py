@@ -10,8 +10,10 @@ from __future__ import annotations
 import importlib.metadata
 import itertools
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +24,7 @@ from connectome.development.training import Training, context_of
 from connectome.graph.connectome import Connectome
 from connectome.graph.flat import Engine
 from connectome.learning.network import SpikingNetwork
+from connectome.learning.probe import Probe
 from connectome.learning.task import Score, Task, acting, checked_score
 from connectome.rules import acts
 
@@ -75,10 +78,11 @@ def develop(
             for recruits, found in zip((task.recruits, tuple(connectome.regions)), scores, strict=True):
                 found[task.name] = perform(
                     connectome, task, "test", test_trials, [seed, _TEST_STREAM], recruits=recruits, engine=engine,
-                    device=device,
+                    device=device, inputs=training.learner.inputs() if task is stage.task else stage.inputs,
                 )  # fmt: skip
                 on_point(training.state)
-        yield StageOutcome(connectome, *scores, training.links, peak)
+        diagnostics = _diagnostics(connectome, stage, seed, number, engine)
+        yield StageOutcome(connectome, *scores, training.links, peak, diagnostics)
 
 
 def _begin(
@@ -89,7 +93,7 @@ def _begin(
     rng = np.random.default_rng([seed, number])
     parents = () if connectome is None else (connectome.digest(),)
     links = new_links(connectome, stage.task.name, stage.first_links)
-    born = birth(connectome, stage.task, stage.anatomy or anatomy, number, links, rng, stage.wiring)
+    born = birth(connectome, stage.task, stage.anatomy or anatomy, number, links, rng, stage.wiring, stage.neuron)
     provenance = replace(
         born.provenance,
         seed=seed,
@@ -105,15 +109,28 @@ def _begin(
     return StageState(number, born, links, random=random | {"end": end}, peak_local_edges=peak)
 
 
+def _diagnostics(
+    connectome: Connectome, stage: Stage, seed: int, number: int, engine: Engine
+) -> dict[str, dict[str, float]]:
+    probe = Probe(stage.task, stage.batch, (seed, number, _END_STREAM), engine)
+    return {
+        name: dict(plugins.load("diagnostics", name, "diagnostics")(connectome, probe)) for name in stage.diagnostics
+    }
+
+
 def perform(
     connectome: Connectome, task: Task, split: str, trials: int, seed: Sequence[int], *,
     recruits: Sequence[str] | None = None, engine: Engine = "numba", device: str = "cpu",
+    inputs: Mapping[str, Any] = MappingProxyType({}),
 ) -> Score:  # fmt: skip
     """The score of a task that a connectome performs, with data of a split and whom the task recruits, or others. The
-    same seed gives the same trials, whatever the connectome."""
+    same seed gives the same trials, whatever the connectome. ``inputs`` are what each forward pass is given besides:
+    gains, masks, clamps; what of it is about regions that are not recruited is left out."""
     network = SpikingNetwork(connectome, recruit=task.recruits if recruits is None else recruits, engine=engine)
     network.to(device)
-    return checked_score(task.score(acting(network), split, trials, np.random.default_rng(seed)), task)
+    here = network.selection.regions
+    there = {name: {r: value for r, value in given.items() if r in here} for name, given in inputs.items()}
+    return checked_score(task.score(acting(network, there), split, trials, np.random.default_rng(seed)), task)
 
 
 def versions(stages: Sequence[Stage] = ()) -> dict[str, str]:

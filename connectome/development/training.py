@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,8 @@ from connectome import plugins
 from connectome.development.stage import Progress, Stage, StageState
 from connectome.graph.connectome import Connectome, EdgeDelta
 from connectome.graph.flat import Engine
-from connectome.graph.parts import EdgeKey, Kind
-from connectome.learning.learner import Learner, without
+from connectome.graph.parts import EdgeKey
+from connectome.learning.learner import Learner, of_kind, without
 from connectome.learning.network import BatchActivity
 from connectome.learning.probe import Probe
 from connectome.learning.task import Batch, Task, acting, checked_score
@@ -79,6 +79,7 @@ class Training:
         self.loss += self.learner.step(
             spikes, target,
             lambda key: rates.rate * cosine * rates.factor(key, self.region) * self.scale[key],
+            rate=lambda key: rates.gain * cosine,
             extra_loss=None if stage.extra_loss is None else extra_loss,
             watch=lambda activity: self._watch(activity, samples),
         )  # fmt: skip
@@ -88,7 +89,7 @@ class Training:
         epoch = -(-self.update // stage.epoch_updates)
         self._edit(epoch)
         if epoch % stage.validate_every == 0 or self.update == stage.updates:
-            act, trials = acting(self.learner.network), stage.validation_trials
+            act, trials = acting(self.learner.network, self.learner.inputs()), stage.validation_trials
             self.score = checked_score(stage.task.score(act, "validation", trials, self.random["score"]), stage.task)
             self.stale = 0 if self.score.value > self.best else self.stale + 1
             self.best = max(self.score.value, self.best)
@@ -117,16 +118,22 @@ class Training:
     def _load(self, connectome: Connectome, update: int) -> None:
         """Make the learner of a connectome, and start an epoch. The importance that is state of its edges for their way
         here ends here."""
+        s = self.stage
+        recruited = [key for key in connectome.edges if {key.source, key.target} <= {*s.task.recruits}]
+        views = {key: of_kind(s.views, key) for key in recruited}
         self.learner = Learner(
-            without(connectome, {"importance"}), self.stage.task, self.stage.learning, chains=self.stage.chains,
-            seed=(self.seed, self.number), number=update, engine=self.engine, device=self.device,
+            without(connectome, {"importance"}), s.task, s.learning, chains=s.chains, seed=(self.seed, self.number),
+            number=update, engine=self.engine, device=self.device, inputs=s.inputs, mode=s.mode,
+            views={key: view for key, view in views.items() if view is not None},
+            block=[key for key in recruited if {key.kind, key.base} & {*s.block}],
+            surrogate_width_mv=s.surrogate_width_mv,
         )  # fmt: skip
         self.connectome = self.learner.network.connectome
         self.ends, self.importance = {}, {}
         for key in self.learner.network.weight:
             edges = connectome.edges[key]
             self.scale[key] = self.scale.get(key) or _rms(edges.weight)  # a typical weight when the set was new
-            if key.kind != "efferent":
+            if key.base != "efferent":
                 source = edges.source
                 pair = source.astype(np.uint64) << np.uint64(32) | edges.target.astype(np.uint64)
                 self.ends[key] = (source, edges.target, pair)
@@ -214,7 +221,7 @@ def _ever(connectome: Connectome) -> dict[EdgeKey, int]:
     """How many edges each set has ever had: those that are there, and those that rules removed."""
     ever = {key: len(edges) for key, edges in connectome.edges.items()}
     for record in connectome.provenance.rule_log:
-        key = EdgeKey(record.source, cast(Kind, record.kind), record.target)
+        key = EdgeKey(record.source, record.kind, record.target)
         ever[key] = ever.get(key, 0) + record.removed
     return ever
 

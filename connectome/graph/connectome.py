@@ -129,12 +129,12 @@ class Connectome:
                 if name not in self.regions:
                     raise ConnectomeError(f"{where}.{end}", f"must name a region of {list(self.regions)}", repr(name))
                 region = self.regions[name]
-                role = ENDS[key.kind][end == "target"]
+                role = ENDS[key.base][end == "target"]
                 if region.role != role:
                     raise ConnectomeError(f"{where}.{end}", f"must be a {role} region", f"{name!r}, a {region.role}")
                 if region.size != n:
                     raise ConnectomeError(f"{where}.n_{end}", f"must be {region.size}, the size of {name!r}", n)
-            if (key.kind == "local") != (key.source == key.target):
+            if (key.base == "local") != (key.source == key.target):
                 raise ConnectomeError(
                     where, "must be 'local' inside one region and only there", key.kind, "Use 'long_range' between two."
                 )
@@ -174,8 +174,8 @@ class Connectome:
         return sum(len(e) for e in self.edges.values())
 
     def count(self, kind: Kind) -> int:
-        """Edges of one kind."""
-        return sum(len(e) for e in self.edges.values() if e.key.kind == kind)
+        """Edges of one kind, or of all with this base."""
+        return sum(len(e) for e in self.edges.values() if kind in (e.key.kind, e.key.base))
 
     def grow(self, regions: Iterable[Region] = (), edges: Iterable[EdgeSet] = ()) -> Connectome:
         """With these regions and edge sets besides; their names and keys must be new."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple, get_args
+from typing import Any, Final, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,9 +33,12 @@ from connectome.neurons.model import NeuronModel, checked_neuron
 
 __all__ = ["TIED", "EdgeKey", "EdgeSet", "Region", "ReverseView", "delay_to_steps"]
 
-Kind = Literal["local", "long_range", "afferent", "efferent"]
+#: What an edge joins. A kind is one of these, or one with a name of its own, ``long_range-slow``: two regions may be
+#: joined by any number of sets, each with its rules and its way to learn.
+BaseKind = Literal["local", "long_range", "afferent", "efferent"]
+Kind = str
 Role = Literal["neuron", "sensor", "effector"]
-KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+KINDS: Final[tuple[BaseKind, ...]] = get_args(BaseKind)
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 #: The roles that each kind of edge joins, source then target.
 ENDS: Final[Mapping[str, tuple[Role, Role]]] = MappingProxyType(
@@ -54,6 +57,7 @@ MAX_STAGE: Final = np.iinfo(np.int16).max
 _BLOCK_EDGES: Final = 2**20
 MAX_LABEL: Final = 128
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_KIND = re.compile(rf"({'|'.join(KINDS)})(-[A-Za-z0-9_]+)?")
 NAME_RULE: Final = "letters, digits, '_', '.', '-', not starting with '.' or '-'"
 
 
@@ -66,6 +70,11 @@ class EdgeKey(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.source} -{self.kind}-> {self.target}"
+
+    @property
+    def base(self) -> BaseKind:
+        """The kind without a name of its own."""
+        return cast(BaseKind, self.kind.partition("-")[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -423,7 +432,8 @@ def delay_to_steps(delay_ms: ArrayLike, dt_ms: float, where: str = "delay_ms") -
 def checked_key(key: EdgeKey | tuple[str, str, str]) -> EdgeKey:
     if not isinstance(key, (tuple, list)) or len(key) != 3:
         raise ConnectomeError("edge key", "must be (source, kind, target)", repr(key))
-    edge_key = EdgeKey(*map(str, key))  # type: ignore[arg-type]  # the kind is checked on the next line
-    if edge_key.kind not in KINDS:
-        raise ConnectomeError("edge kind", f"must be one of {', '.join(KINDS)}", repr(edge_key.kind))
+    edge_key = EdgeKey(*map(str, key))
+    if not _KIND.fullmatch(edge_key.kind):
+        rule = f"must be one of {', '.join(KINDS)}, or one with a name of its own, such as local-slow"
+        raise ConnectomeError("edge kind", rule, repr(edge_key.kind))
     return edge_key

@@ -67,7 +67,7 @@ def merge_regions(connectome: Connectome, names: Sequence[str], new: str) -> Edg
         if not {key.source, key.target} & {*names}:
             continue
         source, target = (new if end in start else end for end in (key.source, key.target))
-        now = EdgeKey(source, "local" if source == target else key.kind, target)
+        now = EdgeKey(source, _kind(key, source == target), target)
         there = EdgeSet.from_arrays(
             now, edges.source + start.get(key.source, 0), edges.target + start.get(key.target, 0), edges.weight,
             n_source=n if source == new else edges.n_source, n_target=n if target == new else edges.n_target,
@@ -101,7 +101,7 @@ def average_regions(connectome: Connectome, names: Sequence[str], new: str) -> E
     for key, e in connectome.edges.items():
         if {key.source, key.target} & {*names}:
             source, target = (new if end in names else end for end in (key.source, key.target))
-            edges.setdefault(EdgeKey(source, "local" if source == target else key.kind, target), []).append(e)
+            edges.setdefault(EdgeKey(source, _kind(key, source == target), target), []).append(e)
     add = tuple(_mean(key, sets, len(names)) for key, sets in edges.items())
     records = tuple(_record(connectome, "average_regions", e.key, added=len(e)) for e in add)
     return EdgeDelta(
@@ -119,7 +119,7 @@ def route_edges(connectome: Connectome, key: EdgeKey, target: str) -> EdgeDelta:
         found = f"{target}, a {new.role} of {new.size}"
         rule = f"must lead to another {old.role} region of {old.size}, not to the source itself"
         raise ConnectomeError("route_edges", rule, found)
-    kind = "long_range" if key.kind == "local" else key.kind
+    kind = key.kind.replace("local", "long_range", 1) if key.base == "local" else key.kind
     edges = connectome.edges[key]
     led = replace(edges, key=EdgeKey(key.source, kind, target))
     records = (
@@ -150,6 +150,11 @@ def _region(connectome: Connectome, name: str) -> Region:
     if name not in connectome.regions:
         raise ConnectomeError("region", f"must be one of {list(connectome.regions)}", repr(name))
     return connectome.regions[name]
+
+
+def _kind(key: EdgeKey, inside: bool) -> str:
+    """The kind of edges that now are inside one region, or not; a name of its own stays."""
+    return key.kind.replace("long_range", "local", 1) if inside and key.base == "long_range" else key.kind
 
 
 def _record(connectome: Connectome, rule: str, key: EdgeKey, *, added: int = 0, removed: int = 0) -> RuleRecord:

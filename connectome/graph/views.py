@@ -249,7 +249,7 @@ def to_pandas(connectome: Connectome) -> tuple[pandas.DataFrame, pandas.DataFram
         {
             "source_region": repeated([e.key.source for e in sets], names, lengths),
             "source": of_sets(np.int32, lambda e: e.source),
-            "kind": repeated([e.key.kind for e in sets], KINDS, lengths),
+            "kind": repeated([e.key.kind for e in sets], [*KINDS, *_named(connectome)], lengths),
             "target_region": repeated([e.key.target for e in sets], names, lengths),
             "target": of_sets(np.int32, lambda e: e.target),
             "weight_pa": of_sets(np.float32, lambda e: e.weight),
@@ -346,16 +346,17 @@ def to_xarray(connectome: Connectome) -> xarray.Dataset:
 
     regions = list(connectome.regions.values())
     place = {r.name: i for i, r in enumerate(regions)}
-    shape = (len(regions), len(KINDS), len(regions))
+    kinds = [*KINDS, *_named(connectome)]
+    shape = (len(regions), len(kinds), len(regions))
     n_edges = np.zeros(shape, np.int64)
     total, density = np.zeros(shape), np.full(shape, np.nan)
     mean_abs, mean_delay = np.full(shape, np.nan), np.full(shape, np.nan)
     for s in regions:
         for t in regions:
             if (s.role, t.role) in ENDS.values() and s.size * t.size:
-                density[place[s.name], KINDS.index(kind_between(s, t)), place[t.name]] = 0.0
+                density[place[s.name], kinds.index(kind_between(s, t)), place[t.name]] = 0.0
     for key, e in connectome.edges.items():
-        at = (place[key.source], KINDS.index(key.kind), place[key.target])
+        at = (place[key.source], kinds.index(key.kind), place[key.target])
         n_edges[at], density[at] = len(e), e.density
         if len(e):
             total[at] = e.weight.sum(dtype=np.float64)
@@ -372,8 +373,13 @@ def to_xarray(connectome: Connectome) -> xarray.Dataset:
         },
         coords={
             "source": np.array(list(place), dtype=str),
-            "kind": np.array(KINDS),
+            "kind": np.array(kinds),
             "target": np.array(list(place), dtype=str),
             "stage": connectome.provenance.stage,
         },
     )
+
+
+def _named(connectome: Connectome) -> list[str]:
+    """The kinds of edge that have names of their own."""
+    return sorted({key.kind for key in connectome.edges} - {*KINDS})

@@ -13,7 +13,7 @@ from connectome.errors import ConnectomeError
 from connectome.graph.flat import Selection
 from connectome.learning.state import NetworkState, checked_state
 
-__all__ = ["Clamp", "Inputs", "checked_inputs"]
+__all__ = ["Clamp", "Inputs", "checked_inputs", "checked_output_gain"]
 
 #: Who is clamped, and to which spikes (None: silent).
 Clamp = tuple[Tensor, Tensor | None]
@@ -93,6 +93,19 @@ def checked_inputs(
     if state is not None:
         checked_state(state, selection, batch)
     return Inputs(batch, steps, fires, every, shared, of_sample, clamped, state)
+
+
+def checked_output_gain(
+    selection: Selection, given: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype
+) -> dict[str, Tensor]:
+    """Region or sensor -> (n,) gains of what its neurons' spikes deliver. Raises :class:`ConnectomeError`."""
+    senders = [name for name, r in selection.regions.items() if r.role != "effector"]
+    found = {}
+    for name, x in _tensors("output_gain", given, senders, "regions or sensors").items():
+        if bool((x.detach() < 0).any()):
+            raise ConnectomeError(f"output_gain[{name}]", "must be 0 or more", float(x.detach().min()))
+        found[name] = _broadcast(f"output_gain[{name}]", x.to(device, dtype), (selection.regions[name].size,))
+    return found
 
 
 def _clamps(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from connectome.graph.connectome import Connectome, EdgeDelta
 from connectome.graph.flat import Engine
 from connectome.graph.parts import EdgeKey
 from connectome.learning.learning_rule import LearningRule, State, Update, check_chain, keeps_of, remembers_of
+from connectome.learning.modes import MODE, Mode, mode_key
 from connectome.learning.network import BatchActivity, SpikingNetwork
 from connectome.learning.optimisers import Adam, Dale
 from connectome.learning.task import Task, checked_loss
@@ -28,6 +29,7 @@ from connectome.learning.views import WeightView
 __all__ = ["CHAIN", "Chain", "Learner", "names_kept", "without"]
 
 Chain = tuple[LearningRule, ...]
+T = TypeVar("T")
 #: How weights learn unless something else is said.
 CHAIN: Final[Chain] = (Adam(), Dale())
 
@@ -37,14 +39,24 @@ def names_kept(chain: Sequence[LearningRule]) -> tuple[str, ...]:
     return tuple(name for rule in chain for name in keeps_of(rule))
 
 
+def of_kind(by_kind: Mapping[str, T], key: EdgeKey) -> T | None:
+    """What is said of an edge set's kind, or of its base."""
+    return by_kind.get(key.kind, by_kind.get(key.base))
+
+
 def without(connectome: Connectome, names: Collection[str]) -> Connectome:
-    """The connectome without these states of its edges, those that parameters of views have of the same names too."""
+    """The connectome without these states of its edges and regions, those of the parameters of views and modes too."""
     edges = {
         key: replace(e, state={k: v for k, v in e.state.items() if k.rpartition(".")[2] not in names})
         for key, e in connectome.edges.items()
         if any(k.rpartition(".")[2] in names for k in e.state)
     }
-    return replace(connectome, edges={**connectome.edges, **edges})
+    regions = {
+        name: replace(r, state={k: v for k, v in r.state.items() if k.rpartition(".")[2] not in names})
+        for name, r in connectome.regions.items()
+        if any(k.rpartition(".")[2] in names for k in r.state)
+    }
+    return replace(connectome, edges={**connectome.edges, **edges}, regions={**connectome.regions, **regions})
 
 
 class _Learnt(NamedTuple):
@@ -75,21 +87,29 @@ class Learner:
     def __init__(
         self, connectome: Connectome, task: Task, chain: Chain = CHAIN, *, chains: Mapping[str, Chain] | None = None,
         seed: Sequence[int] = (), number: int = 0, engine: Engine = "numba", device: str = "cpu",
-        views: Mapping[EdgeKey, WeightView] | None = None,
+        views: Mapping[EdgeKey, WeightView] | None = None, block: Collection[EdgeKey] = (),
+        inputs: Mapping[str, Any] | None = None, mode: str = "", surrogate_width_mv: float = 10.0,
     ) -> None:  # fmt: skip
         self.task, self.seed, self.number = task, tuple(seed), number
         bare = without(connectome, {name for rules in (chain, *(chains or {}).values()) for name in names_kept(rules)})
-        self.network = SpikingNetwork(bare, recruit=task.recruits, engine=engine, views=views)
+        self.network = SpikingNetwork(
+            bare, recruit=task.recruits, engine=engine, views=views, block=block, surrogate_width_mv=surrogate_width_mv
+        )
         self._device = torch.device(device)
         self.network.to(self._device)
         others = chains or {}
         for rules in (chain, *others.values()):
             check_chain(rules)
-        self.chain = {key: others.get(key.kind, chain) for key in self.network.weight}
+        found = {key: of_kind(others, key) for key in self.network.weight}
+        self.chain = {key: chain if own is None else own for key, own in found.items()}
         self._learnt: dict[tuple[EdgeKey, str], _Learnt] = {}
         for key, weight in self.network.weight.items():
             for name, parameter in {"weight": weight, **self.network.beside.get(key, {})}.items():
                 self._learnt[key, name] = self._begin(connectome, key, name, parameter, chain)
+        self._inputs = dict(inputs or {})
+        self.mode = Mode(mode, self.network, self._device) if mode else None
+        for (region, name), parameter in self.mode.parameters.items() if self.mode else ():
+            self._learnt[mode_key(region), name] = self._begin_mode(connectome, region, name, parameter, chain)
         heard = {name for key, rules in self.chain.items() if _hear(rules) for name in (key.source, key.target)}
         named = [n for n in (*heard, *getattr(task, "record", ())) if connectome.regions[n].role == "neuron"]
         self._record = tuple(dict.fromkeys(named))
@@ -109,6 +129,18 @@ class Learner:
         signs = self.network.by_weight(key, sign.to(device), name)
         return _Learnt(parameter, rules, signs, self.network.by_weight(key, pair, name).numpy().view(np.uint64), state)
 
+    def _begin_mode(self, connectome: Connectome, region: str, name: str, parameter: Tensor, chain: Chain) -> _Learnt:
+        """A mode's parameter: what rules keep of it is state of its region."""
+        assert self.mode is not None
+        n, kept, state = len(parameter), connectome.regions[region].state, State()
+        for rule in chain:
+            for of_rule in (*keeps_of(rule), *remembers_of(rule)):
+                values = kept.get(f"{self.mode.state(name)}.{of_rule}", np.zeros(n, np.float32))
+                found = torch.tensor(values, device=parameter.device)
+                state[of_rule] = _most(found) if of_rule in getattr(rule, "one_each", ()) else found
+        sign = torch.zeros(n, dtype=torch.int8, device=parameter.device)
+        return _Learnt(parameter, chain, sign, np.arange(n, dtype=np.uint64), state)
+
     def step(
         self, spikes: Mapping[str, Tensor], target: Any, rate_pa: Callable[[EdgeKey], float], *,
         rate: Callable[[EdgeKey], float] = lambda key: 0.0,
@@ -124,7 +156,7 @@ class Learner:
         """
         network = self.network
         network.moment = (*self.seed, self.number + 1) if network.views else None
-        activity: BatchActivity = network(spikes, record=self._record)
+        activity: BatchActivity = network(spikes, record=self._record, **self.inputs())
         loss = checked_loss(self.task.loss(activity, _to(target, self._device)), self.task)
         if extra_loss is not None:
             loss = loss + extra_loss()
@@ -134,6 +166,8 @@ class Learner:
                 "Lower learning_rates.rate.",
             )  # fmt: skip
         network.zero_grad()
+        for parameter in self.mode.parameters.values() if self.mode else ():
+            parameter.grad = None
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         network.moment = None
         watch(activity)
@@ -141,19 +175,31 @@ class Learner:
         with torch.no_grad():
             for (key, name), learnt in self._learnt.items():
                 if learnt.chain:
-                    in_pa, pace = network.pace.get((key, name), (True, 1.0))
+                    in_pa, pace = network.pace.get((key, name), (key.kind != MODE, 1.0))
                     self._learn(key, learnt, pace * (rate_pa if in_pa else rate)(key), spikes, activity)
         return float(loss.item())
 
     def connectome(self) -> Connectome:
-        """The connectome as it is now, with what the rules keep as state of its edges."""
-        return self.network.to_connectome().apply(EdgeDelta(state=self.edge_state()))
+        """The connectome as it is now, with what rules keep as state of its edges, and a mode as state of regions."""
+        region_state: dict[str, dict[str, NDArray[np.float32]]] = {}
+        for (key, name), learnt in self._learnt.items():
+            if key.kind == MODE and self.mode is not None:
+                state, n = self.mode.state(name), len(learnt.parameter)
+                values = {state: learnt.parameter, **{f"{state}.{kept}": v for kept, v in learnt.state.items()}}
+                region_state.setdefault(key.source, {}).update(
+                    {name: v.detach().expand(n).numpy(force=True) for name, v in values.items()}
+                )
+        return self.network.to_connectome().apply(EdgeDelta(state=self.edge_state(), region_state=region_state))
+
+    def inputs(self) -> dict[str, Any]:
+        """What each forward pass is given besides spikes."""
+        return self._inputs | (self.mode.inputs() if self.mode else {})
 
     def edge_state(self) -> dict[EdgeKey, dict[str, NDArray[np.float32]]]:
         """Edge set -> name -> (E,) what the rules keep."""
         found: dict[EdgeKey, dict[str, NDArray[np.float32]]] = {key: {} for key in self.network.weight}
         for (key, name), learnt in self._learnt.items():
-            for kept, value in learnt.state.items():
+            for kept, value in learnt.state.items() if key.kind != MODE else ():
                 found[key][_full(name, kept)] = self._by_edge(key, value, name).numpy(force=True)
         return found
 
@@ -170,7 +216,7 @@ class Learner:
         assert gradient is not None
         seen = {**spikes, **activity.spikes} if _hear(learnt.chain) else {}
         update = Update(
-            key, self.network.connectome.edges[key], weight, gradient, learnt.sign, learnt.pair, rate, self.number,
+            key, self.network.connectome.edges.get(key), weight, gradient, learnt.sign, learnt.pair, rate, self.number,
             self.seed, seen.get(key.source), seen.get(key.target),
         )  # fmt: skip
         change = gradient

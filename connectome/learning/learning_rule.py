@@ -27,7 +27,8 @@ State = dict[str, Tensor]
 class Update(NamedTuple):
     """One update of one edge set of E edges with P weights of their own, for B samples of T steps.
 
-    key, edges : the set, with its weights and state as they were when the network was made
+    key, edges : the set, with its weights and state as they were when the network was made; None where what learns
+        belongs to the neurons of a region
     weight : (P,) pA, before the update; gradient : (P,) of the loss, 1/pA
     sign : (P,) int8, Dale's sign of the source neuron, 0 where either is allowed; pair : (P,) names source and target
     rate_pa : the learning rate of the set in this update, pA
@@ -37,7 +38,7 @@ class Update(NamedTuple):
     """
 
     key: EdgeKey
-    edges: EdgeSet
+    edges: EdgeSet | None
     weight: Tensor
     gradient: Tensor
     sign: Tensor

@@ -17,7 +17,7 @@ from connectome.graph.connectome import Connectome
 from connectome.graph.flat import Engine, FlatNetwork, cores, flatten, select
 from connectome.graph.parts import EdgeKey
 from connectome.learning.bundles import lay_out
-from connectome.learning.inputs import Clamp, checked_inputs
+from connectome.learning.inputs import Clamp, checked_inputs, checked_output_gain
 from connectome.learning.propagation import event_driven, message_passing
 from connectome.learning.state import NetworkState
 from connectome.learning.tiles import Tiles
@@ -136,6 +136,7 @@ class SpikingNetwork(nn.Module):
         current: Mapping[str, Tensor] | None = None, gain: Mapping[str, Tensor] | None = None,
         mask: Mapping[str, Tensor] | None = None, clamp: Mapping[str, Clamp] | None = None,
         state: NetworkState | None = None, return_state: bool = False, block: Collection[EdgeKey] | None = None,
+        output_gain: Mapping[str, Tensor] | None = None,
     ) -> BatchActivity:  # fmt: skip
         """Run a batch of B samples for T steps; N is a region's size.
 
@@ -148,6 +149,7 @@ class SpikingNetwork(nn.Module):
         current : region or effector -> what broadcasts to (B, T, N), pA besides i_e; differentiable
         gain : region or effector -> (N,) or, of each sample, (B, N), 0 or more: times all that arrives at a neuron;
             differentiable. With ``v_reset = e_l`` and ``i_e = 0`` it divides a neuron's threshold.
+        output_gain : region or sensor -> (N,): times all that a neuron's spikes deliver; differentiable
         mask : region -> (N,) or (B, N), 0 for neurons that take no part: they never fire
         clamp : region -> (who, spikes): (N,), (B, N) or (B, T, N), 1 for neurons whose spikes are replaced, by what
             broadcasts to (B, T, N), or None for silence. What is replaced has a gradient of 0.
@@ -164,10 +166,14 @@ class SpikingNetwork(nn.Module):
         )
         blocked = self._numbers(self.block if block is None else block)
         effective = self._by_edge()
+        sent = checked_output_gain(self.selection, {} if output_gain is None else output_gain, device, self.dtype)
         for i, (key, edges) in enumerate(self.selection.edges.items()):
             if key.target in inputs.shared_gain:
                 target = torch.from_numpy(edges.target.astype(np.int64)).to(device)
                 effective[i] = effective[i] * inputs.shared_gain[key.target].index_select(0, target)
+            if key.source in sent:
+                source = torch.from_numpy(edges.source.astype(np.int64)).to(device)
+                effective[i] = effective[i] * sent[key.source].index_select(0, source)
         if self._tiles is None:
             found = message_passing(
                 self._flat, self.selection, effective, inputs, record, blocked=blocked, return_state=return_state,

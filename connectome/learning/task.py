@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
@@ -79,12 +80,13 @@ class Task(Protocol):
         ...
 
 
-def acting(network: SpikingNetwork) -> Act:
-    """The network as tasks score it: without gradients, its activity on the CPU."""
+def acting(network: SpikingNetwork, inputs: Mapping[str, Any] = MappingProxyType({})) -> Act:
+    """The network as tasks score it: without gradients, its activity on the CPU. ``inputs`` are what each forward pass
+    is given besides: gains, masks, clamps."""
 
     def act(spikes: Mapping[str, Tensor]) -> BatchActivity:
         with torch.no_grad():
-            found = cast(BatchActivity, network(spikes))
+            found = cast(BatchActivity, network(spikes, **inputs))
         potential, seen = ({k: v.cpu() for k, v in part.items()} for part in (found.potential, found.spikes))
         return found._replace(potential=potential, spikes=seen)
 

@@ -79,7 +79,7 @@ class FeedbackPruning(Parameters):
         records = []
         hurry = context.done >= self.late
         for key, edges in connectome.edges.items():
-            if key.kind == "efferent" or not len(edges):
+            if key.base == "efferent" or not len(edges):
                 continue
             state[key] = kept = self.remember(edges, first=context.epoch == 1)
             if not _up_for_pruning(key, context):
@@ -124,15 +124,15 @@ class FeedbackPruning(Parameters):
     def room(self, key: EdgeKey, context: Context) -> int:
         """For how many edges of a set there will be room when those that are inhibited now have come to the floor."""
         local = self.keep if key.source in context.prunable else self.keep_own
-        keep = {"local": local, "long_range": self.keep_long_range, "afferent": self.keep_afferent}[key.kind]
+        keep = {"local": local, "long_range": self.keep_long_range, "afferent": self.keep_afferent}[key.base]
         lead = np.log(self.floor) / np.log(1 - self.inhibition) * context.done / context.epoch
         x = np.clip((context.done - self.start) / max(self.end - lead - self.start, _TINY), 0.0, 1.0)
         return int(np.ceil((keep + (1 - keep) * (1 - x) ** 3) * context.ever[key] * _BELOW))
 
 
 def _up_for_pruning(key: EdgeKey, context: Context) -> bool:
-    if key.kind == "local":
+    if key.base == "local":
         return key.source == context.region or key.source in context.prunable
-    if key.kind == "afferent":
+    if key.base == "afferent":
         return key.target == context.region
     return key.source in context.prunable and key.target in context.prunable

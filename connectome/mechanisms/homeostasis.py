@@ -33,7 +33,7 @@ class Homeostasis(Parameters):
         region = context.region
         if region not in context.rate or not self.rate:
             return EdgeDelta()
-        senses = any(key.kind == "afferent" and key.target == region for key in connectome.edges)
+        senses = any(key.base == "afferent" and key.target == region for key in connectome.edges)
         target = self.target if senses else self.target_association
         left = (1 - self.rate * np.clip(context.rate[region] / target - 1, 0, 1)).astype(np.float32)
         weights, records = {}, []

@@ -256,7 +256,7 @@ def _without_neurons(
         e = connectome.edges[key]
         for name, neuron, counts in (
             (key.source, e.source, np.ones(len(e), bool)),
-            (key.target, e.target, (e.source != e.target) | (key.kind != "local")),  # a neuron's edge to itself is one
+            (key.target, e.target, (e.source != e.target) | (key.base != "local")),  # a neuron's edge to itself is one
         ):
             if name in total:
                 total[name] += np.bincount(neuron[counts], values[counts], minlength=len(total[name]))

@@ -24,7 +24,7 @@ class Strengthening(Parameters):
         """The edit."""
         weights, records = {}, []
         for key, edges in connectome.edges.items():
-            if key.kind != "long_range" or "importance" not in edges.state or not self.rate:
+            if key.base != "long_range" or "importance" not in edges.state or not self.rate:
                 continue
             old = edges.weight
             factor = 1 + self.rate * normalise(edges.state["importance"])

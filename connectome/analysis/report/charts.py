@@ -280,7 +280,7 @@ def weight_chart(c: Connectome, bins: NDArray[np.float64]) -> Chart:
     traces = []
     ranges = [f"{a:.3g} to {b:.3g}" for a, b in pairwise(bins.tolist())]
     for kind in KINDS:
-        mine = [np.abs(e.weight) for e in c.edges.values() if e.key.kind == kind]
+        mine = [np.abs(e.weight) for e in c.edges.values() if e.key.base == kind]
         count = np.histogram(np.clip(np.concatenate([np.zeros(0), *(w[w > 0] for w in mine)]), bins[0], None), bins)[0]
         if count.any():
             traces.append(

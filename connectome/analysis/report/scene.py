@@ -177,7 +177,7 @@ def _sampled(stages: Sequence[Connectome], kind: str, start: dict[str, int], n: 
     """The edges of a kind to draw: those whose pair has the smallest hashes, as many as every stage has room for."""
     pairs, limit = [], np.uint64(2**64 - 1)
     for c in stages:
-        chosen = [e for e in c.edges.values() if e.key.kind == kind]
+        chosen = [e for e in c.edges.values() if e.key.base == kind]
         pair = np.concatenate(
             [np.zeros(0, np.int64)]
             + [(e.source.astype(np.int64) + start[e.key.source]) * n + e.target + start[e.key.target] for e in chosen]

@@ -70,8 +70,8 @@ def stage_table(stages: Sequence[Connectome], names: Sequence[str], results: xr.
 
 
 def _mean_weight(c: Connectome, kind: str) -> float:
-    total = sum(float(np.abs(e.weight).sum(dtype=np.float64)) for e in c.edges.values() if e.key.kind == kind)
-    count = sum(len(e) for e in c.edges.values() if e.key.kind == kind)
+    total = sum(float(np.abs(e.weight).sum(dtype=np.float64)) for e in c.edges.values() if e.key.base == kind)
+    count = sum(len(e) for e in c.edges.values() if e.key.base == kind)
     return total / count if count else math.nan
 
 
@@ -127,7 +127,7 @@ def spread_table(c: Connectome, name: str, kinds: Sequence[str]) -> Table:
         (f"{which}-degree of neurons", values) for which, values in zip(("in", "out"), degrees(c), strict=True)
     ]
     for kind in kinds:
-        mine = [np.abs(e.weight) for e in c.edges.values() if e.key.kind == kind]
+        mine = [np.abs(e.weight) for e in c.edges.values() if e.key.base == kind]
         columns.append((f"|weight|, {KIND_NAMES[kind].split(' (')[0]} (pA)", np.concatenate([np.zeros(0), *mine])))
     rows = [
         [what, f"{v.size:,}", *(readable(float(x), 3) for x in (v.mean(), *np.quantile(v, (0, 0.5, 0.95, 1))))]
