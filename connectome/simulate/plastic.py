@@ -78,6 +78,12 @@ class AtSpikes(Plastic):
     calls_every: int
 
     @property
+    def plain(self) -> bool:
+        """Whether pairs are all there is: the fastest kernel."""
+        r = self.rule
+        return isinstance(r, PairSTDP) and r.delay == "axonal" and r.simultaneous == "none"
+
+    @property
     def reach(self) -> int:
         """For how many steps spikes must be kept."""
         return 2 * int(self.edges.delay_steps.max(initial=1)) if self.rule.delay == "dendritic" else 1

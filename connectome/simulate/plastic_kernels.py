@@ -1,8 +1,8 @@
 """What a step of a run does for the edge sets that learn: of each kind of rule, its own.
 
-``plastic`` is a pair, of which one may be None and is then not even compiled: records of ``stdp_kernels.PLASTIC`` and
-of ``error_kernels.CORRECTED``. A step calls :func:`react`, delivers over all other edge sets, and calls
-:func:`deliver_and_learn`. A thread changes only what belongs to edges into its own neurons.
+``plastic`` is three, of which any may be None and is then not even compiled: records of ``stdp_kernels.PLASTIC`` of
+plain pairs, of others, and of ``error_kernels.CORRECTED``. A step calls :func:`react`, delivers over all other edge
+sets, and calls :func:`deliver_and_learn`. A thread changes only what belongs to edges into its own neurons.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ __all__ = ["deliver_and_learn", "react"]
 @inner
 def react(thread: int, step: int, row: Index, plastic: Any, streams: Records, due: Records, state: Any) -> None:
     """Before delivery: what this step does to the weights."""
-    at_spikes, by_error = plastic
-    raise_weights(thread, step, row, at_spikes, streams, due, state)
+    pairs, at_spikes, by_error = plastic
+    raise_weights(thread, step, row, pairs, streams, due, state, None)
+    raise_weights(thread, step, row, at_spikes, streams, due, state, True)
     correct(thread, step, by_error, streams, state)
 
 
@@ -29,6 +30,7 @@ def deliver_and_learn(
     thread: int, step: int, row: Index, plastic: Any, streams: Records, due: Records, state: Any
 ) -> None:  # fmt: skip
     """Deliver what is due in this step over the edge sets that learn."""
-    at_spikes, by_error = plastic
-    deliver_and_lower(thread, step, row, at_spikes, streams, due, state)
+    pairs, at_spikes, by_error = plastic
+    deliver_and_lower(thread, step, row, pairs, streams, due, state, None)
+    deliver_and_lower(thread, step, row, at_spikes, streams, due, state, True)
     deliver_and_follow(thread, row, by_error, streams, due, state)

@@ -67,7 +67,7 @@ class RunRule(Protocol):
     since_ms`` of :class:`SoFar` is then shorter. What it gives acts on spikes that arrive from the next step on. The
     run keeps to Dale's signs whatever it gives: a weight that would change the sign of its neuron becomes 0.
 
-    A call costs some 0.1 ms beside what the rule itself does, a step of a small network 0.003 ms: rules that must act
+    A call costs some 0.2 ms beside what the rule itself does, a step of a small network 0.005 ms: rules that must act
     at each spike are better compiled. A run gives the same result again, for any number of threads, only if calls with
     equal arguments give equal answers.
 

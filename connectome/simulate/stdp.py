@@ -78,7 +78,7 @@ class PairSTDP:
     modulator_per_ms : m, a number or (steps,), 1/ms; entry t acts during step t. Or a function of what has happened
         (:class:`connectome.simulate.run_rules.SoFar`) that gives m; it is called at the beginning and then every
         ``modulator_interval_ms``, and what it gives acts until it is called again. Goes with ``eligibility_tau_ms``.
-    modulator_interval_ms : a whole number of steps; for a function. A call costs some 0.1 ms.
+    modulator_interval_ms : a whole number of steps; for a function. A call costs some 0.2 ms.
     delay : ``"axonal"`` or ``"dendritic"``
     simultaneous : ``"none"``, ``"depress"`` or ``"potentiate"``, the latter before the spike acts
 

@@ -134,9 +134,18 @@ def _raise(rule: Any, target: Index, now: float) -> None:
 
 
 @inner
-def _add(rule: Any, address: Index, at: Index, spike: float) -> None:
+def _options(rule: Any, more: bool | None) -> Any:
+    """lag, x2, y2, early_x, early_y and nearest; if ``more`` is None, what they are of plain pairs, so that all that is
+    asked about them is not even compiled."""
+    if more is not None:
+        return rule.lag, rule.x2, rule.y2, rule.early_x, rule.early_y, rule.nearest
+    return _U0, _U0, _U0, 0, 0, 0
+
+
+@inner
+def _add(address: Index, at: Index, spike: float, nearest: int) -> None:
     """A spike enters a trace."""
-    store_at(address, at, spike if rule.nearest else value_at(address, 0.0, at) + spike)
+    store_at(address, at, spike if nearest else value_at(address, 0.0, at) + spike)
 
 
 @inner
@@ -146,45 +155,54 @@ def _arrive(rule: Any, stream: Any, row: Index, due: Records, state: Any, arriva
         past = row - due[stream.delay_at + d].delay
         for g in range(stream.first_segment, stream.last_segment):
             for k in range(state.begin[past, g], state.end[past, g]):
-                _add(rule, rule.x, (np.uint64(state.ids[k]) - stream.source_start) * stream.delays + d, arrival)
+                slot = (np.uint64(state.ids[k]) - stream.source_start) * stream.delays + d
+                _add(rule.x, slot, arrival, rule.nearest)
 
 
 @inner
-def _come_back(step: int, rule: Any, stream: Any, row: Index, due: Records, state: Any) -> None:
+def _come_back(
+    step: int, rule: Any, stream: Any, row: Index, due: Records, state: Any, more: bool | None
+) -> None:  # fmt: skip
     """Spikes of the targets enter their traces."""
+    lag, _, y2, _, _, nearest = _options(rule, more)
     spike = np.exp((step % rule.minus_every) * rule.minus_rate)
-    spike2 = np.exp((step % rule.y2_every) * rule.y2_rate) if rule.y2 else 0.0
-    for d in range(stream.delays if rule.lag else _U1):
-        past, at = row - rule.lag * _U2 * due[stream.delay_at + d].delay, d * rule.targets
+    spike2 = np.exp((step % rule.y2_every) * rule.y2_rate) if y2 else 0.0
+    for d in range(stream.delays if lag else _U1):
+        past, at = row, d * rule.targets
+        if lag:
+            past -= _U2 * due[stream.delay_at + d].delay
         for k in range(state.begin[past, rule.segment], state.end[past, rule.segment]):
             target = at + np.uint64(state.ids[k]) - stream.plus
-            _add(rule, rule.y, target, spike)
-            if rule.y2:
-                _add(rule, rule.y2, target, spike2)
+            _add(rule.y, target, spike, nearest)
+            if y2:
+                _add(y2, target, spike2, nearest)
 
 
 @inner
-def _bring_up_to_date(step: int, rule: Any, stream: Any) -> None:
+def _bring_up_to_date(step: int, rule: Any, stream: Any, more: bool | None) -> None:
     """The traces whose time it is."""
-    sources, rows = rule.sources * stream.delays, stream.delays if rule.lag else _U1
+    lag, x2, y2, _, _, _ = _options(rule, more)
+    sources, rows = rule.sources * stream.delays, stream.delays if lag else _U1
     if step % rule.plus_every == 0:
         refresh(rule.x, _U0, sources, np.exp(-rule.plus_every * rule.plus_rate))
-    if rule.x2 and step % rule.x2_every == 0:
-        refresh(rule.x2, _U0, sources, np.exp(-rule.x2_every * rule.x2_rate))
+    if x2 and step % rule.x2_every == 0:
+        refresh(x2, _U0, sources, np.exp(-rule.x2_every * rule.x2_rate))
     for d in range(rows):
         first, last = d * rule.targets + rule.first, d * rule.targets + rule.last
         if step % rule.minus_every == 0:
             refresh(rule.y, first, last, np.exp(-rule.minus_every * rule.minus_rate))
-        if rule.y2 and step % rule.y2_every == 0:
-            refresh(rule.y2, first, last, np.exp(-rule.y2_every * rule.y2_rate))
+        if y2 and step % rule.y2_every == 0:
+            refresh(y2, first, last, np.exp(-rule.y2_every * rule.y2_rate))
 
 
 @inner
 def raise_weights(
-    thread: int, step: int, row: Index, plastic: Records | None, streams: Records, due: Records, state: Any
+    thread: int, step: int, row: Index, plastic: Records | None, streams: Records, due: Records, state: Any,
+    more: bool | None,
 ) -> None:  # fmt: skip
     """Before delivery: what the modulator does to the weights during this step, then what the spikes that come back in
-    this step do to the edges into the neurons that fired them."""
+    this step do to the edges into the neurons that fired them. ``more``: whether the rules are more than plain pairs.
+    """
     if plastic is None:
         return
     for p in range(np.uint64(plastic.size)):
@@ -199,22 +217,23 @@ def raise_weights(
                 _all_edges(rule, stream, due, True, strength * np.exp(-((step - 1) % rule.fade_every) * rule.fade_rate))
             if step % rule.fade_every == 0:
                 _all_edges(rule, stream, due, False, np.exp(-rule.fade_every * rule.fade_rate))
-        _bring_up_to_date(step, rule, stream)
-        if rule.early_x:
+        lag, _, y2, early_x, early_y, _ = _options(rule, more)
+        _bring_up_to_date(step, rule, stream, more)
+        if early_x:
             _arrive(rule, stream, row, due, state, np.exp((step % rule.plus_every) * rule.plus_rate))
         now = np.exp(-(step % rule.plus_every) * rule.plus_rate)
         if rule.eligibility:
             now *= np.exp((step % rule.fade_every) * rule.fade_rate)
-        now2 = rule.raised_triple * np.exp(-(step % rule.y2_every) * rule.y2_rate) if rule.y2 else 0.0
-        for d in range(stream.delays if rule.lag else _U1):
-            past = row - rule.lag * _U2 * due[stream.delay_at + d].delay
+        now2 = rule.raised_triple * np.exp(-(step % rule.y2_every) * rule.y2_rate) if y2 else 0.0
+        for d in range(stream.delays if lag else _U1):
+            past = row - _U2 * due[stream.delay_at + d].delay if lag else row
             for k in range(state.begin[past, rule.segment], state.end[past, rule.segment]):
                 target, factor = np.uint64(state.ids[k]) - stream.plus, now
-                if rule.y2:
-                    factor *= rule.raised_pair + now2 * value_at(rule.y2, 0.0, d * rule.targets + target)
-                _raise(rule, target * stream.delays + d if rule.lag else target, factor)
-        if rule.early_y:
-            _come_back(step, rule, stream, row, due, state)
+                if y2:
+                    factor *= rule.raised_pair + now2 * value_at(y2, 0.0, d * rule.targets + target)
+                _raise(rule, target * stream.delays + d if lag else target, factor)
+        if early_y:
+            _come_back(step, rule, stream, row, due, state, more)
 
 
 @inner
@@ -253,7 +272,8 @@ def _lower(
 
 @inner
 def deliver_and_lower(
-    thread: int, step: int, row: Index, plastic: Records | None, streams: Records, due: Records, state: Any
+    thread: int, step: int, row: Index, plastic: Records | None, streams: Records, due: Records, state: Any,
+    more: bool | None,
 ) -> None:  # fmt: skip
     """Deliver what is due in this step over the edge sets that learn, then take this step's spikes into the traces."""
     if plastic is None:
@@ -264,15 +284,16 @@ def deliver_and_lower(
             continue
         stream = streams[rule.stream]
         arrival = np.exp((step % rule.plus_every) * rule.plus_rate)
-        arrival2 = np.exp((step % rule.x2_every) * rule.x2_rate) if rule.x2 else 0.0
+        lag, x2, _, early_x, early_y, nearest = _options(rule, more)
+        arrival2 = np.exp((step % rule.x2_every) * rule.x2_rate) if x2 else 0.0
         now = np.exp(-(step % rule.minus_every) * rule.minus_rate)
-        now2 = rule.lowered_triple * np.exp(-(step % rule.x2_every) * rule.x2_rate) if rule.x2 else 0.0
+        now2 = rule.lowered_triple * np.exp(-(step % rule.x2_every) * rule.x2_rate) if x2 else 0.0
         if rule.eligibility:
             now *= np.exp((step % rule.fade_every) * rule.fade_rate)
         for d in range(stream.delays):
             past = row - due[stream.delay_at + d].delay
             column = stream.column + due[stream.delay_at + d].column
-            y = rule.y + ((rule.lag * d * rule.targets) << _U3)
+            y = rule.y + ((d * rule.targets) << _U3) if lag else rule.y
             for g in range(stream.first_segment, stream.last_segment):
                 for k in range(state.begin[past, g], state.end[past, g]):
                     source = np.uint64(state.ids[k]) - stream.source_start
@@ -281,14 +302,14 @@ def deliver_and_lower(
                     end = np.uint64(value_at(stream.table, np.uint32(0), at + _U1))
                     learns = rule.side * value_at(rule.signs, np.int8(0), source) >= 0.0
                     slot, factor = source * stream.delays + d, now
-                    if rule.x2:
-                        factor *= rule.lowered_pair + now2 * value_at(rule.x2, 0.0, slot)
-                        _add(rule, rule.x2, slot, arrival2)
+                    if x2:
+                        factor *= rule.lowered_pair + now2 * value_at(x2, 0.0, slot)
+                        _add(x2, slot, arrival2, nearest)
                     if stream.shift == _U1:
                         _lower(np.uint16(0), rule, stream, begin, end, y, learns, factor, state.current)
                     else:
                         _lower(np.uint32(0), rule, stream, begin, end, y, learns, factor, state.current)
-                    if not rule.early_x:
-                        _add(rule, rule.x, slot, arrival)
-        if not rule.early_y:
-            _come_back(step, rule, stream, row, due, state)
+                    if not early_x:
+                        _add(rule.x, slot, arrival, nearest)
+        if not early_y:
+            _come_back(step, rule, stream, row, due, state, more)

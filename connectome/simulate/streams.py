@@ -68,7 +68,7 @@ class Streams:
     out_degree: NDArray[np.int64]
     degree_at: NDArray[np.int64]
     kept: list[NDArray[Any]]
-    plastic: tuple[NDArray[Any] | None, NDArray[Any] | None] | None
+    plastic: tuple[NDArray[Any] | None, ...] | None
 
 
 def lay_out(
@@ -92,8 +92,7 @@ def lay_out(
             neurons[name] = [getattr(s, name) for s in step]
     neurons["ref_steps"] = np.minimum(neurons["ref_steps"], n_steps)
     streams, dues, kept = [np.zeros(0, kernels.STREAM)], [np.zeros(0, kernels.DUE)], []
-    at_spikes: list[NDArray[Any]] = []
-    by_error: list[NDArray[Any]] = []
+    learning: list[list[NDArray[Any]]] = [[], [], []]  # as ``plastic_kernels`` has them
     for e in edges:
         learns, targets = plastic.get(e.key), span[e.key.target]
         due, rows, arrays = _streams(
@@ -112,10 +111,10 @@ def lay_out(
             )  # fmt: skip
             if isinstance(learns, AtSpikes):
                 records, more = at_spikes_records(learns, place)
-                at_spikes.append(records)
+                learning[0 if learns.plain else 1].append(records)
             elif isinstance(learns, ByError):
                 records, more = by_error_records(learns, place)
-                by_error.append(records)
+                learning[2].append(records)
             rows["owner"] = -1
             arrays += more
         streams.append(rows)
@@ -136,12 +135,8 @@ def lay_out(
             *(p.reach for p in plastic.values()),
         ),
         out_degree=np.concatenate([np.zeros(0, np.int64), *degree.values()]), degree_at=degree_at[segments["region"]],
-        kept=kept, plastic=(_together(at_spikes), _together(by_error)) if at_spikes or by_error else None,
+        kept=kept, plastic=tuple(np.concatenate(x) if x else None for x in learning) if any(learning) else None,
     )  # fmt: skip
-
-
-def _together(records: list[NDArray[Any]]) -> NDArray[Any] | None:
-    return np.concatenate(records) if records else None
 
 
 def _segments(
