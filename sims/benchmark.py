@@ -28,6 +28,7 @@ from sims.benchmarks.analysis import analysis
 from sims.benchmarks.bench import Bench, Spread, Table, digits
 from sims.benchmarks.microcircuit import microcircuit
 from sims.benchmarks.models import MODELS
+from sims.benchmarks.neurons import neurons
 from sims.benchmarks.peers import PEERS
 from sims.program import ended, exit_codes, refuse_taken
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _NO_PEERS: Final = ("none", "auto")
-_ALL: Final = {**MODELS, "microcircuit": microcircuit, "analysis": analysis}
+_ALL: Final = {**MODELS, "microcircuit": microcircuit, "neurons": neurons, "analysis": analysis}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -48,7 +49,10 @@ def _parser() -> argparse.ArgumentParser:
         + exit_codes("a peer failed", "nothing is written"),
     )
     parser.add_argument(
-        "models", nargs="*", metavar="MODEL", help="what to measure (default: all but microcircuit and analysis)"
+        "models",
+        nargs="*",
+        metavar="MODEL",
+        help="what to measure (default: all but microcircuit, neurons and analysis)",
     )
     parser.add_argument(
         "--peers",

@@ -12,6 +12,7 @@ from connectome.neurons.step_kernels import FIRE, FREE, HELD, cells
 __all__ = ["update"]
 
 _LEAST = 1e-6
+_TINY = 1e-20  # pA: less is 0, before it is denormal
 
 
 @inner
@@ -29,11 +30,11 @@ def _substep(
 ) -> tuple[Any, Any]:  # fmt: skip
     """v and w after a part of the step, by the currents at its beginning, middle and end."""
     k1, l1 = _slopes(p, v, w, hold, start, part)
-    k2, l2 = _slopes(p, v + k1 / 2, w + l1 / 2, hold, middle, part)
-    k3, l3 = _slopes(p, v + k2 / 2, w + l2 / 2, hold, middle, part)
+    k2, l2 = _slopes(p, v + 0.5 * k1, w + 0.5 * l1, hold, middle, part)
+    k3, l3 = _slopes(p, v + 0.5 * k2, w + 0.5 * l2, hold, middle, part)
     k4, l4 = _slopes(p, v + k3, w + l3, hold, end, part)
-    after = p.v_reset if hold else v + (k1 + 2 * k2 + 2 * k3 + k4) / 6
-    return after, w + (l1 + 2 * l2 + 2 * l3 + l4) / 6
+    after = p.v_reset if hold else v + (k1 + 2.0 * k2 + 2.0 * k3 + k4) * (1.0 / 6.0)
+    return after, w + (l1 + 2.0 * l2 + 2.0 * l3 + l4) * (1.0 / 6.0)
 
 
 @inner
@@ -64,15 +65,11 @@ def update(
     n = 0
     for i in range(first, last):
         p = x.constants[i * each]
-        s, ex, inh, pa = (
-            x.state[i],
-            np.float64(x.excitatory[i]),
-            np.float64(x.inhibitory[i]),
-            p.i_e + x.drive[i * varies],
-        )
-        u, w, waits, peaked = np.float64(x.v[i]), np.float64(s.w), s.refractory > 0, False
+        s, u, pa = x.state[i], np.float64(x.v[i]), np.float64(p.i_e + x.drive[i * varies])
+        ex, inh, w = np.float64(x.excitatory[i]), np.float64(x.inhibitory[i]), np.float64(s.w)
         mid_ex, mid_in = p.half_ex * ex, p.half_in * inh
         end_ex, end_in = p.half_ex * mid_ex, p.half_in * mid_in
+        waits, peaked = s.refractory > 0, False
         if u > p.v_th and not waits:
             u, w, peaked = _fine(p, u, w, ex, inh, pa)
         else:
@@ -85,12 +82,12 @@ def update(
             s.refractory -= 1
         if fires:
             if not peaked:
-                u, w = p.v_reset, w + p.b
+                u, w = np.float64(p.v_reset), w + p.b
             s.refractory = p.ref_steps
             x.fired[n] = place + i
             n += 1
         elif peaked:
-            u, w = p.theta, w - p.b
-        u = min(u, p.theta)
-        x.v[i], s.w = (x.held[i] if code == HELD else u), w
+            u, w = np.float64(p.theta), w - p.b
+        u = min(u, np.float64(p.theta))
+        x.v[i], s.w = (x.held[i] if code == HELD else u), (w if abs(w) > _TINY else 0.0)
     return n

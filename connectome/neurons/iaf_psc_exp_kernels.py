@@ -5,23 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from connectome.jit import inner
-from connectome.neurons.step_kernels import Cells, cells, fused, settle
+from connectome.neurons.step_kernels import FREE, HELD, cells, fused, settle
 
 __all__ = ["membrane", "update"]
 
 
 @inner
-def membrane(p: Any, i: int, varies: int, signs: int, x: Cells) -> Any:
-    """v after a step without a spike; the currents decay."""
-    u = p.p20 * (p.i_e + x.drive[i * varies])
+def membrane(p: Any, v: Any, ex: Any, inh: Any, pa: Any, signs: int) -> Any:
+    """v after a step without a spike."""
+    u = p.p20 * (p.i_e + pa)
     if signs > 1:
-        pa = x.inhibitory[i]
-        u = fused(p.p21_in, pa, u)
-        x.inhibitory[i] = p.p11_in * pa
-    pa = x.excitatory[i]
-    u = fused(p.p22, x.v[i], fused(p.p21_ex, pa, u))
-    x.excitatory[i] = p.p11_ex * pa
-    return u
+        u = fused(p.p21_in, inh, u)
+    return fused(p.p22, v, fused(p.p21_ex, ex, u))
 
 
 def update(
@@ -33,11 +28,16 @@ def update(
     n = 0
     for i in range(first, last):
         p = x.constants[i * each]
-        u, s = membrane(p, i, varies, signs, x), x.state[i]
+        s = x.state[i]
+        u = membrane(p, x.v[i], x.excitatory[i], x.inhibitory[i], x.drive[i * varies], signs)
+        x.excitatory[i] *= p.p11_ex
+        if signs > 1:
+            x.inhibitory[i] *= p.p11_in
         if s.refractory > 0:
             u = p.v_reset
             s.refractory -= 1
-        u, fires = settle(u, p.theta, clamped, i, x)
+        code = x.clamp[i] if clamped else FREE
+        u, fires = settle(u, p.theta, code, x.held[i] if code == HELD else p.v_reset)
         if fires:
             u, s.refractory = p.v_reset, p.ref_steps
             x.fired[n] = place + i

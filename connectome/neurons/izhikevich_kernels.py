@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from connectome.neurons.step_kernels import cells, settle
+from connectome.neurons.step_kernels import FREE, HELD, cells, settle
 
 __all__ = ["update"]
 
@@ -20,18 +20,20 @@ def update(
     n = 0
     for i in range(first, last):
         p = x.constants[i * each]
-        u, v_now = np.float64(x.state[i].u), np.float64(x.v[i] + x.excitatory[i])
+        s, now = x.state[i], np.float64(x.v[i] + x.excitatory[i])
         x.excitatory[i] = 0
         if signs > 1:
-            v_now += x.inhibitory[i]
+            now += x.inhibitory[i]
             x.inhibitory[i] = 0
-        after = v_now + p.dt * (0.04 * v_now * v_now + 5 * v_now + 140 - u + p.i_e + x.drive[i * varies])
-        u += p.a * (p.b * v_now - u)
-        after, fires = settle(max(after, p.v_min), p.theta, clamped, i, x)
+        w = np.float64(s.u)
+        u = max(now + p.dt * (0.04 * now * now + 5.0 * now + 140.0 - w + p.i_e + x.drive[i * varies]), p.v_min)
+        w += p.a * (p.b * now - w)
+        code = x.clamp[i] if clamped else FREE
+        u, fires = settle(u, p.theta, code, x.held[i] if code == HELD else p.c)
         if fires:
-            after = np.float64(p.c)
-            u += p.d
+            u = np.float64(p.c)
+            w += p.d
             x.fired[n] = place + i
             n += 1
-        x.v[i], x.state[i].u = after, u
+        x.v[i], s.u = u, w
     return n

@@ -19,7 +19,10 @@ def update(
     n = 0
     for i in range(first, last):
         p = x.constants[i * each]
-        u = membrane(p, i, varies, signs, x)
+        u = membrane(p, x.v[i], x.excitatory[i], x.inhibitory[i], x.drive[i * varies], signs)
+        x.excitatory[i] *= p.p11_ex
+        if signs > 1:
+            x.inhibitory[i] *= p.p11_in
         if clamped and x.clamp[i] == HELD:
             u = x.held[i]
         x.v[i] = u

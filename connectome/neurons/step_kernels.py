@@ -60,20 +60,15 @@ def cells(
 
 
 @inner
-def settle(u: Any, theta: Any, clamped: int, i: int, x: Cells) -> tuple[Any, bool]:
+def settle(u: Any, theta: Any, code: int, held: Any) -> tuple[Any, bool]:
     """The potential and whether the neuron fires, for what it would be by itself and what the clamp says."""
-    above = u >= theta
-    if clamped:
-        code = x.clamp[i]
-        if code == HELD:
-            return x.held[i], False
-        if code == SILENT:
-            return min(u, theta), False
-        if code == NEVER:
-            return u, False
-        if code == FIRE:
-            return u, True
-    return u, above
+    if code == FREE:
+        return u, u >= theta
+    if code == HELD:
+        return held, False
+    if code == SILENT:
+        return min(u, theta), False
+    return u, code == FIRE
 
 
 def intrinsic(function: Any) -> Any:

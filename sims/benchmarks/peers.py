@@ -164,7 +164,10 @@ def brian2(net: Network) -> Built:
     b.defaultclock.dt = _DT_MS * b.ms
     b.seed(1)
     n, n_e, mv, ms = net.n, net.n * 4 // 5, b.mV, b.ms
-    if net.network == "cuba":
+    if net.network.startswith("neurons:"):
+        group, on_pre = import_module("brian2_models").group(b, n, net.network.partition(":")[2])
+        steps, names = 1, group.namespace
+    elif net.network == "cuba":
         c = _CUBA
         names = {
             "tau_m": c["tau_m"] * ms, "tau_ex": c["tau_ex"] * ms, "tau_in": c["tau_in"] * ms, "e_l": c["e_l"] * mv,
