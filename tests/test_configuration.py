@@ -23,6 +23,7 @@ from connectome.learning.optimisers import Adam, Dale, Sgd
 from connectome.learning.task import Task
 from connectome.mechanisms.ewc import Ewc
 from connectome.mechanisms.growth import LongRangeGrowth
+from connectome.mechanisms.weight_gain import WeightGain
 from connectome.parameters import Parameters, bounded
 from connectome.rules import Context
 
@@ -37,7 +38,7 @@ def parts(configuration: Configuration) -> Iterator[tuple[str, Any]]:
     """Every table of a configuration: its name in TOML and what it became."""
     for field in dataclasses.fields(configuration):
         value = getattr(configuration, field.name)
-        if dataclasses.is_dataclass(value):
+        if isinstance(value, Parameters):
             yield field.name, value
         elif field.name in ("rules", "learning"):
             yield from ((f"{field.name}.{name}", rule) for name, rule in value.items())
@@ -71,8 +72,8 @@ def test_every_field_can_be_set(tmp_path: Path, table: str, part: Any, field: da
     """To another value within its range; nothing else changes."""
     old = getattr(part, field.name)
     low, high = field.metadata.get("low"), field.metadata.get("high")
-    if field.name in ("importance", "method"):
-        group = {"importance": "importance", "method": "comparators"}[field.name]
+    if field.name in ("importance", "method", "diagnostics"):
+        group = {"importance": "importance", "method": "comparators", "diagnostics": "diagnostics"}[field.name]
         new: Any = next(name for name in plugins.known(group) if name != old)
     elif isinstance(old, str):
         new = old + "x"
@@ -137,7 +138,7 @@ def test_every_field_refuses_what_does_not_fit(
     [
         ("[anatomy]\nneuron = 9", r": anatomy must have no keys but neurons, .* 'neuron'\. Did you mean 'neurons'\?"),
         ("[rules.pruning]\nkeeep = 1", r": rules\.pruning must have no keys but .* 'keeep'\. Did you mean 'keep'\?$"),
-        ("[anatmy]\nneurons = 9", r"c\.toml must have no tables but anatomy, .*, tasks, training; found 'anatmy'"),
+        ("[anatmy]\nneurons = 9", r"\.toml must have no tables but anatomy, .*, training, views; found 'anatmy'"),
         ("neurons = 9", r"c\.toml must have no tables but .*; found 'neurons'"),
         ("anatomy = 9", r": anatomy must be a table; found 9, a int"),
         ("rules = 9", r": rules must be a table; found 9"),
@@ -149,10 +150,20 @@ def test_every_field_refuses_what_does_not_fit(
         ("[rules]\nact = []\n[rules.growth]\n", r": rules\.growth must be in rules\.act, or have no table; found"),
         ("[learning]\nchain = ['adamm']", r": learning must be among adam, sgd, dale, .*; found 'adamm'"),
         ("[learning.ewc]\nstrength = 1", r": learning\.ewc must be in learning\.chain, or have no table"),
-        ("[chains]\nlocal = 'sgd'", r": chains\.local must be a list of names; found 'sgd'"),
+        ("[edges.local]\nlearn = 'sgd'", r": edges\.local\.learn must be a list of names; found 'sgd'"),
+        ("[edges.lokal]\n", r": edges\.lokal must be about one of local, .*; found 'lokal'"),
+        ("[edges.local]\nblock = 1", r": edges\.local\.block must be true or false; found 1"),
+        ("[edges.local]\nview = 'gains'", r": views must be among gain, .*; found 'gains'"),
+        ("[edges.local]\nchain = []", r": edges\.local must have no keys but learn, view, block; found 'chain'"),
+        ("[views.gain]\n", r": views\.gain must be in a table of edges, or have no table"),
+        ("[neuron]\ntau_m_ms = -1", r": neuron\.tau_m_ms must be > 0; found -1"),
+        ("[neuron]\nmodel = 'lif'", r": neuron\.model must be .*; found 'lif'"),
+        ("[regions.motor.neuron]\ntau = 1", r": regions\.motor\.neuron must hold parameters of iaf_psc_exp alone"),
+        ("[regions.motor]\nmode = 1", r": regions\.motor\.mode must be a name; found 1"),
+        ("[training]\ndiagnostics = 'luck'", r": training\.diagnostics must be among mean_rate, .*; found 'luck'"),
         ("[training]\nmethod = 'luck'", r": training\.method must be among development, .*; found 'luck'"),
         ("[regions.motor]\nneurons = 0", r": regions\.motor\.neurons must be at least 1|must be in 1 \.\. "),
-        ("[regions.motor]\nneuron = 9", r": regions\.motor must have no keys but .*; found 'neuron'"),
+        ("[regions.motor]\nneuron = 9", r": regions\.motor\.neuron must be a table; found 9"),
         ("[regions.motor]\nupdates = 0", r": regions\.motor\.updates must be an integer of at least 1; found 0"),
         ("[regions.motor]\nlinks = ['a']", r": regions\.motor\.links must be a list of \[source, target\]"),
         ("[regions.motor]\nwiring = 'a'", r": regions\.motor\.wiring must be left out; .*Set anatomy\.wiring"),
@@ -191,9 +202,14 @@ def test_what_acts_and_what_learns_are_named_in_order(tmp_path: Path) -> None:
         momentum = 0.5
         [learning.adam]
         beta1 = 0.8
-        [chains]
-        local = ["adam"]
-        efferent = []
+        [edges.local]
+        learn = ["adam"]
+        view = "gain"
+        [edges.efferent]
+        learn = []
+        block = true
+        [views.gain]
+        initial = 0.5
     """
     found = read(tmp_path, text)
     assert list(found.rules) == ["pruning", "growth"]
@@ -206,6 +222,8 @@ def test_what_acts_and_what_learns_are_named_in_order(tmp_path: Path) -> None:
     assert [type(rule).__name__ for rule in stage.rules] == ["FeedbackPruning", "LongRangeGrowth"]
     assert stage.learning == (Ewc(), Sgd(momentum=0.5), Dale())
     assert stage.chains == {"local": (Adam(beta1=0.8),), "efferent": ()}
+    assert stage.views == {"local": WeightGain(initial=0.5)}
+    assert stage.block == ("efferent",)
     assert read(tmp_path, "[rules]\nact = []").rules == {}, "all switched off"
 
 

@@ -17,6 +17,7 @@ from connectome import ConnectomeError, plugins
 from connectome.development.configuration import read_configuration
 from connectome.development.stage import Stage, StageOutcome, StageState
 from connectome.development.stages import develop
+from connectome.graph.flat import Engine
 from connectome.io.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from connectome.io.snapshot import load, save
 from connectome.learning.optimisers import Adam, Dale, FromTorch, Sgd
@@ -45,6 +46,13 @@ def stages_with(group: str, thing: Any) -> list[Stage]:
         return [replace(s, learning=thing if isinstance(thing, tuple) else chain_with(thing)) for s in plain]
     if group == "rules":
         return [replace(s, rules=(*RULES, thing)) for s in plain]
+    if group == "views":
+        return [replace(s, views=dict.fromkeys(("local", "afferent", "long_range"), thing)) for s in plain]
+    if group == "neurons":
+        unit = replace(ANATOMY, unit_weight=0.0 if thing.weight_unit == "pA" and hasattr(thing, "v_th_mv") else 5.0)
+        return [replace(s, neuron=thing, anatomy=unit) for s in plain]
+    if group == "modes":
+        return [replace(s, mode=thing, chains={"local": (), "afferent": ()}) for s in plain]
     if group == "comparators":
         return [thing(s) for s in plain]
     return [replace(s, importance=thing) for s in plain]
@@ -55,6 +63,8 @@ def made(group: str) -> Iterator[Any]:
         thing = plugin.load()
         if name != "generative_growth":  # of ours, but offered as another package's
             made_ = name if group == "importance" else thing() if isinstance(thing, type) else thing
+            if name == "aeif_psc_exp":  # with its exponential, gradients through steps of 1 ms overflow
+                made_ = thing(delta_t_mv=0.0)
             yield pytest.param(group, made_, id=f"{group} {name}")
 
 
@@ -63,11 +73,15 @@ OTHERS = [
     pytest.param("learning", (FromTorch(torch.optim.NAdam), Dale()), id="NAdam of torch"),
     pytest.param("learning", (Sgd(momentum=0.9, nesterov=True), Dale()), id="Nesterov"),
 ]
-ALL = [*(p for group in ("rules", "learning", "importance", "comparators") for p in made(group)), *OTHERS]
+GROUPS = ("rules", "learning", "importance", "comparators", "views", "neurons")
+ALL = [
+    *(p for group in GROUPS for p in made(group)), *OTHERS, pytest.param("modes", "dawn", id="a mode"),
+]  # fmt: skip
 
 
 def outcomes(plan: Sequence[Stage], **more: Any) -> list[StageOutcome]:
-    return list(develop(plan, ANATOMY, seed=4, test_trials=8, **more))
+    engine: Engine = "torch" if plan[0].neuron.kernel or plan[0].neuron.linear() is None else "numba"
+    return list(develop(plan, ANATOMY, seed=4, test_trials=8, engine=engine, **more))
 
 
 def content(found: Sequence[StageOutcome]) -> list[Any]:
@@ -101,7 +115,7 @@ def test_contract(group: str, thing: Any, tmp_path: Path) -> None:
         assert not {n for n in edges.state if n.startswith("adam_")}, "what lasts for a stage is in the snapshot"
 
 
-@pytest.mark.parametrize("group", ["rules", "learning"])
+@pytest.mark.parametrize("group", ["rules", "learning", "views"])
 def test_bad_fields_are_refused_by_name(group: str) -> None:
     for name, plugin in plugins.known(group).items():
         thing = plugin.load()

@@ -10,13 +10,18 @@ from types import MappingProxyType
 from typing import Any, Final, cast
 
 from connectome import plugins
-from connectome.development.birth import Anatomy
+from connectome.development.birth import NEURON, Anatomy
 from connectome.development.links import LinkEvolution
 from connectome.development.stage import LearningRates, Stage
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
+from connectome.graph.parts import KINDS
 from connectome.learning.learning_rule import LearningRule, check_chain
 from connectome.learning.task import Task
+from connectome.learning.views import WeightView
+from connectome.neurons.model import NeuronModel
+from connectome.neurons.model import from_table as neuron_from
+from connectome.neurons.model import to_table as neuron_table
 from connectome.parameters import Parameters, bounded, from_table, to_table
 from connectome.rules import Rule
 
@@ -46,7 +51,8 @@ class Training(Parameters):
     ``importance`` is what the pruning rule goes by, a name of the registry (:mod:`connectome.mechanisms.importance`);
     ``method`` is a comparator of it, or development itself. A score on ``validation_trials`` is taken every
     ``validate_every`` epochs; after ``patience`` of them without a better one the stage ends (0: never). A batch is
-    used for ``reuse`` updates.
+    used for ``reuse`` updates. ``surrogate_width_mv`` is half the width of the surrogate gradient's support;
+    ``diagnostics`` names, with commas, what a stage is measured by when it has ended.
     """
 
     perception: int = bounded(800, 1)
@@ -61,12 +67,23 @@ class Training(Parameters):
     validation_trials: int = bounded(96, 1)
     patience: int = bounded(0, 0)
     reuse: int = bounded(1, 1)
+    surrogate_width_mv: float = bounded(10.0, 1e-3, 1e6)
+    diagnostics: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         known = plugins.known("importance")
         if self.importance not in known:
             raise ConnectomeError("Training.importance", f"must be one of {', '.join(known)}", repr(self.importance))
+        known = plugins.known("diagnostics")
+        for name in self.diagnosed:
+            if name not in known:
+                raise ConnectomeError("Training.diagnostics", f"must be among {', '.join(known)}", repr(name))
+
+    @property
+    def diagnosed(self) -> tuple[str, ...]:
+        """The diagnostics by name."""
+        return tuple(name.strip() for name in self.diagnostics.split(",") if name.strip())
 
     def updates(self, region: str) -> int:
         """How long this region trains."""
@@ -91,7 +108,10 @@ class Configuration:
     rules : developmental rules by name, in the order in which they act
     learning : the chain of learning rules by name, in order
     chains : kind of edge -> name -> learning rule: another chain for its sets
-    regions : region -> what is otherwise there: fields of the anatomy, and ``updates`` and ``links``
+    views : kind of edge -> name -> what the weights of its sets are made of, one
+    block : kinds of edge that pass no spike's gradient back
+    neuron : the model of all regions' neurons
+    regions : region -> what is otherwise there: fields of the anatomy, ``updates``, ``links``, ``mode`` and ``neuron``
     tasks : task -> what it is made with besides images
     """
 
@@ -103,17 +123,30 @@ class Configuration:
     rules: Mapping[str, Rule] = field(default_factory=lambda: _default("rules", _RULES))
     learning: Mapping[str, LearningRule] = field(default_factory=lambda: _default("learning", _CHAIN))
     chains: Mapping[str, Mapping[str, LearningRule]] = field(default_factory=lambda: MappingProxyType({}))
+    views: Mapping[str, Mapping[str, WeightView]] = field(default_factory=lambda: MappingProxyType({}))
+    block: tuple[str, ...] = ()
+    neuron: NeuronModel = NEURON
     regions: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
     tasks: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
 
     def table(self) -> dict[str, Any]:
         """All of it as nested tables: what :func:`read_configuration` reads."""
         learning = {**{name: rule for chain in self.chains.values() for name, rule in chain.items()}, **self.learning}
+        edges: dict[str, dict[str, Any]] = {kind: {} for kind in (*self.chains, *self.views, *self.block)}
+        for kind, chain in self.chains.items():
+            edges[kind]["learn"] = list(chain)
+        for kind, view in self.views.items():
+            edges[kind]["view"] = next(iter(view))
+        for kind in self.block:
+            edges[kind]["block"] = True
+        views = {name: to_table(view) for named in self.views.values() for name, view in named.items()}
         return {
             **{name: to_table(getattr(self, name)) for name in _TABLES},
             "rules": {"act": list(self.rules), **{name: to_table(rule) for name, rule in self.rules.items()}},
             "learning": {"chain": list(self.learning), **{name: to_table(rule) for name, rule in learning.items()}},
-            **({"chains": {kind: list(chain) for kind, chain in self.chains.items()}} if self.chains else {}),
+            **({"edges": edges} if edges else {}),
+            **({"views": views} if views else {}),
+            "neuron": {"model": self.neuron.model, **neuron_table(self.neuron)},
             **({"regions": {name: dict(t) for name, t in self.regions.items()}} if self.regions else {}),
             **({"tasks": {name: dict(t) for name, t in self.tasks.items()}} if self.tasks else {}),
         }
@@ -122,6 +155,14 @@ class Configuration:
         """The anatomy of a region."""
         others = {k: v for k, v in self.regions.get(region, {}).items() if k not in _OF_A_STAGE}
         return from_table(Anatomy, {**to_table(self.anatomy), **others}, f"regions.{region}")
+
+    def neuron_of(self, region: str) -> NeuronModel:
+        """The model of a region's neurons."""
+        own = self.regions.get(region, {}).get("neuron")
+        if own is None:
+            return self.neuron
+        here = {} if own.get("model", self.neuron.model) != self.neuron.model else neuron_table(self.neuron)
+        return neuron_from({**here, **own}, f"regions.{region}.neuron")
 
     def stage(self, task: Task, wiring: Connectome | None = None) -> Stage:
         """The stage of a task, by the method of the training."""
@@ -132,7 +173,9 @@ class Configuration:
             chains={kind: tuple(chain.values()) for kind, chain in self.chains.items()},
             first_links=tuple((a, b) for a, b in own["links"]) if "links" in own else None,
             validate_every=t.validate_every, validation_trials=t.validation_trials, patience=t.patience, reuse=t.reuse,
-            anatomy=self.anatomy_of(task.name) if own else None,
+            anatomy=self.anatomy_of(task.name) if own else None, neuron=self.neuron_of(task.name),
+            views={kind: view for kind, named in self.views.items() for view in named.values()}, block=self.block,
+            surrogate_width_mv=t.surrogate_width_mv, mode=own.get("mode", ""), diagnostics=t.diagnosed,
         )  # fmt: skip
         changed: Stage = plugins.load("comparators", t.method, "training.method")(stage)
         return changed
@@ -149,18 +192,20 @@ _TABLES: Final = {
     "links": LinkEvolution,
     "data": Data,
 }
+_OTHERS: Final = ("rules", "learning", "edges", "views", "neuron", "regions", "tasks")
 #: Keys of ``[regions.NAME]`` that are no anatomy.
-_OF_A_STAGE: Final = ("updates", "links")
+_OF_A_STAGE: Final = ("updates", "links", "mode", "neuron")
 
 
 def read_configuration(path: str | Path | None, changes: Sequence[str] = ()) -> Configuration:
     """A configuration from a TOML file; what it leaves out keeps its default.
 
     Tables: ``[anatomy] [training] [learning_rates] [links] [data] [rules] [rules.NAME] [learning] [learning.NAME]
-    [chains] [regions.NAME] [tasks.NAME]``. ``rules.act`` names the rules that act, ``learning.chain`` the learning
-    rules of the chain, each in order; ``chains.KIND`` is another chain for a kind of edge. ``changes`` are
-    ``"table.key=value"`` each and come last; without a file, they are all. Raises :class:`ConnectomeError` for a file
-    that cannot be read, for unknown tables and keys, and for values out of range.
+    [edges.KIND] [views.NAME] [neuron] [regions.NAME] [regions.NAME.neuron] [tasks.NAME]``. ``rules.act`` names the
+    rules that act, ``learning.chain`` the learning rules of the chain, each in order; ``edges.KIND`` says of a kind of
+    edge ``learn``, another chain, ``view``, one of the views, and ``block``, whether spikes' gradients stop there.
+    ``changes`` are ``"table.key=value"`` each and come last; without a file, they are all. Raises
+    :class:`ConnectomeError` for a file that cannot be read, for unknown tables and keys, and for values out of range.
     """
     where = "configuration" if path is None else f"configuration {path}"
     try:
@@ -169,7 +214,7 @@ def read_configuration(path: str | Path | None, changes: Sequence[str] = ()) -> 
         raise ConnectomeError(where, "must be a readable TOML file", str(error)) from error
     for change in changes:
         _set(table, change)
-    known = {*_TABLES, "rules", "learning", "chains", "regions", "tasks"}
+    known = {*_TABLES, *_OTHERS}
     for name in table:
         if name not in known:
             raise ConnectomeError(where, f"must have no tables but {', '.join(sorted(known))}", repr(name))
@@ -209,19 +254,27 @@ def _configuration(table: Mapping[str, Any]) -> Configuration:
     parts: dict[str, Any] = {
         name: from_table(kind, table[name], name) for name, kind in _TABLES.items() if name in table
     }
-    given = {name: _mapping(table.get(name, {}), name) for name in ("rules", "learning", "chains", "regions", "tasks")}
+    given = {name: _mapping(table.get(name, {}), name) for name in _OTHERS}
     if "rules" in table:
         named = [name for name in given["rules"] if name != "act"]
         acting = _names(given["rules"].get("act", [*dict.fromkeys([*_RULES, *named])]), "rules.act")
         parts["rules"] = _pool("rules", acting, given["rules"], "act")
+    edges = {kind: _edges(kind, of_kind) for kind, of_kind in given["edges"].items()}
     chain = _names(given["learning"].get("chain", _CHAIN), "learning.chain")
-    chains = {kind: _names(names, f"chains.{kind}") for kind, names in given["chains"].items()}
+    chains = {kind: _names(t["learn"], f"edges.{kind}.learn") for kind, t in edges.items() if "learn" in t}
     every = [*dict.fromkeys([*chain, *(name for names in chains.values() for name in names)])]
     pool = _pool("learning", every, given["learning"], "chain")
     parts["learning"] = MappingProxyType({name: pool[name] for name in chain})
     parts["chains"] = MappingProxyType(
         {kind: MappingProxyType({name: pool[name] for name in names}) for kind, names in chains.items()}
     )
+    viewed = {kind: t["view"] for kind, t in edges.items() if "view" in t}
+    views = _pool("views", [*dict.fromkeys(viewed.values())], given["views"], "")
+    parts["views"] = MappingProxyType({kind: MappingProxyType({name: views[name]}) for kind, name in viewed.items()})
+    parts["block"] = tuple(kind for kind, t in edges.items() if t.get("block"))
+    if "neuron" in table:
+        here = {} if given["neuron"].get("model", NEURON.model) != NEURON.model else neuron_table(NEURON)
+        parts["neuron"] = neuron_from({**here, **given["neuron"]}, "neuron")
     for rules in (parts["learning"], *parts["chains"].values()):
         check_chain(tuple(rules.values()))
     for group in ("regions", "tasks"):
@@ -235,9 +288,30 @@ def _configuration(table: Mapping[str, Any]) -> Configuration:
     return configuration
 
 
+def _edges(kind: str, given: object) -> Mapping[str, Any]:
+    """What is said of a kind of edge."""
+    where, table = f"edges.{kind}", _mapping(given, f"edges.{kind}")
+    if kind.partition("-")[0] not in KINDS:
+        raise ConnectomeError(
+            where, f"must be about one of {', '.join(KINDS)}, or one with a name of its own", repr(kind)
+        )
+    for key, value in table.items():
+        if key not in ("learn", "view", "block"):
+            raise ConnectomeError(where, "must have no keys but learn, view, block", repr(key))
+        if (key == "view" and not isinstance(value, str)) or (key == "block" and not isinstance(value, bool)):
+            raise ConnectomeError(
+                f"{where}.{key}", f"must be {'a name' if key == 'view' else 'true or false'}", repr(value)
+            )
+    return table
+
+
 def _check_region(configuration: Configuration, name: str, own: Mapping[str, Any]) -> None:
-    configuration.anatomy_of(name)
     where = f"regions.{name}"
+    _mapping(own.get("neuron", {}), f"{where}.neuron")
+    if not isinstance(own.get("mode", ""), str):
+        raise ConnectomeError(f"{where}.mode", "must be a name", repr(own["mode"]))
+    configuration.anatomy_of(name)
+    configuration.neuron_of(name)
     if "wiring" in own:
         raise ConnectomeError(f"{where}.wiring", "must be left out", repr(own["wiring"]), "Set anatomy.wiring.")
     updates = own.get("updates", 1)
@@ -269,7 +343,8 @@ def _pool(group: str, names: Sequence[str], tables: Mapping[str, Any], key: str)
     for name in tables:
         if name != key and name not in names:
             plugins.load(group, name, group)
-            raise ConnectomeError(f"{group}.{name}", f"must be in {group}.{key}, or have no table", repr(list(names)))
+            where = f"{group}.{key}" if key else "a table of edges"
+            raise ConnectomeError(f"{group}.{name}", f"must be in {where}, or have no table", repr(list(names)))
     found = {}
     for name in names:
         make = plugins.load(group, name, group)

@@ -141,4 +141,5 @@ def versions(stages: Sequence[Stage] = ()) -> dict[str, str]:
     for s in stages:
         used += [s.task, *s.rules, *s.learning, *itertools.chain(*s.chains.values()), s.extra_loss, s.select]
         used.append(plugins.load("importance", s.importance, "importance"))
+        used += [*s.views.values(), s.neuron, *(plugins.load("diagnostics", n, "diagnostics") for n in s.diagnostics)]
     return ours | {name: importlib.metadata.version(name) for name in names} | plugins.origin_of(used)

@@ -176,11 +176,16 @@ class Learner:
             for (key, name), learnt in self._learnt.items():
                 if learnt.chain:
                     in_pa, pace = network.pace.get((key, name), (key.kind != MODE, 1.0))
-                    self._learn(key, learnt, pace * (rate_pa if in_pa else rate)(key), spikes, activity)
+                    self._learn(key, name, learnt, pace * (rate_pa if in_pa else rate)(key), spikes, activity)
         return float(loss.item())
 
     def connectome(self) -> Connectome:
         """The connectome as it is now, with what rules keep as state of its edges, and a mode as state of regions."""
+        for (key, name), learnt in self._learnt.items():
+            if not torch.isfinite(learnt.parameter).all():
+                found = f"{name} of {key} that is not, at update {self.number}"
+                hint = "Lower learning_rates.rate, or take smaller steps."
+                raise ConnectomeError(f"stage {self.task.name}", "must learn finite numbers", found, hint)
         region_state: dict[str, dict[str, NDArray[np.float32]]] = {}
         for (key, name), learnt in self._learnt.items():
             if key.kind == MODE and self.mode is not None:
@@ -209,15 +214,16 @@ class Learner:
         return self.network.by_edge(key, value, name) if value.ndim else value.expand(n).clone()
 
     def _learn(
-        self, key: EdgeKey, learnt: _Learnt, rate: float, spikes: Mapping[str, Tensor], activity: BatchActivity
-    ) -> None:
+        self, key: EdgeKey, name: str, learnt: _Learnt, rate: float, spikes: Mapping[str, Tensor],
+        activity: BatchActivity,
+    ) -> None:  # fmt: skip
         weight = learnt.parameter
         gradient = weight.grad
         assert gradient is not None
         seen = {**spikes, **activity.spikes} if _hear(learnt.chain) else {}
         update = Update(
             key, self.network.connectome.edges.get(key), weight, gradient, learnt.sign, learnt.pair, rate, self.number,
-            self.seed, seen.get(key.source), seen.get(key.target),
+            self.seed, seen.get(key.source), seen.get(key.target), name,
         )  # fmt: skip
         change = gradient
         for rule in learnt.chain:

@@ -29,6 +29,8 @@ class Update(NamedTuple):
 
     key, edges : the set, with its weights and state as they were when the network was made; None where what learns
         belongs to the neurons of a region
+    name : ``"weight"``, or the parameter of a view or a mode that learns: then P is how many it has, and weight,
+        gradient and rate are in its unit
     weight : (P,) pA, before the update; gradient : (P,) of the loss, 1/pA
     sign : (P,) int8, Dale's sign of the source neuron, 0 where either is allowed; pair : (P,) names source and target
     rate_pa : the learning rate of the set in this update, pA
@@ -48,6 +50,7 @@ class Update(NamedTuple):
     seed: tuple[int, ...] = ()
     pre: Tensor | None = None
     post: Tensor | None = None
+    name: str = "weight"
 
     def uniform(self, salt: str, number: int | None = None) -> Tensor:
         """(P,) float32 in 0 .. 1, as good as drawn: of the seed, the update (or another's ``number``), the edge set and

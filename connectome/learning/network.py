@@ -56,7 +56,8 @@ class SpikingNetwork(nn.Module):
     Parameters
     ----------
     recruit : names of the regions, sensors and effectors that take part (default: all). The others stay silent.
-    engine : ``"numba"``, event driven; ``"torch"``, PyG message passing, for another device or as a check.
+    engine : ``"numba"``, event driven; ``"torch"``, PyG message passing, for another device, other models of neurons or
+        as a check. None: event driven, if all regions can be trained so.
     surrogate_width_mv : half-width of the surrogate's support.
     dtype : ``torch.float32`` or ``torch.float64``.
     threads : at most this many (default: all cores the process may use). The result does not depend on it.
@@ -68,13 +69,13 @@ class SpikingNetwork(nn.Module):
     """
 
     def __init__(
-        self, connectome: Connectome, *, recruit: Collection[str] | None = None, engine: Engine = "numba",
+        self, connectome: Connectome, *, recruit: Collection[str] | None = None, engine: Engine | None = None,
         surrogate_width_mv: float = 10.0, dtype: torch.dtype = torch.float32, threads: int | None = None,
         share: SpikingNetwork | None = None, block: Collection[EdgeKey] = (),
         views: Mapping[EdgeKey, WeightView] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        if engine not in ("numba", "torch"):
+        if engine not in (None, "numba", "torch"):
             raise ConnectomeError("engine", "must be 'numba' or 'torch'", repr(engine))
         if dtype not in (torch.float32, torch.float64):
             raise ConnectomeError("dtype", "must be torch.float32 or torch.float64", dtype)
@@ -84,11 +85,13 @@ class SpikingNetwork(nn.Module):
         self.selection = select(connectome, recruit)
         for name, r in self.selection.regions.items():
             linear = r.neuron.linear()
-            if engine == "numba" and r.role != "sensor" and (linear is None or linear.arrays()):
-                raise ConnectomeError(
-                    "engine", f"must be 'torch' to train region {name!r}, of {r.neuron.model} with these parameters",
-                    repr(engine), "Event driven are iaf_psc_exp and leaky_integrator, alike in a region.",
-                )  # fmt: skip
+            if engine != "torch" and r.role != "sensor" and (linear is None or linear.arrays()):
+                if engine == "numba":
+                    rule = f"must be 'torch' to train region {name!r}, of {r.neuron.model} with these parameters"
+                    known = "Event driven are iaf_psc_exp and leaky_integrator, alike in a region."
+                    raise ConnectomeError("engine", rule, repr(engine), known)
+                engine = "torch"
+        engine = engine or "numba"
         self.engine = engine
         self.dtype = dtype
         self.threads = threads or cores()
