@@ -250,6 +250,10 @@ def test_the_gradient_of_a_sensors_spikes(
         found.append(torch.autograd.grad(loss_of(net({"in": x}, ("a", "b"), **options)), x)[0])
     assert float(found[0].norm()) > 0
     torch.testing.assert_close(found[0], found[1], rtol=1e-7, atol=1e-9 * float(found[1].abs().max()))
+    for net in nets(c):
+        x = spikes(seed, batch).double().requires_grad_()
+        activity = net({"in": x}, ("a", "b"), block={EdgeKey("in", "afferent", "a")})
+        assert not torch.autograd.grad(loss_of(activity), x)[0].any()
 
 
 def test_a_module_before_the_sensor_learns(engine: Engine) -> None:

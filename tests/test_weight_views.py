@@ -345,6 +345,7 @@ def test_a_view_learns_and_goes_on_to_the_same_bytes(name: str) -> None:
     for number in range(1, 5):
         learn(broken, 1)
         broken = learner_of(broken.connectome(), VIEWS[name], number)
+    assert whole.network.moment is None, "noise when it is scored"
     assert broken.connectome().digest() == whole.connectome().digest()
     beside = whole.network.beside.get(KEY, {})
     assert all(
