@@ -1,9 +1,12 @@
-"""Arrays that are checked once and then read-only."""
+"""Arrays that are checked once and then read-only, and so are the objects that hold them."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from connectome.errors import ConnectomeError
 
 __all__ = [
+    "ReadOnly",
     "aligned_zeros",
     "boolean_mask",
     "describe",
@@ -22,12 +26,62 @@ __all__ = [
     "is_writable",
     "lock",
     "numbers_of",
+    "read_only",
     "row_starts",
     "stable_argsort",
     "take_rows",
 ]
 
 _LINE = 64  # bytes
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class ReadOnly:
+    """Base of frozen dataclasses that hold read-only arrays or mappings: they can be pickled and deep-copied.
+
+    What is read-only in them is so in the copy, though neither NumPy nor ``MappingProxyType`` would see to it; a column
+    of one value stays a broadcast view. What a cached property holds is left out, and made anew when it is asked for.
+    """
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        kind = type(self)
+        kept = {k: v for k, v in vars(self).items() if not isinstance(getattr(kind, k, None), cached_property)}
+        return {name: _portable(value) for name, value in kept.items()}
+
+
+class _Made:
+    """What stands in a copied state for something that a function makes: the copy holds what it made."""
+
+    def __init__(self, make: Callable[..., Any], *given: Any) -> None:
+        self.make, self.given = make, given
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return self.make, self.given
+
+
+def _portable(value: Any) -> Any:
+    """A value as it goes into a copied state."""
+    if isinstance(value, np.ndarray):
+        if is_constant(value):
+            return _Made(np.broadcast_to, value[0], value.shape)
+        return value if value.flags.writeable else _Made(lock, value)
+    if isinstance(value, MappingProxyType):
+        return _Made(read_only, {k: _portable(v) for k, v in value.items()})
+    if type(value) is dict:
+        return {k: _portable(v) for k, v in value.items()}
+    if isinstance(value, tuple):
+        parts = map(_portable, value)
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    return value
+
+
+def read_only(mapping: Mapping[K, V]) -> Mapping[K, V]:
+    """A copy of a mapping that nobody can write to."""
+    return MappingProxyType(dict(mapping))
 
 
 def integer(name: str, value: object, low: int, high: int) -> int:

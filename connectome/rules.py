@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from connectome.arrays import ReadOnly
 from connectome.graph.connectome import Connectome, EdgeDelta, RuleRecord
 from connectome.graph.parts import EdgeKey
 
@@ -60,7 +61,7 @@ class Link(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Context:
+class Context(ReadOnly):
     """What was seen since the rules last ran.
 
     Parameters

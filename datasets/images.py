@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from connectome.arrays import ReadOnly
 from connectome.datasets.image_files import Labelled, read_cifar, read_idx, read_pictures
 from connectome.errors import ConnectomeError
 
@@ -42,7 +43,7 @@ _PUBLISHED: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Images:
+class Images(ReadOnly):
     """Images of one set, by split.
 
     ``image[split]`` is (n, height, width) or (n, height, width, 3), float32 in 0 .. 1 or uint8 in 0 .. 255;

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from connectome import plugins
+from connectome.arrays import ReadOnly
 from connectome.datasets.arm import (
     LIMITS,
     MAX_MOVE,
@@ -62,7 +63,7 @@ PLACES: Final = forward_kinematics(np.stack(np.meshgrid(np.linspace(-1.2, 1.2, 5
 
 
 @dataclass(frozen=True, eq=False)
-class Perception:
+class Perception(ReadOnly):
     """Recognise an image: image -> perception -> one effector per class, the highest mean potential wins.
 
     Parameters
@@ -233,7 +234,7 @@ class Motor(_Reaching):
 
 
 @dataclass(frozen=True, eq=False)
-class Interaction(_Reaching):
+class Interaction(_Reaching, ReadOnly):
     """See a digit and reach to the place that it names, through motor's muscles: the goal is never given.
 
     With other ``requires``, ``sensors`` and ``effectors`` the same task falls to another set of regions: to one that

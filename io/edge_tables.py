@@ -13,7 +13,8 @@ have weight, delay_ms, tract_length_um or _mm, source_region and target_region, 
   region. Names become labels; so do numbers, unless they are 0 .. n - 1 in each region.
 - With a nodes file (:mod:`connectome.io.node_tables`) its column id, else label or name, is what the edges go by. Its
   rows are the nodes, in order, and its word on regions is the only one. A column index says, as in our own files, that
-  source and target are numbers counted from 0 in each region.
+  source and target are numbers counted from 0 in each region. Columns ``state_<name>``, numbers or empty cells, are
+  state of the neurons.
 
 Regions' names lose what :data:`~connectome.graph.parts.NAME_RULE` does not allow. A weight is in pA, 1 if not given;
 see :func:`connectome.development.birth.scaled` for numbers of synapses. A tract length gives the delay where there is
@@ -120,7 +121,9 @@ def read_csv(
         about = json.loads(read_bytes(about_file)) if about_file.exists() else {}
         if not isinstance(about, dict):
             raise ConnectomeError(str(about_file), "must be a JSON object", type(about).__name__)
-        return _connectome(edges, read_nodes(_beside(file, f"_nodes{file.suffix}")), about, dt_ms, velocity_mm_per_ms)
+        return _connectome(
+            edges, read_nodes(_beside(file, f"_nodes{file.suffix}"), STATE), about, dt_ms, velocity_mm_per_ms
+        )
 
 
 def write_csv(connectome: Connectome, path: str | os.PathLike[str]) -> None:
@@ -157,7 +160,7 @@ def read_parquet(
     with naming_once(file, "a table of edges"):
         edges, about = _read_parquet(file, EDGE_COLUMNS, STATE)
         beside = _beside(file, f"_nodes{file.suffix}")
-        nodes = _read_parquet(beside, NODE_COLUMNS)[0] if beside.exists() else None
+        nodes = _read_parquet(beside, NODE_COLUMNS, STATE)[0] if beside.exists() else None
         return _connectome(edges, nodes, about, dt_ms, velocity_mm_per_ms)
 
 

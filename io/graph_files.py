@@ -69,10 +69,11 @@ def write_cytoscape(connectome: Connectome, path: str | os.PathLike[str]) -> Non
 def _nodes(connectome: Connectome) -> Iterator[tuple[str, dict[str, Any]]]:
     """The id and the attributes of each node, in order."""
     for r in connectome.regions.values():
-        columns = (r.sign.tolist(), *r.position_um.T.tolist(), _labels(r))
-        for i, (sign, x, y, z, label) in enumerate(zip(*columns, strict=True)):
-            about = {"region": r.name, "index": i, "role": r.role, "birth_stage": r.birth_stage, "sign": sign}
-            yield f"{r.name}:{i}", about | {"x": x, "y": y, "z": z} | ({"label": label} if label else {})
+        own = ("sign", "x", "y", "z", *(STATE + name for name in r.state))
+        columns = (_labels(r), r.sign.tolist(), *r.position_um.T.tolist(), *(s.tolist() for s in r.state.values()))
+        for i, (label, *row) in enumerate(zip(*columns, strict=True)):
+            about = {"region": r.name, "index": i, "role": r.role, "birth_stage": r.birth_stage}
+            yield f"{r.name}:{i}", about | dict(zip(own, row, strict=True)) | ({"label": label} if label else {})
 
 
 def _labels(region: Region) -> list[str]:
@@ -95,8 +96,8 @@ def _parts(edges: EdgeSet, rows: int = 1 << 16) -> Iterable[slice]:
     return (slice(first, first + rows) for first in range(0, len(edges), rows))
 
 
-def _states(connectome: Connectome) -> dict[str, type]:
-    return {STATE + name: float for name in sorted({name for e in connectome.edges.values() for name in e.state})}
+def _states(parts: Iterable[Region] | Iterable[EdgeSet]) -> dict[str, type]:
+    return {STATE + name: float for name in sorted({name for part in parts for name in part.state})}
 
 
 def _header(connectome: Connectome) -> dict[str, Any]:
@@ -123,8 +124,9 @@ def _graphml(connectome: Connectome) -> Iterator[str]:
     )
     header = _header(connectome)
     of_graph = {name: type(value) for name, value in header.items()}
-    of_edge = {**_EDGE_TYPES, **_states(connectome)}
-    for letter, domain, types in (("g", "graph", of_graph), ("v", "node", _NODE_TYPES), ("e", "edge", of_edge)):
+    of_node = {**_NODE_TYPES, **_states(connectome.regions.values())}
+    of_edge = {**_EDGE_TYPES, **_states(connectome.edges.values())}
+    for letter, domain, types in (("g", "graph", of_graph), ("v", "node", of_node), ("e", "edge", of_edge)):
         for name, kind in types.items():
             yield (f'<key id="{letter}_{name}" for="{domain}" attr.name="{name}" attr.type="{_GRAPHML_TYPES[kind]}"/>')
 
@@ -150,7 +152,9 @@ def _gexf(connectome: Connectome) -> Iterator[str]:
     yield f"<meta><creator>connectome</creator><description>{_xml_text(header)}</description></meta>"
     yield '<graph defaultedgetype="directed" idtype="string" mode="static">'
     of_node = {name: kind for name, kind in _NODE_TYPES.items() if name != "label"}
-    of_edge = {name: kind for name, kind in _EDGE_TYPES.items() if name != "weight"} | _states(connectome)
+    of_node |= _states(connectome.regions.values())
+    of_edge = {name: kind for name, kind in _EDGE_TYPES.items() if name != "weight"}
+    of_edge |= _states(connectome.edges.values())
     for domain, types in (("node", of_node), ("edge", of_edge)):
         yield f'<attributes class="{domain}" mode="static">'
         for name, kind in types.items():
@@ -180,7 +184,7 @@ def _attribute(value: Any) -> str:
 
 
 def _gml(connectome: Connectome) -> Iterator[str]:
-    for name in _states(connectome):
+    for name in (*_states(connectome.regions.values()), *_states(connectome.edges.values())):
         if not _GML_KEY.fullmatch(name):
             raise ConnectomeError(f"state {name.removeprefix(STATE)!r}", "must be letters, digits, '_' for GML", name)
 

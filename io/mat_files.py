@@ -13,7 +13,8 @@ Written with scipy, for MATLAB, Octave and bctpy:
 ``connectome``     text       JSON: dt_ms, the parameters of regions, provenance
 =================  =========  =============================================================================
 
-Matrices are full up to 4,096 nodes, as the toolbox wants them, and sparse above.
+No other state of edges, and none of neurons, is in it. Matrices are full up to 4,096 nodes, as the toolbox wants them,
+and sparse above.
 
 Reading decodes the file itself (MATLAB 5 to 7.2): numbers, sparse matrices, text and cells of text, each backed by as
 many bytes as it claims. Structures, objects and functions are passed over: scipy's reader follows them to any depth.
@@ -137,6 +138,7 @@ def read_mat(path: str | os.PathLike[str]) -> Connectome:
         matrix, n = _square(found)
         header = read_header(json.loads(found["connectome"]) if "connectome" in found else {}, "connectome")
         nodes = _nodes(found, n)
+        header = header._replace(regions={k: {**v, "state": ()} for k, v in header.regions.items()})
         regions, code, index = make_regions("nodes", n, nodes, header)
         row, column, weight, _ = entries("connectivity", matrix)
         columns: dict[str, Any] = {"weight": weight}
@@ -152,7 +154,7 @@ def read_mat(path: str | os.PathLike[str]) -> Connectome:
             if m != n:
                 raise ConnectomeError(TRACT_LENGTH, f"must be {n} x {n}, as the connectivity is", f"{m} x {m}")
             columns[STATE + TRACT_LENGTH] = _at(found[TRACT_LENGTH], row, column)
-        header = header._replace(edge_sets={})
+        header = header._replace(edge_sets={})  # of their states the file has none
         return connect("connectivity", regions, (code[row], index[row]), (code[column], index[column]), columns, header)
 
 

@@ -4,7 +4,8 @@ Every entry that is not 0 is an edge, its weight in pA. Text may have a header o
 both, which must then agree. An npz file has ``weights`` and may have ``tract_lengths_mm`` (N, N), ``labels`` (N) and
 ``position_um`` (N, 3); with one array in it, its name does not matter. Beside ``name.csv`` (.npy, ...) may lie
 ``name_nodes.csv`` with the columns of :data:`connectome.io.node_tables.NODE_COLUMNS`: its rows are those of the
-matrix, by name where the matrix has names, else in order; regions, labels, positions and signs are taken from it.
+matrix, by name where the matrix has names, else in order; regions, labels, positions and signs are taken from it, and
+no state.
 
 A node is a neuron with a label, in the region that the nodes file gives it, else in one region ``"all"``. Pickles are
 not opened.

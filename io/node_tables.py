@@ -1,4 +1,4 @@
-"""Tables of nodes beside tables of edges and matrices: names, regions, positions, signs."""
+"""Tables of nodes beside tables of edges and matrices: names, regions, positions, signs, state."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ NODE_COLUMNS: Final[Mapping[str, Column]] = {
 }
 
 
-def read_nodes(path: Path) -> Columns | None:
-    """A table of nodes, if there is one. Raises :class:`ConnectomeError`."""
-    return read_columns(path, read_text(path), NODE_COLUMNS) if path.exists() else None
+def read_nodes(path: Path, prefix: str = "") -> Columns | None:
+    """A table of nodes, if there is one, with the columns that begin with ``prefix``: see
+    :func:`connectome.io.delimited.read_columns`. Raises :class:`ConnectomeError`."""
+    return read_columns(path, read_text(path), NODE_COLUMNS, prefix) if path.exists() else None
 
 
 def node_table(nodes: Columns) -> tuple[pandas.DataFrame, NDArray[np.int64], list[str]]:

@@ -1,8 +1,9 @@
 """Spikes as Neurodata Without Borders (NWB 2), for the tools of electrophysiology: a unit for each neuron.
 
 ``/units`` has spike_times (seconds), and the columns region, neuron (its number in the region) and, if the connectome
-is given, label and x, y, z (micrometres). The run's attributes are the session's notes, as JSON. The file holds the
-time at which it was written and random ids: the format asks for them. Needs ``pynwb``, an optional package.
+is given, label and x, y, z (micrometres); state of neurons is not in it. The run's attributes are the session's notes,
+as JSON. The file holds the time at which it was written and random ids: the format asks for them. Needs ``pynwb``, an
+optional package.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import connectome as package
-from connectome.arrays import is_constant
+from connectome.arrays import ReadOnly, is_constant
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome, Provenance, RuleRecord
 from connectome.graph.parts import MAX_LABEL, ROLES, EdgeKey, EdgeSet, Region, checked_key, delay_to_steps
@@ -144,7 +144,7 @@ def list_stages(folder: str | os.PathLike[str]) -> list[Snapshot]:
 
 
 @dataclass(frozen=True, eq=False)
-class Snapshot:
+class Snapshot(ReadOnly):
     """What a snapshot says of itself. It holds no file open; each method opens the file and reads only what it gives.
 
     Parameters

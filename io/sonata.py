@@ -3,7 +3,7 @@
 Layout after the SONATA developer guide (Dai et al. 2020, https://doi.org/10.1371/journal.pcbi.1007696): every dataset
 that libsonata 0.2 or bmtk 1.2 asks for, and both indices, so that an afferent and an efferent query are one look-up.
 A sensor is a population of virtual nodes. An effector is a population of point neurons that never fire: their ``V_th``
-is infinite.
+is infinite. State of neurons and of edges is no part of the circuit: a snapshot has it in a group of its own.
 """
 
 from __future__ import annotations

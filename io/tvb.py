@@ -3,7 +3,8 @@
 ``weights.txt`` and ``tract_lengths.txt`` (mm) are N x N with row = target, column = source; ``centres.txt`` has a label
 and x, y, z in mm in each row; ``hemispheres.txt``, if it is there, 1 for the right one. Files are known, as TVB knows
 them, by a part of their name; ``cortical``, ``areas`` and ``average_orientations`` have no place in a connectome and
-are left out. Sanz Leon et al. (2013), https://doi.org/10.3389/fninf.2013.00010.
+are left out. State of neurons, and of edges but for the tract length, has no place there. Sanz Leon et al. (2013),
+https://doi.org/10.3389/fninf.2013.00010.
 
 A brain region of TVB is a neuron here, with its label; regions are the hemispheres, ``right`` and ``left``, or ``all``.
 A tract length is the state ``tract_length_um`` of its edge and gives its delay, at TVB's 3 mm/ms by default. Weights

@@ -22,6 +22,7 @@ __all__ = [
 
 DT_MS = st.sampled_from([0.1, 0.25, 1.0])
 STATE_NAMES = ("survival", "inhibition", "trace")
+REGION_STATE_NAMES = ("gain", "trace")
 _times = st.sampled_from([0.5, 2.0, 5.0, 10.0, 20.0])
 _seeds = st.integers(0, 2**32 - 1)
 
@@ -46,6 +47,7 @@ def regions(draw: st.DrawFn, name: str = "a", role: Any = "neuron", max_size: in
         sign=rng.choice(draw(st.sampled_from([[0], [1], [-1, 1], [-1, 0, 1]])), size).astype(np.int8),
         birth_stage=draw(st.integers(0, 3)),
         label=rng.choice(np.array(draw(st.sampled_from([[""], ["AVAL", "é <1>", ""], ["0", "x"]]))), size),
+        state={name: _column(rng, size, draw(st.booleans())) for name in draw(_region_states)},
     )  # fmt: skip
 
 
@@ -162,6 +164,11 @@ def _rows(n: int) -> st.SearchStrategy[int | None]:
     return st.sampled_from([n, None])
 
 
+def _column(rng: np.random.Generator, n: int, varies: bool) -> NDArray[np.float32]:
+    """(n,) numbers, or one for all."""
+    return _values(rng, n) if varies else np.broadcast_to(_values(rng, None), n)
+
+
 def _values(rng: np.random.Generator, size: int | None) -> NDArray[np.float32]:
     """Numbers of both signs, some of them 0."""
     return np.asarray(rng.normal(scale=100, size=size) * (rng.random(size) < 0.9), np.float32)
@@ -172,6 +179,7 @@ def _signed(weight: NDArray[np.float32], sign: NDArray[np.int8]) -> NDArray[np.f
     return np.where(sign == 0, weight, sign * np.abs(weight)).astype(np.float32)
 
 
+_region_states = st.sets(st.sampled_from(REGION_STATE_NAMES))
 _digests = st.text("0123456789abcdef", min_size=64, max_size=64)
 _records: st.SearchStrategy[tuple[RuleRecord, ...]] = st.lists(
     st.builds(

@@ -289,3 +289,16 @@ def test_weights_keep_their_bits(tmp_path: Path) -> None:
     c = from_edge_list(rng.integers(0, 9, weight.size).tolist(), rng.integers(0, 9, weight.size).tolist(), weight)
     write_csv(c, tmp_path / "x.csv")
     assert read_csv(tmp_path / "x.csv").digest() == c.digest()
+
+
+# State of neurons
+
+
+def test_state_of_neurons_in_ones_own_table(read: Read) -> None:
+    c = read("source,target\nx,y\n", "name,region,state_Gain,note\nx,v1,0.5,\ny,v2,,\n")
+    assert {r.name: dict(r.state) for r in c.regions.values()} == {"v1": {"Gain": [0.5]}, "v2": {}}
+
+
+def test_state_of_neurons_must_be_numbers(read: Read) -> None:
+    with pytest.raises(ConnectomeError, match=r"x_nodes.csv: line 3, state_code must be a number; found 'CA'"):
+        read("source,target\nx,y\n", "name,state_code\nx,1\ny,CA\n")

@@ -58,6 +58,7 @@ def test_a_graph_without_parallel_edges_comes_back(connectome: Connectome, tmp_p
     write_mat(wanted, path)
     back = read_mat(path)
     assert merged(back) == merged(wanted)
+    assert not any(r.state for r in back.regions.values()), "there is no place for it"
     assert list(back.regions) == list(wanted.regions)
     for name, region in wanted.regions.items():
         found = back.regions[name]

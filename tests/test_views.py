@@ -72,8 +72,9 @@ def small() -> Connectome:
             position_um=rng.normal(size=(3, 3)),
             sign=np.array([1, -1, 0], np.int8),
             label=np.array(["ADAL", "", "é <1>"]),
+            state={"gain": np.array([math.nan, 1, -2.5], np.float32), "known": np.full(3, math.nan, np.float32)},
         ),
-        Region("a.1", 2, birth_stage=1),
+        Region("a.1", 2, birth_stage=1, state={"trace": np.array([0.1, 0], np.float32)}),
         Region("eye", 2, "sensor"),
         Region("hand", 1, "effector"),
     ]
@@ -112,6 +113,7 @@ def test_round_trip_keeps_extremes(small: Connectome, trip: str) -> None:
 
 
 def test_methods_are_the_views(small: Connectome) -> None:
+    small = replace(small, regions={**small.regions, "b": replace(small.regions["b"], state={})})  # nan is not nan
     assert nx.utils.graphs_equal(small.to_networkx().subgraph([("b", 2)]), to_networkx(small).subgraph([("b", 2)]))
     assert small.to_pyg().to_dict().keys() == to_pyg(small).to_dict().keys()
     assert (small.to_scipy() != to_scipy(small)).nnz == 0
@@ -125,9 +127,10 @@ def test_methods_are_the_views(small: Connectome) -> None:
 
 def test_networkx_says_what_there_is(small: Connectome) -> None:
     graph = to_networkx(small)
+    assert math.isnan(graph.nodes["b", 1].pop("state_known"))
     assert graph.nodes["b", 1] == {
         "region": "b", "index": 1, "role": "neuron", "birth_stage": 0, "sign": -1,
-        **dict(zip("xyz", small.regions["b"].position_um[1], strict=True)),
+        **dict(zip("xyz", small.regions["b"].position_um[1], strict=True)), "state_gain": 1.0,
     }  # fmt: skip
     assert graph.number_of_edges(("b", 0), ("b", 1)) == 2
     assert graph["b", 1]["a.1", 1][0] == {"kind": "long_range", "weight": -1.5, "delay": 65535 * 0.1, "birth_stage": 0}
@@ -143,6 +146,53 @@ def test_networkx_nodes_that_are_names() -> None:
     assert region.label.tolist() == ["AVAL", "7", "AVBR"]
     for numbered in (nx.path_graph(3), nx.relabel_nodes(nx.path_graph(3), "n{}".format), nx.path_graph(3)):
         assert from_networkx(numbered).regions["all"].label is None
+
+
+def states(c: Connectome) -> dict[str, dict[str, list[float]]]:
+    return {r.name: {name: values.tolist() for name, values in r.state.items()} for r in c.regions.values()}
+
+
+def test_state_of_neurons_is_where_other_tools_look(small: Connectome) -> None:
+    graph, data, (nodes, _) = to_networkx(small), to_pyg(small), to_pandas(small)
+    assert graph.nodes["b", 2]["state_gain"] == data["b"]["state_gain"][2] == -2.5
+    assert nodes.state_gain.tolist()[2] == -2.5
+    assert "state_gain" not in graph.nodes["a.1", 0]
+    assert "state_gain" not in data["a.1"]
+    assert nodes.state_gain[nodes.region == "a.1"].isna().all()
+
+
+def test_graphs_without_a_word_on_states_have_those_that_nodes_have(small: Connectome) -> None:
+    """As graphs of one's own, and as those that were written before neurons had state in them."""
+    graph, (nodes, edges) = to_networkx(small), to_pandas(small)
+    for header in (graph.graph, nodes.attrs):
+        regions = header["regions"] if isinstance(header["regions"], list) else json.loads(header["regions"])
+        header["regions"] = [{k: v for k, v in about.items() if k != "state"} for about in regions]
+    for back in (from_networkx(graph), from_pandas(nodes, edges)):
+        found = states(back)
+        np.testing.assert_equal(found["b"], {"gain": [math.nan, 1, -2.5]})  # nothing else tells nan from none
+        np.testing.assert_equal(found["a.1"], states(small)["a.1"])
+    del graph.graph["regions"]
+    assert list(from_networkx(graph).regions["b"].state) == ["gain"]
+    for name in ("state_gain", "state_known", "state_trace"):
+        del nodes[name]
+    assert not any(states(from_pandas(nodes, edges)).values())
+
+
+@pytest.mark.parametrize("values", [["CA", "NY"], [True, False], [None, 1.0], [[1], [2]]])
+def test_an_attribute_that_is_no_number_is_no_state(values: list[Any]) -> None:
+    graph = nx.path_graph(2)
+    nx.set_node_attributes(graph, dict(enumerate(values)), "state_code")
+    assert not from_networkx(graph).regions["all"].state
+    nodes = pd.DataFrame({"region": ["all", "all"], "state_code": pd.Series(values, dtype=object)})
+    assert not from_pandas(nodes, pd.DataFrame({"source": [0], "target": [1]})).regions["all"].state
+
+
+def test_features_in_a_node_store_are_no_state() -> None:
+    import torch
+
+    data = to_pyg(Connectome.of([Region("a", 2)]))
+    data["a"].state_features, data["a"].state_gain = torch.zeros(2, 5), torch.tensor([0.5, 1])
+    assert states(from_pyg(data)) == {"a": {"gain": [0.5, 1.0]}}
 
 
 def test_pyg_classes_are_no_names() -> None:
@@ -374,7 +424,8 @@ def test_pandas_types(small: Connectome) -> None:
     }  # fmt: skip
     assert nodes.dtypes.astype(str).to_dict() == {
         "region": "category", "index": "int32", "role": "category", "birth_stage": "int64", "sign": "int8",
-        "x": "float64", "y": "float64", "z": "float64", "label": "object",
+        "x": "float64", "y": "float64", "z": "float64", "label": "object", "state_gain": "float32",
+        "state_known": "float32", "state_trace": "float32",
     }  # fmt: skip
     assert list(nodes.region.cat.categories) == list(small.regions)
     json.dumps(nodes.attrs)

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final, cast
 
 from connectome import plugins
+from connectome.arrays import ReadOnly
 from connectome.development.birth import NEURON, Anatomy
 from connectome.development.links import LinkEvolution
 from connectome.development.stage import LearningRates, Stage
@@ -100,7 +101,7 @@ def _default(group: str, names: Sequence[str]) -> Mapping[str, Any]:
 
 
 @dataclass(frozen=True)
-class Configuration:
+class Configuration(ReadOnly):
     """Everything that a development depends on, besides its regions, its seed and its engine.
 
     Parameters

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from connectome.arrays import ReadOnly
 from connectome.development.birth import NEURON, Anatomy
 from connectome.development.links import LinkEvolution
 from connectome.graph.connectome import Connectome
@@ -62,7 +63,7 @@ class LearningRates(Parameters):
 
 
 @dataclass(frozen=True)
-class Stage:
+class Stage(ReadOnly):
     """A region's time to mature: its task, how long, and the rules that act once in ``epoch_updates`` updates.
 
     Parameters
@@ -133,7 +134,7 @@ class Progress(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class StageOutcome:
+class StageOutcome(ReadOnly):
     """What a stage leaves: the connectome, the test score of every task learnt so far, the links, the peak,
     and what each diagnostic says of each region (of ``""``: all)."""
 
@@ -150,7 +151,7 @@ UNKNOWN: Final = Score(math.nan, math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True, eq=False)
-class StageState:
+class StageState(ReadOnly):
     """All that development carries from one update to the next: what is not in here has no say in what comes.
 
     Parameters

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from connectome.arrays import boolean_mask, finite_step
+from connectome.arrays import ReadOnly, boolean_mask, finite_step
 from connectome.errors import ConnectomeError
 from connectome.graph.parts import ENDS, EdgeKey, EdgeSet, Kind, Region
 
@@ -46,7 +46,7 @@ class RuleRecord(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Provenance:
+class Provenance(ReadOnly):
     """Where a connectome comes from. ``parents`` are digests of the connectomes that it was made from."""
 
     seed: int | None = None
@@ -58,7 +58,7 @@ class Provenance:
 
 
 @dataclass(frozen=True, eq=False)
-class EdgeDelta:
+class EdgeDelta(ReadOnly):
     """An edit. Indices count edges of the set as it is before the edit; weights and state change first, then edges
     are removed, then regions, with the edges that they had, then regions are added, then edges.
 
@@ -85,7 +85,7 @@ class EdgeDelta:
 
 
 @dataclass(frozen=True, eq=False)
-class Connectome:
+class Connectome(ReadOnly):
     """A typed region graph. Make one with :meth:`of`; change it with :meth:`apply`, :meth:`grow` or ``replace``.
 
     ``regions`` keeps its order: neuron ids are given out in it. ``edges`` is sorted by key. ``dt_ms`` is the

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from connectome.arrays import (
+    ReadOnly,
     boolean_mask,
     describe,
     finite_step,
@@ -78,7 +79,7 @@ class EdgeKey(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Region:
+class Region(ReadOnly):
     """A population of neurons, or a virtual population at the border: a sensor or an effector.
 
     Parameters
@@ -140,7 +141,7 @@ class ReverseView(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class EdgeSet:
+class EdgeSet(ReadOnly):
     """One typed set of E edges in CSR order: by source, then delay, then target. Make one with :meth:`from_arrays`.
 
     This is also the order in which the simulator streams them, so that it needs no copy: 8 bytes an edge with a weight

@@ -28,10 +28,10 @@ __all__ = ["from_pyg", "to_pyg"]
 def to_pyg(connectome: Connectome) -> HeteroData:
     """PyG's heterogeneous graph: a node type for each region, an edge type for each edge set.
 
-    Node stores: num_nodes, pos (N, 3) float64 micrometres, sign (N,) int8; role, birth_stage and neuron (model and
-    parameters as a dict) for the whole region. Edge stores: edge_index (2, E) int64, weight (E,) float32 pA, delay_ms
-    (E,) float64, birth_stage (E,) int16, ``state_<name>`` (E,) float32. The data have dt_ms and provenance. Where
-    neurons have names, their store has label, a list of N texts.
+    Node stores: num_nodes, pos (N, 3) float64 micrometres, sign (N,) int8, ``state_<name>`` (N,) float32; role,
+    birth_stage and neuron (model and parameters as a dict) for the whole region. Edge stores: edge_index (2, E) int64,
+    weight (E,) float32 pA, delay_ms (E,) float64, birth_stage (E,) int16, ``state_<name>`` (E,) float32. The data have
+    dt_ms and provenance. Where neurons have names, their store has label, a list of N texts.
     """
     import torch
     from torch_geometric.data import HeteroData
@@ -47,6 +47,8 @@ def to_pyg(connectome: Connectome) -> HeteroData:
         store.role, store.birth_stage, store.neuron = r.role, r.birth_stage, to_table(r.neuron)
         if r.label is not None:
             store.label = r.label.tolist()
+        for name, value in r.state.items():
+            store[STATE + name] = tensor(value)
     for key, e in connectome.edges.items():
         store = data[tuple(key)]
         index = np.empty((2, len(e)), np.int64)
@@ -62,7 +64,8 @@ def from_pyg(data: HeteroData, *, dt_ms: float | None = None) -> Connectome:
     """A connectome from :func:`to_pyg`, or from any HeteroData whose edge types are ``(region, kind, region)``.
 
     Needed: num_nodes (or pos) and edge_index. Defaults: role as the kinds of edges ask for, sign 0, position 0; weight
-    1 pA; delay one step; dt 0.1 ms. Raises :class:`ConnectomeError`.
+    1 pA; delay one step; dt 0.1 ms. ``state_<name>`` in a node store is state of neurons if it is one number for each:
+    others keep features there. Raises :class:`ConnectomeError`.
     """
     from torch_geometric.data import HeteroData
 
@@ -93,6 +96,8 @@ def from_pyg(data: HeteroData, *, dt_ms: float | None = None) -> Connectome:
         about = {"role": roles.get(name, "neuron"), **{names[k]: v for k, v in store.items() if k in names}}
         if isinstance(store.get("label"), list):  # others have a tensor of that name: classes
             about["label"] = store["label"]
+        state = {k: v for k, v in store.items() if k.startswith(STATE) and np.shape(v) == (size,)}
+        about["state"] = {k.removeprefix(STATE): v for k, v in state.items()}
         regions[name] = Region(name, size, neuron=neuron, **about)
     edge_sets = []
     for key in data.edge_types:

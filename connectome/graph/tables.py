@@ -32,15 +32,15 @@ DEFAULT_REGION: Final = "all"
 DEFAULT_DT_MS: Final = 0.1
 #: The weight, in pA, of an edge of a graph without weights (networkx's own default).
 DEFAULT_WEIGHT_PA: Final = 1.0
-#: Per-edge state "memory" is the attribute or column "state_memory".
+#: State "memory" of edges or neurons is the attribute or column "state_memory".
 STATE: Final = "state_"
 
 
 class Header(NamedTuple):
     """What tables of nodes and edges do not say themselves.
 
-    ``regions``: name -> the arguments role, birth_stage and neuron of its Region, in order. ``edge_sets``: key -> names
-    of its states.
+    ``regions``: name -> the arguments role, birth_stage and neuron of its Region and, as ``state``, the names of its
+    states, in order. ``edge_sets``: key -> names of its states.
     """
 
     dt_ms: float = DEFAULT_DT_MS
@@ -55,8 +55,10 @@ def header_of(c: Connectome) -> dict[str, Any]:
     return {
         "dt_ms": c.dt_ms,
         "regions": [
-            {"name": r.name, "role": r.role, "birth_stage": r.birth_stage, "neuron": to_table(r.neuron)}
-            for r in c.regions.values()
+            {
+                "name": r.name, "role": r.role, "birth_stage": r.birth_stage, "neuron": to_table(r.neuron),
+                **({"state": list(r.state)} if r.state else {}),
+            } for r in c.regions.values()
         ],
         "edge_sets": [[*key, list(e.state)] for key, e in c.edges.items()],
         "provenance": {
@@ -77,6 +79,7 @@ def read_header(given: Mapping[Any, Any], where: str, dt_ms: float | None = None
             r["name"]: {
                 "role": r["role"], "birth_stage": r["birth_stage"],
                 "neuron": from_table(r["neuron"], f"regions[{r['name']}].neuron"),
+                "state": [str(name) for name in r.get("state", ())],
             } for r in regions
         }  # fmt: skip
         by_key = {EdgeKey(source, kind, target): states for source, kind, target, states in edge_sets}
@@ -163,8 +166,9 @@ def make_regions(
 ) -> tuple[list[Region], NDArray[np.int64], NDArray[np.int64]]:
     """Regions from the columns of n nodes, then the region (its place) and the index of each node.
 
-    Columns: region, index, role, birth_stage, sign, x, y, z, label; each may lack. The header's word on a region goes
-    first.
+    Columns: region, index, role, birth_stage, sign, x, y, z, label, ``state_<name>``; each may lack. The header's word
+    on a region goes first. nan in all nodes of a region for which the header names no such state says that it has none,
+    and a column ``state_<name>`` that holds no numbers is none of ours.
     """
     name_of = nodes.get("region", [DEFAULT_REGION] * n)
     place = {name: i for i, name in enumerate(header.regions)}
@@ -187,6 +191,7 @@ def make_regions(
     position = np.stack([numbers(f"{where}[{axis}]", nodes.get(axis, zero)) for axis in "xyz"], axis=1)[order]
     sign = numbers(f"{where}[sign]", nodes.get("sign", zero), np.int64)[order]
     label = np.asarray(nodes["label"], object)[order] if "label" in nodes else None
+    states = {k: v[order] for k, v in _states(where, nodes, header).items()}
     roles = roles_of_kinds(header.edge_sets)
     regions = []
     for name, end, length in zip(place, last.tolist(), size.tolist(), strict=True):
@@ -194,10 +199,28 @@ def make_regions(
         about: dict[str, Any] = {"role": roles.get(name, "neuron")}
         about |= {k: nodes[k][order[here][0]] for k in ("role", "birth_stage") if k in nodes and length}
         about |= header.regions.get(name, {})
+        named = dict.fromkeys(about.pop("state", ()), np.broadcast_to(math.nan, length))
+        found = {s: v[here] for s, v in states.items() if s in named or not np.isnan(v[here]).all()}
+        about["state"] = named | found
         if label is not None:
             about["label"] = label[here]
         regions.append(Region(name, length, position_um=position[here], sign=sign[here], **about))
     return regions, code, index
+
+
+def _states(where: str, nodes: Mapping[str, Sequence[Any]], header: Header) -> dict[str, NDArray[np.float64]]:
+    """State of nodes by name, nan where a node has none."""
+    named = {name for about in header.regions.values() for name in about.get("state", ())}
+    found = {}
+    for column, values in nodes.items():
+        name = column.removeprefix(STATE)
+        if column.startswith(STATE) and (name in named or _are_numbers(values)):
+            found[name] = numbers(f"{where}[{column}]", values)
+    return found
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    return all(isinstance(v, (int, float, np.number)) and not isinstance(v, bool) for v in values)
 
 
 def connect(

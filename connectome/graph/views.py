@@ -66,8 +66,8 @@ _NUMBERED: Final = re.compile(r"[A-Za-z]?\d+")
 def to_networkx(connectome: Connectome) -> networkx.MultiDiGraph:
     """A directed multigraph of plain Python values, so that networkx's own writers (GraphML, GEXF, JSON) take it.
 
-    A node is ``(region, index)`` with the attributes region, index, role, sign, x, y, z (micrometres), birth_stage and,
-    if it has one, label.
+    A node is ``(region, index)`` with the attributes region, index, role, sign, x, y, z (micrometres), birth_stage,
+    ``state_<name>`` for each state of its region and, if it has one, label.
     An edge has kind, weight (pA), delay (ms), birth_stage and ``state_<name>`` for each state of its set. The graph has
     ``dt_ms``, and ``regions``, ``edge_sets`` and ``provenance`` as JSON text, because GraphML takes only scalars there.
     """
@@ -79,17 +79,18 @@ def to_networkx(connectome: Connectome) -> networkx.MultiDiGraph:
     for r in connectome.regions.values():
         node[r.name] = [(r.name, i) for i in range(r.size)]
         constant = {"role": r.role, "birth_stage": r.birth_stage}
-        rows = zip(node[r.name], r.sign.tolist(), *r.position_um.T.tolist(), strict=True)
+        own = ("sign", "x", "y", "z", *(STATE + name for name in r.state))
+        columns: list[NDArray[Any]] = [r.sign, *r.position_um.T, *r.state.values()]
+        rows = zip(node[r.name], *(c.tolist() for c in columns), strict=True)
         graph.add_nodes_from(
-            (n, {"region": n[0], "index": n[1], **constant, "sign": sign, "x": x, "y": y, "z": z})
-            for n, sign, x, y, z in rows
+            (n, {"region": n[0], "index": n[1], **constant, **dict(zip(own, row, strict=True))}) for n, *row in rows
         )
         if r.label is not None:
             named = zip(node[r.name], r.label.tolist(), strict=True)
             graph.add_nodes_from((n, {"label": label}) for n, label in named if label)
     for key, e in connectome.edges.items():
         names = ("weight", "delay", "birth_stage", *(STATE + name for name in e.state))
-        columns: list[NDArray[Any]] = [e.weight, e.delay, e.birth_stage, *e.state.values()]
+        columns = [e.weight, e.delay, e.birth_stage, *e.state.values()]
         source, target = node[key.source], node[key.target]
         graph.add_edges_from(
             (source[i], target[j], {"kind": key.kind, **dict(zip(names, row, strict=True))})
@@ -110,7 +111,8 @@ def from_networkx(graph: networkx.Graph, *, weight: str = "weight", dt_ms: float
     Defaults for a graph that does not say: all nodes are in one region ``"all"``, numbered in the graph's order; role
     neuron, sign 0, position 0; weight 1 pA; delay one step. A node attribute ``region`` makes regions in order of
     first appearance. A node attribute ``label`` that is not the node itself is its label; where no node has one, nodes
-    that are texts but no numbers (``7``, ``n7``) are their own. Raises :class:`ConnectomeError`.
+    that are texts but no numbers (``7``, ``n7``) are their own. A node attribute ``state_<name>`` that is a number
+    wherever there is one is state of the neurons, nan where there is none. Raises :class:`ConnectomeError`.
     """
     if not hasattr(graph, "nodes") or not hasattr(graph, "is_directed"):
         raise ConnectomeError("graph", "must be a networkx graph", type(graph).__name__)
@@ -124,6 +126,8 @@ def from_networkx(graph: networkx.Graph, *, weight: str = "weight", dt_ms: float
         elif len(lack) < len(labels):
             raise ConnectomeError(f"graph.nodes[{name}]", "must be given for all or none", f"none: {lack[0]!r}")
     nodes["label"] = _names(labels, data)
+    for name in {k for d in data for k in d if isinstance(k, str) and k.startswith(STATE)}:
+        nodes[name] = [d.get(name, math.nan) for d in data]
     regions, code, index = make_regions("graph.nodes", len(labels), nodes, header)
     place = {label: i for i, label in enumerate(labels)}
     triples = list(graph.edges(data=True))
@@ -166,7 +170,8 @@ def to_scipy(connectome: Connectome) -> scipy.sparse.csr_array:
     """(N, N) float32 weights in pA over all neurons, region after region; row = source.
 
     Each edge is one stored entry: several edges of one pair stay several (scipy adds them up when it converts to dense,
-    or at ``sum_duplicates()``), and an edge of weight 0 stays stored. Columns are not sorted within a row.
+    or at ``sum_duplicates()``), and an edge of weight 0 stays stored. Columns are not sorted within a row. Of neurons
+    it says nothing but their number.
     """
     import scipy.sparse
 
@@ -207,8 +212,8 @@ def from_scipy(matrix: Any, regions: Sequence[Region] | None = None, *, dt_ms: f
 def to_pandas(connectome: Connectome) -> tuple[pandas.DataFrame, pandas.DataFrame]:
     """A table of nodes and a table of edges.
 
-    Nodes: region and role (categorical), index int32, birth_stage int64, sign int8, x, y, z float64 (micrometres) and,
-    if any neuron has a name, label.
+    Nodes: region and role (categorical), index int32, birth_stage int64, sign int8, x, y, z float64 (micrometres),
+    ``state_<name>`` float32 (nan for regions without that state) and, if any neuron has a name, label.
     Edges: source_region, kind, target_region (categorical), source and target int32 (counted in their regions),
     weight_pa float32, delay_ms float64, birth_stage int16, ``state_<name>`` float32 (nan for sets without that state).
     What has no row (dt_ms, region parameters, empty sets, provenance) is in ``nodes.attrs``, as values that JSON knows:
@@ -244,6 +249,9 @@ def to_pandas(connectome: Connectome) -> tuple[pandas.DataFrame, pandas.DataFram
     if any(r.label is not None for r in regions):
         labels = (np.full(r.size, "", object) if r.label is None else r.label.astype(object) for r in regions)
         nodes["label"] = pandas.Series(np.concatenate([*labels]), dtype=object)
+    for name in sorted({name for r in regions for name in r.state}):
+        of_neurons = (r.state.get(name, np.full(r.size, math.nan, np.float32)) for r in regions)
+        nodes[STATE + name] = joined(np.float32, of_neurons)
     nodes.attrs.update(header_of(connectome))
     edges = pandas.DataFrame(
         {
@@ -270,7 +278,8 @@ def from_pandas(nodes: pandas.DataFrame | None, edges: pandas.DataFrame, *, dt_m
     one region ``"all"``; kind and roles as they follow from each other; weight 1 pA; delay one step; birth_stage 0; no
     state. Without ``nodes`` a region ends at the last neuron that has an edge, and regions come in order of first
     appearance. ``nodes`` needs region; index (else rows are numbered in order), role, sign, x, y, z, birth_stage, label
-    may lack. ``dt_ms`` defaults to that of ``nodes.attrs``, else 0.1 ms. Raises :class:`ConnectomeError`.
+    and ``state_<name>`` may lack. ``dt_ms`` defaults to that of ``nodes.attrs``, else 0.1 ms. Raises
+    :class:`ConnectomeError`.
     """
     import pandas
 

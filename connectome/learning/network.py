@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -128,11 +128,15 @@ class SpikingNetwork(nn.Module):
         self._out_degree = {name: np.zeros(r.size, np.int64) for name, r in self.selection.regions.items()}
         for key, edges in self.selection.edges.items():
             self._out_degree[key.source] += np.diff(edges.indptr)
-        self._tiles = (
-            Tiles(lay_out(self.selection, np.float32 if dtype == torch.float32 else np.float64, surrogate_width_mv))
-            if engine == "numba"
-            else None
-        )
+        self._tiles = self._laid_out()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what is made of the rest: buffers that a batch runs on, and functions that no pickle holds."""
+        return {k: v for k, v in self.__dict__.items() if k not in ("_tiles", "_flat", "_surrogate")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]  # torch has no annotations here
+        self._tiles = self._laid_out()
 
     def forward(
         self, sensor_spikes: Mapping[str, Tensor], record: Sequence[str] = (), *,
@@ -253,6 +257,12 @@ class SpikingNetwork(nn.Module):
                 state = {**others, **{n: x.cpu().numpy() for n, x in kept.items()}}
             edges[key] = replace(edges[key], weight=effective.cpu().numpy(), state=state)
         return replace(self.connectome, edges=edges)
+
+    def _laid_out(self) -> Tiles | None:
+        if self.engine != "numba":
+            return None
+        real = np.float32 if self.dtype == torch.float32 else np.float64
+        return Tiles(lay_out(self.selection, real, self.surrogate_width_mv))
 
     def _by_edge(self) -> list[Tensor]:
         moment = self.moment if self.training else None

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome import plugins
-from connectome.arrays import lock
+from connectome.arrays import ReadOnly, lock
 from connectome.errors import ConnectomeError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Arrivals(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class NeuronModel:
+class NeuronModel(ReadOnly):
     """Base of the models of neurons: frozen dataclasses, made with ``@dataclass(frozen=True, eq=False, repr=False)``.
 
     Every field is a number or (N,) numbers, one for each neuron; its metadata may have ``above`` or ``low``, bounds

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from connectome.arrays import ReadOnly
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.graph.flat import Selection
@@ -20,7 +21,7 @@ __all__ = ["Clamp", "Clamped", "prepare_clamps"]
 
 
 @dataclass(frozen=True, eq=False)
-class Clamp:
+class Clamp(ReadOnly):
     """Neurons of a region that are held silent, made to fire at given times, or held at a potential.
 
     A silent neuron does all that it does without a clamp but fire: its potential stays at the threshold that it has

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from numpy.typing import ArrayLike
 
+from connectome.arrays import ReadOnly
 from connectome.errors import ConnectomeError
 from connectome.simulate.run_rules import finite
 
@@ -15,7 +16,7 @@ __all__ = ["ErrorModulated"]
 
 
 @dataclass(frozen=True, eq=False)
-class ErrorModulated:
+class ErrorModulated(ReadOnly):
     """The delta rule (Widrow & Hoff 1960) on the edges into an effector, in each step, for as long as a gate is open; a
     three-factor rule whose third factor is the error of the edge's own target (Fremaux & Gerstner 2016, section 3.3).
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from connectome.arrays import ReadOnly
 from connectome.errors import ConnectomeError
 from connectome.graph.flat import Selection, linear_step
 
@@ -16,7 +17,7 @@ __all__ = ["RunState", "checked_state", "history_of", "state_after"]
 
 
 @dataclass(frozen=True, eq=False)
-class RunState:
+class RunState(ReadOnly):
     """The last state of a run, for :func:`connectome.simulate.run` to go on from: with the same ``dtype`` and the same
     regions, on either engine. Weights and parameters may have changed.
 

@@ -18,6 +18,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from connectome.arrays import ReadOnly
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome, EdgeDelta, RuleRecord
 from connectome.graph.parts import EdgeKey
@@ -32,7 +33,7 @@ Pairing = Literal["all", "nearest"]
 
 
 @dataclass(frozen=True, eq=False)
-class PairSTDP:
+class PairSTDP(ReadOnly):
     """Spike-timing dependent plasticity of one edge set: all pairs, with exponential windows (Song, Miller & Abbott
     2000; Morrison, Diesmann & Gerstner 2008, section 4.1).
 
@@ -122,7 +123,7 @@ class PairSTDP:
 
 
 @dataclass(frozen=True, eq=False)
-class TripletSTDP:
+class TripletSTDP(ReadOnly):
     """Spike-timing dependent plasticity of one edge set by pairs and triplets (Pfister & Gerstner 2006, equations 3
     and 4): potentiation grows with the frequency of pairings, which no rule of pairs alone can give.
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from connectome.arrays import ReadOnly
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.graph.flat import Selection
@@ -26,7 +27,7 @@ _TABLES = 256  # means that get a table; with more of them every count is decide
 
 
 @dataclass(frozen=True)
-class Poisson:
+class Poisson(ReadOnly):
     """Poisson drive of a region: exact counts in every step, independent between neurons and steps.
 
     Parameters
@@ -41,7 +42,7 @@ class Poisson:
 
 
 @dataclass(frozen=True)
-class Stimulus:
+class Stimulus(ReadOnly):
     """What enters a network during a run. Keys are names of regions; a region may have several kinds.
 
     Parameters

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from connectome.arrays import ReadOnly
 from connectome.errors import ConnectomeError
 from connectome.graph.parts import EdgeSet
 from connectome.simulate.run_rules import Memory, SoFar, finite
@@ -17,7 +18,7 @@ __all__ = ["TargetRate"]
 
 
 @dataclass(frozen=True, eq=False)
-class TargetRate:
+class TargetRate(ReadOnly):
     """Local adaptation of inhibition to target rates (Srinivasan, Plenz & Girvan 2025, equation 7, on spike counts; in
     the spirit of Vogels et al. 2011). After each interval, all inhibitory edges into neuron i move by
 
