@@ -20,6 +20,7 @@ from sims.program import add_common, ended, exit_codes, refuse_seed, refuse_take
 if TYPE_CHECKING:
     from connectome.analysis.report.page import Sample
     from connectome.graph.connectome import Connectome
+    from connectome.graph.flat import Engine
     from connectome.learning.task import Task
 
 __all__ = ["main", "write_report"]
@@ -99,18 +100,21 @@ def _samples(c: Connectome, configuration: str, seed: int) -> Iterator[Sample]:
     if not sensors:
         return
     tasks = _tasks(c, configuration)
+    compiled = all(r.neuron.kernel or r.neuron.linear() is not None for r in c.regions.values())
+    engine: Engine = "numba" if compiled else "torch"
     for task in tasks:
         spikes, duration_ms = _stimulus(task, c.dt_ms, seed)
         drive = (
             f"One sample of the task {task.name}, {duration_ms:g} ms: its own stimulus at {listed(list(spikes))} "
             f"(training data, seed {seed}). Regions that the task does not recruit are silent."
         )
-        yield Sample(task.name, drive, run(c, duration_ms, Stimulus(spikes=spikes), seed=seed, recruit=task.recruits))
+        result = run(c, duration_ms, Stimulus(spikes=spikes), engine=engine, seed=seed, recruit=task.recruits)
+        yield Sample(task.name, drive, result)
     if not tasks:
         duration_ms = max(1, round(_DURATION_MS / c.dt_ms)) * c.dt_ms
         stimulus = Stimulus(poisson={r.name: Poisson(_RATE_HZ) for r in sensors})
         drive = f"Every sensor fires at random: Poisson spikes of {_RATE_HZ:g} Hz for {duration_ms:g} ms, seed {seed}."
-        yield Sample("Poisson spikes at the sensors", drive, run(c, duration_ms, stimulus, seed=seed))
+        yield Sample("Poisson spikes at the sensors", drive, run(c, duration_ms, stimulus, engine=engine, seed=seed))
 
 
 def _tasks(c: Connectome, configuration: str) -> list[Task]:
@@ -124,14 +128,16 @@ def _tasks(c: Connectome, configuration: str) -> list[Task]:
     if not any(name in known for name in c.regions):
         return []
     try:
-        data = tomllib.loads(configuration).get("data", {})
+        table = tomllib.loads(configuration)
     except tomllib.TOMLDecodeError:
         return []
+    data, given = table.get("data", {}), table.get("tasks", {})
     source = str(data.get("images") or data.get("idx_folder") or "")
     if source and not Path(source).exists():
         return []  # a report downloads nothing
     images = load_images(str(Path(source).absolute())) if source else load_digits()
-    tasks = [known[name](images, float(data.get("jitter_pixels", 0.5))) for name in c.regions if name in known]
+    jitter = float(data.get("jitter_pixels", 0.5))
+    tasks = [known[name](images, jitter, **given.get(name, {})) for name in c.regions if name in known]
     return [task for task in tasks if _fits(task, c)]
 
 

@@ -99,7 +99,7 @@ def things() -> dict[str, Callable[[], Any]]:
         ),
         "Configuration": Configuration,
         "Configuration with its own": lambda: read_configuration(
-            None, ["chains.afferent=['sgd']", "regions.motor.neurons=5", "tasks.motor.note='x'"]
+            None, ["edges.afferent.learn=['sgd']", "regions.motor.neurons=5", "tasks.motor.note='x'"]
         ),
         "Stage": lambda: Stage(Motor(), 10, wiring=small(), chains=read_only({"afferent": ()})),
         "StageState": lambda: StageState(
