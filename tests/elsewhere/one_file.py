@@ -135,7 +135,7 @@ class Halved(Parameters):
         return {"weight": weights(edges), "scale": shared(edges, "scale", "set", self.initial)}
 
     def __call__(self, values, edges, moment):
-        return values["weight"] * values["scale"]
+        return values["weight"] * values["scale"].abs()
 
 
 @dataclass(frozen=True, eq=False, repr=False)
