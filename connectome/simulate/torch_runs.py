@@ -128,7 +128,7 @@ def _begin(
     if before is not None:
         depth = len(past)
         ago = [before.ago(place, depth, s.stop - s.start) for place, s in enumerate(flat.span.values())]
-        past = tuple(tensor(row) for row in np.concatenate(ago, axis=1))
+        past = tuple(tensor(row) for row in np.concatenate([np.zeros((depth, 0)), *ago], axis=1))
     refractory = torch.as_tensor(whole.pop("refractory"), device=weight.device)[:, None]
     v, i_ex, i_in = (tensor(whole[name]) for name in ("v", "i_ex", "i_in"))
     return BatchState(v, i_ex, i_in, refractory, past, models)
