@@ -25,6 +25,8 @@ from connectome.graph.views import from_networkx, to_networkx
 from connectome.io.circuits import read_circuit
 from connectome.io.exchange import read
 from connectome.io.graph_files import write_graphml
+from connectome.jit import kernel
+from connectome.lanes_kernels import exp_lanes, load_lanes, store_lanes
 from connectome.neurons import (
     AeifPscExp,
     Alif,
@@ -220,6 +222,20 @@ def test_kernel_is_the_step(model: type[NeuronModel], seed: int) -> None:
     np.testing.assert_allclose((ex + inh)[:n], both, rtol=1e-9, atol=1e-9)
     for k, name in enumerate(names_of(region)):
         np.testing.assert_allclose(cells.state[0][k, :n], after[name].numpy(), rtol=1e-9, atol=1e-9)
+
+
+@kernel
+def exponentials(x: NDArray[Any], out: NDArray[Any]) -> None:
+    for i in range(np.uint64(0), np.uint64(x.size), np.uint64(16)):
+        store_lanes(out, i, exp_lanes(load_lanes(x, i, 16)))
+
+
+@pytest.mark.parametrize(("real", "error"), [(np.float32, 1.2e-7), (np.float64, 4e-15)])
+def test_exponentials_side_by_side(real: Any, error: float) -> None:
+    x = np.linspace(-80, 80, 160_000).astype(real)
+    out = np.zeros_like(x)
+    exponentials(x, out)
+    np.testing.assert_allclose(out, np.exp(x.astype(np.float64)), rtol=error)
 
 
 def test_effectors_integrate_and_never_fire() -> None:
