@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.jit import inner
-from connectome.simulate.lanes_kernels import lanes_total, load_lanes, mask_lanes, multiply_add, no_lanes, store_lanes
+from connectome.lanes_kernels import lanes_total, load_lanes, mask_lanes, multiply_add, no_lanes, store_lanes
 
 __all__ = [
     "BLOCK", "BUNDLE", "CHUNK", "LANES", "Mask", "Rows", "Scratch", "Whole", "deliver", "offsets", "slot",

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.jit import inner
-from connectome.learning.bundle_kernels import BLOCK, LANES, Scratch, Whole, offsets
-from connectome.simulate.lanes_kernels import (
+from connectome.lanes_kernels import (
     choose,
     first_lane,
     lanes_total,
@@ -26,6 +25,7 @@ from connectome.simulate.lanes_kernels import (
     store_lanes,
     turn_lanes,
 )
+from connectome.learning.bundle_kernels import BLOCK, LANES, Scratch, Whole, offsets
 
 __all__ = ["deliver_dense", "spike_gradient_dense", "weight_gradient_dense"]
 

@@ -16,6 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.jit import inner, kernel
+from connectome.lanes_kernels import (
+    all_lanes,
+    at_least,
+    choose,
+    count_lanes,
+    larger,
+    load_lanes,
+    multiply_add,
+    store_lanes,
+)
 from connectome.learning.bundle_kernels import (
     LANES,
     Mask,
@@ -28,16 +38,6 @@ from connectome.learning.bundle_kernels import (
     weight_gradient,
 )
 from connectome.learning.dense_kernels import deliver_dense, spike_gradient_dense, weight_gradient_dense
-from connectome.simulate.lanes_kernels import (
-    all_lanes,
-    at_least,
-    choose,
-    count_lanes,
-    larger,
-    load_lanes,
-    multiply_add,
-    store_lanes,
-)
 
 __all__ = [
     "COMPONENT",

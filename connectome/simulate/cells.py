@@ -12,19 +12,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from connectome.arrays import aligned_zeros
 from connectome.errors import ConnectomeError
 from connectome.graph.parts import Region
-from connectome.neurons.step_kernels import NEVER
+from connectome.neurons.step_kernels import LANES, NEVER
 from connectome.simulate.clamp import Clamped
 from connectome.simulate.simulate_kernels import CELLS
 
-__all__ = ["Cells", "in_lanes", "make_cells"]
+__all__ = ["Cells", "in_lanes", "make_cells", "names_of"]
 
 
 @dataclass(frozen=True, eq=False)
 class Cells:
     """The C regions that have kernels of their own: records (C,) of ``simulate_kernels.CELLS``; their names; what they
-    remember besides the potential and what arrives, (N,) records each; and what addresses point to."""
+    remember besides the potential and what arrives, (S, N) in the order of the model's state; what clamps
+    say; and what addresses point to."""
 
     records: NDArray[Any]
     names: list[str]
@@ -64,16 +66,20 @@ def make_cells(
         if r.name not in clamps and r.role == "effector":
             none = np.zeros(0, np.int64)
             clamps[r.name] = Clamped(np.full(r.size, NEVER, np.uint8), np.zeros(r.size), none, none)
-        constants = _records(model.constants(dt_ms), dtype)
-        names = [n for n in model.state if n != "v" and n not in model.synapses]
-        rest = {n: np.zeros(r.size) for n in names or ["nothing"]}
-        rest |= {n: np.broadcast_to(v, r.size) for n, v in model.rest().items() if n in rest}
-        rest |= {n: v for n, v in values.get(r.name, {}).items() if n in rest}
-        state = _records(rest, dtype)
+        row = -(-r.size // LANES) * LANES
+        given = model.constants(dt_ms)
+        each = any(np.ndim(value) for value in given.values())
+        constants = aligned_zeros((len(given), row if each else LANES), dtype)
+        for k, value in enumerate(given.values()):
+            constants[k, : r.size if each else LANES] = value
+        remembered = names_of(r)
+        state = aligned_zeros((max(len(remembered), 1), row), dtype)
+        for k, name in enumerate(remembered):
+            state[k, : r.size] = values.get(r.name, {}).get(name, model.rest().get(name, 0.0))
         held = clamps[r.name].held.astype(dtype) if r.name in clamps else np.zeros(0, dtype)
-        update = _compiled(model.kernel, constants.dtype, state.dtype, dtype)
+        update = _compiled(model.kernel, dtype)
         for name, value in (
-            ("update", update.address), ("constants", constants.ctypes.data), ("each", int(constants.size > 1)),
+            ("update", update.address), ("constants", constants.ctypes.data), ("each", int(each)), ("row", row),
             ("state", state.ctypes.data), ("held", held.ctypes.data), ("clamped", int(r.name in clamps)),
             ("first", start[r.name]), ("size", r.size), ("signs", 1 if model.one_accumulator else 2),
         ):  # fmt: skip
@@ -83,17 +89,14 @@ def make_cells(
     return Cells(records, [r.name for r in regions], states, clamps, kept)
 
 
-def _records(columns: Mapping[str, Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """(N,) records, or (1,) where all columns are numbers."""
-    size = max((v.size for v in columns.values() if np.ndim(v)), default=1)
-    records = np.zeros(size, [(name, dtype) for name in columns])
-    for name, value in columns.items():
-        records[name] = value
-    return records
+def names_of(region: Region) -> list[str]:
+    """What its neurons remember besides the potential and what arrives."""
+    model = region.neuron
+    return [name for name in model.state if name != "v" and name not in model.synapses]
 
 
 @cache
-def _compiled(kernel: str, constants: np.dtype[Any], state: np.dtype[Any], dtype: np.dtype[Any]) -> Any:
+def _compiled(kernel: str, dtype: np.dtype[Any]) -> Any:
     from numba import from_dtype, types
 
     from connectome.jit import callback
@@ -101,7 +104,6 @@ def _compiled(kernel: str, constants: np.dtype[Any], state: np.dtype[Any], dtype
     module, _, name = kernel.partition(":")
     real, number = types.CPointer(from_dtype(dtype)), types.uint64
     return callback(
-        getattr(importlib.import_module(module), name), number, *[number] * 7, types.CPointer(from_dtype(constants)),
-        types.CPointer(from_dtype(state)), real, real, real, real, types.CPointer(types.uint8), real,
-        types.CPointer(types.uint32),
+        getattr(importlib.import_module(module), name), number, *[number] * 8, *[real] * 6,
+        types.CPointer(types.uint8), real, types.CPointer(types.uint32),
     )  # fmt: skip

@@ -19,6 +19,7 @@ from connectome.neurons.iaf_psc_exp import NeuronParameters, propagators
 from connectome.neurons.step_kernels import HELD
 from connectome.simulate import simulate_kernels as kernels
 from connectome.simulate.calls import Calls
+from connectome.simulate.cells import names_of
 from connectome.simulate.clamp import Clamped
 from connectome.simulate.plastic import Plastic
 from connectome.simulate.poisson_kernels import OCTET, RUN, PoissonDrive, draw_octet, draw_room
@@ -211,8 +212,8 @@ def _values(
             alone = number and r.neuron.one_accumulator
             values[name] = np.zeros_like(v) if alone else state.current[here.start + at : here.stop + at].copy()
         if r.name in layout.cells.names:
-            records = layout.cells.state[layout.cells.names.index(r.name)]
-            values |= {name: records[name].copy() for name in records.dtype.names or () if name in r.neuron.state}
+            rows = layout.cells.state[layout.cells.names.index(r.name)]
+            values |= {name: rows[k, : r.size].copy() for k, name in enumerate(names_of(r))}
         found[r.name] = values
     return found
 

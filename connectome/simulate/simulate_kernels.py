@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.jit import Index, Records, inner, kernel
+from connectome.lanes_kernels import at_least, load_lanes, multiply_add, store_lanes
 from connectome.neurons.step_kernels import call_step
-from connectome.simulate.lanes_kernels import at_least, load_lanes, multiply_add, store_lanes
 from connectome.simulate.native_kernels import fetch_soon, observe, publish, value_at, yield_core
 from connectome.simulate.plastic_kernels import deliver_and_learn, react
 from connectome.simulate.poisson_kernels import OCTET, PoissonDrive, draw
@@ -69,13 +69,15 @@ SEGMENT = np.dtype(
 
 #: A region that is updated by a kernel of its own: see :mod:`connectome.neurons.step_kernels`.
 #:
-#: update, constants, state, held : addresses; each, signs, clamped : as there; first : the place of neuron 0; size : N
+#: update, constants, state, held : addresses; each, signs, clamped, row : as there; first : the place of neuron 0
+#: size : N
 #: clamp : the address of what clamps say in the first step; clamp_row : what to add for the next, N or 0
 CELLS = np.dtype(
     [
         (name, np.uint64)
         for name in (
-            "update", "constants", "each", "state", "held", "clamped", "first", "size", "signs", "clamp", "clamp_row",
+            "update", "constants", "each", "state", "held", "clamped", "first", "size", "signs", "clamp",
+            "clamp_row", "row",
         )
     ]
 )  # fmt: skip
@@ -187,7 +189,8 @@ def _update(
     first, last = segments[g].start - c.first, min(segments[g].stop - c.first, c.size)
     place = c.first * real
     return free + call_step(
-        c.update, first, last, c.first, c.each, segments[g].varies & _U1, c.signs, c.clamped, c.constants, c.state,
+        c.update, first, last, c.first, c.each, segments[g].varies & _U1, c.signs, c.clamped, c.row, c.constants,
+        c.state,
         np.uint64(v.ctypes.data) + place, np.uint64(current.ctypes.data) + place,
         np.uint64(current.ctypes.data) + place + inhibitory * real, np.uint64(drive.ctypes.data) + place,
         c.clamp + t * c.clamp_row, c.held, np.uint64(ids.ctypes.data) + (free << _U2),
