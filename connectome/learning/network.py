@@ -241,6 +241,14 @@ class SpikingNetwork(nn.Module):
         values = {"weight": self.weight[key], **self.beside.get(key, {})}
         return self.views[key](values_by_edge(values, self._element[key]), self.selection.edges[key], moment)
 
+    def keep_signs(self) -> None:
+        """Dale's principle, in place: a weight that has not its source neuron's sign becomes 0. For loops of one's own,
+        after each of the optimiser's steps."""
+        with torch.no_grad():
+            for key, weight in self.weight.items():
+                sign = torch.from_numpy(self.connectome.regions[key.source].sign[self.selection.edges[key].source])
+                weight.masked_fill_(weight * self.by_weight(key, sign.to(weight.device)) < 0, 0.0)
+
     def to_connectome(self) -> Connectome:
         """The connectome with the weights as they are now, and what views need to go on as state of its edges."""
         edges = dict(self.connectome.edges)
