@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from connectome.arrays import aligned_zeros
 from connectome.graph.flat import Selection, linear_step
-from connectome.graph.parts import EdgeSet
+from connectome.graph.parts import EdgeSet, Region
 from connectome.learning.bundle_kernels import BLOCK, BUNDLE, CHUNK, LANES, Mask, Rows, Scratch
 from connectome.learning.learning_kernels import COMPONENT, DENSE, SPARSE, TileNetwork, region_type
+from connectome.neurons.iaf_psc_exp import Dynamics, propagators
 
-__all__ = ["Bundles", "lay_out", "scratch"]
+__all__ = ["Bundles", "lay_out", "membrane_step", "scratch"]
 
 # From which share of a matrix's places with an edge on dense rows are faster, by measurement: for spikes and the
 # gradients of weights, which both follow spikes; the same inside a component, where each step goes through the matrix,
@@ -62,7 +63,8 @@ class Bundles:
     """A network for the kernels, with N neurons, the N' with a membrane first, and P places for weights.
 
     ``moves``: the edges of a set, by its number, and their places; some edges have others too, ``copies``; ``numbers``
-    (bundles,): whose edges each bundle has; ``p20``: region -> mV that a pA adds to its potential in a step.
+    (bundles,): whose edges each bundle has; ``p20``: region -> mV that a pA adds to its potential in a step;
+    ``adaptation``: (2, N') rho and beta of thresholds that rise, mV; None where none does.
     """
 
     net: TileNetwork
@@ -76,6 +78,7 @@ class Bundles:
     copies: list[Placement]
     numbers: NDArray[np.int64]
     p20: Mapping[str, float]
+    adaptation: NDArray[Any] | None
 
     @property
     def n_neurons(self) -> int:
@@ -117,7 +120,7 @@ def lay_out(selection: Selection, real: type[np.float32] | type[np.float64], wid
         span[name] = slice(start, start + selection.regions[name].size)
         start = span[name].stop
     n_membranes = sum(selection.regions[name].size for name in membranes)
-    steps = [linear_step(selection.regions[n], selection.dt_ms) for n in membranes]
+    steps = [membrane_step(selection.regions[n], selection.dt_ms) for n in membranes]
     # One channel is enough where both time constants are the same, everywhere.
     channels = 1 if all(d.p11_ex == d.p11_in for d in steps) else 2
     effectors = [n for n in selection.regions if roles[n] == "effector"]
@@ -154,7 +157,23 @@ def lay_out(selection: Selection, real: type[np.float32] | type[np.float64], wid
     sizes = tuple(len(e) for e in selection.edges.values())
     numbers = np.array([b.number for b in bundles], np.int64)
     p20 = {name: float(d.p20) for name, d in zip(membranes, steps, strict=True)}
-    return Bundles(net, span, tuple(sensors), n_membranes, channels, n_places, sizes, moves, copies, numbers, p20)
+    adaptation = np.zeros((2, n_membranes), real)
+    adaptive = {name: selection.regions[name].neuron.adaptive(selection.dt_ms) for name in membranes}
+    for name, found in adaptive.items():
+        if found is not None:
+            adaptation[:, span[name]] = [[found.rho], [found.beta_mv]]
+    return Bundles(
+        net, span, tuple(sensors), n_membranes, channels, n_places, sizes, moves, copies, numbers, p20,
+        adaptation if any(found is not None for found in adaptive.values()) else None,
+    )  # fmt: skip
+
+
+def membrane_step(region: Region, dt_ms: float) -> Dynamics:
+    """A region's step but for a threshold that rises: see :func:`connectome.graph.flat.linear_step`."""
+    found = region.neuron.adaptive(dt_ms)
+    if found is None:
+        return linear_step(region, dt_ms)
+    return propagators(found.base, dt_ms, fires=region.role == "neuron")
 
 
 def _components(selection: Selection) -> list[list[str]]:

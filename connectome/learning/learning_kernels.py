@@ -26,6 +26,7 @@ from connectome.lanes_kernels import (
     multiply_add,
     store_lanes,
 )
+from connectome.learning.adaptation_kernels import Adaptation, barrier, rise, sent_back
 from connectome.learning.bundle_kernels import (
     LANES,
     Mask,
@@ -111,13 +112,13 @@ class Extra(NamedTuple):
 @kernel
 def forward_tiles(
     net: TileNetwork, weight: Array, keep: bool, tape: Tape, potential: Array, counts: Array, first: int, stride: int,
-    scratch: Scratch, extra: Extra | None,
+    scratch: Scratch, extra: Extra | None, adaptation: Adaptation | None,
 ) -> None:  # fmt: skip
     """Run T steps of a batch of B samples from rest, in tiles ``first``, ``first + stride``, ...
 
     weight (P,); keep: fill in the tape's ``free``, ``near`` and ``slope``; the mask has the sensors' spikes, others are
     written; potential (B, T, columns) mV above rest; counts (N,) uint32: spikes are added. Numba compiles the kernel
-    without ``extra`` by itself, so that it costs nothing where there is none.
+    without ``extra`` or ``adaptation`` by itself, so that they cost nothing where there is none.
     """
     steps, chunk = np.uint64(tape.mask.shape[1]), np.uint64(scratch.offset.shape[1])
     for tile in range(np.uint64(first), np.uint64(len(tape.mask)), np.uint64(stride)):
@@ -138,12 +139,13 @@ def forward_tiles(
                     for step in range(t, until):
                         for r in range(component.region, component.region_stop):
                             if extra is None:
-                                _advance(net.regions[r], tile, step, keep, tape, potential, scratch, extra)
+                                _advance(net.regions[r], tile, step, keep, tape, potential, scratch, extra, adaptation)
                             else:
+                                p = net.regions[r]
                                 if step < over:
-                                    _clear(net.regions[r], step, scratch)
+                                    _clear(p, step, scratch)
                                 else:
-                                    _advance(net.regions[r], tile, step, keep, tape, potential, scratch, extra)
+                                    _advance(p, tile, step, keep, tape, potential, scratch, extra, adaptation)
                     _deliver_all(net, component.inner, component.outer, weight, mask, t, until, scratch)
                     t = until
                 _deliver_all(net, component.outer, component.stop, weight, mask, begin, end, scratch)
@@ -201,8 +203,9 @@ def _arrival(x: Any, channel: int, at: Whole, tile: Whole, t: Whole, extra: Extr
 
 @inner
 def _advance(
-    p: Any, tile: Whole, t: Whole, keep: bool, tape: Tape, potential: Array, scratch: Scratch, extra: Extra | None
-) -> None:
+    p: Any, tile: Whole, t: Whole, keep: bool, tape: Tape, potential: Array, scratch: Scratch, extra: Extra | None,
+    adaptation: Adaptation | None,
+) -> None:  # fmt: skip
     """One step of one region."""
     v, current, held, ring, mask = scratch.state[0], scratch.state[1], scratch.held, scratch.ring, tape.mask[tile]
     one, zero = v.dtype.type(1), v.dtype.type(0)
@@ -252,7 +255,8 @@ def _advance(
             store_lanes(current_in, at, multiply_add(p11_in, x, arrival))
             store_lanes(ring, arrived, all_lanes(zero, LANES))
         waits = held[i]
-        fires = Mask(at_least(u, theta) & ~waits & valid)
+        limit = barrier(theta, tile, i, adaptation)
+        fires = Mask(at_least(u, limit) & ~waits & valid)
         bound = waits
         if extra is not None and clamped.size:
             fires = Mask((fires & ~clamped[i]) | (now[i] & clamped[i]))
@@ -260,8 +264,10 @@ def _advance(
         stays = Mask(~(fires | waits))
         store_lanes(v, at, choose(stays, u, v_reset))
         now[i] = fires
+        if adaptation is not None:
+            rise(fires, tile, i, adaptation)
         if keep:
-            x = u - theta
+            x = u - limit
             x = larger(multiply_add(-inverse, larger(x, zero - x), all_lanes(one, LANES)), zero) * inverse
             x = choose(Mask(~bound), x, zero)
             store_lanes(slope, at, x)
@@ -277,7 +283,7 @@ def _advance(
 @kernel
 def backward_tiles(
     net: TileNetwork, weight: Array, tape: Tape, grad_potential: Array, grad_spikes: Array, recorded: Array,
-    gradient: Array, first: int, stride: int, scratch: Scratch, extra: Extra | None,
+    gradient: Array, first: int, stride: int, scratch: Scratch, extra: Extra | None, adaptation: Adaptation | None,
 ) -> None:  # fmt: skip
     """Adjoint of :func:`forward_tiles`; the reset and the refractory hold are constants of it.
 
@@ -313,7 +319,7 @@ def backward_tiles(
                                 for r in range(c.region, c.region_stop):
                                     _retreat(
                                         net.regions[r], tile, until - _U1 - step, begin, tape, grad_potential, scratch,
-                                        extra,
+                                        extra, adaptation,
                                     )  # fmt: skip
                             until = t
                     _weights_all(net, c.inner, c.stop, mask, begin, end, scratch, partial)
@@ -364,8 +370,9 @@ def _forget(p: Any, t: Whole, base: Whole, scratch: Scratch) -> None:
 
 @inner
 def _retreat(
-    p: Any, tile: Whole, t: Whole, base: Whole, tape: Tape, grad_potential: Array, scratch: Scratch, extra: Extra | None
-) -> None:
+    p: Any, tile: Whole, t: Whole, base: Whole, tape: Tape, grad_potential: Array, scratch: Scratch,
+    extra: Extra | None, adaptation: Adaptation | None,
+) -> None:  # fmt: skip
     """The adjoint of one step of one region. The state: adjoints of u and of the currents, a step later."""
     if extra is not None and t < extra.start:
         _forget(p, t, base, scratch)
@@ -396,7 +403,10 @@ def _retreat(
             store_lanes(ring, here + inhibitory + at, x)
         spike = (t - base) * inhibitory + at
         x = choose(free[i], p22 * later, zero)
-        x = multiply_add(load_lanes(slope, at, LANES), load_lanes(back, spike, LANES), x)
+        sent = load_lanes(back, spike, LANES)
+        if adaptation is not None:
+            sent = sent_back(sent, load_lanes(slope, at, LANES), tile, i, adaptation)
+        x = multiply_add(load_lanes(slope, at, LANES), sent, x)
         store_lanes(back, spike, all_lanes(zero, LANES))
         store_lanes(g, at, x)
     if p.column >= 0:

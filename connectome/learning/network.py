@@ -18,10 +18,12 @@ from connectome.graph.flat import Engine, FlatNetwork, cores, flatten, select
 from connectome.graph.parts import EdgeKey
 from connectome.learning.bundles import lay_out
 from connectome.learning.inputs import Clamp, checked_inputs, checked_output_gain
+from connectome.learning.neuron_parameters import checked_names, free_values, learnt_region, parameter_values
 from connectome.learning.propagation import event_driven, message_passing
 from connectome.learning.state import NetworkState
 from connectome.learning.tiles import Tiles
 from connectome.learning.views import BASE, Moment, WeightView, begin, values_by_edge, weights
+from connectome.neurons.model import NeuronModel
 
 __all__ = ["BatchActivity", "SpikingNetwork"]
 
@@ -63,6 +65,10 @@ class SpikingNetwork(nn.Module):
     threads : at most this many (default: all cores the process may use). The result does not depend on it.
     share : a network of the same connectome that recruits others; what both have learns as one.
     block : edge sets that pass no spike's gradient back, see :meth:`forward`
+    learn : region or effector -> names of parameters of its neurons that learn, one for each neuron, such as
+        ``("tau_m_ms", "v_th_mv")``; on the engine ``"torch"``. ``neuron[region][name]``, (N,), is what an optimiser
+        changes, see :mod:`connectome.learning.neuron_parameters`; :meth:`neuron_values` gives the parameters in their
+        units, which stay positive, and thresholds above the reset, by construction
     views : edge set -> what its weights are made of, see :mod:`connectome.learning.views`. ``weight[key]`` is then what
         goes into the view; its other parameters are ``beside[key]``, by name. ``moment``, an attribute, says what noise
         is drawn by while the network is in training; None, as at first: there is none.
@@ -72,7 +78,7 @@ class SpikingNetwork(nn.Module):
         self, connectome: Connectome, *, recruit: Collection[str] | None = None, engine: Engine | None = None,
         surrogate_width_mv: float = 10.0, dtype: torch.dtype = torch.float32, threads: int | None = None,
         share: SpikingNetwork | None = None, block: Collection[EdgeKey] = (),
-        views: Mapping[EdgeKey, WeightView] | None = None,
+        views: Mapping[EdgeKey, WeightView] | None = None, learn: Mapping[str, Collection[str]] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         if engine not in (None, "numba", "torch"):
@@ -84,11 +90,11 @@ class SpikingNetwork(nn.Module):
         self.connectome = connectome
         self.selection = select(connectome, recruit)
         for name, r in self.selection.regions.items():
-            linear = r.neuron.linear()
-            if engine != "torch" and r.role != "sensor" and (linear is None or linear.arrays()):
+            able = r.neuron.linear() is not None or r.neuron.adaptive(connectome.dt_ms) is not None
+            if engine != "torch" and r.role != "sensor" and (not able or r.neuron.arrays()):
                 if engine == "numba":
                     rule = f"must be 'torch' to train region {name!r}, of {r.neuron.model} with these parameters"
-                    known = "Event driven are iaf_psc_exp and leaky_integrator, alike in a region."
+                    known = "Event driven are iaf_psc_exp, alif and leaky_integrator, alike in a region."
                     raise ConnectomeError("engine", rule, repr(engine), known)
                 engine = "torch"
         engine = engine or "numba"
@@ -120,6 +126,12 @@ class SpikingNetwork(nn.Module):
             if made:
                 self.beside[key] = made
         self._sets = nn.ParameterList(self.weight.values())
+        self.neuron: dict[str, dict[str, nn.Parameter]] = {}
+        if share is not None:
+            self.neuron = {name: free for name, free in share.neuron.items() if name in self.selection.regions}
+        for name, names in checked_names(learn or {}, self.selection, engine).items():
+            self.neuron[name] = free_values(self.selection.regions[name], names, dtype) | self.neuron.get(name, {})
+        self._neurons = nn.ParameterList(p for free in self.neuron.values() for p in free.values())
         self._beside = nn.ParameterList(p for made in self.beside.values() for p in made.values())
         self._numbers(self.block)
         roles = {name: r.role for name, r in self.selection.regions.items()}
@@ -184,7 +196,7 @@ class SpikingNetwork(nn.Module):
         if self._tiles is None:
             found = message_passing(
                 self._flat, self.selection, effective, inputs, record, blocked=blocked, return_state=return_state,
-                surrogate=self._surrogate, dtype=self.dtype,
+                surrogate=self._surrogate, dtype=self.dtype, learnt=self._learnt(),
             )  # fmt: skip
         else:
             if device.type != "cpu":
@@ -249,8 +261,13 @@ class SpikingNetwork(nn.Module):
                 sign = torch.from_numpy(self.connectome.regions[key.source].sign[self.selection.edges[key].source])
                 weight.masked_fill_(weight * self.by_weight(key, sign.to(weight.device)) < 0, 0.0)
 
+    def neuron_values(self, region: str) -> dict[str, Tensor]:
+        """(N,) float64 of each parameter of a region's neurons that learns, in its unit, differentiable."""
+        return parameter_values(self.connectome.regions[region], self.neuron.get(region, {}))
+
     def to_connectome(self) -> Connectome:
-        """The connectome with the weights as they are now, and what views need to go on as state of its edges."""
+        """The connectome with the weights and the neurons' parameters as they are now, and what views need to go on as
+        state of its edges."""
         edges = dict(self.connectome.edges)
         for key, weight in self.weight.items():
             state = edges[key].state
@@ -264,7 +281,15 @@ class SpikingNetwork(nn.Module):
                 others = {n: x for n, x in state.items() if n != BASE}
                 state = {**others, **{n: x.cpu().numpy() for n, x in kept.items()}}
             edges[key] = replace(edges[key], weight=effective.cpu().numpy(), state=state)
-        return replace(self.connectome, edges=edges)
+        regions = dict(self.connectome.regions)
+        for name in self.neuron:
+            regions[name] = learnt_region(regions[name], self.neuron_values(name))
+        return replace(self.connectome, regions=regions, edges=edges)
+
+    def _learnt(self) -> dict[str, NeuronModel]:
+        """The models of regions whose neurons learn, among tensors."""
+        regions = self.selection.regions
+        return {name: regions[name].neuron.among_tensors(self.neuron_values(name)) for name in self.neuron}
 
     def _laid_out(self) -> Tiles | None:
         if self.engine != "numba":

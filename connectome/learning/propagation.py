@@ -18,13 +18,14 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from connectome.arrays import aligned_zeros
-from connectome.graph.flat import FlatNetwork, Selection, linear_step
+from connectome.graph.flat import FlatNetwork, Selection
 from connectome.learning.bundle_kernels import LANES, Mask
-from connectome.learning.bundles import Bundles
+from connectome.learning.bundles import Bundles, membrane_step
 from connectome.learning.inputs import Inputs
 from connectome.learning.learning_kernels import Extra, pack
-from connectome.learning.state import NetworkState, later_spikes
+from connectome.learning.state import NetworkState, later_spikes, model_states, waiting
 from connectome.learning.tiles import ForwardPass, Tiles
+from connectome.neurons.model import NeuronModel
 
 __all__ = ["Result", "event_driven", "message_passing"]
 
@@ -43,13 +44,16 @@ class Result(NamedTuple):
 def look_back(selection: Selection) -> int:
     """The steps that a state has to remember: the longest delay, or the longest refractory time."""
     delays = [int(e.delay_steps.max()) for e in selection.edges.values() if len(e)]
-    refractory = [int(np.max(linear_step(r, selection.dt_ms).ref_steps, initial=0)) for r in selection.regions.values()]
+    refractory = [
+        int(np.max(membrane_step(r, selection.dt_ms).ref_steps, initial=0)) for r in selection.regions.values()
+    ]
     return max([1, *delays, *refractory])
 
 
 def message_passing(
     flat: FlatNetwork, selection: Selection, weights: Sequence[Tensor], inputs: Inputs, record: Sequence[str], *,
     blocked: Collection[int], return_state: bool, surrogate: Callable[[Tensor], Tensor], dtype: torch.dtype,
+    learnt: Mapping[str, NeuronModel],
 ) -> Result:  # fmt: skip
     """The pass in torch, in which every gradient is autograd's."""
     from connectome.simulate.torch_engine import BatchState, propagate
@@ -100,11 +104,11 @@ def message_passing(
             left = torch.maximum(left, torch.where(past[-ago].detach() > 0, ref_steps - ago + 1, 0).to(torch.int32))
         options["state"] = BatchState(
             membrane(before.v), membrane(before.i_ex), membrane(before.i_in), left,
-            tuple(past[-k - 1] for k in range(flat.max_delay)),
+            tuple(past[-k - 1] for k in range(flat.max_delay)), _models(before, flat, device, dtype),
         )  # fmt: skip
     if closed is not None:
         options["block"] = closed
-    out = propagate(flat, weight[order], gather(fires, nothing, sensors), surrogate=surrogate, **options)
+    out = propagate(flat, weight[order], gather(fires, nothing, sensors), surrogate=surrogate, learnt=learnt, **options)
     spikes = {name: out.spikes[:, span].permute(2, 0, 1) for name, span in flat.span.items()}
     counts = {name: s.detach().sum((0, 1)).to(torch.int64).numpy(force=True) for name, s in spikes.items()}
     read = [np.r_[flat.span[n]] for n, r in selection.regions.items() if r.role == "effector"]
@@ -116,8 +120,23 @@ def message_passing(
         fired, so_far = later_spikes(
             before, {n: s for n, s in spikes.items() if roles[n] != "effector"}, look_back(selection)
         )
-        state = NetworkState(v, i_ex, i_in, fired, so_far)
+        models = {n: {k: x.T for k, x in m.items()} for n, m in out.state.models.items()}
+        for part, channel in ((i_ex, "i_ex"), (i_in, "i_in")):
+            part |= {n: m.get(channel, torch.zeros_like(m["v"])) for n, m in models.items()}
+        own = {n: {k: models[n][k] for k in names} for n, names in model_states(selection).items()}
+        state = NetworkState(v, i_ex, i_in, fired, own, so_far)
     return Result(out.u[:, columns].permute(2, 0, 1), {name: spikes[name] for name in record}, counts, state)
+
+
+def _models(
+    before: NetworkState, flat: FlatNetwork, device: torch.device, dtype: torch.dtype
+) -> dict[str, dict[str, Tensor]]:
+    """What regions of other models remember, (N, B), as the engine has it."""
+    found = {}
+    for name, neuron in flat.models.items():
+        parts = {"v": before.v[name], "i_ex": before.i_ex[name], "i_in": before.i_in[name], **before.models[name]}
+        found[name] = {k: parts[k].to(device, dtype).T for k in neuron.state}
+    return found
 
 
 def event_driven(
@@ -166,11 +185,12 @@ class _Propagate(torch.autograd.Function):
         values = [x.detach().numpy() for x in tensors]
         weights = values[: job.n_weights]
         spikes = {name: _plain(x.detach()) for name, x in job.inputs.fires.items()}
-        extra = None
+        extra = level = None
         if job.return_state or job.learning or not job.inputs.plain:
             spikes, extra = _extra(job, spikes)
+            level = _level(job)
         run, potential = tiles.forward(
-            spikes, weights, job.columns, job.keep, job.threads, blocked=job.blocked, extra=extra
+            spikes, weights, job.columns, job.keep, job.threads, blocked=job.blocked, extra=extra, level=level
         )
         job.counts = tiles.counts(run)
         start = job.start
@@ -283,6 +303,17 @@ def _extra(job: _Job, spikes: dict[str, Array]) -> tuple[dict[str, Array], Extra
     )  # fmt: skip
 
 
+def _level(job: _Job) -> Array | None:
+    """How far thresholds have risen before the run, in lanes; None where it begins from rest."""
+    before, layout = job.inputs.state, job.tiles.layout
+    if before is None:
+        return None
+    level = aligned_zeros((-(-job.inputs.batch // LANES), layout.n_membranes * LANES), job.tiles.real)
+    for name, part in before.models.items():
+        _to_lanes(level, layout.span[name], part["a"].detach().to("cpu").numpy())
+    return level
+
+
 def _last_state(job: _Job, run: ForwardPass) -> NetworkState:
     """What the kernels left, as tensors by region."""
     assert run.extra is not None
@@ -298,7 +329,17 @@ def _last_state(job: _Job, run: ForwardPass) -> NetworkState:
     fired = {n: torch.from_numpy(job.tiles.spikes(run, n)) for n, role in roles.items() if role != "effector"}
     now = {name: x[:, job.start :].to(torch.uint8) for name, x in fired.items()}
     v, i_ex, i_in = parts
-    return NetworkState(v, i_ex, i_in, *later_spikes(job.inputs.state, now, look_back(job.selection)))
+    kept, steps = later_spikes(job.inputs.state, now, look_back(job.selection))
+    models = {}
+    for name in model_states(job.selection):
+        region, level = job.selection.regions[name], np.zeros(0)
+        if run.adaptation is not None:
+            level = _from_lanes(run.adaptation.level, layout.span[name], batch)
+        a = torch.from_numpy(level.copy()) if level.size else torch.zeros_like(v[name])
+        ref_steps = int(membrane_step(region, job.selection.dt_ms).ref_steps)
+        none = torch.zeros(v[name].shape, dtype=torch.int32)
+        models[name] = {"refractory": waiting(kept[name], ref_steps) if name in kept else none, "a": a}
+    return NetworkState(v, i_ex, i_in, kept, models, steps)
 
 
 def _input_gradients(job: _Job, run: ForwardPass, weights: Sequence[Array]) -> list[Array]:

@@ -12,7 +12,7 @@ from connectome.errors import ConnectomeError
 from connectome.graph.flat import Selection
 from connectome.learning.bundle_kernels import CHUNK
 
-__all__ = ["NetworkState", "checked_state", "later_spikes"]
+__all__ = ["NetworkState", "checked_state", "later_spikes", "model_states", "waiting"]
 
 
 class NetworkState(NamedTuple):
@@ -21,7 +21,8 @@ class NetworkState(NamedTuple):
     v : region or effector -> (B, N) mV above e_l; i_ex, i_in : (B, N) pA, synaptic currents. Where all time constants
     are the same, the event-driven engine has their sum in ``i_ex``.
     spikes : region or sensor -> (B, H, N), 0 or 1, of the last H steps: those that are on their way, and who is
-    refractory.
+    refractory. models : region or effector of a model other than ``iaf_psc_exp`` and ``leaky_integrator`` -> name ->
+    (B, N), the rest of its state, such as how far its threshold has risen.
 
     The torch engine's carries a gradient; :meth:`detach` cuts it, for truncated backpropagation through time.
     """
@@ -30,17 +31,28 @@ class NetworkState(NamedTuple):
     i_ex: Mapping[str, Tensor]
     i_in: Mapping[str, Tensor]
     spikes: Mapping[str, Tensor]
+    models: Mapping[str, Mapping[str, Tensor]]
     steps: int
 
     def detach(self) -> NetworkState:
         """The same numbers without a gradient."""
         v, i_ex, i_in, spikes = ({k: x.detach() for k, x in part.items()} for part in self[:4])
-        return NetworkState(v, i_ex, i_in, spikes, self.steps)
+        models = {k: {n: x.detach() for n, x in part.items()} for k, part in self.models.items()}
+        return NetworkState(v, i_ex, i_in, spikes, models, self.steps)
 
     @property
     def requires_grad(self) -> bool:
         """Whether any of it carries a gradient."""
-        return any(x.requires_grad for part in self[:4] for x in part.values())
+        parts = (*self[:4], *self.models.values())
+        return any(x.requires_grad for part in parts for x in part.values())
+
+
+def waiting(fired: Tensor, ref_steps: int) -> Tensor:
+    """(B, N) steps that are left of refractory times, of the spikes (B, H, N) of the last H steps."""
+    left = torch.zeros_like(fired[:, 0], dtype=torch.int32)
+    for ago in range(1, min(fired.shape[1], ref_steps) + 1):
+        left = torch.maximum(left, (fired[:, -ago] > 0).to(torch.int32) * (ref_steps - ago + 1))
+    return left
 
 
 def later_spikes(before: NetworkState | None, spikes: Mapping[str, Tensor], look: int) -> tuple[dict[str, Tensor], int]:
@@ -53,6 +65,15 @@ def later_spikes(before: NetworkState | None, spikes: Mapping[str, Tensor], look
     return {name: x[:, -kept:] for name, x in spikes.items()}, steps
 
 
+def model_states(selection: Selection) -> dict[str, tuple[str, ...]]:
+    """Region or effector -> what a state has of it besides potential and synaptic currents."""
+    return {
+        name: tuple(k for k in r.neuron.state if k not in ("v", "i_ex", "i_in"))
+        for name, r in selection.regions.items()
+        if r.role != "sensor" and r.neuron.linear() is None
+    }
+
+
 def checked_state(state: NetworkState, selection: Selection, batch: int) -> None:
     """Raise :class:`ConnectomeError` for the state of another network, or of another batch."""
     if not isinstance(state, NetworkState):
@@ -60,6 +81,15 @@ def checked_state(state: NetworkState, selection: Selection, batch: int) -> None
     roles = {name: r.role for name, r in selection.regions.items()}
     membranes = {name for name, role in roles.items() if role != "sensor"}
     fire = {name for name, role in roles.items() if role != "effector"}
+    own = model_states(selection)
+    names_of = {name: set(x) for name, x in state.models.items()}
+    if names_of != {name: set(x) for name, x in own.items()}:
+        raise ConnectomeError("state.models", f"must be of {own}, which take part", names_of)
+    for name, rest in state.models.items():
+        whole = (batch, selection.regions[name].size)
+        for k, x in rest.items():
+            if x.shape != whole:
+                raise ConnectomeError(f"state.models[{name}].{k}", f"must have shape {whole}", tuple(x.shape))
     for field, names in (("v", membranes), ("i_ex", membranes), ("i_in", membranes), ("spikes", fire)):
         part: Mapping[str, Tensor] = getattr(state, field)
         if set(part) != names:

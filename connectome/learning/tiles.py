@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.arrays import aligned_zeros
+from connectome.learning.adaptation_kernels import Adaptation
 from connectome.learning.bundle_kernels import LANES, Mask, Scratch
 from connectome.learning.bundles import Bundles, scratch
 from connectome.learning.learning_kernels import Extra, Tape, backward_tiles, forward_tiles, pack
@@ -44,6 +45,7 @@ class ForwardPass:
         self.weight = aligned_zeros(layout.n_places, real)
         self.net = layout.net
         self.extra: Extra | None = None
+        self.adaptation: Adaptation | None = None
         self.counts = np.zeros(n, np.int64)
 
 
@@ -60,13 +62,14 @@ class Tiles:
     def forward(
         self, sensor_spikes: Mapping[str, NDArray[Any]], weights: Sequence[NDArray[Any]], columns: int,
         keep: bool, threads: int, *, blocked: Collection[int] = (), extra: Extra | None = None,
+        level: NDArray[Any] | None = None,
     ) -> tuple[ForwardPass, NDArray[Any]]:  # fmt: skip
         """Run a batch from rest. (B, T, n) spikes by sensor; the weights of each edge set; ``keep``: a backward pass
         may follow; ``blocked``: numbers of edge sets that it passes no spike's gradient through. Returns the run and
         the potentials of the effectors, (B, T, columns) mV above rest.
 
         With ``extra`` some of the T steps may be over, and ``sensor_spikes`` names regions too: those of which spikes
-        are known.
+        are known. ``level`` (tiles, N' * LANES): what thresholds that rise begin with, 0 by default.
         """
         batch, steps = next(iter(sensor_spikes.values())).shape[:2]
         run = self._take(-(-batch // LANES), steps, keep)
@@ -75,6 +78,7 @@ class Tiles:
         run.extra = extra
         if extra is not None:
             run.tape.near[:, : int(extra.start)] = 0
+        run.adaptation = self._adaptation(run, level)
         potential = np.empty((batch, steps, columns), self.real)
         silent = [self.layout.span[name] for name in self.layout.sensors if name not in sensor_spikes]
         shares = min(threads, len(run.tape.mask))
@@ -87,8 +91,9 @@ class Tiles:
                 run.tape.mask[first::shares, :, span] = 0
             with _Lent(self._scratch.setdefault((steps, False), []), lambda: scratch(self.layout, steps)) as buffers:
                 forward_tiles(
-                    run.net, run.weight, keep, run.tape, potential, counts[first], first, shares, buffers, extra
-                )
+                    run.net, run.weight, keep, run.tape, potential, counts[first], first, shares, buffers, extra,
+                    run.adaptation,
+                )  # fmt: skip
 
         _each(share, shares)
         run.counts = counts.sum(axis=0, dtype=np.int64)
@@ -106,12 +111,13 @@ class Tiles:
         if self._partial.shape != (n, run.weight.size):
             self._partial = aligned_zeros((n, run.weight.size), self.real)
         partial, shares = self._partial, min(threads, n)
+        adaptation = self._adaptation(run, None)
 
         def share(first: int) -> None:
             with _Lent(self._scratch.setdefault((steps, True), []), lambda: scratch(self.layout, steps)) as buffers:
                 backward_tiles(
                     run.net, run.weight, run.tape, grad_potential, grad_spikes, recorded, partial, first, shares,
-                    buffers, run.extra,
+                    buffers, run.extra, adaptation,
                 )  # fmt: skip
 
         _each(share, shares)
@@ -143,6 +149,14 @@ class Tiles:
                 return self._runs.pop(i)
         del self._runs[: len(self._runs) - _KEPT + 1]
         return ForwardPass(tiles, steps, self.layout, self.real, keep)
+
+    def _adaptation(self, run: ForwardPass, level: NDArray[Any] | None) -> Adaptation | None:
+        if self.layout.adaptation is None:
+            return None
+        if level is None:
+            level = aligned_zeros((run.shape[0], self.layout.n_membranes * LANES), self.real)
+        rho, beta = self.layout.adaptation
+        return Adaptation(rho, beta, level)
 
     def _set_weights(self, run: ForwardPass, weights: Sequence[NDArray[Any]], blocked: Collection[int]) -> None:
         layout = self.layout

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
+from connectome.neurons.functions import choice, exp, inverse
 from connectome.neurons.iaf_psc_exp import refractory_steps
-from connectome.neurons.model import Arrivals, NeuronModel, Quantity, elementwise
+from connectome.neurons.model import Arrivals, NeuronModel, Quantity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,11 +48,11 @@ class AeifPscExp(NeuronModel):
     c_m_pf: Quantity = field(default=281.0, metadata={"above": 0})
     g_l_ns: Quantity = field(default=30.0, metadata={"above": 0})
     e_l_mv: Quantity = -70.6
-    v_th_mv: Quantity = -50.4
+    v_th_mv: Quantity = field(default=-50.4, metadata={"under": "v_peak_mv"})
     delta_t_mv: Quantity = field(default=2.0, metadata={"low": 0})
-    v_peak_mv: Quantity = 0.0
-    v_reset_mv: Quantity = -60.0
-    t_ref_ms: Quantity = field(default=0.0, metadata={"low": 0})
+    v_peak_mv: Quantity = field(default=0.0, metadata={"learnt": False})
+    v_reset_mv: Quantity = field(default=-60.0, metadata={"learnt": False})
+    t_ref_ms: Quantity = field(default=0.0, metadata={"low": 0, "learnt": False})
     a_ns: Quantity = 4.0
     b_pa: Quantity = 80.5
     tau_w_ms: Quantity = field(default=144.0, metadata={"above": 0})
@@ -73,8 +73,7 @@ class AeifPscExp(NeuronModel):
         self._require("neuron.delta_t_mv", self.delta_t_mv, good, rule, least)
 
     def _peak(self) -> Quantity:
-        found = np.where(np.greater(self.delta_t_mv, 0), self.v_peak_mv, self.v_th_mv)
-        return found if found.ndim else float(found)
+        return choice(self.delta_t_mv > 0, self.v_peak_mv, self.v_th_mv)
 
     def rest(self) -> Mapping[str, Quantity]:
         """See :class:`NeuronModel`."""
@@ -82,25 +81,16 @@ class AeifPscExp(NeuronModel):
 
     def constants(self, dt_ms: float) -> dict[str, Quantity]:
         """See :class:`NeuronModel`."""
-
-        def half(tau: float) -> float:
-            return math.exp(-dt_ms / (2 * tau))
-
-        def fine(tau: float) -> float:
-            return math.exp(-dt_ms / (2 * SUBSTEPS * tau))
-
-        def rise(g_l: float, c_m: float) -> float:
-            """In delta_t above v_th, where the exponential current grows by a fifth in a step."""
-            return max(math.log(_GROWTH * c_m / (g_l * dt_ms)), 0.0)
-
-        rises = elementwise(rise, self.g_l_ns, self.c_m_pf)
-        slope = elementwise(lambda d: 1 / d if d > 0 else 0.0, self.delta_t_mv)
+        ex, inh = self.tau_syn_ex_ms, self.tau_syn_in_ms
+        growth = _GROWTH * self.c_m_pf / (self.g_l_ns * dt_ms)
+        # In delta_t above v_th, where the exponential current grows by a fifth in a step.
+        rises = growth.log().clamp(min=0) if hasattr(growth, "requires_grad") else np.maximum(np.log(growth), 0.0)
         return {
-            "h": dt_ms / self.c_m_pf, "leak": self.g_l_ns, "e_l": self.e_l_mv, "v_th": self.v_th_mv, "slope": slope,
-            "steep": self.g_l_ns * self.delta_t_mv, "theta": self._peak(), "v_reset": self.v_reset_mv,
-            "a": self.a_ns, "b": self.b_pa, "h_w": dt_ms / self.tau_w_ms, "i_e": self.i_e_pa,
-            "half_ex": elementwise(half, self.tau_syn_ex_ms), "half_in": elementwise(half, self.tau_syn_in_ms),
-            "fine_ex": elementwise(fine, self.tau_syn_ex_ms), "fine_in": elementwise(fine, self.tau_syn_in_ms),
+            "h": dt_ms / self.c_m_pf, "leak": self.g_l_ns, "e_l": self.e_l_mv, "v_th": self.v_th_mv,
+            "slope": inverse(self.delta_t_mv), "steep": self.g_l_ns * self.delta_t_mv, "theta": self._peak(),
+            "v_reset": self.v_reset_mv, "a": self.a_ns, "b": self.b_pa, "h_w": dt_ms / self.tau_w_ms,
+            "i_e": self.i_e_pa, "half_ex": exp(-dt_ms / (2 * ex)), "half_in": exp(-dt_ms / (2 * inh)),
+            "fine_ex": exp(-dt_ms / (2 * SUBSTEPS * ex)), "fine_in": exp(-dt_ms / (2 * SUBSTEPS * inh)),
             "ref_steps": refractory_steps(self.t_ref_ms, dt_ms), "fine_from": self.v_th_mv + self.delta_t_mv * rises,
         }  # fmt: skip
 
@@ -159,7 +149,7 @@ class AeifPscExp(NeuronModel):
                 peaked = peaked | now
             v, w = torch.where(steep, fine_v, v), torch.where(steep, fine_w, w)
         spikes = threshold(torch.where(peaked, top, v) - theta)
-        fired = spikes.detach() > 0
+        fired = spikes.detach() > 0.5
         jumps = fired & ~peaked  # at the end of the step
         v = torch.where(peaked, torch.where(fired, torch.minimum(v, theta.expand_as(v)), top), v)
         w = torch.where(peaked & ~fired, w - c["b"], torch.where(jumps, w + c["b"], w))

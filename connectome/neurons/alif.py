@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from connectome.neurons.iaf_psc_exp import NeuronParameters, membrane, propagators
-from connectome.neurons.model import Arrivals, NeuronModel, Quantity, elementwise
+from connectome.neurons.functions import exp
+from connectome.neurons.iaf_psc_exp import NeuronParameters, membrane, step_constants
+from connectome.neurons.model import Adaptive, Arrivals, NeuronModel, Quantity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,9 +34,9 @@ class Alif(NeuronModel):
 
     tau_m_ms: Quantity = field(default=20.0, metadata={"above": 0})
     c_m_pf: Quantity = field(default=250.0, metadata={"above": 0})
-    t_ref_ms: Quantity = field(default=2.0, metadata={"low": 0})
-    v_th_mv: Quantity = -55.0
-    v_reset_mv: Quantity = -70.0
+    t_ref_ms: Quantity = field(default=2.0, metadata={"low": 0, "learnt": False})
+    v_th_mv: Quantity = field(default=-55.0, metadata={"over": "v_reset_mv"})
+    v_reset_mv: Quantity = field(default=-70.0, metadata={"learnt": False})
     e_l_mv: Quantity = -70.0
     tau_syn_ex_ms: Quantity = field(default=2.0, metadata={"above": 0})
     tau_syn_in_ms: Quantity = field(default=2.0, metadata={"above": 0})
@@ -55,10 +55,16 @@ class Alif(NeuronModel):
 
     def constants(self, dt_ms: float) -> dict[str, Quantity]:
         """See :class:`NeuronModel`."""
-        found = propagators(self, dt_ms)._asdict()
-        rho = elementwise(lambda tau: math.exp(-dt_ms / tau), self.adapt_tau_ms)
+        found = step_constants(self, dt_ms)
         names = NeuronParameters().constants(dt_ms)
-        return {"rho": rho, "beta": self.adapt_beta_mv} | {name: found[name] for name in names}
+        own = {"rho": exp(-dt_ms / self.adapt_tau_ms), "beta": self.adapt_beta_mv}
+        return own | {name: found[name] for name in names}
+
+    def adaptive(self, dt_ms: float) -> Adaptive:
+        """See :class:`NeuronModel`."""
+        own = self.parameters()
+        base = NeuronParameters(**{name: own[name] for name in NeuronParameters().parameters()})
+        return Adaptive(base, exp(-dt_ms / self.adapt_tau_ms), self.adapt_beta_mv)
 
     def step(
         self, constants: Mapping[str, Any], state: Mapping[str, Tensor], arrivals: Arrivals,
@@ -70,7 +76,7 @@ class Alif(NeuronModel):
         c, wait, a = constants, state["refractory"], state["a"]
         u = torch.where(wait > 0, c["v_reset"], membrane(c, state, arrivals))
         spikes = threshold(u - (c["theta"] + c["beta"] * a))
-        fired = spikes.detach() > 0
+        fired = spikes.detach() > 0.5
         return {
             "v": torch.where(fired, c["v_reset"], u),
             "i_ex": c["p11_ex"] * state["i_ex"] + arrivals.excitatory,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from connectome.neurons.functions import exp
 from connectome.neurons.iaf_psc_exp import refractory_steps
-from connectome.neurons.model import Arrivals, NeuronModel, Quantity, elementwise
+from connectome.neurons.model import Arrivals, NeuronModel, Quantity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,9 +41,9 @@ class IafCondExp(NeuronModel):
 
     g_l_ns: Quantity = field(default=16.6667, metadata={"above": 0})
     c_m_pf: Quantity = field(default=250.0, metadata={"above": 0})
-    t_ref_ms: Quantity = field(default=2.0, metadata={"low": 0})
-    v_th_mv: Quantity = -55.0
-    v_reset_mv: Quantity = -60.0
+    t_ref_ms: Quantity = field(default=2.0, metadata={"low": 0, "learnt": False})
+    v_th_mv: Quantity = field(default=-55.0, metadata={"over": "v_reset_mv"})
+    v_reset_mv: Quantity = field(default=-60.0, metadata={"learnt": False})
     e_l_mv: Quantity = -70.0
     e_ex_mv: Quantity = 0.0
     e_in_mv: Quantity = -85.0
@@ -61,14 +61,11 @@ class IafCondExp(NeuronModel):
 
     def constants(self, dt_ms: float) -> dict[str, Quantity]:
         """See :class:`NeuronModel`."""
-
-        def half(tau: float) -> float:
-            return math.exp(-dt_ms / (2 * SUBSTEPS * tau))
-
         h = dt_ms / SUBSTEPS / self.c_m_pf
         return {
             "h": h, "leak": self.g_l_ns, "e_l": self.e_l_mv, "e_ex": self.e_ex_mv, "e_in": self.e_in_mv,
-            "half_ex": elementwise(half, self.tau_syn_ex_ms), "half_in": elementwise(half, self.tau_syn_in_ms),
+            "half_ex": exp(-dt_ms / (2 * SUBSTEPS * self.tau_syn_ex_ms)),
+            "half_in": exp(-dt_ms / (2 * SUBSTEPS * self.tau_syn_in_ms)),
             "theta": self.v_th_mv, "v_reset": self.v_reset_mv, "i_e": self.i_e_pa,
             "ref_steps": refractory_steps(self.t_ref_ms, dt_ms),
         }  # fmt: skip
@@ -100,7 +97,7 @@ class IafCondExp(NeuronModel):
             v, g_ex, g_in = v + (k1 + 2 * k2 + 2 * k3 + k4) / 6, end_ex, end_in
         v = torch.where(wait > 0, c["v_reset"], v)
         spikes = threshold(v - c["theta"])
-        fired = spikes.detach() > 0
+        fired = spikes.detach() > 0.5
         return {
             "v": torch.where(fired, c["v_reset"], v), "g_ex": g_ex + arrivals.excitatory,
             "g_in": g_in + arrivals.inhibitory,

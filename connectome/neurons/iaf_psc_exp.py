@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from connectome.neurons.model import Arrivals, NeuronModel, Quantity, elementwise
+from connectome.neurons.functions import exp, expm1, mean_decay, ordered, whole
+from connectome.neurons.model import Arrivals, NeuronModel, Quantity
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Dynamics", "NeuronParameters", "membrane", "propagators", "refractory_steps"]
+__all__ = [
+    "Dynamics", "NeuronParameters", "currents", "membrane", "propagators", "refractory_steps", "step_constants",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -35,9 +38,9 @@ class NeuronParameters(NeuronModel):
 
     tau_m_ms: Quantity = field(default=10.0, metadata={"above": 0})
     c_m_pf: Quantity = field(default=250.0, metadata={"above": 0})
-    t_ref_ms: Quantity = field(default=2.0, metadata={"low": 0})
-    v_th_mv: Quantity = -55.0
-    v_reset_mv: Quantity = -70.0
+    t_ref_ms: Quantity = field(default=2.0, metadata={"low": 0, "learnt": False})
+    v_th_mv: Quantity = field(default=-55.0, metadata={"over": "v_reset_mv"})
+    v_reset_mv: Quantity = field(default=-70.0, metadata={"learnt": False})
     e_l_mv: Quantity = -70.0
     tau_syn_ex_ms: Quantity = field(default=2.0, metadata={"above": 0})
     tau_syn_in_ms: Quantity = field(default=2.0, metadata={"above": 0})
@@ -64,7 +67,7 @@ class NeuronParameters(NeuronModel):
     def constants(self, dt_ms: float) -> dict[str, Quantity]:
         """See :class:`NeuronModel`."""
         names = ("p22", "p21_ex", "p21_in", "p20", "p11_ex", "p11_in", "theta", "v_reset", "i_e", "ref_steps")
-        found = propagators(self, dt_ms)._asdict()
+        found = step_constants(self, dt_ms)
         return {name: found[name] for name in names}
 
     def step(
@@ -77,7 +80,7 @@ class NeuronParameters(NeuronModel):
         c, wait = constants, state["refractory"]
         u = torch.where(wait > 0, c["v_reset"], membrane(c, state, arrivals))
         spikes = threshold(u - c["theta"])
-        fired = spikes.detach() > 0
+        fired = spikes.detach() > 0.5
         return {
             "v": torch.where(fired, c["v_reset"], u),
             "i_ex": c["p11_ex"] * state["i_ex"] + arrivals.excitatory,
@@ -117,29 +120,33 @@ class Dynamics(NamedTuple):
 def propagators(p: NeuronModel, dt_ms: float, *, fires: bool = True) -> Dynamics:
     """The exact propagators for steps of ``dt_ms``, of a model with the parameters of ``iaf_psc_exp``: arrays of no
     dimension, or (N,) what differs between neurons."""
+    return Dynamics(**{name: np.asarray(value) for name, value in step_constants(p, dt_ms, fires=fires).items()})
 
-    def p21(tau_m: float, c_m: float, tau_syn: float) -> float:
+
+def step_constants(p: NeuronModel, dt_ms: float, *, fires: bool = True) -> dict[str, Quantity]:
+    """The same by name: numbers, (N,) arrays, or tensors where parameters learn."""
+    return dict(
+        currents(p, dt_ms), theta=p.v_th_mv - p.e_l_mv if fires else math.inf, v_reset=p.v_reset_mv - p.e_l_mv,
+        e_l=p.e_l_mv, i_e=p.i_e_pa, ref_steps=refractory_steps(p.t_ref_ms, dt_ms),
+    )  # fmt: skip
+
+
+def currents(p: NeuronModel, dt_ms: float) -> dict[str, Quantity]:
+    """What decays and how currents push, of :class:`Dynamics`."""
+
+    def p21(tau_syn: Quantity) -> Quantity:
         # (exp(-dt/tau_m) - exp(-dt/tau_syn)) / (1/tau_syn - 1/tau_m) / C, written so that equal constants are no pole
         # and nothing overflows
-        a, b = sorted((dt_ms / tau_m, dt_ms / tau_syn))
-        return math.exp(-a) * dt_ms / c_m * (-math.expm1(a - b) / (b - a) if b > a else 1.0)
+        least, more = ordered(dt_ms / p.tau_m_ms, dt_ms / tau_syn)
+        return exp(-least) * dt_ms / p.c_m_pf * mean_decay(more)
 
-    def decay(tau: float) -> float:
-        return math.exp(-dt_ms / tau)
-
-    def p20(tau_m: float, c_m: float) -> float:
-        return -math.expm1(-dt_ms / tau_m) * tau_m / c_m
-
-    values: dict[str, Quantity] = dict(
-        p22=elementwise(decay, p.tau_m_ms), p21_ex=elementwise(p21, p.tau_m_ms, p.c_m_pf, p.tau_syn_ex_ms),
-        p21_in=elementwise(p21, p.tau_m_ms, p.c_m_pf, p.tau_syn_in_ms), p20=elementwise(p20, p.tau_m_ms, p.c_m_pf),
-        p11_ex=elementwise(decay, p.tau_syn_ex_ms), p11_in=elementwise(decay, p.tau_syn_in_ms),
-        theta=p.v_th_mv - p.e_l_mv if fires else math.inf, v_reset=p.v_reset_mv - p.e_l_mv, e_l=p.e_l_mv, i_e=p.i_e_pa,
-        ref_steps=refractory_steps(p.t_ref_ms, dt_ms),
+    return dict(
+        p22=exp(-dt_ms / p.tau_m_ms), p21_ex=p21(p.tau_syn_ex_ms), p21_in=p21(p.tau_syn_in_ms),
+        p20=-expm1(-dt_ms / p.tau_m_ms) * p.tau_m_ms / p.c_m_pf, p11_ex=exp(-dt_ms / p.tau_syn_ex_ms),
+        p11_in=exp(-dt_ms / p.tau_syn_in_ms),
     )  # fmt: skip
-    return Dynamics(**{name: np.asarray(value) for name, value in values.items()})
 
 
 def refractory_steps(t_ref_ms: Quantity, dt_ms: float) -> Any:
     """Whole steps, int32."""
-    return np.int32(np.rint(t_ref_ms / dt_ms)) if np.ndim(t_ref_ms) == 0 else np.rint(t_ref_ms / dt_ms).astype(np.int32)
+    return whole(t_ref_ms / dt_ms)

@@ -37,10 +37,10 @@ class Izhikevich(NeuronModel):
 
     a_per_ms: Quantity = field(default=0.02)
     b_per_ms: Quantity = field(default=0.2)
-    c_mv: Quantity = -65.0
+    c_mv: Quantity = field(default=-65.0, metadata={"learnt": False})
     d_mv_per_ms: Quantity = 8.0
-    v_th_mv: Quantity = 30.0
-    v_min_mv: Quantity = -1e9
+    v_th_mv: Quantity = field(default=30.0, metadata={"over": "c_mv"})
+    v_min_mv: Quantity = field(default=-1e9, metadata={"learnt": False})
     i_e_pa: Quantity = 0.0
 
     def check(self) -> None:
@@ -76,7 +76,7 @@ class Izhikevich(NeuronModel):
         u = u + k["a"] * (k["b"] * v - u)
         after = torch.maximum(after, k["v_min"].expand_as(after))
         spikes = threshold(after - k["theta"])
-        fired = spikes.detach() > 0
+        fired = spikes.detach() > 0.5
         return {
             "v": torch.where(fired, k["c"], after),
             "jump_ex": arrivals.excitatory + 0 * v,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from connectome.neurons.iaf_psc_exp import NeuronParameters, membrane
+from connectome.neurons.iaf_psc_exp import NeuronParameters, currents, membrane
 from connectome.neurons.model import Arrivals, NeuronModel, Quantity
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ class LeakyIntegrator(NeuronModel):
 
     ``c_m dv/dt = -c_m (v - e_l) / tau_m + i_ex + i_in + i_e + current``, ``di/dt = -i / tau_syn``. The readout of
     Bellec et al. (2020, equation 9) with synapses. State: ``v`` in mV above e_l, the currents in pA. What leaves such a
-    neuron over edges is nothing: others see its potential alone, recorded or in a loss.
+    neuron over edges is nothing: others see its potential alone, recorded or in a loss. In training that is the
+    potential of effectors: a region of another role that is made of it is never heard of.
     """
 
     model: ClassVar[str] = "leaky_integrator"
@@ -32,7 +33,7 @@ class LeakyIntegrator(NeuronModel):
 
     tau_m_ms: Quantity = field(default=10.0, metadata={"above": 0})
     c_m_pf: Quantity = field(default=250.0, metadata={"above": 0})
-    e_l_mv: Quantity = -70.0
+    e_l_mv: Quantity = field(default=-70.0, metadata={"learnt": False})  # what v is counted from
     tau_syn_ex_ms: Quantity = field(default=2.0, metadata={"above": 0})
     tau_syn_in_ms: Quantity = field(default=2.0, metadata={"above": 0})
     i_e_pa: Quantity = 0.0
@@ -56,8 +57,7 @@ class LeakyIntegrator(NeuronModel):
 
     def constants(self, dt_ms: float) -> dict[str, Quantity]:
         """See :class:`NeuronModel`."""
-        found = self.linear().constants(dt_ms)
-        return {name: found[name] for name in ("p22", "p21_ex", "p21_in", "p20", "p11_ex", "p11_in", "i_e")}
+        return {**currents(self, dt_ms), "i_e": self.i_e_pa}
 
     def step(
         self, constants: Mapping[str, Any], state: Mapping[str, Tensor], arrivals: Arrivals,

@@ -26,14 +26,23 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
-    "Arrivals", "Distribution", "NeuronModel", "Quantity", "checked_neuron", "draw", "elementwise", "from_table",
-    "model_named", "never", "register", "spiking", "to_table",
+    "Adaptive", "Arrivals", "Distribution", "NeuronModel", "Quantity", "checked_neuron", "draw", "elementwise",
+    "from_table", "model_named", "never", "register", "spiking", "to_table",
 ]  # fmt: skip
 
 #: A number, or (N,) float64: one for each neuron.
 Quantity: TypeAlias = Any
 _DEFAULT: Final = "iaf_psc_exp"
 _FOREVER: Final = "Or it fires forever."
+
+
+class Adaptive(NamedTuple):
+    """A model that is another with a threshold that rises: ``iaf_psc_exp`` with the same membrane; what is left in a
+    step of the sum of its spikes; and the mV that a spike raises the threshold by."""
+
+    base: NeuronModel
+    rho: Quantity
+    beta_mv: Quantity
 
 
 class Arrivals(NamedTuple):
@@ -50,7 +59,9 @@ class NeuronModel(ReadOnly):
     """Base of the models of neurons: frozen dataclasses, made with ``@dataclass(frozen=True, eq=False, repr=False)``.
 
     Every field is a number or (N,) numbers, one for each neuron; its metadata may have ``above`` or ``low``, bounds
-    that it must lie above or not below. Raises :class:`ConnectomeError` naming the field.
+    that it must lie above or not below. A parameter that learns stays on its side of these, and of another parameter
+    that ``over`` or ``under`` names; with ``learnt`` False it cannot learn. Raises :class:`ConnectomeError` naming the
+    field.
 
     A model has
 
@@ -105,7 +116,8 @@ class NeuronModel(ReadOnly):
         return {}
 
     def constants(self, dt_ms: float) -> dict[str, Quantity]:
-        """What ``step`` needs, for steps of ``dt_ms``: numbers, or (N,)."""
+        """What ``step`` needs, for steps of ``dt_ms``: numbers, or (N,). Parameters that learn are tensors (N,), and so
+        is what is made of them: :mod:`connectome.neurons.functions` has functions of all three."""
         raise NotImplementedError
 
     def step(
@@ -116,8 +128,8 @@ class NeuronModel(ReadOnly):
 
         ``constants`` broadcast against the state, all of whose entries have one shape. The step calls ``threshold``
         once, with how far v is above what it fires at, and takes as spikes what that gives: 1 where it fires, 0 where
-        not. So the engine decides about gradients, clamps and effectors; where it lets a neuron not fire, v stays as
-        far above. Arrivals are added last.
+        not, or nearly so. So the engine decides about gradients, clamps and effectors; where it lets a neuron not fire,
+        v stays as far above. Arrivals are added last.
         """
         raise NotImplementedError
 
@@ -125,6 +137,23 @@ class NeuronModel(ReadOnly):
         """The parameters of ``iaf_psc_exp`` with the same membrane and synapses, for a model that is one which never
         fires, or the thing itself: engines have a faster way for it. None for all others."""
         return None
+
+    def adaptive(self, dt_ms: float) -> Adaptive | None:
+        """For a model that is ``iaf_psc_exp`` with a threshold that rises with each spike: what training event driven
+        needs. Its state has ``a``, by which it has risen, and ``refractory``. None for all others."""
+        return None
+
+    def among_tensors(self, learnt: Mapping[str, Tensor]) -> Self:
+        """The model with tensors (N,) in place of parameters, for ``constants`` and ``rest`` alone: nothing is checked.
+        Other parameters that are one for each neuron become tensors as well."""
+        import torch
+
+        like = next(iter(learnt.values()))
+        fixed = {k: torch.tensor(v, dtype=like.dtype, device=like.device) for k, v in self.arrays().items()}
+        made = object.__new__(type(self))
+        for name, value in {**self.parameters(), **fixed, **learnt}.items():
+            object.__setattr__(made, name, value)
+        return made
 
     def arrays(self) -> dict[str, NDArray[np.float64]]:
         """The parameters that are one for each neuron."""

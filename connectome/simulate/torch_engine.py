@@ -22,7 +22,7 @@ from connectome.neurons.model import Arrivals, NeuronModel, never, spiking
 
 __all__ = ["BatchState", "ClampedBatch", "Propagation", "at_rest", "propagate", "triangle"]
 
-_NO_MODELS: Final[Mapping[str, Mapping[str, Tensor]]] = MappingProxyType({})
+_NO_MODELS: Final[Mapping[str, Any]] = MappingProxyType({})
 _SILENT, _FIRE, _HELD = 1, 2, 3  # as neurons.step_kernels has them
 
 
@@ -99,13 +99,16 @@ class _Deliver(MessagePassing):  # type: ignore[misc]  # torch_geometric has no 
         return weight[:, None] * (x_j if block is None else torch.where(block[:, None], x_j.detach(), x_j))
 
 
-def at_rest(flat: FlatNetwork, weight: Tensor, batch: int = 1) -> BatchState:
+def at_rest(
+    flat: FlatNetwork, weight: Tensor, batch: int = 1, learnt: Mapping[str, NeuronModel] = _NO_MODELS
+) -> BatchState:
     """The state at rest with nothing on its way, in the type and on the device of ``weight``."""
     v = zero = weight.new_zeros((flat.n_neurons, batch))
     models = {}
     for name, neuron in flat.models.items():
         span = flat.span[name]
-        rest = {k: _column(x, weight).expand(span.stop - span.start, batch) for k, x in neuron.rest().items()}
+        rest = learnt.get(name, neuron).rest()
+        rest = {k: _column(x, weight).expand(span.stop - span.start, batch) for k, x in rest.items()}
         models[name] = {k: rest.get(k, zero[span]) for k in neuron.state}
         v = torch.cat([v[: span.start], models[name]["v"], v[span.stop :]])
     return BatchState(v, zero, zero, torch.zeros_like(zero, dtype=torch.int32), (zero,) * flat.max_delay, models)
@@ -113,6 +116,8 @@ def at_rest(flat: FlatNetwork, weight: Tensor, batch: int = 1) -> BatchState:
 
 def _column(value: Any, like: Tensor) -> Tensor:
     """(n, 1) or (1, 1)."""
+    if isinstance(value, Tensor):
+        return value.to(like.device, like.dtype)[:, None]
     return torch.as_tensor(np.array(value, ndmin=1), dtype=like.dtype, device=like.device)[:, None]
 
 
@@ -121,6 +126,7 @@ def propagate(
     arrivals: Tensor | None = None, state: BatchState | None = None,
     surrogate: Callable[[Tensor], Tensor] | None = None, gain: Tensor | None = None,
     replaced: tuple[Tensor, Tensor] | None = None, block: Tensor | None = None, clamp: ClampedBatch | None = None,
+    learnt: Mapping[str, NeuronModel] = _NO_MODELS,
 ) -> Propagation:  # fmt: skip
     """Run T steps of a batch of B, in the type and on the device of ``weight``.
 
@@ -137,6 +143,7 @@ def propagate(
     replaced : (T, N, B) truth values, and the spikes of the neurons where they are true
     block : (E,) truth values: edges through which no spike's gradient flows back
     clamp : what neurons are made to do
+    learnt : region -> its model among tensors, see :meth:`NeuronModel.among_tensors`
 
     No gradient passes through a reset or a refractory step. Raises :class:`ConnectomeError` for a wrong shape.
     """
@@ -158,6 +165,13 @@ def propagate(
     is_sensor = torch.as_tensor(flat.is_sensor, device=device)[:, None]
     for k in ("p21_ex", "p21_in", "p20"):
         d[k] = d[k].masked_fill(is_sensor, 0.0)  # a sensor has no membrane
+    for name in learnt.keys() - flat.models.keys():
+        span = flat.span[name]
+        rows = torch.arange(span.start, span.stop, device=device)
+        kept = ("ref_steps", *(("theta",) if name in flat.effectors else ()))
+        for k, x in learnt[name].constants(flat.dt_ms).items():
+            if k not in kept:
+                d[k] = d[k].index_copy(0, rows, _column(x, weight).expand(rows.numel(), 1))
     # One graph for all delays: its sources are the neurons at each of the K delays that occur.
     delays, which = np.unique(flat.delay, return_inverse=True)
     source = np.repeat(np.arange(n), np.diff(flat.indptr)) + which * n
@@ -169,8 +183,8 @@ def propagate(
     current = (none if current is None else current).broadcast_to((n_steps, n, batch))
     if arrivals is not None:
         arrivals = arrivals.broadcast_to((n_steps, n, batch))
-    v, i_ex, i_in, refractory, past, models = at_rest(flat, weight, batch) if state is None else state
-    steps_of = {name: _ModelStep(flat, name, dt_constants(flat, name, weight), surrogate) for name in flat.models}
+    v, i_ex, i_in, refractory, past, models = at_rest(flat, weight, batch, learnt) if state is None else state
+    steps_of = {n: _ModelStep(flat, n, learnt.get(n, flat.models[n]), weight, surrogate) for n in flat.models}
     models = dict(models)
     all_u, all_spikes = [], []
     for t in range(n_steps):
@@ -186,20 +200,24 @@ def propagate(
             i_ex, i_in = i_ex + came[0], i_in + came[1]
         if arrivals is not None:
             i_ex, i_in = i_ex + arrivals[t].clamp(min=0), i_in + arrivals[t].clamp(max=0)
-        spikes = (u >= d["theta"]).to(dtype) if surrogate is None else surrogate(u - d["theta"])
+        above = u - d["theta"]
+        if learnt:
+            above = torch.where(refractory > 0, above.detach(), above)
+        spikes = spiking(above) if surrogate is None else surrogate(above)
         if replaced is not None:
             spikes = torch.where(replaced[0][t], replaced[1][t], spikes)
         code = None if clamp is None else clamp.codes[t if len(clamp.codes) > 1 else 0]
         if code is not None:
             spikes = _overruled(spikes, code)
-        fired = spikes.detach() > 0
+        fired = spikes.detach() > 0.5
         v = torch.where(fired, d["v_reset"], u)
         if code is not None:
             v = torch.where((code == _SILENT) & ~fired, torch.minimum(v, d["theta"]), v)
         if steps_of and arrivals is not None:
             came = [came[0] + arrivals[t].clamp(min=0), came[1] + arrivals[t].clamp(max=0)]
         for name, model_step in steps_of.items():
-            models[name], sent = model_step(models[name], Arrivals(came[0], came[1], current[t]), code)
+            played = None if replaced is None else (replaced[0][t], replaced[1][t])
+            models[name], sent = model_step(models[name], Arrivals(came[0], came[1], current[t]), code, played)
             rows = model_step.rows
             spikes, v = spikes.index_copy(0, rows, sent), v.index_copy(0, rows, models[name]["v"])
             u = u.index_copy(0, rows, models[name]["v"])
@@ -222,37 +240,38 @@ def _overruled(spikes: Tensor, code: Tensor) -> Tensor:
     return torch.where(other, fires, spikes)
 
 
-def dt_constants(flat: FlatNetwork, name: str, like: Tensor) -> dict[str, Tensor]:
-    """The constants of a region's model, (n, 1) or (1, 1)."""
-    return {k: _column(x, like) for k, x in flat.models[name].constants(flat.dt_ms).items()}
-
-
 class _ModelStep:
     """A region whose step is its model's."""
 
     def __init__(
-        self, flat: FlatNetwork, name: str, constants: Mapping[str, Tensor],
+        self, flat: FlatNetwork, name: str, neuron: NeuronModel, like: Tensor,
         surrogate: Callable[[Tensor], Tensor] | None,
     ) -> None:  # fmt: skip
-        self.neuron: NeuronModel = flat.models[name]
-        self._span, self._constants, self._surrogate = flat.span[name], constants, surrogate
+        self.neuron = neuron
+        self._span, self._surrogate = flat.span[name], surrogate
+        self._constants = {k: _column(x, like) for k, x in neuron.constants(flat.dt_ms).items()}
         self._n, self._fires = flat.n_neurons, name not in flat.effectors
-        self.rows = torch.arange(self._span.start, self._span.stop, device=next(iter(constants.values())).device)
+        self.rows = torch.arange(self._span.start, self._span.stop, device=like.device)
 
     def __call__(
-        self, state: Mapping[str, Tensor], everywhere: Arrivals, code: Tensor | None
-    ) -> tuple[dict[str, Tensor], Tensor]:
+        self, state: Mapping[str, Tensor], everywhere: Arrivals, code: Tensor | None,
+        played: tuple[Tensor, Tensor] | None,
+    ) -> tuple[dict[str, Tensor], Tensor]:  # fmt: skip
         here, distances = self._span, []
 
         def threshold(distance: Tensor) -> Tensor:
             distances.append(distance)
             if not self._fires:
                 return never(distance)
+            if "refractory" in state:
+                distance = torch.where(state["refractory"] > 0, distance.detach(), distance)
             if self._surrogate is None:
                 spikes = spiking(distance)
             else:  # it may have a width for each neuron of the network
                 whole = distance.new_full((self._n, distance.shape[1]), -torch.inf)
                 spikes = self._surrogate(whole.index_copy(0, self.rows, distance))[here]
+            if played is not None:
+                spikes = torch.where(played[0][here], played[1][here], spikes)
             return spikes if code is None else _overruled(spikes, code[here])
 
         arrivals = Arrivals(*(x.expand_as(state["v"]) if len(x) == 1 else x[here] for x in everywhere))
