@@ -332,7 +332,7 @@ def test_gradients_of_every_model_are_finite_differences(name: str) -> None:
 
 def test_the_mean_decay_has_its_gradient_everywhere() -> None:
     """Where two time constants are equal, close, and far apart; and numbers are as tensors."""
-    for x in (0.0, 1e-9, 1e-3, 9.99e-3, 0.0101, 0.3, 5.0, 900.0):
+    for x in (0.0, 1e-12, 1e-9, 1e-3, 9.99e-3, 0.0101, 0.3, 5.0, 900.0):
         t = torch.tensor([x], dtype=torch.float64, requires_grad=True)
         value = mean_decay(t)
         (slope,) = torch.autograd.grad(value.sum(), t)
@@ -397,6 +397,24 @@ def test_what_was_learnt_goes_into_the_connectome(tmp_path: Path) -> None:
     with torch.no_grad():
         net.neuron["a"]["tau_m_ms"].sub_(600)
         assert float(net.neuron_values("a")["tau_m_ms"].min()) > 0
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_was_learnt_runs_the_same(name: str) -> None:
+    """As parameters of the model, where it begins among them: the same spikes and potentials, for every model."""
+    neuron, dt_ms, scale, drive, _ = CASES[name]
+    c, rng = small(neuron, dt_ms, scale), np.random.default_rng(1)
+    net = nets_of_torch(c, learn={"a": able(neuron), "out": able(c.regions["out"].neuron)})
+    x = torch.from_numpy(rng.random((3, 40, 4)) < 0.15)
+    current = {"a": torch.from_numpy(rng.uniform(0, drive, (3, 1, 6)))}
+    before = net({"in": x}, ("a",), current=current)
+    with torch.no_grad():
+        for free in (p for part in net.neuron.values() for p in part.values()):
+            free.add_(torch.from_numpy(rng.uniform(0.01, 0.05, free.shape)))
+        found = net({"in": x}, ("a",), current=current)
+        again = nets_of_torch(net.to_connectome())({"in": x}, ("a",), current=current)
+    assert_same(found, again, exactly=False)
+    assert not torch.equal(found.potential["out"], before.potential["out"])
 
 
 def test_networks_that_share_learn_the_same_parameters() -> None:
