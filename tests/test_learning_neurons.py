@@ -220,7 +220,7 @@ def test_per_neuron_parameters_train_in_torch_alone() -> None:
     many = replace(alif, adapt_tau_ms=np.linspace(20, 60, 12))
     c = replace(c, regions={**c.regions, "a": replace(c.regions["a"], neuron=many)})
     with pytest.raises(ConnectomeError, match=r"must be 'torch' to train region 'a', of alif with these parameters"):
-        SpikingNetwork(c)
+        SpikingNetwork(c, engine="numba")
     nets_of_torch(c)({"in": spikes(4, 5)})
 
 

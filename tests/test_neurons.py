@@ -556,7 +556,7 @@ def write_archive(path: Path) -> None:
 def test_other_models_train_on_the_torch_engine(model: type[NeuronModel]) -> None:
     connectome, _ = network(unlike(model, 40))
     with pytest.raises(ConnectomeError, match="engine must be 'torch' to train region 'a'"):
-        SpikingNetwork(connectome)
+        SpikingNetwork(connectome, engine="numba")
     trained = SpikingNetwork(connectome, engine="torch", dtype=torch.float64, surrogate_width_mv=30.0)
     sent = torch.as_tensor(np.random.default_rng(0).random((2, 60, 10)) < 0.2, dtype=torch.float64)
     counts = trained({"eye": sent}, record=["b"]).spikes["b"]

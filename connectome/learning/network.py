@@ -97,7 +97,7 @@ class SpikingNetwork(nn.Module):
                     known = "Event driven are iaf_psc_exp, alif and leaky_integrator, alike in a region."
                     raise ConnectomeError("engine", rule, repr(engine), known)
                 engine = "torch"
-        engine = engine or "numba"
+        engine = engine or ("torch" if learn else "numba")
         self.engine = engine
         self.dtype = dtype
         self.threads = threads or cores()
