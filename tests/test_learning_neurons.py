@@ -501,4 +501,4 @@ def test_what_cannot_learn_is_refused(learn: dict[str, Any], message: str) -> No
 
 def test_event_driven_neurons_do_not_learn() -> None:
     with pytest.raises(ConnectomeError, match=r"learn must be empty on the engine 'numba'; found .*WeightGain"):
-        SpikingNetwork(network(3), learn={"a": ("tau_m_ms",)})
+        SpikingNetwork(network(3), engine="numba", learn={"a": ("tau_m_ms",)})
