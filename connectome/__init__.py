@@ -3,7 +3,7 @@
 The whole API on a page; nothing is imported before it is used::
 
     Connectome, Region, EdgeSet, EdgeKey   the typed region graph (:mod:`connectome.graph`)
-    EdgeDelta, RuleRecord, Provenance      an edit of it, and where it comes from
+    Edit, RuleRecord, Provenance      an edit of it, and where it comes from
     NeuronParameters                       what a neuron is (:mod:`connectome.neurons`)
     load, save, read                       snapshots; any format (:mod:`connectome.io`)
     run, Stimulus, Poisson                 spikes through it (:mod:`connectome.simulate`)
@@ -23,7 +23,7 @@ from connectome.lazy import names_from
 
 if TYPE_CHECKING:
     from connectome.development import Anatomy, LearningRates, Stage, develop
-    from connectome.graph import Connectome, EdgeDelta, EdgeKey, EdgeSet, Provenance, Region, RuleRecord
+    from connectome.graph import Connectome, EdgeKey, EdgeSet, Edit, Provenance, Region, RuleRecord
     from connectome.io.exchange import read
     from connectome.io.snapshot import load, save
     from connectome.learning import Score, SpikingNetwork, Task
@@ -36,9 +36,9 @@ __all__ = [
     "Anatomy",
     "Connectome",
     "ConnectomeError",
-    "EdgeDelta",
     "EdgeKey",
     "EdgeSet",
+    "Edit",
     "LearningRates",
     "NeuronParameters",
     "Poisson",
@@ -61,7 +61,7 @@ __getattr__ = names_from(
     __name__,
     {
         "connectome.graph": [
-            "Connectome", "EdgeDelta", "EdgeKey", "EdgeSet", "Provenance", "Region", "RuleRecord",
+            "Connectome", "Edit", "EdgeKey", "EdgeSet", "Provenance", "Region", "RuleRecord",
         ],
         "connectome.neurons": ["NeuronParameters"],
         "connectome.io.exchange": ["read"],

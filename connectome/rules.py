@@ -1,6 +1,6 @@
 """Developmental rules: pure functions from a connectome and what was seen of it to an edit.
 
-A rule is any callable ``rule(connectome, context, rng) -> EdgeDelta``; those here are frozen dataclasses whose
+A rule is any callable ``rule(connectome, context, rng) -> Edit``; those here are frozen dataclasses whose
 fields are their parameters. A package adds its own, as a dataclass whose fields have defaults, through the entry
 point group ``connectome.rules``. Pruning by feedback and the evolving link probabilities follow METHOD's public sources
 (Han et al., arXiv 2504.05621, and the same group's DPAP; Zheng et al. 2019, MdeNAS); how they are put together here
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.arrays import ReadOnly
-from connectome.graph.connectome import Connectome, EdgeDelta, RuleRecord
+from connectome.graph.connectome import Connectome, Edit, RuleRecord
 from connectome.graph.parts import EdgeKey
 
 __all__ = ["Context", "Importance", "Link", "Probe", "Rule", "Sample", "acts", "normalise"]
@@ -115,7 +115,7 @@ class Rule(Protocol):
     """Anything that turns a connectome and what was seen of it into an edit. It may declare ``when`` it acts, a set of
     ``"birth"`` (of a stage's region), ``"epoch"`` and ``"end"`` (of a stage): at each epoch, if it says nothing."""
 
-    def __call__(self, connectome: Connectome, context: Context, rng: np.random.Generator) -> EdgeDelta:
+    def __call__(self, connectome: Connectome, context: Context, rng: np.random.Generator) -> Edit:
         """The edit."""
         ...
 

@@ -13,7 +13,7 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from connectome import Connectome, EdgeDelta, EdgeKey, EdgeSet, NeuronParameters, Provenance, Region, RuleRecord
+from connectome import Connectome, EdgeKey, EdgeSet, Edit, NeuronParameters, Provenance, Region, RuleRecord
 from connectome.analysis.simple_graph import SimpleGraph
 
 __all__ = [
@@ -90,7 +90,7 @@ def connectomes(draw: st.DrawFn, max_regions: int = 3, borders: bool = True, max
 
 
 @st.composite
-def edge_deltas(draw: st.DrawFn, connectome: Connectome) -> EdgeDelta:
+def edge_deltas(draw: st.DrawFn, connectome: Connectome) -> Edit:
     """An edit that fits: any mixture of new weights, new state, edges removed and edges added."""
     reweight, state, remove, add = {}, {}, {}, []
     for key, edges in connectome.edges.items():
@@ -108,7 +108,7 @@ def edge_deltas(draw: st.DrawFn, connectome: Connectome) -> EdgeDelta:
             if kind and draw(st.booleans()):
                 key = EdgeKey(s.name, kind, t.name)
                 add.append(draw(edge_sets(key, s.size, t.size, connectome.dt_ms, s.sign, max_edges=8)))
-    return EdgeDelta(reweight, state, remove, tuple(add), draw(_records))
+    return Edit(reweight, state, remove, tuple(add), draw(_records))
 
 
 @st.composite

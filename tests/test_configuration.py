@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tomli_w
 
-from connectome import Connectome, EdgeDelta, plugins
+from connectome import Connectome, Edit, plugins
 from connectome.development.configuration import Configuration, Training, plan_stages, read_configuration
 from connectome.errors import ConnectomeError
 from connectome.learning.optimisers import Adam, Dale, Sgd
@@ -266,8 +266,8 @@ class Luck(Parameters):
 
     chance: float = bounded(0.5, 0, 1)
 
-    def __call__(self, connectome: Connectome, context: Context, rng: np.random.Generator) -> EdgeDelta:
-        return EdgeDelta()
+    def __call__(self, connectome: Connectome, context: Context, rng: np.random.Generator) -> Edit:
+        return Edit()
 
 
 def test_rules_of_other_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from connectome import Connectome, ConnectomeError, EdgeDelta, EdgeKey, RuleRecord, plugins
+from connectome import Connectome, ConnectomeError, EdgeKey, Edit, RuleRecord, plugins
 from connectome.development.birth import Anatomy, birth
 from connectome.development.stage import LearningRates, Progress, Stage, StageOutcome, StageState
 from connectome.development.stages import develop
@@ -125,9 +125,9 @@ def test_dales_signs_hold_throughout() -> None:
 def test_rules_see_evidence_of_what_took_part() -> None:
     seen: list[tuple[Connectome, Context]] = []
 
-    def watch(connectome: Connectome, context: Context, rng: np.random.Generator) -> EdgeDelta:
+    def watch(connectome: Connectome, context: Context, rng: np.random.Generator) -> Edit:
         seen.append((connectome, context))
-        return EdgeDelta()
+        return Edit()
 
     outcomes = list(develop(stages(watch), ANATOMY, seed=4, test_trials=8))
     assert [(e.stage, e.epoch) for _, e in seen] == [(s, n) for s in (1, 2) for n in range(1, 7)]
@@ -155,8 +155,8 @@ def test_adams_moments_stay_with_their_edges() -> None:
     """An edit in the middle of training: kept edges keep their moments, new ones start at zero."""
     key = EdgeKey("first", "local", "first")
 
-    def halve(connectome: Connectome, context: Context, rng: np.random.Generator) -> EdgeDelta:
-        return EdgeDelta(remove={key: np.arange(len(connectome.edges[key])) % 2 == 1})
+    def halve(connectome: Connectome, context: Context, rng: np.random.Generator) -> Edit:
+        return Edit(remove={key: np.arange(len(connectome.edges[key])) % 2 == 1})
 
     stage = Stage(toys()[0], 4, batch=8, epoch_updates=2, rules=(halve,))
     training = Training(beginning(stage, 5), stage, (), "numba", 0, last=False)
@@ -185,11 +185,11 @@ def content(state: StageState) -> list[Any]:
 def test_a_stage_goes_on_from_any_update_to_the_same_bytes(importance: str) -> None:
     """A state made after each update, in an epoch and at its end, is all that the rest of the stage depends on."""
 
-    def draw(connectome: Connectome, context: Context, rng: np.random.Generator) -> EdgeDelta:
+    def draw(connectome: Connectome, context: Context, rng: np.random.Generator) -> Edit:
         """A rule that uses all that it is given: what was drawn, also by a generator of its own, ends in the log."""
         noise = int(rng.spawn(1)[0].integers(1000)) + int(1000 * rng.random())
         rates = sum(float(rate.sum()) for rate in context.rate.values())
-        return EdgeDelta(records=(RuleRecord(1, context.step, repr(rates), "a", "local", "a", added=noise),))
+        return Edit(records=(RuleRecord(1, context.step, repr(rates), "a", "local", "a", added=noise),))
 
     rules = (draw, FeedbackPruning(keep=0.5, inhibition=0.5))
     stage = Stage(toys()[0], 12, batch=8, epoch_updates=5, rules=rules, importance=importance)

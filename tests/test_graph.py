@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from connectome import (
     Connectome,
     ConnectomeError,
-    EdgeDelta,
     EdgeKey,
     EdgeSet,
+    Edit,
     NeuronParameters,
     Provenance,
     Region,
@@ -257,7 +257,7 @@ def test_apply_never_touches_its_inputs(data: st.DataObject) -> None:
 
 @given(connectomes())
 def test_an_empty_edit_changes_nothing(connectome: Connectome) -> None:
-    after = connectome.apply(EdgeDelta())
+    after = connectome.apply(Edit())
     assert after.digest() == connectome.digest()
     assert all(after.edges[k] is e for k, e in connectome.edges.items())  # what did not change is shared
 
@@ -398,7 +398,7 @@ CHANGES: list[Callable[[Connectome], Connectome]] = [
     lambda c: _edges(c, birth_stage=[0, 0, 1]),
     lambda c: _edges(c, state={"trace": np.zeros(3)}),
     lambda c: _edges(_edges(c, state={"trace": np.zeros(3)}), state={"tracer": np.zeros(3)}),
-    lambda c: c.apply(EdgeDelta(remove={A: np.array([True, False, False])})),
+    lambda c: c.apply(Edit(remove={A: np.array([True, False, False])})),
     lambda c: c.grow(edges=[EdgeSet.from_arrays(("a", "long_range", "b"), [], [], n_source=2, n_target=1, dt_ms=0.1)]),
     lambda c: Connectome(c.regions, {A: replace(c.edges[A], dt_ms=0.2)}, 0.2),
 ]
@@ -426,7 +426,7 @@ def test_every_difference_changes_the_digest() -> None:
 
 def test_records_are_appended() -> None:
     record = RuleRecord(1, 2, "prune", "a", "local", "a", removed=3)
-    assert two_regions().apply(EdgeDelta(records=(record,))).provenance.rule_log == (record,)
+    assert two_regions().apply(Edit(records=(record,))).provenance.rule_log == (record,)
 
 
 def test_repr_is_short() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from connectome import Connectome, ConnectomeError, EdgeDelta, EdgeKey, EdgeSet, NeuronParameters, Region
+from connectome import Connectome, ConnectomeError, EdgeKey, EdgeSet, Edit, NeuronParameters, Region
 from tests.test_graph import A, small, two_regions
 
 
@@ -20,7 +20,7 @@ def _direct(**changes: Any) -> EdgeSet:
 # By these names because the point is to call them with what their annotations forbid.
 region: Any = Region
 neuron: Any = NeuronParameters
-delta: Any = EdgeDelta
+delta: Any = Edit
 index: Any = np.array([0, 1, 2])
 E = "edges[a -local-> a]"
 BAD: list[tuple[Callable[[], object], str, str, str]] = [

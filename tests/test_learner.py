@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from connectome import Connectome, ConnectomeError, EdgeDelta, EdgeKey, EdgeSet
+from connectome import Connectome, ConnectomeError, EdgeKey, EdgeSet, Edit
 from connectome.development.birth import birth
 from connectome.development.stage import Stage, StageState
 from connectome.development.stages import develop
@@ -165,10 +165,10 @@ def test_rules_act_at_birth_and_at_the_end_if_they_say_so() -> None:
         def __init__(self, when: str) -> None:
             self.when = {when}
 
-        def __call__(self, connectome: Connectome, context: Context, rng: np.random.Generator) -> EdgeDelta:
+        def __call__(self, connectome: Connectome, context: Context, rng: np.random.Generator) -> Edit:
             seen.append((next(iter(self.when)), context.step, context.done))
             weights = {k: e.weight * 0 for k, e in connectome.edges.items() if k.kind == "efferent"}
-            return EdgeDelta(reweight=weights if self.when == {"end"} else {})
+            return Edit(reweight=weights if self.when == {"end"} else {})
 
     rules = tuple(At(when) for when in ("end", "birth", "epoch"))
     after = last([replace(stages(updates=10)[0], rules=rules)])
@@ -245,14 +245,14 @@ def test_edges_that_come_during_a_stage_begin_without_memory() -> None:
     """A set that did not exist when the stage began learns like the others."""
     new = EdgeKey("first", "long_range", "second")
 
-    def add(connectome: Connectome, context: Context, rng: np.random.Generator) -> EdgeDelta:
+    def add(connectome: Connectome, context: Context, rng: np.random.Generator) -> Edit:
         if context.epoch != 1 or context.region != "second":
-            return EdgeDelta()
+            return Edit()
         n = connectome.regions["first"].size
         pairs = np.arange(20)
         weight = 900.0 * np.where(connectome.regions["first"].sign[pairs] < 0, -1, 1)
         made = EdgeSet.from_arrays(new, pairs, pairs, weight, n_source=n, n_target=n, dt_ms=1.0, birth_stage=2)
-        return EdgeDelta(add=(made,))
+        return Edit(add=(made,))
 
     plan = [replace(s, rules=(add,)) for s in stages(updates=15)]
     plan[1] = replace(plan[1], first_links=())
@@ -269,10 +269,10 @@ def test_a_probe_knows_the_gradient_of_candidates() -> None:
     n = c.regions["first"].size
     there = set(zip(c.edges[key].source.tolist(), c.edges[key].target.tolist(), strict=True))
     assert len(there) == 2 * n, "all pairs"
-    cut = c.apply(EdgeDelta(remove={key: c.edges[key].source < 4}))
+    cut = c.apply(Edit(remove={key: c.edges[key].source < 4}))
     probe = Probe(task, 32, (1, 2, 3))
     candidates = EdgeSet.from_arrays(key, [0, 1], [0, 1], 0.0, n_source=n, n_target=2, dt_ms=1.0)
-    wide = cut.apply(EdgeDelta(add=(candidates,)))
+    wide = cut.apply(Edit(add=(candidates,)))
     gradient = probe.gradients(wide)[key]
     for edge in np.flatnonzero(wide.edges[key].source < 4):
         losses = []

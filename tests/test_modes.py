@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from connectome import Connectome, ConnectomeError, EdgeDelta, NeuronParameters
+from connectome import Connectome, ConnectomeError, Edit, NeuronParameters
 from connectome.development.birth import birth
 from connectome.development.stages import develop, perform
 from connectome.io.snapshot import load, save
@@ -31,7 +31,7 @@ def test_a_mode_is_what_the_weights_times_its_gains_do() -> None:
     c, rng = born(), np.random.default_rng(0)
     gain, output = rng.normal(0, 0.3, 30).astype(np.float32), rng.normal(0, 0.3, 30).astype(np.float32)
     state = {"first": {"mode-dusk-log_gain": gain, "mode-dusk-log_output_gain": output}}
-    held = c.apply(EdgeDelta(region_state=state))
+    held = c.apply(Edit(region_state=state))
     assert modes_of(held) == ["dusk"]
     spikes, _ = toys()[0].batch(rng, 16)
     named = {"record": ["first"]}

@@ -17,9 +17,9 @@ from hypothesis import given
 import connectome.simulate as simulate
 from connectome import (
     Connectome,
-    EdgeDelta,
     EdgeKey,
     EdgeSet,
+    Edit,
     NeuronParameters,
     Provenance,
     Region,
@@ -93,7 +93,7 @@ def things() -> dict[str, Callable[[], Any]]:
         "EdgeSet": lambda: small().edges[LOCAL],
         "Connectome": small,
         "Provenance": lambda: small().provenance,
-        "EdgeDelta": lambda: EdgeDelta(
+        "Edit": lambda: Edit(
             {LOCAL: np.zeros(3, np.float32)}, {LOCAL: {"memory": frozen(1, 2, 3)}}, {LOCAL: np.zeros(3, bool)},
             tuple(small().edges.values()), add_regions=(Region("b", 2),), region_state={"a": {"gain": frozen(1, 1, 1)}},
         ),

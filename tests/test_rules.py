@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from connectome import Connectome, EdgeDelta, EdgeKey, EdgeSet, Region, plugins
+from connectome import Connectome, EdgeKey, EdgeSet, Edit, Region, plugins
 from connectome.development.links import LinkEvolution, evolve_probabilities
 from connectome.mechanisms import importance
 from connectome.mechanisms.feedback_pruning import FeedbackPruning
@@ -44,7 +44,7 @@ def with_state(connectome: Connectome, **state: dict[EdgeKey, Array]) -> Connect
     for name, values in state.items():
         for key, value in values.items():
             by_key.setdefault(key, {})[name] = value
-    return connectome.apply(EdgeDelta(state=by_key))
+    return connectome.apply(Edit(state=by_key))
 
 
 def context_for(connectome: Connectome, seed: int, epoch: int = 1, **other: Any) -> Context:

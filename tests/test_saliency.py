@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from connectome import Connectome, ConnectomeError, EdgeDelta, EdgeSet, Region
+from connectome import Connectome, ConnectomeError, EdgeSet, Edit, Region
 from connectome.datasets.images import load_digits
 from connectome.datasets.tasks import Motor, Perception
 from connectome.development.birth import Anatomy, birth
@@ -297,7 +297,7 @@ def test_structured_pruning_takes_whole_neurons_and_no_more_than_it_must(seed: i
             key: (e.source == n) & (key.source == "perception") | (e.target == n) & (key.target == "perception")
             for key, e in expected.edges.items()
         }
-        expected = expected.apply(EdgeDelta(remove=masks))
+        expected = expected.apply(Edit(remove=masks))
     assert left.digest() == expected.digest()
     assert any(touched(left)), "the last neuron stays"
 

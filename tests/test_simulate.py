@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from connectome import Connectome, ConnectomeError, EdgeDelta, EdgeSet, NeuronParameters, Region
+from connectome import Connectome, ConnectomeError, EdgeSet, Edit, NeuronParameters, Region
 from connectome.graph.flat import Engine, flatten
 from connectome.neurons import NeuronModel
 from connectome.simulate import event_engine, torch_runs
@@ -92,7 +92,7 @@ def driven(draw: st.DrawFn) -> tuple[Connectome, Stimulus, int, int]:
         k: (np.sign(e.weight) * rng.exponential(scale(connectome.regions[k.target].neuron), len(e))).astype(np.float32)
         for k, e in connectome.edges.items()
     }
-    connectome = connectome.apply(EdgeDelta(reweight=strong))
+    connectome = connectome.apply(Edit(reweight=strong))
     injected, current, poisson = {}, {}, {}
     for r in connectome.regions.values():
         rate = rng.choice([0.0, 0.02, 0.7, 40.0], r.size) / dt * 1000
@@ -374,10 +374,10 @@ def test_regions_that_are_not_recruited_are_silent(engine: Engine) -> None:
 
 
 def test_a_run_starts_at_rest_so_that_no_spike_outlives_an_edit(engine: Engine) -> None:
-    before = chain(1e7, delay_ms=1.0).apply(EdgeDelta(remove={k: np.ones(1, bool) for k in chain().edges}))
+    before = chain(1e7, delay_ms=1.0).apply(Edit(remove={k: np.ones(1, bool) for k in chain().edges}))
     fired = Stimulus(spikes={"eye": ([0.1], [0])})
     assert spikes(run(before, 0.5, fired, engine=engine)) == [(0, "eye", 0)]
-    after = before.apply(EdgeDelta(add=tuple(chain(1e7, delay_ms=1.0).edges.values())))
+    after = before.apply(Edit(add=tuple(chain(1e7, delay_ms=1.0).edges.values())))
     assert spikes(run(after, 5.0, engine=engine)) == []
 
 

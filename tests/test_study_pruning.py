@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from connectome import Connectome, EdgeDelta, plugins
+from connectome import Connectome, Edit, plugins
 from connectome.datasets.images import load_digits
 from connectome.datasets.tasks import Perception
 from connectome.development.birth import Anatomy, birth
@@ -91,7 +91,7 @@ def test_frozen_weights_neither_change_nor_go() -> None:
     masks = {
         key: (np.random.default_rng(1).random(len(e)) < 0.3).astype(np.float32) for key, e in s.connectome.edges.items()
     }
-    c = s.connectome.apply(EdgeDelta(state={key: {FROZEN: mask} for key, mask in masks.items()}))
+    c = s.connectome.apply(Edit(state={key: {FROZEN: mask} for key, mask in masks.items()}))
     frozen = sum(int(m.sum()) for m in masks.values())
     after = study_sleep._night(c, 40, 3, lessons(), s.task, s.scale)
     assert after.n_edges == frozen + 40
@@ -135,9 +135,7 @@ def test_a_night_of_seconds_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_freed_weights_begin_as_at_birth() -> None:
     s = start()
     number = {key: {"number": np.arange(len(e), dtype=np.float32)} for key, e in s.born.edges.items()}
-    asleep = prune(
-        s.connectome.apply(EdgeDelta(state=number)), "magnitude", 90, s.task, s.batches, np.random.default_rng(0)
-    )
+    asleep = prune(s.connectome.apply(Edit(state=number)), "magnitude", 90, s.task, s.batches, np.random.default_rng(0))
     free = study_sleep._freed(s.born, asleep, frozen=True)
     assert free.n_edges == s.born.n_edges
     assert sum(int(e.state[FROZEN].sum()) for e in free.edges.values()) == 90

@@ -49,9 +49,9 @@ def reweighted(path: Path) -> None:
     weight[2] *= 2
     with h5py.File(path) as file:
         config = file["development/config"][0].decode()
-    from connectome import EdgeDelta
+    from connectome import Edit
 
-    save(connectome.apply(EdgeDelta(reweight={key: weight})), path, config=config, overwrite=True)
+    save(connectome.apply(Edit(reweight={key: weight})), path, config=config, overwrite=True)
 
 
 def test_a_run_is_whole_and_its_rerun_the_same(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

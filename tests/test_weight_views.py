@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from connectome import Connectome, ConnectomeError, EdgeDelta, EdgeKey, EdgeSet, Region, plugins
+from connectome import Connectome, ConnectomeError, EdgeKey, EdgeSet, Edit, Region, plugins
 from connectome.graph.parts import TIED
 from connectome.io.snapshot import load, save
 from connectome.learning.learner import CHAIN, Learner, names_kept, without
@@ -232,7 +232,7 @@ def test_a_view_survives_pruning_and_growth(name: str) -> None:
     stay = np.random.default_rng(1).random(len(edges)) < 0.7
     free = np.argwhere(~np.isin(np.arange(400), edges.source * 20 + edges.target))[:9, 0]
     new = EdgeSet.from_arrays(KEY, free // 20, free % 20, 33.0, n_source=20, n_target=20, dt_ms=1.0)
-    edited = c.apply(EdgeDelta(remove={KEY: ~stay}, add=(new,)))
+    edited = c.apply(Edit(remove={KEY: ~stay}, add=(new,)))
     again = with_view(edited, VIEWS[name])
     old = np.isin(edited.edges[KEY].source * 20 + edited.edges[KEY].target, (edges.source * 20 + edges.target)[stay])
     parameters = {"weight": net.weight[KEY], **net.beside.get(KEY, {})}
@@ -255,7 +255,7 @@ def test_what_a_rule_does_to_a_weight_is_done(name: str) -> None:
     c = stirred(with_view(network(3), VIEWS[name])).to_connectome()
     weight = c.edges[KEY].weight.copy()
     weight[3:6] *= 1.5
-    net = with_view(c.apply(EdgeDelta(reweight={KEY: weight})), VIEWS[name])
+    net = with_view(c.apply(Edit(reweight={KEY: weight})), VIEWS[name])
     np.testing.assert_allclose(net.effective(KEY).detach().numpy(), weight, rtol=1e-5)
     before = with_view(c, VIEWS[name]).weight[KEY]
     changed = (net.weight[KEY] != before).numpy()

@@ -25,7 +25,7 @@ from connectome.analysis.generative_kernels import CLUSTERING, DEGREE, DISTANCE,
 from connectome.analysis.simple_graph import SimpleGraph
 from connectome.arrays import integer
 from connectome.errors import ConnectomeError
-from connectome.graph.connectome import Connectome, EdgeDelta
+from connectome.graph.connectome import Connectome, Edit
 from connectome.graph.parts import EdgeKey, EdgeSet
 from connectome.parameters import Parameters, bounded
 from connectome.rules import Context
@@ -365,11 +365,11 @@ class GenerativeGrowth(Parameters):
     def _law(self) -> WiringLaw:
         return WiringLaw(**{f.name: getattr(self, f.name) for f in fields(WiringLaw)})
 
-    def __call__(self, connectome: Connectome, context: Context, rng: np.random.Generator) -> EdgeDelta:
+    def __call__(self, connectome: Connectome, context: Context, rng: np.random.Generator) -> Edit:
         """The edit."""
         region = connectome.regions.get(context.region)
         if region is None or not self.edges or context.epoch > self.last_epoch:
-            return EdgeDelta()
+            return Edit()
         key = EdgeKey(region.name, "local", region.name)
         here = connectome.edges.get(key)
         source, target = (here.source, here.target) if here is not None else (np.zeros(0, np.int32),) * 2
@@ -377,7 +377,7 @@ class GenerativeGrowth(Parameters):
         free = graph.n * (graph.n - 1) // 2 - graph.n_edges // 2
         pairs = _draw_pairs(graph, min(self.edges, free), self._law(), _distance(graph), int(rng.integers(2**63)))
         if not len(pairs):
-            return EdgeDelta()
+            return Edit()
         turned = rng.random(len(pairs)) < 0.5
         source, target = np.where(turned, pairs.T[::-1], pairs.T)
         grown = EdgeSet.from_arrays(
@@ -385,4 +385,4 @@ class GenerativeGrowth(Parameters):
             n_source=region.size, n_target=region.size, dt_ms=connectome.dt_ms, delay_ms=self.delay_ms,
             birth_stage=context.stage,
         )  # fmt: skip
-        return EdgeDelta(add=(grown,), records=(context.record("generative_growth", key, added=len(pairs)),))
+        return Edit(add=(grown,), records=(context.record("generative_growth", key, added=len(pairs)),))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from connectome.arrays import finite_step
 from connectome.errors import ConnectomeError
-from connectome.graph.connectome import Connectome, EdgeDelta
+from connectome.graph.connectome import Connectome, Edit
 from connectome.graph.parts import EdgeSet, Region, Role
 from connectome.learning.task import Task
 from connectome.neurons.iaf_psc_exp import NeuronParameters
@@ -112,7 +112,7 @@ def scaled(connectome: Connectome, gain: float = 1.0) -> Connectome:
     if not strength.any():
         raise ConnectomeError("weights", "must not all be 0", f"{connectome.n_edges} edges")
     factor = gain / strength.mean()
-    return connectome.apply(EdgeDelta(reweight={k: e.weight * np.float32(factor) for k, e in connectome.edges.items()}))
+    return connectome.apply(Edit(reweight={k: e.weight * np.float32(factor) for k, e in connectome.edges.items()}))
 
 
 def new_links(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from connectome import plugins
 from connectome.development.stage import Progress, Stage, StageState
-from connectome.graph.connectome import Connectome, EdgeDelta
+from connectome.graph.connectome import Connectome, Edit
 from connectome.graph.flat import Engine
 from connectome.graph.parts import EdgeKey
 from connectome.learning.learner import Learner, of_kind, without
@@ -167,7 +167,7 @@ class Training:
         state: dict[EdgeKey, Mapping[str, NDArray[np.float32]]] = {
             key: {"importance": total} for key, total in self.importance.items()
         }
-        return self.learner.connectome().apply(EdgeDelta(state=state))
+        return self.learner.connectome().apply(Edit(state=state))
 
     def _edit(self, epoch: int) -> None:
         """Let the rules act on what the epoch showed. Importance and what learning rules keep is edge state meanwhile,

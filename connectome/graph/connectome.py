@@ -1,7 +1,7 @@
 """The typed region graph: the connectome, its edits and where it comes from.
 
 Everything here is frozen. Arrays are validated once, when an object is made, and are read-only afterwards; an edit is
-an :class:`EdgeDelta`, and :meth:`Connectome.apply` gives a new connectome that shares what did not change.
+an :class:`Edit`, and :meth:`Connectome.apply` gives a new connectome that shares what did not change.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import xarray
     from torch_geometric.data import HeteroData
 
-__all__ = ["Connectome", "EdgeDelta", "Provenance", "RuleRecord"]
+__all__ = ["Connectome", "Edit", "Provenance", "RuleRecord"]
 
 
 class RuleRecord(NamedTuple):
@@ -58,7 +58,7 @@ class Provenance(ReadOnly):
 
 
 @dataclass(frozen=True, eq=False)
-class EdgeDelta(ReadOnly):
+class Edit(ReadOnly):
     """An edit. Indices count edges of the set as it is before the edit; weights and state change first, then edges
     are removed, then regions, with the edges that they had, then regions are added, then edges.
 
@@ -184,7 +184,7 @@ class Connectome(ReadOnly):
             provenance=self.provenance,
         )  # fmt: skip
 
-    def apply(self, delta: EdgeDelta) -> Connectome:
+    def apply(self, delta: Edit) -> Connectome:
         """The connectome after an edit. Raises :class:`ConnectomeError` if the edit does not fit."""
         edges, regions = dict(self.edges), dict(self.regions)
         for key in [*delta.reweight, *delta.state, *delta.remove]:

@@ -9,23 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.errors import ConnectomeError
-from connectome.graph.connectome import Connectome, EdgeDelta, RuleRecord
+from connectome.graph.connectome import Connectome, Edit, RuleRecord
 from connectome.graph.parts import EdgeKey, EdgeSet, Region
 
 __all__ = ["average_regions", "copy_region", "merge_regions", "remove_regions", "route_edges"]
 
 
-def remove_regions(connectome: Connectome, names: Sequence[str]) -> EdgeDelta:
+def remove_regions(connectome: Connectome, names: Sequence[str]) -> Edit:
     """The edit that takes regions away, with every edge that they have. Raises :class:`ConnectomeError` for a region
     that does not exist."""
     for name in names:
         _region(connectome, name)
     gone = [e for key, e in connectome.edges.items() if {key.source, key.target} & {*names}]
     records = tuple(_record(connectome, "remove_regions", e.key, removed=len(e)) for e in gone)
-    return EdgeDelta(remove_regions=tuple(names), records=records)
+    return Edit(remove_regions=tuple(names), records=records)
 
 
-def copy_region(connectome: Connectome, name: str, new: str) -> EdgeDelta:
+def copy_region(connectome: Connectome, name: str, new: str) -> Edit:
     """The edit that adds a region of another name with the same neurons, the same edges inside, from the same sources
     and to the same targets. Raises :class:`ConnectomeError` for a region that does not exist, or does already."""
     region = replace(_region(connectome, name), name=new)
@@ -35,10 +35,10 @@ def copy_region(connectome: Connectome, name: str, new: str) -> EdgeDelta:
             source, target = (new if end == name else end for end in (key.source, key.target))
             add.append(replace(edges, key=EdgeKey(source, key.kind, target)))
     records = tuple(_record(connectome, "copy_region", e.key, added=len(e)) for e in add)
-    return EdgeDelta(add_regions=(region,), add=tuple(add), records=records)
+    return Edit(add_regions=(region,), add=tuple(add), records=records)
 
 
-def merge_regions(connectome: Connectome, names: Sequence[str], new: str) -> EdgeDelta:
+def merge_regions(connectome: Connectome, names: Sequence[str], new: str) -> Edit:
     """The edit that makes one region of several: neurons one after the other, in the order of ``names``; edges as they
     were, those between the merged ones being local now. The network does what it did before.
 
@@ -75,12 +75,12 @@ def merge_regions(connectome: Connectome, names: Sequence[str], new: str) -> Edg
         )  # fmt: skip
         moved[now] = moved[now].join(there) if now in moved else there
     records = tuple(_record(connectome, "merge_regions", e.key, added=len(e)) for e in moved.values())
-    return EdgeDelta(
+    return Edit(
         remove_regions=tuple(names), add_regions=(region,), add=tuple(moved.values()), records=records
     )  # fmt: skip
 
 
-def average_regions(connectome: Connectome, names: Sequence[str], new: str) -> EdgeDelta:
+def average_regions(connectome: Connectome, names: Sequence[str], new: str) -> Edit:
     """The edit that puts in the place of several regions one whose edges have the mean of their weights; an edge that
     one of them lacks counts as 0 there. What was wired to one of them is wired to it.
 
@@ -104,12 +104,12 @@ def average_regions(connectome: Connectome, names: Sequence[str], new: str) -> E
             edges.setdefault(EdgeKey(source, _kind(key, source == target), target), []).append(e)
     add = tuple(_mean(key, sets, len(names)) for key, sets in edges.items())
     records = tuple(_record(connectome, "average_regions", e.key, added=len(e)) for e in add)
-    return EdgeDelta(
+    return Edit(
         remove_regions=tuple(names), add_regions=(replace(first, name=new),), add=add, records=records
     )  # fmt: skip
 
 
-def route_edges(connectome: Connectome, key: EdgeKey, target: str) -> EdgeDelta:
+def route_edges(connectome: Connectome, key: EdgeKey, target: str) -> Edit:
     """The edit that leads the edges of a set to the neurons of the same number in another region. Raises
     :class:`ConnectomeError` for a set or region that does not exist, and for one of another size or role."""
     if key not in connectome.edges:
@@ -126,7 +126,7 @@ def route_edges(connectome: Connectome, key: EdgeKey, target: str) -> EdgeDelta:
         _record(connectome, "route_edges", key, removed=len(edges)),
         _record(connectome, "route_edges", led.key, added=len(edges)),
     )
-    return EdgeDelta(remove={key: np.ones(len(edges), bool)}, add=(led,), records=records)
+    return Edit(remove={key: np.ones(len(edges), bool)}, add=(led,), records=records)
 
 
 def _mean(key: EdgeKey, sets: Sequence[EdgeSet], parts: int) -> EdgeSet:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from connectome.errors import ConnectomeError
-from connectome.graph.connectome import Connectome, EdgeDelta
+from connectome.graph.connectome import Connectome, Edit
 from connectome.graph.flat import Engine
 from connectome.graph.parts import EdgeKey
 from connectome.learning.learning_rule import LearningRule, State, Update, check_chain, keeps_of, remembers_of
@@ -194,7 +194,7 @@ class Learner:
                 region_state.setdefault(key.source, {}).update(
                     {name: v.detach().expand(n).numpy(force=True) for name, v in values.items()}
                 )
-        return self.network.to_connectome().apply(EdgeDelta(state=self.edge_state(), region_state=region_state))
+        return self.network.to_connectome().apply(Edit(state=self.edge_state(), region_state=region_state))
 
     def inputs(self) -> dict[str, Any]:
         """What each forward pass is given besides spikes."""

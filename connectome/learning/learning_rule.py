@@ -86,7 +86,7 @@ class LearningRule(Protocol):
     It may declare ``stands``, its place in a chain: ``"before"`` the optimiser, as the ``"optimiser"``, ``"after"`` it
     (if it says nothing) or at the ``"end"``; ``keeps``, names that last for a stage; ``remembers``, names that last for
     good; ``one_each``, those of them that are one number for a set; ``hears_spikes``; and ``learnt(connectome, task,
-    rng) -> EdgeDelta``, called when a stage ends.
+    rng) -> Edit``, called when a stage ends.
     """
 
     def __call__(self, update: Update, change: Tensor, state: State) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from connectome.errors import ConnectomeError
-from connectome.graph.connectome import Connectome, EdgeDelta
+from connectome.graph.connectome import Connectome, Edit
 from connectome.graph.parts import EdgeKey
 from connectome.learning.network import SpikingNetwork
 
@@ -78,4 +78,4 @@ def with_mode(connectome: Connectome, name: str) -> Connectome:
         key: e.weight * gains(key.source, _OUTPUT)[e.source] * gains(key.target, _GAIN)[e.target]
         for key, e in connectome.edges.items()
     }
-    return connectome.apply(EdgeDelta(reweight=weights))
+    return connectome.apply(Edit(reweight=weights))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from connectome.graph.connectome import Connectome, EdgeDelta
+from connectome.graph.connectome import Connectome, Edit
 from connectome.graph.parts import EdgeKey
 from connectome.learning.learning_rule import State, Update
 from connectome.learning.network import SpikingNetwork
@@ -44,7 +44,7 @@ class Ewc(Parameters):
         fisher, anchor = (state[name] for name in self.remembers)
         return (self.strength * fisher * update.weight - self.strength * anchor) + change
 
-    def learnt(self, connectome: Connectome, task: Task, rng: np.random.Generator) -> EdgeDelta:
+    def learnt(self, connectome: Connectome, task: Task, rng: np.random.Generator) -> Edit:
         """Take the Fisher information of a task that has been learnt."""
         network = SpikingNetwork(connectome, recruit=task.recruits)
         square = {key: torch.zeros_like(weight) for key, weight in network.weight.items()}
@@ -66,4 +66,4 @@ class Ewc(Parameters):
                 name: (before + network.by_edge(key, more)).numpy()
                 for name, before, more in zip(self.remembers, old, new, strict=True)
             }
-        return EdgeDelta(state=state)
+        return Edit(state=state)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from connectome.graph.connectome import Connectome, EdgeDelta
+from connectome.graph.connectome import Connectome, Edit
 from connectome.graph.parts import EdgeKey, EdgeSet
 from connectome.parameters import Parameters, bounded
 from connectome.rules import Context
@@ -71,7 +71,7 @@ class FeedbackPruning(Parameters):
     inhibition: float = bounded(0.1, 0.001, 0.9)
     floor: float = bounded(0.3, 0.01, 0.99)
 
-    def __call__(self, connectome: Connectome, context: Context, rng: np.random.Generator) -> EdgeDelta:
+    def __call__(self, connectome: Connectome, context: Context, rng: np.random.Generator) -> Edit:
         """The edit."""
         state: dict[EdgeKey, dict[str, Array]] = {}
         weights: dict[EdgeKey, Array] = {}
@@ -104,7 +104,7 @@ class FeedbackPruning(Parameters):
                     restored=int(((held > 0) & (now_left == 1)).sum()), removed=int(gone.sum()),
                 )
             )  # fmt: skip
-        return EdgeDelta(reweight=weights, state=state, remove=remove, records=tuple(records))
+        return Edit(reweight=weights, state=state, remove=remove, records=tuple(records))
 
     def remember(self, edges: EdgeSet, *, first: bool) -> dict[str, Array]:
         """The state of edges after an epoch, the ``first`` of a stage or a later one."""

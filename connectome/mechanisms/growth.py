@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from connectome.graph.connectome import Connectome, EdgeDelta
+from connectome.graph.connectome import Connectome, Edit
 from connectome.parameters import Parameters, bounded
 from connectome.rules import Context
 from connectome.wiring.free_pairs import new_edges
@@ -32,14 +32,14 @@ class LongRangeGrowth(Parameters):
     amplitude_pa: float = bounded(85.0, 0)
     delay_ms: float = bounded(1.0, 1, 1000)
 
-    def __call__(self, connectome: Connectome, context: Context, rng: np.random.Generator) -> EdgeDelta:
+    def __call__(self, connectome: Connectome, context: Context, rng: np.random.Generator) -> Edit:
         """The edit."""
         if not context.links or self.edges == 0 or context.epoch > self.last_epoch:
-            return EdgeDelta()
+            return Edit()
         share = rng.multinomial(self.edges, [link.probability for link in context.links])
         grown = [
             new_edges(connectome, link.key, int(n), self.amplitude_pa, self.delay_ms, context.stage, rng)
             for link, n in zip(context.links, share, strict=True)
         ]
         grown = [e for e in grown if len(e)]
-        return EdgeDelta(add=tuple(grown), records=tuple(context.record("growth", e.key, added=len(e)) for e in grown))
+        return Edit(add=tuple(grown), records=tuple(context.record("growth", e.key, added=len(e)) for e in grown))

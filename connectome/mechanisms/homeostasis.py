@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from connectome.graph.connectome import Connectome, EdgeDelta
+from connectome.graph.connectome import Connectome, Edit
 from connectome.parameters import Parameters, bounded
 from connectome.rules import Context
 
@@ -28,11 +28,11 @@ class Homeostasis(Parameters):
     target_association: float = bounded(0.06, 1e-6)
     rate: float = bounded(0.06, 0, 0.5)
 
-    def __call__(self, connectome: Connectome, context: Context, rng: np.random.Generator) -> EdgeDelta:
+    def __call__(self, connectome: Connectome, context: Context, rng: np.random.Generator) -> Edit:
         """The edit."""
         region = context.region
         if region not in context.rate or not self.rate:
-            return EdgeDelta()
+            return Edit()
         senses = any(key.base == "afferent" and key.target == region for key in connectome.edges)
         target = self.target if senses else self.target_association
         left = (1 - self.rate * np.clip(context.rate[region] / target - 1, 0, 1)).astype(np.float32)
@@ -43,4 +43,4 @@ class Homeostasis(Parameters):
             factor = left[edges.target]
             weights[key] = np.where(edges.weight > 0, edges.weight * factor, edges.weight)
             records.append(context.record("homeostasis", key, inhibited=int((weights[key] != edges.weight).sum())))
-        return EdgeDelta(reweight=weights, records=tuple(records))
+        return Edit(reweight=weights, records=tuple(records))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from connectome.errors import ConnectomeError
-from connectome.graph.connectome import Connectome, EdgeDelta
+from connectome.graph.connectome import Connectome, Edit
 from connectome.graph.parts import EdgeKey
 from connectome.learning.network import BatchActivity, SpikingNetwork
 from connectome.learning.task import Task
@@ -62,9 +62,7 @@ def saliency(
     return dict(CRITERIA[criterion](connectome, task, batches, rng))
 
 
-def pruning(
-    connectome: Connectome, saliency: Mapping[EdgeKey, NDArray[Any]], edges: int, *, structured: bool
-) -> EdgeDelta:
+def pruning(connectome: Connectome, saliency: Mapping[EdgeKey, NDArray[Any]], edges: int, *, structured: bool) -> Edit:
     """The edit that leaves ``edges`` of the edges that saliency is known of: the most salient, all sets together.
 
     ``structured``: whole neurons of regions go, those with the least sum over their edges in and out first, as few as
@@ -83,12 +81,12 @@ def pruning(
             raise ConnectomeError(f"saliency[{key}]", "must be finite and 0 or more", values)
     share = {key: _share(np.asarray(values, np.float64)) for key, values in saliency.items()}
     if structured:
-        return EdgeDelta(remove=_without_neurons(connectome, share, edges))
+        return Edit(remove=_without_neurons(connectome, share, edges))
     every = np.concatenate([np.zeros(0), *share.values()])
     gone = np.ones(every.size, bool)
     gone[np.argsort(-every, kind="stable")[:edges]] = False
     ends = np.cumsum([len(v) for v in share.values()])[:-1]
-    return EdgeDelta(remove=dict(zip(share, np.split(gone, ends), strict=True)) if share else {})
+    return Edit(remove=dict(zip(share, np.split(gone, ends), strict=True)) if share else {})
 
 
 def curvature(
@@ -118,14 +116,14 @@ def curvature(
     return {key: h / len(batches) for key, h in total.items()}
 
 
-def accumulate_feedback(connectome: Connectome, importance: Mapping[EdgeKey, NDArray[Any]]) -> EdgeDelta:
+def accumulate_feedback(connectome: Connectome, importance: Mapping[EdgeKey, NDArray[Any]]) -> Edit:
     """The edit that adds an epoch's mean ``|w dL/dw|`` to the state ``"feedback"`` of each edge: ``norm(importance)``,
     as in the survival law (METHOD section 1) without its constant, its decay and its end."""
     state = {}
     for key, values in importance.items():
         before = connectome.edges[key].state.get(FEEDBACK, np.zeros(len(values), np.float32))
         state[key] = {FEEDBACK: (before + normalise(values)).astype(np.float32)}
-    return EdgeDelta(state=state)
+    return Edit(state=state)
 
 
 _Criterion = Callable[[Connectome, Task, Sequence[Batch], np.random.Generator], Mapping[EdgeKey, NDArray[Any]]]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from connectome.graph.connectome import Connectome, EdgeDelta
+from connectome.graph.connectome import Connectome, Edit
 from connectome.parameters import Parameters, bounded
 from connectome.rules import Context, normalise
 
@@ -20,7 +20,7 @@ class Strengthening(Parameters):
     rate: float = bounded(0.002, 0, 1)
     limit_pa: float = bounded(1700.0, 0)
 
-    def __call__(self, connectome: Connectome, context: Context, rng: np.random.Generator) -> EdgeDelta:
+    def __call__(self, connectome: Connectome, context: Context, rng: np.random.Generator) -> Edit:
         """The edit."""
         weights, records = {}, []
         for key, edges in connectome.edges.items():
@@ -30,4 +30,4 @@ class Strengthening(Parameters):
             factor = 1 + self.rate * normalise(edges.state["importance"])
             weights[key] = np.where(np.abs(old) * factor <= self.limit_pa, old * factor, old).astype(np.float32)
             records.append(context.record("strengthening", key, strengthened=int((weights[key] != old).sum())))
-        return EdgeDelta(reweight=weights, records=tuple(records))
+        return Edit(reweight=weights, records=tuple(records))

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 
 from connectome.arrays import ReadOnly
 from connectome.errors import ConnectomeError
-from connectome.graph.connectome import Connectome, EdgeDelta, RuleRecord
+from connectome.graph.connectome import Connectome, Edit, RuleRecord
 from connectome.graph.parts import EdgeKey
 from connectome.simulate.run_rules import Modulator, finite
 
@@ -237,4 +237,4 @@ def learnt(connectome: Connectome, result: xr.Dataset) -> Connectome:
         reweight[key] = weight
         rule = variable.attrs["rule"]
         records.append(RuleRecord(connectome.provenance.stage, 0, rule, *key, strengthened=stronger))
-    return connectome.apply(EdgeDelta(reweight=reweight, records=tuple(records)))
+    return connectome.apply(Edit(reweight=reweight, records=tuple(records)))

@@ -140,18 +140,18 @@ def prune(
 ) -> Connectome:  # fmt: skip
     """The connectome with ``edges`` edges left besides those that are frozen, those that matter most by the
     criterion."""
-    from connectome.graph.connectome import EdgeDelta
+    from connectome.graph.connectome import Edit
     from connectome.mechanisms.saliency import pruning as edit
     from connectome.mechanisms.saliency import saliency
 
     found = saliency(criterion, connectome, task, batches[:_MEASURED], rng)
     frozen = {key: connectome.edges[key].state.get(FROZEN, np.zeros(len(v))) > 0 for key, v in found.items()}
-    free = connectome.apply(EdgeDelta(remove=frozen))
+    free = connectome.apply(Edit(remove=frozen))
     gone = edit(free, {key: v[~frozen[key]] for key, v in found.items()}, edges, structured=structured).remove
     for key, mask in gone.items():
         frozen[key][~frozen[key]] = mask
         frozen[key] &= connectome.edges[key].state.get(FROZEN, np.zeros(len(frozen[key]))) == 0
-    return connectome.apply(EdgeDelta(remove=frozen))
+    return connectome.apply(Edit(remove=frozen))
 
 
 def score(connectome: Connectome, task: Perception, split: str, trials: int, seed: int) -> tuple[float, float]:

@@ -125,7 +125,7 @@ def _updates(connectome: Connectome) -> float:
 
 def _two_tasks(cell: Cell, options: Mapping[str, Any]) -> dict[str, Any]:
     """Errors on both tasks, at each number of weights in all."""
-    from connectome.graph.connectome import EdgeDelta
+    from connectome.graph.connectome import Edit
 
     o = options
     start = matured(o["images"], o["neurons"], o["day"], o["night"], cell.seed)
@@ -153,7 +153,7 @@ def _two_tasks(cell: Cell, options: Mapping[str, Any]) -> dict[str, Any]:
     by_day = [(second.batch(rng, 64), rate) for rate in fall(day)]
     later = [(second.batch(rng, 64), o["rate"]) for _ in range(short)]
     numbers = {key: {_NUMBER: np.arange(len(e), dtype=np.float32)} for key, e in start.born.edges.items()}
-    numbered = start.connectome.apply(EdgeDelta(state=numbers))
+    numbered = start.connectome.apply(Edit(state=numbers))
     for weights in o["weights"]:
         half = round(n * weights / 2)
         iterations = o["short_iterations"]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from connectome.datasets.encoding import rate_code
-from connectome.graph import EdgeDelta, EdgeSet
+from connectome.graph import EdgeSet, Edit
 from connectome.learning import Score, SpikingNetwork
 from connectome.learning.views import shared, weights
 from connectome.neurons.model import NeuronModel, Quantity
@@ -37,7 +37,7 @@ class Set(Parameters):
                 remove[key][np.argsort(np.abs(edges.weight), kind="stable")[:count]] = True
                 add.append(new_edges(connectome, key, count, self.amplitude_pa, 1.0, context.stage, rng))
                 records.append(context.record("set", key, added=len(add[-1]), removed=count))
-        return EdgeDelta(remove=remove, add=tuple(add), records=tuple(records))
+        return Edit(remove=remove, add=tuple(add), records=tuple(records))
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class RigL(Parameters):
     def __call__(self, connectome, context, rng):
         asked = [key for key in connectome.edges if key.target == context.region]
         tried = [new_edges(connectome, key, self.candidates, 0.0, 1.0, context.stage, rng) for key in asked]
-        wide = connectome.apply(EdgeDelta(add=tuple(tried)))
+        wide = connectome.apply(Edit(add=tuple(tried)))
         gradient = context.probe.gradients(wide)
         remove, add, records = {}, [], []
         for key, new in zip(asked, tried, strict=True):
@@ -65,7 +65,7 @@ class RigL(Parameters):
             remove[key][np.argsort(np.abs(old.weight), kind="stable")[:count]] = True
             add.append(new.take(grown))
             records.append(context.record("rigl", key, added=count, removed=count))
-        return EdgeDelta(remove=remove, add=tuple(add), records=tuple(records))
+        return Edit(remove=remove, add=tuple(add), records=tuple(records))
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Projection(Parameters):
             axes = np.linalg.svd(np.concatenate([100 * old, rate]), full_matrices=False)[2][: self.rank]
             axes = np.pad(axes, ((0, self.rank - len(axes)), (0, 0)))
             state[key] = {name: a[e.source].astype(np.float32) for name, a in zip(self.remembers, axes, strict=True)}
-        return EdgeDelta(state=state)
+        return Edit(state=state)
 
 
 @dataclass(frozen=True)
