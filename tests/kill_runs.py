@@ -53,6 +53,8 @@ WAYS: Final[dict[str, tuple[str, ...]]] = {
     **{name: (f"learning.chain=['{name}', 'dale']",) for name in ("sgd", "classp")},
     "restoration": ("learning.chain=['adam', 'restoration', 'dale']", "learning.restoration.p=0.2"),
     "teacher": ("learning.chain=['adam', 'dale', 'teacher']", "learning.teacher.m=0.9"),
+    "mode": ("regions.perception.mode=dawn", "regions.interaction.mode=dusk"),
+    "views": ("edges.local.view=gain", "edges.afferent.view=quantised", "edges.long_range.view=noisy"),
     "reuse": ("training.reuse=4", "training.patience=2", "training.validate_every=1"),
 }
 #: What a run is at, by the functions that do it. Outside of all of them it is starting.
