@@ -64,6 +64,10 @@ def parser() -> argparse.ArgumentParser:
         "--engine", choices=["numba", "torch"],
         help="numba: event driven; torch: PyG message passing, much slower on a CPU (default: numba)",
     )  # fmt: skip
+    options.add_argument(
+        "--device", default=None, metavar="NAME",
+        help="where the weights are and learn, such as cuda, with --engine torch (default: cpu)",
+    )  # fmt: skip
     options.add_argument("--overwrite", action="store_true", help="replace the run that the folder holds")
     options.add_argument(
         "--resume",
@@ -100,6 +104,7 @@ def _develop(options: argparse.Namespace, out: Path) -> int:
         )
     if not 0 <= options.checkpoint_every < math.inf:
         raise ConnectomeError("--checkpoint-every", "must be finite and 0 or more", options.checkpoint_every)
+    _check_device(options.device)
     if options.resume:
         if not out.is_dir():
             raise ConnectomeError("--resume", "must be the folder of a run", repr(str(out)))
@@ -269,7 +274,8 @@ def _run(
 
         for outcome in develop(
             stages, configuration.anatomy, seed=begun.seed, engine=begun.engine, resume=begun.state,
-            test_trials=configuration.data.test_trials, on_birth=keep, on_progress=on_progress, on_point=on_point,
+            test_trials=configuration.data.test_trials, device=options.device or "cpu", on_birth=keep,
+            on_progress=on_progress, on_point=on_point,
         ):  # fmt: skip
             outcomes.append(outcome)
             keep(outcome.connectome)
@@ -281,6 +287,17 @@ def _run(
         remove_checkpoints(out)
     _report(console, results, out, time.monotonic() - began)
     return 0
+
+
+def _check_device(device: str | None) -> None:
+    if device is None:
+        return
+    import torch
+
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ConnectomeError("--device", "must be one that torch has here", f"{device}: {error}") from None
 
 
 def _go_on(out: Path) -> str:

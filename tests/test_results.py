@@ -6,6 +6,7 @@ import io
 import math
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -328,6 +329,16 @@ def test_the_picture_says_what_the_numbers_say(results: xr.Dataset, stages: int)
         assert f"{value:.1%}" in words
     assert sum(text == "not yet" for text in words) == stages * (stages - 1) // 2
     assert any("seed 3" in text for text in words)
+
+
+def test_what_diagnostics_say_is_in_the_results_where_they_were_asked() -> None:
+    plain = tabulate(outcomes(2), [], {})
+    assert "measured" not in plain
+    asked = [replace(o, diagnostics={"rate": {"a": 0.5 + i}, "norm": {"": 2.0}}) for i, o in enumerate(outcomes(2))]
+    found = tabulate(asked, [], {}).measured
+    assert found.dims == ("stage", "diagnostic", "region")
+    assert found.sel(diagnostic="rate", region="a").values.tolist() == [0.5 + i for i in range(len(asked))]
+    assert np.isnan(found.sel(diagnostic="norm", region="a")).all()
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,9 @@ OUTPUTS = {
 OTHERS = {
     "develop": [
         (["--regions", "smell"], "regions must be known; found 'smell'"),
+        (["--device", "abacus"], "--device must be one that torch has here; found abacus"),
+        (["--set", "motor"], "--set must be table.key=value; found 'motor'"),
+        (["--set", "training.motor=0"], "configuration: training.motor must be at least 1"),
         (["--regions", ""], "regions must name at least one"),
         (["--regions", "perception,perception"], "must not repeat"),
         (["--regions", "interaction"], "must have perception and motor before"),

@@ -63,7 +63,7 @@ def tabulate(outcomes: Sequence[StageOutcome], history: Sequence[Progress], attr
             probability[row, links.index((k.source, k.target))] = k.probability
     by_task, by_set = ("stage", "task"), ("stage", "edge_set")
     per_sample = {"units": "1 / sample"}
-    return xr.Dataset(
+    results = xr.Dataset(
         {
             "score": (by_task, matrix("value"), {"long_name": "test score: the matrix R", "units": "1"}),
             "score_at_end": (
@@ -107,6 +107,18 @@ def tabulate(outcomes: Sequence[StageOutcome], history: Sequence[Progress], attr
         },
         attrs=attrs,
     )  # fmt: skip
+    measured = [
+        (stage, name, region) for stage, o in enumerate(outcomes) for name, of in o.diagnostics.items() for region in of
+    ]
+    if not measured:
+        return results
+    names, regions = (sorted({m[k] for m in measured}) for k in (1, 2))
+    values = np.full((len(stages), len(names), len(regions)), math.nan)
+    for stage, name, region in measured:
+        values[stage, names.index(name), regions.index(region)] = outcomes[stage].diagnostics[name][region]
+    about = {"long_name": 'measured when the stage had ended; region "": of all', "units": "1"}
+    by_region = ("stage", "diagnostic", "region")
+    return results.assign(measured=(by_region, values, about)).assign_coords(diagnostic=names, region=regions)
 
 
 def _mean_abs_weight(edges: EdgeSet | None) -> float:
