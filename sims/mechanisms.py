@@ -28,9 +28,11 @@ KINDS: Final = {
     "learning": ("learning rule", "[learning] chain = [...], [learning.NAME]"),
     "importance": ("importance of an edge", "[training] importance = NAME"),
     "comparators": ("comparator", "[training] method = NAME"),
-    "views": ("view of weights", "[views.NAME]"),
+    "views": ("view of weights", "[edges.KIND] view = NAME, [views.NAME]"),
     "neurons": ("neuron model", "[regions.REGION.neuron] model = NAME"),
     "run_rules": ("plasticity in a run", "connectome.simulate.run(plasticity=...)"),
+    "diagnostics": ("diagnostic of a stage", "[training] diagnostics = \"NAME, ...\""),
+    "studies": ("study", "python -m sims.study NAME"),
     "tasks": ("task", "--regions NAME,...; [tasks.NAME]"),
 }
 #: How a name ends -> its unit.
