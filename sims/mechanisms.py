@@ -31,7 +31,7 @@ KINDS: Final = {
     "views": ("view of weights", "[edges.KIND] view = NAME, [views.NAME]"),
     "neurons": ("neuron model", "[regions.REGION.neuron] model = NAME"),
     "run_rules": ("plasticity in a run", "connectome.simulate.run(plasticity=...)"),
-    "diagnostics": ("diagnostic of a stage", "[training] diagnostics = \"NAME, ...\""),
+    "diagnostics": ("diagnostic of a stage", '[training] diagnostics = "NAME, ..."'),
     "studies": ("study", "python -m sims.study NAME"),
     "tasks": ("task", "--regions NAME,...; [tasks.NAME]"),
 }

@@ -80,7 +80,8 @@ ALL = [
 
 
 def outcomes(plan: Sequence[Stage], **more: Any) -> list[StageOutcome]:
-    engine: Engine = "torch" if plan[0].neuron.kernel or plan[0].neuron.linear() is None else "numba"
+    trains = {"iaf_psc_exp", "alif", "leaky_integrator"}  # event driven
+    engine: Engine = "numba" if plan[0].neuron.model in trains else "torch"
     return list(develop(plan, ANATOMY, seed=4, test_trials=8, engine=engine, **more))
 
 
@@ -96,8 +97,8 @@ def test_contract(group: str, thing: Any, tmp_path: Path) -> None:
     whole = outcomes(plan, on_point=lambda state: states.append(state()))
     assert repr(thing) == before, "it keeps something"
     assert content(outcomes(plan)) == content(whole), "the same seed, another outcome"
-    # Broken off at an update within an epoch, at the end of a stage, and in the second stage.
-    marks = [3, 12, len(states) - 8]
+    # Broken off at an update within an epoch, and in the second stage.
+    marks = [3, len(states) - 8]
     for mark in marks:
         checkpoint = Checkpoint(1, ("first", "second"), 4, "numba", "", {}, (), states[mark])
         save_checkpoint(checkpoint, tmp_path)

@@ -429,7 +429,7 @@ def test_what_is_wrong_with_going_on_gets_one_line(
     assert "configuration.toml must be as the run wrote it" in refused("--resume", here)
     (broken_off / "configuration.toml").write_text(text)
     with monkeypatch.context() as patch:
-        patch.setattr(development, "versions", lambda: {**versions(), "numpy": "9.9"})
+        patch.setattr(development, "versions", lambda stages=(): {**versions(stages), "numpy": "9.9"})
         assert f"numpy {np.__version__}, now 9.9" in refused("--resume", here)
     with monkeypatch.context() as patch:
         patch.setattr(Images, "digest", lambda images: "another set of images")
