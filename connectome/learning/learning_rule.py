@@ -7,8 +7,7 @@ weights. A rule that scales or projects a gradient belongs after the optimiser: 
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -18,8 +17,9 @@ from torch import Tensor
 
 from connectome.errors import ConnectomeError
 from connectome.graph.parts import EdgeKey, EdgeSet
+from connectome.learning.noise import normal, uniform
 
-__all__ = ["LearningRule", "State", "Update", "check_chain", "hashed", "keeps_of", "remembers_of"]
+__all__ = ["LearningRule", "State", "Update", "check_chain", "keeps_of", "remembers_of"]
 
 State = dict[str, Tensor]
 
@@ -53,26 +53,18 @@ class Update(NamedTuple):
     name: str = "weight"
 
     def uniform(self, salt: str, number: int | None = None) -> Tensor:
-        """(P,) float32 in 0 .. 1, as good as drawn: of the seed, the update (or another's ``number``), the edge set and
-        the pair of neurons alone. So nothing of it has to be kept, and no edge's changes when another goes."""
-        at = self.number if number is None else number
-        name = zlib.crc32(f"{self.key}/{salt}".encode())
-        word = int(np.random.SeedSequence([*self.seed, at, name]).generate_state(1, np.uint64)[0])
-        return torch.from_numpy(hashed(self.pair ^ np.uint64(word)).astype(np.float32)).to(self.weight.device)
+        """(P,) float32 in 0 .. 1, of the seed, the update (or another's ``number``), the edge set and the pair alone:
+        see :mod:`connectome.learning.noise`."""
+        return self._drawn(uniform, salt, number)
 
     def normal(self, salt: str, number: int | None = None) -> Tensor:
-        """(P,) float32 of a normal distribution, drawn likewise (Box and Muller's transform)."""
-        u, angle = self.uniform(f"{salt}/radius", number), self.uniform(f"{salt}/angle", number)
-        return torch.sqrt(-2 * torch.log((1 - u).clamp_min(1e-12))) * torch.cos(2 * torch.pi * angle)
+        """(P,) float32 of the standard normal distribution, drawn likewise."""
+        return self._drawn(normal, salt, number)
 
-
-def hashed(word: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """A number in 0 .. 1 for each word, always the same (the finaliser of MurmurHash3)."""
-    x = word.copy()
-    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
-        x ^= x >> np.uint64(33)
-        x *= np.uint64(factor)
-    return np.asarray((x ^ (x >> np.uint64(33))) / 2**64)
+    def _drawn(self, draw: Callable[..., NDArray[np.float64]], salt: str, number: int | None) -> Tensor:
+        moment = (*self.seed, self.number if number is None else number)
+        drawn = draw(self.pair, self.key, salt, moment).astype(np.float32)
+        return torch.from_numpy(drawn).to(self.weight.device)
 
 
 @runtime_checkable

@@ -10,7 +10,6 @@ that the edge has; where a rule has changed it, or an edge is new, they are chan
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, NamedTuple, Protocol, get_args
@@ -22,7 +21,6 @@ from torch import Tensor
 
 from connectome.errors import ConnectomeError
 from connectome.graph.parts import TIED, EdgeSet
-from connectome.learning.learning_rule import hashed
 
 __all__ = [
     "BASE",
@@ -32,7 +30,6 @@ __all__ = [
     "Shared",
     "WeightView",
     "begin",
-    "normal",
     "shared",
     "values_by_edge",
     "weights",
@@ -185,15 +182,3 @@ def _check(view: WeightView, parameters: Mapping[str, Shared], edges: EdgeSet) -
             raise ConnectomeError(f"{where}.{name}", f"must have one value for each of {len(edges)} edges", shape)
     for name in parameters.keys() & {BASE, TIED}:
         raise ConnectomeError(f"{where}.{name}", "must have another name", repr(name))
-
-
-def normal(pair: NDArray[np.uint64], key: object, salt: str, moment: tuple[int, ...]) -> NDArray[np.float64]:
-    """A number of the standard normal distribution for each pair of neurons (Box and Muller's transform), of the
-    ``moment``, the edge set and the pair alone: it need not be kept, and no edge's changes when another goes."""
-    u = []
-    for part in ("radius", "angle"):
-        seed = [*moment, zlib.crc32(f"{key}/{salt}/{part}".encode())]
-        word = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
-        u.append(hashed(pair ^ word))
-    normals: NDArray[np.float64] = np.sqrt(-2 * np.log(np.maximum(1 - u[0], 2.0**-53))) * np.cos(2 * np.pi * u[1])
-    return normals

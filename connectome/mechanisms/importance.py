@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from connectome.learning.learning_rule import hashed
+from connectome.learning.noise import hashed
 from connectome.rules import Sample
 
 __all__ = ["activity", "bcm", "feedback", "gradient", "magnitude", "random", "taylor"]

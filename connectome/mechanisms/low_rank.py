@@ -10,7 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from connectome.graph.parts import EdgeSet
-from connectome.learning.views import Moment, Shared, normal, shared, weights
+from connectome.learning.noise import normal
+from connectome.learning.views import Moment, Shared, shared, weights
 from connectome.parameters import Parameters, bounded
 
 __all__ = ["LowRank"]

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from connectome.graph.parts import EdgeSet
-from connectome.learning.views import Moment, Shared, normal, weights
+from connectome.learning.noise import normal
+from connectome.learning.views import Moment, Shared, weights
 from connectome.parameters import Parameters, bounded
 
 __all__ = ["Noisy"]
