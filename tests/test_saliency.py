@@ -216,6 +216,19 @@ def test_every_criterion_gives_a_number_of_0_or_more_for_every_edge() -> None:
         assert all((v >= 0).all() for v in found.values())
 
 
+def test_importances_of_the_registry_are_criteria_too() -> None:
+    """By name; what taylor is there, it is here."""
+    connectome, task, batches = trained()
+    found = saliency("gradient", connectome, task, batches, rng())
+    taylor = saliency("taylor", connectome, task, batches, rng())
+    assert found.keys() == taylor.keys()
+    one = saliency("gradient", connectome, task, batches[:1], rng())
+    same = saliency("taylor", connectome, task, batches[:1], rng())
+    for key, edges in connectome.edges.items():
+        np.testing.assert_allclose(np.abs(edges.weight) * one[key], same[key], rtol=1e-4, atol=1e-12)
+        assert found[key].any()
+
+
 def graph(local: Mapping[tuple[int, int], float], n: int = 4) -> tuple[Connectome, dict[EdgeKey, Any]]:
     """A sensor that reaches every neuron of a region, local edges with these saliencies, an effector."""
     regions = [Region("image", 2, "sensor"), Region("perception", n), Region("digit", 1, "effector")]

@@ -19,12 +19,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from connectome import plugins
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome, Edit
 from connectome.graph.parts import EdgeKey
 from connectome.learning.network import BatchActivity, SpikingNetwork
 from connectome.learning.task import Task
-from connectome.rules import normalise
+from connectome.rules import Importance, Sample, normalise
 
 __all__ = ["CRITERIA", "FEEDBACK", "Batch", "accumulate_feedback", "curvature", "pruning", "saliency"]
 
@@ -41,7 +42,8 @@ _TRACE_DECAY: Final = 0.5
 def saliency(
     criterion: str, connectome: Connectome, task: Task, batches: Sequence[Batch], rng: np.random.Generator
 ) -> Saliency:
-    """Edge set -> (E,) saliency of each edge by a criterion, one of :data:`CRITERIA`.
+    """Edge set -> (E,) saliency of each edge by a criterion, one of :data:`CRITERIA` or an importance of the registry,
+    whose mean over the batches it is.
 
     All are 0 or more. Sets that the task does not recruit are left out.
 
@@ -55,10 +57,13 @@ def saliency(
 
     Raises :class:`ConnectomeError` for an unknown criterion, or without batches.
     """
-    if criterion not in CRITERIA:
-        raise ConnectomeError("criterion", f"must be one of {', '.join(CRITERIA)}", repr(criterion))
+    others = plugins.known("importance").keys() - CRITERIA.keys()
+    if criterion not in {*CRITERIA, *others}:
+        raise ConnectomeError("criterion", f"must be one of {', '.join([*CRITERIA, *sorted(others)])}", repr(criterion))
     if not batches:
         raise ConnectomeError("batches", "must be one or more", "none")
+    if criterion in others:
+        return _importance(plugins.load("importance", criterion, "criterion"), connectome, task, batches)
     return dict(CRITERIA[criterion](connectome, task, batches, rng))
 
 
@@ -191,6 +196,22 @@ CRITERIA: Final[Mapping[str, _Criterion]] = MappingProxyType(
         "activity": _activity,
     }
 )  # fmt: skip
+
+
+def _importance(measure: Importance, c: Connectome, task: Task, batches: Sequence[Batch]) -> Saliency:
+    """The mean over batches of what development goes by; an effector does not spike."""
+    network = SpikingNetwork(c, recruit=task.recruits)
+    total = {key: np.zeros(len(c.edges[key])) for key in network.weight}
+    for spikes, target in batches:
+        activity = network(spikes)
+        samples = int(np.prod(next(iter(spikes.values())).shape[:2]))
+        for key, g in _gradient(network, task.loss(activity, target)).items():
+            e = c.edges[key]
+            pre = (activity.counts[key.source] / samples)[e.source]
+            post = (activity.counts.get(key.target, np.zeros(e.n_target)) / samples)[e.target]
+            pair = e.source.astype(np.uint64) << np.uint64(32) | e.target.astype(np.uint64)
+            total[key] += measure(Sample(e.weight, g, pre, post, post, pair))
+    return {key: values / len(batches) for key, values in total.items()}
 
 
 def _recruited(connectome: Connectome, task: Task) -> list[EdgeKey]:
