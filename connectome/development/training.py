@@ -134,9 +134,7 @@ class Training:
             edges = connectome.edges[key]
             self.scale[key] = self.scale.get(key) or _rms(edges.weight)  # a typical weight when the set was new
             if key.base != "efferent":
-                source = edges.source
-                pair = source.astype(np.uint64) << np.uint64(32) | edges.target.astype(np.uint64)
-                self.ends[key] = (source, edges.target, pair)
+                self.ends[key] = (edges.source, edges.target, edges.pair)
                 self.importance[key] = np.array(edges.state.get("importance", np.zeros(len(edges), np.float32)))
         self.rate = {name: np.zeros(self.connectome.regions[name].size) for name in self.stage.task.recruits}
         self.seen, self.loss = 0, 0.0

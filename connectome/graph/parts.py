@@ -274,6 +274,11 @@ class EdgeSet(ReadOnly):
         return self.indices.astype(np.int32, copy=False)
 
     @property
+    def pair(self) -> NDArray[np.uint64]:
+        """(E,) uint64: source and target in one number, which names the two."""
+        return self.source.astype(np.uint64) << np.uint64(32) | self.target.astype(np.uint64)
+
+    @property
     def delay(self) -> NDArray[np.float64]:
         """(E,) float64, ms."""
         steps = self.delay_steps[:1] if is_constant(self.delay_steps) else self.delay_steps

@@ -116,9 +116,8 @@ class Learner:
 
     def _begin(self, connectome: Connectome, key: EdgeKey, name: str, parameter: Tensor, chain: Chain) -> _Learnt:
         edges, device = connectome.edges[key], parameter.device
-        source = edges.source
-        pair = torch.from_numpy(source.astype(np.int64) << 32 | edges.target)
-        sign = torch.from_numpy(connectome.regions[key.source].sign[source]) * (name == "weight")
+        pair = torch.from_numpy(edges.pair.view(np.int64))
+        sign = torch.from_numpy(connectome.regions[key.source].sign[edges.source]) * (name == "weight")
         rules, state = self.chain[key] if name == "weight" else chain, State()
         for rule in rules:
             for kept_name in (*keeps_of(rule), *remembers_of(rule)):

@@ -209,8 +209,7 @@ def _importance(measure: Importance, c: Connectome, task: Task, batches: Sequenc
             e = c.edges[key]
             pre = (activity.counts[key.source] / samples)[e.source]
             post = (activity.counts.get(key.target, np.zeros(e.n_target)) / samples)[e.target]
-            pair = e.source.astype(np.uint64) << np.uint64(32) | e.target.astype(np.uint64)
-            total[key] += measure(Sample(e.weight, g, pre, post, post, pair))
+            total[key] += measure(Sample(e.weight, g, pre, post, post, e.pair))
     return {key: values / len(batches) for key, values in total.items()}
 
 
