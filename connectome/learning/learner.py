@@ -118,25 +118,19 @@ class Learner:
         edges, device = connectome.edges[key], parameter.device
         pair = torch.from_numpy(edges.pair.view(np.int64))
         sign = torch.from_numpy(connectome.regions[key.source].sign[edges.source]) * (name == "weight")
-        rules, state = self.chain[key] if name == "weight" else chain, State()
-        for rule in rules:
-            for kept_name in (*keeps_of(rule), *remembers_of(rule)):
-                zeros = np.zeros(len(edges), np.float32)
-                kept = torch.tensor(edges.state.get(_full(name, kept_name), zeros), device=device)
-                one = kept_name in getattr(rule, "one_each", ())
-                state[kept_name] = _most(kept) if one else self.network.by_weight(key, kept, name).clone()
+        rules, n = self.chain[key] if name == "weight" else chain, len(edges)
+        state = {
+            kept: value if value.ndim == 0 else self.network.by_weight(key, value, name)
+            for kept, value in _kept(rules, lambda kept: edges.state.get(_full(name, kept)), n, device).items()
+        }
         signs = self.network.by_weight(key, sign.to(device), name)
         return _Learnt(parameter, rules, signs, self.network.by_weight(key, pair, name).numpy().view(np.uint64), state)
 
     def _begin_mode(self, connectome: Connectome, region: str, name: str, parameter: Tensor, chain: Chain) -> _Learnt:
         """A mode's parameter: what rules keep of it is state of its region."""
         assert self.mode is not None
-        n, kept, state = len(parameter), connectome.regions[region].state, State()
-        for rule in chain:
-            for of_rule in (*keeps_of(rule), *remembers_of(rule)):
-                values = kept.get(f"{self.mode.state(name)}.{of_rule}", np.zeros(n, np.float32))
-                found = torch.tensor(values, device=parameter.device)
-                state[of_rule] = _most(found) if of_rule in getattr(rule, "one_each", ()) else found
+        n, of_region, prefix = len(parameter), connectome.regions[region].state, self.mode.state(name)
+        state = _kept(chain, lambda kept: of_region.get(f"{prefix}.{kept}"), n, parameter.device)
         sign = torch.zeros(n, dtype=torch.int8, device=parameter.device)
         return _Learnt(parameter, chain, sign, np.arange(n, dtype=np.uint64), state)
 
@@ -228,6 +222,17 @@ class Learner:
         for rule in learnt.chain:
             change = rule(update, change, learnt.state)
         weight += change
+
+
+def _kept(rules: Chain, of: Callable[[str], NDArray[np.float32] | None], n: int, device: torch.device) -> State:
+    """What rules keep, by name, (n,) or () each, as it was stored; zeros where nothing is."""
+    state = State()
+    for rule in rules:
+        for name in (*keeps_of(rule), *remembers_of(rule)):
+            stored = of(name)
+            values = torch.tensor(np.zeros(n, np.float32) if stored is None else stored, device=device)
+            state[name] = _most(values) if name in getattr(rule, "one_each", ()) else values
+    return state
 
 
 def _full(parameter: str, state: str) -> str:
