@@ -17,6 +17,7 @@ __all__ = [
     "ReadOnly",
     "aligned_zeros",
     "boolean_mask",
+    "csr_order",
     "describe",
     "finite_step",
     "first_bad",
@@ -26,6 +27,7 @@ __all__ = [
     "is_writable",
     "lock",
     "numbers_of",
+    "one_nan",
     "read_only",
     "row_starts",
     "stable_argsort",
@@ -33,6 +35,7 @@ __all__ = [
 ]
 
 _LINE = 64  # bytes
+_BLOCK_EDGES = 2**20
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -165,6 +168,47 @@ def stable_argsort(key: NDArray[np.integer[Any]], bound: int) -> NDArray[np.int6
     if bound * n < 2**63:  # key and position fit in one integer, and sorting those is several times faster
         return np.sort(key.astype(np.int64) * n + np.arange(n)) % max(n, 1)
     return np.argsort(key, kind="stable")
+
+
+def csr_order(
+    source: NDArray[np.int32], target: NDArray[Any], delay: NDArray[np.uint16], indptr: NDArray[np.int64], n_target: int
+) -> NDArray[np.int64] | None:
+    """The stable order by source, delay, target; None if the edges are in it. By blocks of rows: they fit in cache."""
+    by_source = None if (source[1:] >= source[:-1]).all() else stable_argsort(source, indptr.size - 1)
+    order = by_source
+    delays = 1 if is_constant(delay) or not delay.size else int(delay.max()) + 1
+    first = 0
+    while first < indptr.size - 1:
+        last = max(first + 1, int(np.searchsorted(indptr, indptr[first] + _BLOCK_EDGES, "right")) - 1)
+        block = slice(indptr[first], indptr[last])
+        edge = block if by_source is None else by_source[block]
+        key = (source[edge] - first).astype(np.int64)
+        if delays > 1:
+            key = key * delays + delay[edge]
+        key = key * n_target + target[edge]
+        if (key[1:] < key[:-1]).any():
+            if order is None:
+                order = np.arange(source.size)
+            within = stable_argsort(key, (last - first) * delays * n_target)
+            order[block] = block.start + within if by_source is None else by_source[block][within]
+        first = last
+    return order
+
+
+def one_nan(values: NDArray[Any]) -> NDArray[Any]:
+    """With nan of one bit pattern, so that equal columns are equal."""
+    if is_constant(values):
+        return np.broadcast_to(values.dtype.type(math.nan), values.shape) if np.isnan(values[0]) else values
+    lost = np.isnan(values)
+    if not lost.any():
+        return values
+    nan = np.array(math.nan, values.dtype)
+    bits = f"u{values.dtype.itemsize}"
+    if (values[lost].view(bits) == nan.view(bits)).all():
+        return values
+    values = values.copy()
+    values[lost] = nan
+    return values
 
 
 def row_starts(row: NDArray[np.integer[Any]], n: int) -> NDArray[np.int64]:

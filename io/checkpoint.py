@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from connectome.arrays import is_constant
 from connectome.development.stage import Progress, StageOutcome, StageState
 from connectome.errors import ConnectomeError
+from connectome.graph.attributes import Attribute
 from connectome.graph.connectome import Connectome, Provenance, RuleRecord
 from connectome.graph.flat import Engine
 from connectome.graph.parts import EdgeKey, EdgeSet, Region
@@ -38,7 +39,7 @@ __all__ = [
 
 FOLDER: Final = "checkpoints"
 #: A checkpoint is for the version that wrote it, so nothing else is read.
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 _KINDS: Final = {"number": int, "seed": int, "engine": str, "configuration": str, "versions": dict}
 _NAME: Final = re.compile(r"\d{8,}\.h5")
 
@@ -224,6 +225,7 @@ def _state(given: Any, columns: list[NDArray[Any]]) -> StageState | None:
                 "neuron": from_table(region["neuron"], "neuron"), "position_um": columns[region["position_um"]],
                 "sign": columns[region["sign"]],
                 "state": {name: columns[at] for name, at in region["state"].items()},
+                "attributes": _attributes(region["attributes"], columns),
             }
         )
         for region in connectome["regions"].values()
@@ -231,6 +233,7 @@ def _state(given: Any, columns: list[NDArray[Any]]) -> StageState | None:
     edges = [
         EdgeSet(
             **edge_set | {"key": EdgeKey(*key), "state": {k: columns[v] for k, v in edge_set["state"].items()}}
+            | {"attributes": _attributes(edge_set["attributes"], columns)}
             | {name: columns[edge_set[name]] for name in ("indptr", "indices", "weight", "delay_steps", "birth_stage")}
         )
         for key, edge_set in connectome["edges"]
@@ -249,6 +252,13 @@ def _state(given: Any, columns: list[NDArray[Any]]) -> StageState | None:
             "rate": {name: columns[at] for name, at in given["rate"].items()},
         }
     )  # fmt: skip
+
+
+def _attributes(given: Any, columns: list[NDArray[Any]]) -> dict[str, Attribute]:
+    return {
+        name: Attribute(columns[a["values"]], None if a["names"] is None else tuple(a["names"]), a["is_flag"])
+        for name, a in given.items()
+    }
 
 
 def _generator(given: Any) -> np.random.Generator:

@@ -37,10 +37,11 @@ from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.graph.parts import EdgeSet, Region
 from connectome.graph.tables import DEFAULT_DT_MS, DEFAULT_WEIGHT_PA, kind_between
-from connectome.io.delimited import naming_once, read_text, region_names
+from connectome.io.delimited import naming_once, region_names
 from connectome.io.files import read_bytes
 from connectome.io.hdf5 import check_heaps
 from connectome.io.sonata import NEST_NAMES
+from connectome.io.text_files import read_text
 from connectome.neurons.iaf_psc_exp import NeuronParameters
 from connectome.neurons.model import NeuronModel, model_named
 

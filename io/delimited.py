@@ -3,47 +3,59 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
 import os
 import re
 import unicodedata
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from connectome.errors import ConnectomeError
+from connectome.graph.attributes import FLAG, TEXT, Attribute, attribute_name
+from connectome.graph.columns import NO_FLAG
 from connectome.graph.parts import NAME_RULE
-from connectome.io.files import naming, read_bytes
+from connectome.graph.tables import STATE
+from connectome.io.files import naming
+from connectome.io.text_files import beginning, delimiter_of, opened, read_header, rows_of
 
 __all__ = [
+    "INTEGER",
     "Column",
     "Columns",
     "Texts",
-    "header_of",
     "naming_once",
     "normal",
     "read_columns",
-    "read_text",
     "region_names",
 ]
 
-_DELIMITERS: Final = ",\t;"
 _NO_NUMBER: Final = ["", "nan", "NaN", "NA", "N/A", "null", "None"]
+#: Cells of a column of texts that say nothing; NA is a text there, of noradrenaline say.
+_NOTHING: Final = ("", "nan", "NaN", "N/A", "n/a", "null", "None", "<NA>")
+_FLAGS: Final = {"true": 1, "false": 0, "1": 1, "0": 0}
+INTEGER: Final = re.compile(r"-?(0|[1-9][0-9]{0,18})")
+_NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 MAX_COLUMNS: Final = 10_000
+CHUNK_ROWS: Final = 1 << 18
+#: Rows from which the kind of a column is read.
+_SAMPLE: Final = 1 << 12
 
 
 class Column(NamedTuple):
-    """A column that is looked for: its other names, and whether it holds numbers, and may have empty cells (nan)."""
+    """A column that is looked for: its other names, whether it holds numbers, and may have empty cells (nan), and
+    whether it is a key, in which the integers of a column that has nothing else are compared as numbers."""
 
     aliases: tuple[str, ...] = ()
     is_number: bool = False
     may_lack: bool = False
+    is_key: bool = False
 
 
 _STATE: Final = Column(is_number=True, may_lack=True)
@@ -52,18 +64,21 @@ _STATE: Final = Column(is_number=True, may_lack=True)
 class Texts(NamedTuple):
     """(n,) texts as (n,) places in the list of those that there are."""
 
-    code: NDArray[np.int64]
+    code: NDArray[np.integer[Any]]
     names: list[str]
 
 
 class Columns(NamedTuple):
-    """The columns of one table that were looked for; ``place(row)`` is where a row is in the file."""
+    """The columns of one table: those that were looked for, with the titles that they have there, and the others as
+    attributes; ``place(row)`` is where a row is in the file."""
 
     path: str
     size: int
     texts: Mapping[str, Texts]
     numbers: Mapping[str, NDArray[np.float64]]
-    source: str = ""
+    attributes: Mapping[str, Attribute]
+    titles: Mapping[str, str]
+    is_text: bool = False
 
     def refuse(self, column: str, row: int, rule: str, found: object, hint: str = "") -> ConnectomeError:
         """The error for one cell."""
@@ -71,13 +86,13 @@ class Columns(NamedTuple):
 
     def place(self, row: int) -> str:
         """The line of a row of a text, else its number."""
-        if self.source:
-            reader = csv.reader(io.StringIO(self.source, newline=""), delimiter=delimiter_of(self.source))
-            seen = -1
-            with suppress(csv.Error):  # a field of more than 128 KiB, which pandas reads
-                for fields in reader:
-                    seen += bool(fields)
-                    if seen == row + 1:
+        if self.is_text:
+            with (
+                rows_of(self.path) as (reader, rows),
+                suppress(csv.Error),
+            ):  # a field of more than 128 KiB: pandas reads it
+                for number, _ in enumerate(rows):
+                    if number == row + 1:
                         return f"line {reader.line_num}"
         return f"row {row}"
 
@@ -102,43 +117,20 @@ def normal(name: object) -> str:
     return re.sub(r"[\s-]+", "_", str(name).strip().lower())
 
 
-def read_text(path: str | os.PathLike[str]) -> str:
-    """A text file in UTF-8. Raises :class:`ConnectomeError`."""
-    data = read_bytes(path)
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise ConnectomeError(
-            f"{os.fspath(path)}: line {line}", "must be text in UTF-8", repr(data[error.start : error.start + 10]),
-            "Save it again as CSV UTF-8.",
-        ) from None  # fmt: skip
-    if "\0" in text:
-        line = text[: text.index("\0")].count("\n") + 1
-        raise ConnectomeError(f"{os.fspath(path)}: line {line}", "must be text without the character NUL", "NUL")
-    return text
-
-
-def header_of(text: str) -> list[str]:
-    """The fields of the first line that is not empty."""
-    reader = csv.reader(io.StringIO(text[: 1 << 20], newline=""), delimiter=delimiter_of(text))
-    try:
-        return next((fields for fields in reader if fields), [])
-    except csv.Error:  # a field of more than 128 KiB
-        return []
-
-
-def read_columns(path: str | os.PathLike[str], text: str, wanted: Mapping[str, Column], prefix: str = "") -> Columns:
-    """The wanted columns of a table with a header. Names are compared without case; what is not wanted is left out.
+def read_columns(
+    path: str | os.PathLike[str], wanted: Mapping[str, Column], words: frozenset[str],
+    types: Mapping[str, str] = MappingProxyType({}),
+) -> Columns:  # fmt: skip
+    """The wanted columns of a table with a header, and all others as attributes. Names are compared without case.
 
     The delimiter (comma, tab or semicolon) is the one that the header has most of. Columns whose names start with
-    ``prefix``, if any, hold numbers and may have empty cells. Raises :class:`ConnectomeError` for ragged rows, for two
-    columns of one name and for a cell that is no number.
+    ``state_`` hold numbers and may have empty cells. Others are what their cells are: integers, numbers, flags (true,
+    false) or texts, or what ``types`` says of them (of :data:`~connectome.graph.attributes.TYPES`); a column without
+    any value is left out, and ``words`` are no names of attributes. The file is read part by part. Raises
+    :class:`ConnectomeError` for ragged rows, for two columns of one name and for a cell that is no number.
     """
-    import pandas
-
     where = os.fspath(path)
-    header = header_of(text)
+    header = read_header(path)
     if not header or len(header) > MAX_COLUMNS:
         raise ConnectomeError(
             f"{where}: line 1", f"must have names of 1 .. {MAX_COLUMNS:,} columns", f"{len(header)} of them"
@@ -152,77 +144,221 @@ def read_columns(path: str | os.PathLike[str], text: str, wanted: Mapping[str, C
             if given.count(known) > 1:
                 raise ConnectomeError(f"{where}: line 1", "must name each column once", f"{known!r} twice")
     for at, name in enumerate(map(str.strip, header)):
-        if prefix and name.startswith(prefix):
+        if name.startswith(STATE):
             if name in chosen:
                 raise ConnectomeError(f"{where}: line 1", "must name each column once", f"{name!r} twice")
             chosen[name] = at
-    known_as = {name: wanted.get(name, _STATE) for name in chosen}
-    is_number = {at for name, at in chosen.items() if known_as[name].is_number}
-    labels = list(range(len(header)))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", pandas.errors.ParserWarning)  # a first row that is too long is only that
-            options: dict[str, Any] = {"na_values": dict.fromkeys(is_number, _NO_NUMBER), **_exact(pandas.__version__)}
-            frame: pandas.DataFrame = pandas.read_csv(
-                io.StringIO(text), sep=delimiter_of(text), header=0, names=labels, index_col=False,
-                skipinitialspace=True, keep_default_na=False,
-                dtype={at: "float64" if at in is_number else "category" for at in labels},
-                **options,
-            )  # fmt: skip
-    except (pandas.errors.ParserError, pandas.errors.ParserWarning, pandas.errors.EmptyDataError) as error:
-        reason = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
-        reason = "more in line 2" if isinstance(error, pandas.errors.ParserWarning) else reason
-        raise ConnectomeError(where, f"must have rows of {len(header)} fields, as its header has", reason) from None
-    except (ValueError, OverflowError) as error:
-        if isinstance(error, ConnectomeError):
-            raise
-        raise _first_no_number(where, text, {at: name for name, at in chosen.items() if at in is_number}) from None
-    table = Columns(where, len(frame), {}, {}, text)
+    others = {at: title.strip() for at, title in enumerate(header) if at not in chosen.values() and title.strip()}
+    parser = _Parser(path, header, {at: wanted.get(name, _STATE) for name, at in chosen.items()}, others, types)
+    found = parser.read()
+    table = Columns(where, parser.size, {}, {}, {}, {name: header[at].strip() for name, at in chosen.items()}, True)
     texts, numbers = {}, {}
     for name, at in chosen.items():
-        column = known_as[name]
+        column = wanted.get(name, _STATE)
         if not column.is_number:
-            names = [str(v) for v in frame[at].cat.categories]
-            texts[name] = Texts(frame[at].cat.codes.to_numpy().astype(np.int64), names)
+            texts[name] = found[at] if isinstance(found[at], Texts) else _numbered(found[at])
             continue
-        values = frame[at].to_numpy(np.float64)
-        bad = ~np.isfinite(values)
+        numbers[name] = found[at]
+        bad = ~np.isfinite(numbers[name])
         if bad.any() and not column.may_lack:
             row = int(np.argmax(bad))
-            raise table.refuse(header[at], row, "must be a finite number", values[row])
-        numbers[name] = values
-    return table._replace(texts=texts, numbers=numbers)
+            raise table.refuse(header[at], row, "must be a finite number", numbers[name][row])
+    attributes: dict[str, Attribute] = {}
+    for at, title in others.items():
+        attribute = _attribute(f"{where}: {title}", found[at], types.get(title))
+        if not attribute.is_missing.all():
+            attributes[attribute_name(title, words, attributes)] = attribute
+    return table._replace(texts=texts, numbers=numbers, attributes=attributes)
+
+
+class _Parser:
+    """A file's columns: numbers as float64, keys and integers as int64, texts as :class:`Texts`. A column that turns
+    out not to be what its first rows are is a column of texts."""
+
+    def __init__(
+        self, path: str | os.PathLike[str], header: list[str], chosen: Mapping[int, Column], others: Mapping[int, str],
+        types: Mapping[str, str],
+    ) -> None:  # fmt: skip
+        self.path, self.header, self.chosen, self.others, self.types = path, header, chosen, others, types
+        self.delimiter = delimiter_of(beginning(path))
+        self.size = 0
+        self.plan: dict[int, str] = {}
+
+    def read(self) -> dict[int, Any]:
+        """Place -> column."""
+        import pandas
+
+        while True:
+            try:
+                self.plan = self.plan or self._planned()
+                return self._read()
+            except (pandas.errors.ParserError, pandas.errors.ParserWarning, pandas.errors.EmptyDataError) as error:
+                reason = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
+                reason = "more in line 2" if isinstance(error, pandas.errors.ParserWarning) else reason
+                rule = f"must have rows of {len(self.header)} fields, as its header has"
+                raise ConnectomeError(os.fspath(self.path), rule, reason) from None
+            except (ValueError, OverflowError) as error:
+                if isinstance(error, (ConnectomeError, UnicodeDecodeError)) or not self._demoted():
+                    if isinstance(error, (ConnectomeError, UnicodeDecodeError)):
+                        raise
+                    raise self._no_number() from None
+
+    def _planned(self) -> dict[int, str]:
+        """Place -> how pandas shall read a column, from its first rows."""
+        first = next(self._parts(dict.fromkeys(range(len(self.header)), "str"), _SAMPLE), None)
+        plan: dict[int, str] = {}
+        for at, title in enumerate(self.header):
+            cells = [] if first is None else [cell.strip() for cell in first[at].tolist()]
+            if at in self.chosen:
+                is_key = self.chosen[at].is_key and bool(cells) and all(map(INTEGER.fullmatch, cells))
+                plan[at] = "float64" if self.chosen[at].is_number else "int64" if is_key else "category"
+            elif at in self.others:
+                plan[at] = _planned(cells, self.types.get(title.strip()))
+        return plan
+
+    def _read(self) -> dict[int, Any]:
+        columns: dict[int, list[Any]] = {at: [] for at in self.plan}
+        places: dict[int, dict[str, int]] = {at: {} for at, kind in self.plan.items() if kind == "category"}
+        self.size = 0
+        for part in self._parts(self.plan, CHUNK_ROWS):
+            self.size += len(part)
+            for at, kind in self.plan.items():
+                if kind != "category":
+                    columns[at].append(part[at].to_numpy(kind))
+                    continue
+                place = places[at]
+                names = [str(name).strip() for name in part[at].cat.categories]
+                new = np.array([place.setdefault(name, len(place)) for name in names], np.int32)
+                columns[at].append(new[part[at].cat.codes.to_numpy()] if names else np.zeros(0, np.int32))
+        found: dict[int, Any] = {}
+        for at, kind in self.plan.items():
+            dtype = np.int32 if kind == "category" else kind
+            array = np.concatenate([np.zeros(0, dtype), *columns.pop(at)], dtype=dtype)
+            found[at] = Texts(array, list(places[at])) if kind == "category" else array
+        return found
+
+    def _parts(self, plan: Mapping[int, str], rows: int) -> Iterator[Any]:
+        import pandas
+
+        numeric = dict.fromkeys((at for at, kind in plan.items() if kind == "float64"), _NO_NUMBER)
+        with opened(self.path) as stream, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", pandas.errors.ParserWarning)  # a first row that is too long is only that
+            options: dict[str, Any] = {"na_values": numeric, **_exact(pandas.__version__)}
+            try:
+                with pandas.read_csv(
+                    stream, sep=self.delimiter, header=0, names=range(len(self.header)), index_col=False,
+                    skipinitialspace=True, keep_default_na=False, dtype=dict(plan), chunksize=rows, **options,
+                ) as parts:  # fmt: skip
+                    yield from parts
+            except pandas.errors.EmptyDataError:
+                return
+            except pandas.errors.ParserError:
+                if stream.failure is not None:
+                    raise stream.failure from None
+                raise
+
+    def _demoted(self) -> bool:
+        """Whether a column that was thought to be of integers, or of numbers, is of texts now."""
+        for at, kind in self.plan.items():
+            if kind == "category" or (at in self.chosen and self.chosen[at].is_number):
+                continue
+            try:
+                for part in self._parts({**dict.fromkeys(range(len(self.header)), "str"), at: kind}, CHUNK_ROWS):
+                    part[at].to_numpy(kind)
+            except (ValueError, OverflowError):
+                self.plan[at] = "category"
+                return True
+        return False
+
+    def _no_number(self) -> ConnectomeError:
+        """The error for the first cell of these columns that is no number."""
+        numeric = [at for at, column in self.chosen.items() if column.is_number]
+        names = [self.header[at].strip() for at in numeric]
+        with rows_of(self.path) as (reader, rows), suppress(csv.Error):
+            next(rows, None)
+            for fields in rows:
+                for at in numeric:
+                    cell = fields[at].strip() if at < len(fields) else ""
+                    try:
+                        bad = cell not in _NO_NUMBER and ("_" in cell or math.isnan(float(cell)))
+                    except ValueError:
+                        bad = True
+                    if bad:
+                        place = f"{os.fspath(self.path)}: line {reader.line_num}, {normal(self.header[at])}"
+                        return ConnectomeError(place, "must be a number", repr(cell[:80]))
+        return ConnectomeError(os.fspath(self.path), f"must have numbers in {', '.join(names)}", "something else")
+
+
+def _planned(cells: list[str], kind: str | None) -> str:
+    """How a column is read that nobody asked for: as its first cells are, or as its type is known to be."""
+    if kind is not None:
+        return "float64" if kind.startswith("float") else "category"
+    known = [cell for cell in cells if cell not in _NOTHING]
+    if known and len(known) == len(cells) and all(map(INTEGER.fullmatch, known)):
+        return "int64"
+    floats = known and all(map(_NUMBER.fullmatch, known)) and not all(map(INTEGER.fullmatch, known))
+    return "float64" if floats else "category"
+
+
+def _attribute(where: str, column: Any, kind: str | None) -> Attribute:
+    """A column that nobody asked for; texts that all are integers, numbers or flags are those."""
+    if not isinstance(column, Texts):
+        if kind is None and column.dtype == np.int64:
+            return _narrowest(where, Attribute(column))
+        found = Attribute.of(where, column, column.size)
+        return found if kind is None else found.astype(kind, where)
+    nothing = ("",) if kind == TEXT else _NOTHING
+    lost = np.array([name in nothing for name in column.names], bool)
+    known = [name for name, is_lost in zip(column.names, lost.tolist(), strict=True) if not is_lost]
+    is_lost = lost[column.code] if column.code.size else np.zeros(0, bool)
+
+    def numbers(dtype: type, read: Callable[[str], Any]) -> NDArray[Any]:
+        values: NDArray[Any] = np.zeros(max(len(column.names), 1), dtype)
+        values[: len(column.names)][~lost] = [read(name) for name in known]
+        return np.take(values, column.code)
+
+    try:
+        if kind == FLAG or (kind is None and known and all(name.lower() in ("true", "false") for name in known)):
+            flags = numbers(np.int8, lambda name: _FLAGS[name.lower()])
+            return Attribute(np.where(is_lost, np.int8(NO_FLAG), flags), None, True)
+        if kind in (None, "int8", "int16", "int32", "int64") and known and all(map(INTEGER.fullmatch, known)):
+            found = Attribute.of_masked(where, numbers(np.int64, int), is_lost)
+            return found.astype(kind, where) if kind else _narrowest(where, found)
+        if kind is None and known and all(map(_NUMBER.fullmatch, known)):
+            return Attribute(np.where(is_lost, math.nan, numbers(np.float64, float)))
+    except (KeyError, OverflowError):
+        pass
+    if kind not in (None, TEXT) and known:
+        raise ConnectomeError(where, f"must be {kind}", repr(known[0])[:80])
+    if kind not in (None, TEXT):
+        return Attribute.missing(kind or TEXT, column.code.size)
+    found = Attribute.of_codes(where, np.where(is_lost, -1, column.code), column.names)
+    return found
+
+
+def _narrowest(where: str, integers: Attribute) -> Attribute:
+    """Integers in as few bytes as will do."""
+    lost = integers.is_missing
+    known = integers.values[~lost] if lost.any() else integers.values
+    low, high = (int(known.min()), int(known.max())) if known.size else (0, 0)
+    for kind in ("int8", "int16", "int32"):
+        if np.iinfo(kind).min < low and high <= np.iinfo(kind).max:
+            return integers.astype(kind, where)
+    return integers
+
+
+def _numbered(keys: NDArray[np.int64]) -> Texts:
+    """Integers as texts."""
+    import pandas
+
+    code, values = pandas.factorize(keys)
+    return Texts(code.astype(np.int32), [str(value) for value in values.tolist()])
 
 
 def _exact(version: str) -> dict[str, Any]:
     """What makes pandas read numbers to the last bit; from 3.1 on it always does."""
     return {} if tuple(map(int, version.split(".")[:2])) >= (3, 1) else {"float_precision": "round_trip"}
-
-
-def _first_no_number(where: str, text: str, numeric: Mapping[int, str]) -> ConnectomeError:
-    """The error for the first cell of these columns that is no number."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text))
-    rows = (fields for fields in reader if fields)
-    with suppress(csv.Error):
-        next(rows)
-        for fields in rows:
-            for at, name in numeric.items():
-                cell = fields[at].strip() if at < len(fields) else ""
-                try:
-                    bad = cell not in _NO_NUMBER and ("_" in cell or math.isnan(float(cell)))
-                except ValueError:
-                    bad = True
-                if bad:
-                    place = f"{where}: line {reader.line_num}, {name}"
-                    return ConnectomeError(place, "must be a number", repr(cell[:80]))
-    return ConnectomeError(where, f"must have numbers in {', '.join(numeric.values())}", "something else")
-
-
-def delimiter_of(text: str) -> str:
-    """The delimiter of the first line."""
-    line = text[: 1 << 20].lstrip("\r\n").partition("\n")[0]
-    return max(_DELIMITERS, key=line.count)
 
 
 def region_names(where: str, names: list[str]) -> list[str]:

@@ -6,7 +6,8 @@ back equal, digest for digest. A parquet table holds the last in its metadata.
 
 One's own table needs columns source and target (or pre and post, and other usual names: :data:`EDGE_COLUMNS`) and may
 have weight, delay_ms, tract_length_um or _mm, source_region and target_region, kind, birth_stage and
-``state_<name>``; other columns are left out. Nodes are known by what stands in source and target:
+``state_<name>``; other columns, of nodes too, are attributes: integers, numbers, flags or texts, with empty cells where
+nothing is known. Nodes are known by what stands in source and target:
 
 - Without a nodes file nodes are the names that occur, sorted, in the regions that the rows name, in order of first
   appearance, else in one region ``"all"``. A name is one node, so it has one region; numbers may begin again in each
@@ -35,25 +36,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.errors import ConnectomeError
+from connectome.graph.attributes import EDGE_WORDS, NODE_WORDS, Attribute, attribute_name
 from connectome.graph.connectome import Connectome
-from connectome.graph.parts import MAX_DELAY_STEPS
-from connectome.graph.tables import DEFAULT_DT_MS, DEFAULT_REGION, STATE, count_within
-from connectome.graph.views import from_pandas, to_pandas
+from connectome.graph.parts import MAX_DELAY_STEPS, is_kind
+from connectome.graph.tables import DEFAULT_DT_MS, DEFAULT_REGION, STATE, Header, count_within
+from connectome.graph.tables import read_header as views_header
+from connectome.graph.views import from_tables, to_pandas
 from connectome.io.delimited import (
     Column,
     Columns,
     Texts,
-    header_of,
     naming_once,
     normal,
     read_columns,
-    read_text,
     region_names,
 )
 from connectome.io.files import read_bytes, write_lines
 from connectome.io.hdf5 import atomic
 from connectome.io.matrices import read_matrix
-from connectome.io.node_tables import NODE_COLUMNS, categorical, node_table, read_nodes
+from connectome.io.node_tables import NODE_COLUMNS, categorical, node_attributes, node_table, read_nodes
+from connectome.io.parquet_files import ABOUT, pyarrow_parquet
+from connectome.io.parquet_files import read_columns as read_parquet_columns
+from connectome.io.text_files import read_header
 from connectome.wiring.edges import TRACT_VELOCITY_MM_PER_MS, Conduction
 
 if TYPE_CHECKING:
@@ -64,7 +68,8 @@ __all__ = ["EDGE_COLUMNS", "read_csv", "read_parquet", "write_csv", "write_parqu
 #: Columns of an edge table, and the other names that each goes by.
 EDGE_COLUMNS: Final[Mapping[str, Column]] = {
     "source": Column(
-        ("pre", "presynaptic", "source_name", "pre_name", "source_id", "pre_id", "pre_root_id", "bodyid_pre", "from")
+        ("pre", "presynaptic", "source_name", "pre_name", "source_id", "pre_id", "pre_root_id", "bodyid_pre", "from"),
+        is_key=True,
     ),
     "target": Column(
         (
@@ -77,7 +82,8 @@ EDGE_COLUMNS: Final[Mapping[str, Column]] = {
             "post_root_id",
             "bodyid_post",
             "to",
-        )
+        ),
+        is_key=True,
     ),
     "source_region": Column(("pre_region", "region_pre", "region_source")),
     "target_region": Column(("post_region", "region_post", "region_target")),
@@ -89,10 +95,6 @@ EDGE_COLUMNS: Final[Mapping[str, Column]] = {
     "birth_stage": Column((), True),
 }
 _LENGTH: Final = STATE + "tract_length_um"
-#: What a parquet table may claim once it is in memory: this, or as many times its size on disk.
-_LARGEST: Final = 1 << 31
-_MOST_TIMES: Final = 32
-_ABOUT: Final = b"connectome"
 
 
 # CSV
@@ -110,20 +112,29 @@ def read_csv(
     """
     file = Path(path)
     with naming_once(file, "a table of edges"):
-        text = read_text(file)
-        names = {normal(name) for name in header_of(text)}
+        names = {normal(name) for name in read_header(file)}
         has = {end for end in ("source", "target") if names & {end, *EDGE_COLUMNS[end].aliases}}
     if not has:
         return read_matrix(file, dt_ms=dt_ms)
     with naming_once(file, "a table of edges"):
-        edges = read_columns(file, text, EDGE_COLUMNS, STATE)
         about_file = _beside(file, "_about.json")
         about = json.loads(read_bytes(about_file)) if about_file.exists() else {}
         if not isinstance(about, dict):
             raise ConnectomeError(str(about_file), "must be a JSON object", type(about).__name__)
-        return _connectome(
-            edges, read_nodes(_beside(file, f"_nodes{file.suffix}"), STATE), about, dt_ms, velocity_mm_per_ms
-        )
+        of_nodes, of_edges = _types(views_header(about, str(about_file)))
+        edges = read_columns(file, EDGE_COLUMNS, EDGE_WORDS, of_edges)
+        nodes = read_nodes(_beside(file, f"_nodes{file.suffix}"), of_nodes)
+        return _connectome(edges, nodes, about, dt_ms, velocity_mm_per_ms)
+
+
+def _types(header: Header) -> tuple[dict[str, str], dict[str, str]]:
+    """The types of the attributes of nodes and of edges, the widest where they differ."""
+    wide = {"int8": "int64", "int16": "int64", "int32": "int64", "float32": "float64"}
+    of_regions = (about.get("attributes", {}) for about in header.regions.values())
+    return tuple(  # type: ignore[return-value]  # of two
+        {name: wide.get(kind, kind) for attributes in parts for name, kind in attributes.items()}
+        for parts in (of_regions, header.edge_attributes.values())
+    )
 
 
 def write_csv(connectome: Connectome, path: str | os.PathLike[str]) -> None:
@@ -158,19 +169,19 @@ def read_parquet(
     """Read an edge table in parquet, with ``name_nodes.parquet`` if it is there. As :func:`read_csv`."""
     file = Path(path)
     with naming_once(file, "a table of edges"):
-        edges, about = _read_parquet(file, EDGE_COLUMNS, STATE)
+        edges, about = read_parquet_columns(file, EDGE_COLUMNS, EDGE_WORDS)
         beside = _beside(file, f"_nodes{file.suffix}")
-        nodes = _read_parquet(beside, NODE_COLUMNS, STATE)[0] if beside.exists() else None
+        nodes = read_parquet_columns(beside, NODE_COLUMNS, NODE_WORDS)[0] if beside.exists() else None
         return _connectome(edges, nodes, about, dt_ms, velocity_mm_per_ms)
 
 
 def write_parquet(connectome: Connectome, path: str | os.PathLike[str]) -> None:
     """Write ``name.parquet`` and ``name_nodes.parquet``: :func:`connectome.graph.views.to_pandas`, for pandas, Arrow,
     polars, DuckDB, R. Each is written whole or not at all. Raises :class:`ConnectomeError`."""
-    arrow, parquet = _pyarrow()
+    arrow, parquet = pyarrow_parquet()
     file = Path(path)
     nodes, edges = to_pandas(connectome)
-    about = {_ABOUT: json.dumps(nodes.attrs, sort_keys=True).encode()}
+    about = {ABOUT: json.dumps(nodes.attrs, sort_keys=True).encode()}
     nodes.attrs.clear()
     for frame, place in ((nodes, _beside(file, f"_nodes{file.suffix}")), (edges, file)):
         table = arrow.Table.from_pandas(frame, preserve_index=False)
@@ -181,61 +192,6 @@ def write_parquet(connectome: Connectome, path: str | os.PathLike[str]) -> None:
                 sink.write(buffer.getbuffer())
         except OSError as error:
             raise ConnectomeError(str(place), "must be writable", error.strerror or error) from None
-
-
-def _pyarrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise ConnectomeError(
-            "parquet", "needs the package pyarrow", "none", "Install it: pip install 'connectome[exchange]'."
-        ) from None
-    return pyarrow, pyarrow.parquet
-
-
-def _read_parquet(path: Path, wanted: Mapping[str, Column], prefix: str = "") -> tuple[Columns, dict[str, Any]]:
-    """The wanted columns, and what the file says of itself."""
-    arrow, parquet = _pyarrow()
-    where = str(path)
-    data = read_bytes(path, 1 << 33)
-    try:
-        file = parquet.ParquetFile(arrow.BufferReader(data), page_checksum_verification=True)
-        size, schema = file.metadata.num_rows, file.schema_arrow
-        given = [normal(name) for name in schema.names]
-        chosen = {}
-        for name, column in wanted.items():
-            known = next((k for k in (name, *column.aliases) if k in given), None)
-            if known is not None:
-                chosen[name] = given.index(known)
-        chosen |= {name: at for at, name in enumerate(schema.names) if prefix and name.startswith(prefix)}
-        if len(set(schema.names)) < len(schema.names):
-            raise ConnectomeError(where, "must name each column once", schema.names)
-        if size * 8 * len(chosen) > max(_LARGEST, _MOST_TIMES * len(data)):
-            raise ConnectomeError(where, f"must be at most {_MOST_TIMES} times larger in memory", f"{size:,} rows")
-        table = file.read(columns=[schema.names[at] for at in chosen.values()])
-        about = json.loads((schema.metadata or {}).get(_ABOUT, b"{}"))
-        texts, numbers = {}, {}
-        for name, at in chosen.items():
-            values, title = table[schema.names[at]], schema.names[at]
-            if wanted.get(name, Column(is_number=True)).is_number:
-                numbers[name] = values.cast(arrow.float64()).to_numpy()
-                bad = ~np.isfinite(numbers[name])
-                if name in wanted and bad.any():
-                    row = int(np.argmax(bad))
-                    raise ConnectomeError(f"{where}: row {row}, {title}", "must be a finite number", numbers[name][row])
-                continue
-            is_dictionary = arrow.types.is_dictionary(values.type)
-            plain = values.cast(values.type.value_type) if is_dictionary else values
-            coded = plain.cast(arrow.string()).combine_chunks().dictionary_encode()
-            coded = coded.combine_chunks() if isinstance(coded, arrow.ChunkedArray) else coded
-            code = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-            texts[name] = Texts(code.astype(np.int64), [str(v) for v in coded.dictionary.to_pylist()])
-    except arrow.ArrowException as error:
-        raise ConnectomeError(where, "must be a parquet table", str(error).splitlines()[0][:200]) from None
-    if not isinstance(about, dict):
-        raise ConnectomeError(where, "must have metadata that are a JSON object", type(about).__name__)
-    return Columns(where, size, texts, numbers), about
 
 
 # Both
@@ -263,6 +219,7 @@ def _connectome(
     if not (isinstance(step, (int, float)) and 0 < step < math.inf):
         raise ConnectomeError(f"{edges.path}: dt_ms", "must be finite and > 0", repr(step)[:80])
     frame = pandas.DataFrame({k: v for k, v in edges.numbers.items() if not k.startswith("tract_length")})
+    of_edges = dict(edges.attributes)
     length_um = edges.numbers.get("tract_length_um")
     if length_um is None and "tract_length_mm" in edges.numbers:
         length_um = 1000 * edges.numbers["tract_length_mm"]
@@ -284,18 +241,24 @@ def _connectome(
                 frame["delay_ms"][row], "Choose another dt_ms.",
             )  # fmt: skip
     if "kind" in edges.texts:
-        kind = edges.texts["kind"]
-        frame["kind"] = np.array([*kind.names, ""], object)[kind.code]
+        kind = Attribute.of_codes("kind", *edges.texts["kind"])
+        if all(map(is_kind, kind.categories)):
+            frame["kind"] = kind.to_pandas()
+        else:  # the word means something else there
+            of_edges[attribute_name("kind", EDGE_WORDS, of_edges)] = kind
+    of_nodes: Mapping[str, Attribute] = {}
     if nodes is None:
         table, (source, target) = _nodes_that_occur(edges)
     elif "index" in nodes.numbers:
         table, (source, target) = _indexed_nodes(edges, nodes)
+        of_nodes = node_attributes(nodes)
     else:
-        table, (source, target) = _named_nodes(edges, nodes)
+        table, (source, target), key = _named_nodes(edges, nodes)
+        of_nodes = node_attributes(nodes, "" if "label" in nodes.texts else key)
     table.attrs.update(about)
     frame["source_region"], frame["source"] = source
     frame["target_region"], frame["target"] = target
-    return from_pandas(table, frame, dt_ms=step)
+    return from_tables(table, frame, of_nodes, of_edges, dt_ms=step)
 
 
 def _nodes_that_occur(edges: Columns) -> tuple[pandas.DataFrame, list[_End]]:
@@ -359,8 +322,8 @@ def _indexed_nodes(edges: Columns, nodes: Columns) -> tuple[pandas.DataFrame, li
     return table, found
 
 
-def _named_nodes(edges: Columns, nodes: Columns) -> tuple[pandas.DataFrame, list[_End]]:
-    """Nodes that edges name."""
+def _named_nodes(edges: Columns, nodes: Columns) -> tuple[pandas.DataFrame, list[_End], str]:
+    """Nodes that edges name, and the column that has the names."""
     table, region, regions = node_table(nodes)
     if "region" not in nodes.texts and "source_region" in edges.texts:
         raise ConnectomeError(nodes.path, "must have a column region, as the edges have regions", "none")
@@ -380,7 +343,7 @@ def _named_nodes(edges: Columns, nodes: Columns) -> tuple[pandas.DataFrame, list
     if "label" not in nodes.texts:
         table["label"] = [given.names[i] for i in given.code.tolist()]
     rows = [row_of[_places(edges, end, edges.texts[end].names, given.names, nodes.path)] for end in _ENDS]
-    return table, _ends(edges, np.concatenate(rows), region, count_within(region), regions)
+    return table, _ends(edges, np.concatenate(rows), region, count_within(region), regions), key
 
 
 _End = tuple["pandas.Categorical[str]", NDArray[np.int64]]
@@ -404,7 +367,7 @@ def _places(edges: Columns, column: str, given: list[str], known: list[str], the
     """The texts of a column as places in ``known``. Raises :class:`ConnectomeError`."""
     place = {name: i for i, name in enumerate(known)}
     code = edges.texts[column].code
-    found = np.array([place.get(name, -1) for name in given], np.int64)[code]
+    found: NDArray[np.int64] = np.array([place.get(name, -1) for name in given], np.int64)[code]
     if (found < 0).any():
         row = int(np.argmax(found < 0))
         raise edges.refuse(column, row, f"must be in {there}", repr(given[code[row]]))

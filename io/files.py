@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -15,7 +16,7 @@ import numpy as np
 from connectome.errors import ConnectomeError
 from connectome.io.hdf5 import Sink, atomic
 
-__all__ = ["naming", "read_bytes", "write_lines", "writing"]
+__all__ = ["naming", "plain_file", "read_bytes", "write_lines", "writing"]
 
 #: The largest text or matrix file that is read. What is made of one takes a few times as much memory.
 MAX_BYTES: Final = 1 << 29
@@ -41,25 +42,35 @@ def naming(path: str | os.PathLike[str], what: str) -> Iterator[None]:
         raise ConnectomeError(name, f"must be {what}", f"{type(error).__name__}: {reason}"[:300]) from None
 
 
-def read_bytes(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> bytes:
-    """The content of a plain file. Raises :class:`ConnectomeError` for one that is none, is larger than ``max_bytes``
-    or cannot be read."""
+@contextmanager
+def plain_file(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> Iterator[BufferedReader]:
+    """A plain file, open to read. Raises :class:`ConnectomeError` for one that is none, is larger than ``max_bytes`` or
+    cannot be read."""
     name = os.fspath(path)
     try:
-        with open(os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # a pipe must not block
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise ConnectomeError(
-                    name, "must be a file", "a folder" if stat.S_ISDIR(status.st_mode) else "a device"
-                )
-            if status.st_size > max_bytes:
-                raise ConnectomeError(
-                    name, f"must have at most {max_bytes:,} bytes", f"{status.st_size:,}",
-                    "A snapshot (.h5) or a parquet table holds a large graph better.",
-                )  # fmt: skip
-            return file.read(max_bytes)
+        descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not block
     except (OSError, ValueError) as error:  # a ValueError for a name with NUL in it
         raise ConnectomeError(name, "must be a file that can be read", getattr(error, "strerror", error)) from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_size > max_bytes:
+        os.close(descriptor)
+        if stat.S_ISREG(status.st_mode):
+            raise ConnectomeError(
+                name, f"must have at most {max_bytes:,} bytes", f"{status.st_size:,}",
+                "A snapshot (.h5) or a parquet table holds a large graph better.",
+            )  # fmt: skip
+        raise ConnectomeError(name, "must be a file", "a folder" if stat.S_ISDIR(status.st_mode) else "a device")
+    with open(descriptor, "rb") as file:
+        yield file
+
+
+def read_bytes(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> bytes:
+    """The content of a file. Raises as :func:`plain_file`."""
+    with plain_file(path, max_bytes) as file:
+        try:
+            return file.read(max_bytes)
+        except OSError as error:
+            raise ConnectomeError(str(path), "must be a file that can be read", error.strerror or error) from None
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """Graphs as text for the tools of network science: GraphML, GEXF, GML and Cytoscape JSON, written and read back.
 
 A node is a neuron with the id ``region:index`` and the attributes of :func:`connectome.graph.views.to_networkx`; so
-is an edge, with an id of its own, so that parallel edges stay apart. What
-belongs to the whole graph (dt_ms, parameters of
-regions, empty sets, provenance) is a graph attribute, in GEXF the description. A number that is nan is left out.
+is an edge, with an id of its own, so that parallel edges stay apart. What belongs to the whole graph (dt_ms, parameters
+of regions, empty sets, provenance) is a graph attribute, in GEXF the description. What is missing is left out; a flag
+is a number in GML, which has no other.
 
 Our own writers, since networkx's give all edges one id, drop a GEXF graph's attributes and write the date; here equal
 graphs make equal bytes, and memory does not grow with the graph. What is read is in :mod:`connectome.io.graph_readers`.
@@ -15,13 +15,15 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 from xml.sax.saxutils import escape
 
+import numpy as np
 from numpy.typing import NDArray
 
 from connectome.errors import ConnectomeError
+from connectome.graph.attributes import Attribute
 from connectome.graph.connectome import Connectome
 from connectome.graph.parts import EdgeSet, Region
 from connectome.graph.tables import STATE, header_of
@@ -34,8 +36,8 @@ _NODE_TYPES: Final[Mapping[str, type]] = {
     "z": float,
 }  # fmt: skip
 _EDGE_TYPES: Final[Mapping[str, type]] = {"kind": str, "weight": float, "delay": float, "birth_stage": int}
-_GRAPHML_TYPES: Final = {str: "string", int: "int", float: "double"}
-_GEXF_TYPES: Final = {str: "string", int: "integer", float: "double"}
+_GRAPHML_TYPES: Final = {str: "string", int: "int", float: "double", bool: "boolean", np.int64: "long"}
+_GEXF_TYPES: Final = {str: "string", int: "integer", float: "double", bool: "boolean", np.int64: "long"}
 _XML: Final = '<?xml version="1.0" encoding="UTF-8"?>'
 _GML_KEY: Final = re.compile(r"[A-Za-z][0-9A-Za-z_]*")
 _NOT_ASCII: Final = re.compile("[^ -~]")
@@ -71,9 +73,20 @@ def _nodes(connectome: Connectome) -> Iterator[tuple[str, dict[str, Any]]]:
     for r in connectome.regions.values():
         own = ("sign", "x", "y", "z", *(STATE + name for name in r.state))
         columns = (_labels(r), r.sign.tolist(), *r.position_um.T.tolist(), *(s.tolist() for s in r.state.values()))
-        for i, (label, *row) in enumerate(zip(*columns, strict=True)):
+        known = _rows(r.attributes, slice(None), r.size)
+        for i, (attributes, label, *row) in enumerate(zip(known, *columns, strict=True)):
             about = {"region": r.name, "index": i, "role": r.role, "birth_stage": r.birth_stage}
-            yield f"{r.name}:{i}", about | dict(zip(own, row, strict=True)) | ({"label": label} if label else {})
+            about |= dict(zip(own, row, strict=True)) | ({"label": label} if label else {}) | attributes
+            yield f"{r.name}:{i}", {k: v for k, v in about.items() if not _is_nan(v)}
+
+
+def _rows(attributes: Mapping[str, Attribute], part: slice, n: int) -> Iterable[dict[str, Any]]:
+    """Of each neuron or edge in a part of them what there is."""
+    if not attributes:
+        return ({} for _ in range(n)[part])
+    places = np.arange(n)[part]
+    columns = zip(*(a.take(places).tolist() for a in attributes.values()), strict=True)
+    return ({k: v for k, v in zip(attributes, row, strict=True) if v is not None} for row in columns)
 
 
 def _labels(region: Region) -> list[str]:
@@ -86,8 +99,10 @@ def _edges(connectome: Connectome) -> Iterator[tuple[str, str, dict[str, Any]]]:
         names = ("weight", "delay", "birth_stage", *(STATE + name for name in e.state))
         columns: list[NDArray[Any]] = [e.source, e.target, e.weight, e.delay, e.birth_stage, *e.state.values()]
         for part in _parts(e):
-            for source, target, *row in zip(*(c[part].tolist() for c in columns), strict=True):
-                about = {"kind": key.kind, **dict(zip(names, row, strict=True))}
+            known = _rows(e.attributes, part, len(e))
+            for attributes, source, target, *row in zip(known, *(c[part].tolist() for c in columns), strict=True):
+                about = {"kind": key.kind, **dict(zip(names, row, strict=True)), **attributes}
+                about = {k: v for k, v in about.items() if not _is_nan(v)}
                 yield f"{key.source}:{source}", f"{key.target}:{target}", about
 
 
@@ -96,8 +111,13 @@ def _parts(edges: EdgeSet, rows: int = 1 << 16) -> Iterable[slice]:
     return (slice(first, first + rows) for first in range(0, len(edges), rows))
 
 
-def _states(parts: Iterable[Region] | Iterable[EdgeSet]) -> dict[str, type]:
-    return {STATE + name: float for name in sorted({name for part in parts for name in part.state})}
+def _own(parts: Collection[Region] | Collection[EdgeSet]) -> dict[str, type]:
+    """The types of states and attributes."""
+    types = {name: a.type for part in parts for name, a in part.attributes.items()}
+    python = {"text": str, "flag": bool, "float32": float, "float64": float, "int64": np.int64}
+    return {STATE + name: float for name in sorted({name for part in parts for name in part.state})} | {
+        name: python.get(types[name], np.int64 if "int64" in types[name] else int) for name in sorted(types)
+    }
 
 
 def _header(connectome: Connectome) -> dict[str, Any]:
@@ -110,8 +130,11 @@ def _is_nan(value: Any) -> bool:
 
 
 def _xml_text(value: Any) -> str:
-    """A value as XML's text; XML Schema's word for infinity. No text of a connectome has a control character."""
-    return escape(value) if isinstance(value, str) else repr(value).replace("inf", "INF")
+    """A value as XML's text; XML Schema's words for infinity and truth. No text of a connectome has a control
+    character."""
+    if isinstance(value, str):
+        return escape(value)
+    return str(value).lower() if isinstance(value, bool) else repr(value).replace("inf", "INF")
 
 
 def _graphml(connectome: Connectome) -> Iterator[str]:
@@ -124,14 +147,14 @@ def _graphml(connectome: Connectome) -> Iterator[str]:
     )
     header = _header(connectome)
     of_graph = {name: type(value) for name, value in header.items()}
-    of_node = {**_NODE_TYPES, **_states(connectome.regions.values())}
-    of_edge = {**_EDGE_TYPES, **_states(connectome.edges.values())}
+    of_node = {**_NODE_TYPES, **_own(connectome.regions.values())}
+    of_edge = {**_EDGE_TYPES, **_own(connectome.edges.values())}
     for letter, domain, types in (("g", "graph", of_graph), ("v", "node", of_node), ("e", "edge", of_edge)):
         for name, kind in types.items():
             yield (f'<key id="{letter}_{name}" for="{domain}" attr.name="{name}" attr.type="{_GRAPHML_TYPES[kind]}"/>')
 
     def data(letter: str, values: Mapping[str, Any]) -> str:
-        return "".join(f'<data key="{letter}_{k}">{_xml_text(v)}</data>' for k, v in values.items() if not _is_nan(v))
+        return "".join(f'<data key="{letter}_{k}">{_xml_text(v)}</data>' for k, v in values.items())
 
     yield f'<graph id="connectome" edgedefault="directed">{data("g", header)}'
     for node, about in _nodes(connectome):
@@ -152,9 +175,9 @@ def _gexf(connectome: Connectome) -> Iterator[str]:
     yield f"<meta><creator>connectome</creator><description>{_xml_text(header)}</description></meta>"
     yield '<graph defaultedgetype="directed" idtype="string" mode="static">'
     of_node = {name: kind for name, kind in _NODE_TYPES.items() if name != "label"}
-    of_node |= _states(connectome.regions.values())
+    of_node |= _own(connectome.regions.values())
     of_edge = {name: kind for name, kind in _EDGE_TYPES.items() if name != "weight"}
-    of_edge |= _states(connectome.edges.values())
+    of_edge |= _own(connectome.edges.values())
     for domain, types in (("node", of_node), ("edge", of_edge)):
         yield f'<attributes class="{domain}" mode="static">'
         for name, kind in types.items():
@@ -162,15 +185,18 @@ def _gexf(connectome: Connectome) -> Iterator[str]:
         yield "</attributes>"
 
     def data(values: Mapping[str, Any]) -> str:
-        some = {k: v for k, v in values.items() if k not in ("label", "weight") and not _is_nan(v)}
+        some = {k: v for k, v in values.items() if k not in ("label", "weight")}
         rows = (f'<attvalue for="{k}" value={_attribute(v)}/>' for k, v in some.items())
         return f"<attvalues>{''.join(rows)}</attvalues>"
 
     yield "<nodes>"
     for node, about in _nodes(connectome):
-        position = " ".join(f'{axis}="{about[axis]!r}"' for axis in "xyz")
         label = _attribute(about.get("label", node))
-        yield f'<node id="{node}" label={label}>{data(about)}<viz:position {position}/></node>'
+        place = ""
+        if about.keys() >= {"x", "y", "z"}:
+            position = " ".join(f'{axis}="{about[axis]!r}"' for axis in "xyz")
+            place = f"<viz:position {position}/>"
+        yield f'<node id="{node}" label={label}>{data(about)}{place}</node>'
     yield "</nodes><edges>"
     for number, (source, target, about) in enumerate(_edges(connectome)):
         ends = f'id="{number}" source="{source}" target="{target}" weight="{about["weight"]!r}"'
@@ -184,12 +210,12 @@ def _attribute(value: Any) -> str:
 
 
 def _gml(connectome: Connectome) -> Iterator[str]:
-    for name in (*_states(connectome.regions.values()), *_states(connectome.edges.values())):
+    for name in (*_own(connectome.regions.values()), *_own(connectome.edges.values())):
         if not _GML_KEY.fullmatch(name):
             raise ConnectomeError(f"state {name.removeprefix(STATE)!r}", "must be letters, digits, '_' for GML", name)
 
     def pairs(values: Mapping[str, Any]) -> str:
-        return " ".join(f"{k} {_gml_value(k, v)}" for k, v in values.items() if not _is_nan(v))
+        return " ".join(f"{k} {_gml_value(k, v)}" for k, v in values.items())
 
     yield f"graph [\ndirected 1\nmultigraph 1\n{pairs(_header(connectome))}"
     # networkx wants labels, and no two the same: names where they are, else ids.
@@ -212,7 +238,7 @@ def _gml_value(name: str, value: Any) -> str:
         named = escape(value, {'"': "&quot;"})  # igraph knows no reference by number
         return '"' + _NOT_ASCII.sub(lambda found: f"&#{ord(found[0])};", named) + '"'
     if isinstance(value, int):
-        return str(value)
+        return str(int(value))
     if math.isinf(value):
         raise ConnectomeError(name, "must be finite for GML", value)
     mantissa, _, exponent = repr(value).partition("e")
@@ -225,7 +251,7 @@ def _cytoscape(connectome: Connectome) -> Iterator[str]:
         for name, value in values.items():
             if isinstance(value, float) and math.isinf(value):
                 raise ConnectomeError(name, "must be finite for JSON", value)
-        return {k: v for k, v in values.items() if not _is_nan(v)}
+        return dict(values)
 
     about = header_of(connectome) | {"name": connectome.provenance.stage_name or "connectome"}
     yield '{"format_version": "1.0", "generated_by": "connectome", "target_cytoscapejs_version": "~2.1",'
@@ -233,7 +259,7 @@ def _cytoscape(connectome: Connectome) -> Iterator[str]:
     yield from _listed(
         {
             "data": {"id": node, "value": node, "name": about.get("label", node), **data(about)},
-            "position": {"x": about["x"], "y": about["y"]},
+            **({"position": {"x": about["x"], "y": about["y"]}} if about.keys() >= {"x", "y"} else {}),
         }
         for node, about in _nodes(connectome)
     )

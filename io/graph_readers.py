@@ -35,6 +35,8 @@ _XML_TYPES: Final[Mapping[str, Callable[[str], Any]]] = {
     "boolean": lambda text: text.strip().lower() in ("true", "1"), "int": int, "integer": int, "long": int,
     "short": int, "byte": int, "float": float, "double": float,
 }  # fmt: skip
+#: What Cytoscape and networkx write for themselves, of a node or an edge.
+_THEIRS: Final = ("key", "networkx_key", "interaction", "SUID", "selected", "shared_name", "shared_interaction")
 _GML_TOKEN: Final = re.compile(
     r"(?P<space>\s+|#[^\n]*)|(?P<key>[A-Za-z_][0-9A-Za-z_]*)|(?P<number>[+-]?[0-9.][0-9.]*(?:[Ee][+-]?[0-9]+)?)"
     r'|(?P<text>"[^"]*")|(?P<open>\[)|(?P<close>\])'
@@ -110,6 +112,8 @@ class _Found:
             no_name = f"{about['region']}:{about['index']}" if ours else str(name)
             given = (str(about[k]) for k in ("label", "name") if about.get(k) is not None)
             about["label"] = next((text for text in given if text != no_name), "")
+            if str(about.get("name")) in (about["label"], no_name):
+                del about["name"]  # said by the label
             keys[name] = (place,) if ours else name
         graph = networkx.MultiDiGraph(**self.about)
         graph.add_nodes_from((keys[name], about) for name, about in self.nodes.items())
@@ -281,7 +285,7 @@ class _Gexf(_Xml):
                 attribute, kind = self.keys[self.domain][self.key]
                 self.defaults[self.domain][attribute] = _typed(attribute, kind, text)
             case ("node", "nodes") | ("edge", "edges"):
-                self.open.pop()
+                self.open.pop().pop("networkx_key", None)
             case "description", "meta" if text.startswith('{"dt_ms"'):
                 self.found.about.update(json.loads(text))
 
@@ -334,6 +338,7 @@ def _gml(data: bytes, found: _Found) -> None:
         raise ConnectomeError("GML", "must have one graph [ ... ]", f"{names[-1]} [ without ]" if names else "none")
     for record in edges:
         ends = record.pop("source", None), record.pop("target", None)
+        record.pop("key", None)  # networkx's
         found.edge(*ends, record, directed=graph.get("directed") == 1)
     found.about.update(graph)
 
@@ -361,11 +366,12 @@ def _cytoscape(data: bytes, found: _Found) -> None:
         position = node.get("position", {})
         for axis in {"x", "y"} & position.keys() - record.keys():
             record[axis] = position[axis]
-        found.node(_identity(record.get("id")), record)
+        found.node(_identity(record.pop("id", None)), record)
     directed = given.get("directed", True) is not False
     for place, edge in enumerate(elements.get("edges", [])):
         record = _record(f"edges[{place}]", edge)
         ends = _identity(record.pop("source", None)), _identity(record.pop("target", None))
+        record.pop("id", None)
         found.edge(*ends, record, directed=directed)
 
 
@@ -378,4 +384,5 @@ def _record(where: str, element: Any) -> dict[str, Any]:
     record = element.get("data") if isinstance(element, dict) else None
     if not isinstance(record, dict):
         raise ConnectomeError(f"elements.{where}", "must have an object 'data'", repr(record)[:80])
-    return record
+    again = {"value"} if str(record.get("value", "")) == str(record.get("id")) else set()
+    return {k: v for k, v in record.items() if k not in _THEIRS and k not in again}

@@ -30,9 +30,10 @@ from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.graph.tables import DEFAULT_DT_MS
 from connectome.io.archives import unzip
-from connectome.io.delimited import Columns, delimiter_of, naming_once, read_text
+from connectome.io.delimited import Columns, naming_once
 from connectome.io.files import read_bytes
 from connectome.io.node_tables import node_table, read_nodes
+from connectome.io.text_files import delimiter_of, read_text
 from connectome.wiring.edges import TRACT_VELOCITY_MM_PER_MS, Conduction, from_matrix
 
 __all__ = ["read_matrix"]

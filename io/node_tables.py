@@ -1,41 +1,58 @@
-"""Tables of nodes beside tables of edges and matrices: names, regions, positions, signs, state."""
+"""Tables of nodes beside tables of edges and matrices: names, regions, positions, signs, state, attributes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from connectome.graph.attributes import NODE_WORDS, Attribute, attribute_name
 from connectome.graph.tables import DEFAULT_REGION
-from connectome.io.delimited import Column, Columns, read_columns, read_text, region_names
+from connectome.io.delimited import INTEGER, Column, Columns, normal, read_columns, region_names
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["NODE_COLUMNS", "categorical", "node_table", "read_nodes"]
+__all__ = ["NODE_COLUMNS", "categorical", "node_attributes", "node_table", "read_nodes"]
 
 #: Columns of a table of nodes; positions are in micrometres.
 NODE_COLUMNS: Final[Mapping[str, Column]] = {
-    "id": Column(("node", "node_id", "neuron_id", "cell_id", "root_id", "body_id", "bodyid")),
+    "id": Column(("node", "node_id", "neuron_id", "cell_id", "root_id", "body_id", "bodyid"), is_key=True),
     "label": Column(("name", "neuron", "cell", "neuron_name", "cell_name")),
     "region": Column(("region_name", "area", "brain_region", "neuropil", "population")),
     "index": Column((), True),
     "role": Column(),
     "sign": Column((), True),
-    "x": Column(("x_um",), True),
-    "y": Column(("y_um",), True),
-    "z": Column(("z_um",), True),
+    "x": Column(("x_um",), True, True),
+    "y": Column(("y_um",), True, True),
+    "z": Column(("z_um",), True, True),
     "birth_stage": Column((), True),
 }
 
 
-def read_nodes(path: Path, prefix: str = "") -> Columns | None:
-    """A table of nodes, if there is one, with the columns that begin with ``prefix``: see
-    :func:`connectome.io.delimited.read_columns`. Raises :class:`ConnectomeError`."""
-    return read_columns(path, read_text(path), NODE_COLUMNS, prefix) if path.exists() else None
+def read_nodes(path: Path, types: Mapping[str, str] = MappingProxyType({})) -> Columns | None:
+    """A table of nodes, if there is one: see :func:`connectome.io.delimited.read_columns`. Raises
+    :class:`ConnectomeError`."""
+    return read_columns(path, NODE_COLUMNS, NODE_WORDS, types) if path.exists() else None
+
+
+def node_attributes(nodes: Columns, key: str = "") -> dict[str, Attribute]:
+    """The attributes of the nodes. The column that gives them their region is one as well, if it is not called so, and
+    so is their id where something else, ``key``, is what they are called."""
+    found = dict(nodes.attributes)
+    for name in ("id", "region"):
+        title = nodes.titles.get(name, name)
+        if name in nodes.texts and name != key and (name == "id" or normal(title) != "region"):
+            code, names = nodes.texts[name]
+            attribute = Attribute.of_codes(title, code, names)
+            if attribute.names and all(map(INTEGER.fullmatch, attribute.categories)) and name == "id":
+                attribute = Attribute.of(title, [None if v is None else int(v) for v in attribute.tolist()], nodes.size)
+            found[attribute_name(title, NODE_WORDS, found)] = attribute
+    return found
 
 
 def node_table(nodes: Columns) -> tuple[pandas.DataFrame, NDArray[np.int64], list[str]]:
@@ -44,7 +61,7 @@ def node_table(nodes: Columns) -> tuple[pandas.DataFrame, NDArray[np.int64], lis
 
     region, regions = np.zeros(nodes.size, np.int64), [DEFAULT_REGION]
     if "region" in nodes.texts:
-        region, regions = nodes.texts["region"]
+        region, regions = nodes.texts["region"].code.astype(np.int64), nodes.texts["region"].names
         lack = (region < 0) | np.isin(region, [i for i, name in enumerate(regions) if not name])
         if lack.any():
             raise nodes.refuse("region", int(np.argmax(lack)), "must be given", "nothing", "Give every node a region.")

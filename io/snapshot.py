@@ -4,13 +4,16 @@
 (``circuit_config.json``, ``node_types.csv``, ``edge_types.csv``); nothing is ever read from there.
 
 ``/development`` has attributes ``format_version``, ``version``, ``digest``, ``dt_ms``; texts ``provenance`` (JSON) and
-``config``; tables ``regions``, ``edge_sets`` (with each set's summary) and ``rule_log``; ``nodes/<region>/sign`` and,
-where there are any, ``label`` and ``state/<name>``; ``edges/<source:kind:target>/birth_stage`` and
-``.../state/<name>``. Targets, weights, delays, the index by source and positions are read from the SONATA groups.
+``config``; tables ``regions``, ``edge_sets`` (with each set's summary), ``attributes`` and ``rule_log``;
+``nodes/<region>/sign`` and, where there are any, ``label`` and ``state/<name>``;
+``edges/<source:kind:target>/birth_stage`` and ``.../state/<name>``. Targets, weights, delays, the index by source,
+positions and attributes are read from the SONATA groups, the texts of attributes from ``texts/<name>`` in the groups of
+regions and edge sets: UTF-8, a line each.
 
 A region's neurons are a text in the table ``regions``: JSON of the model's name and parameters; null for those that are
 one for each neuron, which are in ``nodes/<region>/neuron/<parameter>``.
 
+Format 4: attributes; positions that are not known are nan. In earlier ones such positions were zeros.
 Format 3: regions may be of any model; until then they were of ``iaf_psc_exp``, its parameters columns of the table.
 Format 2: the edges of a source are by delay, then target. In format 1 they were by target alone.
 """
@@ -33,9 +36,10 @@ from numpy.typing import NDArray
 import connectome as package
 from connectome.arrays import ReadOnly, is_constant
 from connectome.errors import ConnectomeError
+from connectome.graph.columns import MAX_LABEL
 from connectome.graph.connectome import Connectome, Provenance, RuleRecord
-from connectome.graph.parts import MAX_LABEL, ROLES, EdgeKey, EdgeSet, Region, checked_key, delay_to_steps
-from connectome.io import hdf5, sonata
+from connectome.graph.parts import ROLES, EdgeKey, EdgeSet, Region, checked_key, delay_to_steps
+from connectome.io import attribute_columns, hdf5, sonata
 from connectome.neurons.iaf_psc_exp import NeuronParameters
 from connectome.neurons.model import NeuronModel, from_table, to_table
 
@@ -46,7 +50,7 @@ __all__ = ["FORMAT_VERSION", "Snapshot", "list_stages", "load", "open_snapshot",
 
 #: The format that this version writes. Raise it when a file of the new format could not be read by the old code, keep
 #: reading the old ones, and archive a file of each in tests/archives.
-FORMAT_VERSION: Final = 3
+FORMAT_VERSION: Final = 4
 SUFFIX: Final = ".h5"
 _NEURON: Final = [f.name for f in fields(NeuronParameters)]
 _REGION_KINDS: Final[Mapping[str, type]] = {"name": str, "role": str, "size": int, "birth_stage": int, "neuron": str}
@@ -157,6 +161,7 @@ class Snapshot(ReadOnly):
     config : the configuration of the run, as it was given to :func:`save`
     regions : name -> size, in order
     edges : key -> number of edges, in order
+    attributes : ``nodes/<region>`` or ``edges/<source:kind:target>`` -> name -> type
     """
 
     path: Path
@@ -168,6 +173,8 @@ class Snapshot(ReadOnly):
     config: str
     regions: Mapping[str, int]
     edges: Mapping[EdgeKey, int]
+    attributes: Mapping[str, Mapping[str, str]]
+    _texts: attribute_columns.Texts
     _regions: Mapping[str, Mapping[str, Any]]
     _summary: Mapping[EdgeKey, Mapping[str, Any]]
 
@@ -241,11 +248,14 @@ def _write(h5: Any, connectome: Connectome, config: str) -> None:
     rows = [summary.loc[{"source": k.source, "kind": k.kind, "target": k.target}] for k in connectome.edges]
     keys = {name: (str, [getattr(k, name) for k in connectome.edges]) for name in EdgeKey._fields}
     hdf5.write_table(
-        ours, "edge_sets", keys | {name: (kind, [row[name].item() for row in rows]) for name, kind in _SUMMARY.items()}
+        ours,
+        "edge_sets",
+        keys | {name: (kind, [row[name].item() for row in rows]) for name, kind in _SUMMARY.items()},
     )
+    attribute_columns.write(ours, connectome)
     for number, region in enumerate(regions):
         sonata.write_nodes(h5, region, number)
-        about = ours.create_group(f"nodes/{region.name}")
+        about = ours.require_group(f"nodes/{region.name}")
         hdf5.write_column(about, "sign", region.sign)
         if region.label is not None:
             hdf5.write_texts(about, "label", region.label.tolist())
@@ -257,7 +267,7 @@ def _write(h5: Any, connectome: Connectome, config: str) -> None:
             hdf5.write_column(about.require_group("neuron"), name, parameter, shrink=False)
     for number, edges in enumerate(connectome.edges.values()):
         sonata.write_edges(h5, edges, number)
-        group = ours.create_group(f"edges/{sonata.population(edges.key)}")
+        group = ours.require_group(f"edges/{sonata.population(edges.key)}")
         hdf5.write_column(group, "birth_stage", edges.birth_stage)
         state = group.create_group("state")
         for name, kept in edges.state.items():
@@ -299,12 +309,14 @@ def _header(reader: hdf5.Reader, path: str | os.PathLike[str]) -> Snapshot:
             if (end,) not in regions:
                 raise ConnectomeError(where, f"must join regions of {[name for (name,) in regions]}", repr(end))
         summary[key] = row
+    attributes, texts = attribute_columns.read_types(reader) if number > 3 else ({}, {})
     return Snapshot(
         path=Path(path), format_version=number, version=version,
         digest=reader.attribute("development", "digest", str), dt_ms=dt_ms, provenance=_provenance(reader),
         config=reader.text("development", "config"),
         regions=MappingProxyType({name: row["size"] for (name,), row in regions.items()}),
         edges=MappingProxyType({key: row["n_edges"] for key, row in summary.items()}),
+        attributes=MappingProxyType(attributes), _texts=MappingProxyType(texts),
         _regions=MappingProxyType({name: row for (name,), row in regions.items()}), _summary=MappingProxyType(summary),
     )  # fmt: skip
 
@@ -357,6 +369,7 @@ def _region(reader: hdf5.Reader, snapshot: Snapshot, name: str) -> Region:
         birth_stage=row["birth_stage"],
         label=np.array(reader.texts(*label, size=n, longest=4 * MAX_LABEL), object) if reader.has(*label) else None,
         state={state: reader.column(*kept, state, dtype=np.float32, shape=(n,)) for state in names},
+        attributes=attribute_columns.read(reader, "nodes", name, n, snapshot.attributes, snapshot._texts),
     )  # fmt: skip
 
 
@@ -402,6 +415,7 @@ def _edge_set(reader: hdf5.Reader, snapshot: Snapshot, key: EdgeKey) -> EdgeSet:
     weight = column(*theirs, "0", "syn_weight", dtype=np.float32)
     birth = column(*ours, "birth_stage", dtype=np.int16)
     state = {name: column(*ours, "state", name, dtype=np.float32) for name in reader.members(*ours, "state")}
+    attributes = attribute_columns.read(reader, "edges", name, n, snapshot.attributes, snapshot._texts)
     n_source, n_target = snapshot.regions[key.source], snapshot.regions[key.target]
     if snapshot.format_version == 1 and not is_constant(delay_ms):
         lengths = np.diff(indptr)
@@ -414,5 +428,6 @@ def _edge_set(reader: hdf5.Reader, snapshot: Snapshot, key: EdgeKey) -> EdgeSet:
         )  # fmt: skip
     return EdgeSet(
         key, n_target, indptr, target, weight=weight, dt_ms=snapshot.dt_ms, birth_stage=birth, state=state,
+        attributes=attributes,
         delay_steps=delay_to_steps(delay_ms, snapshot.dt_ms, f"edges[{key}]"),
     )  # fmt: skip

@@ -3,7 +3,9 @@
 Layout after the SONATA developer guide (Dai et al. 2020, https://doi.org/10.1371/journal.pcbi.1007696): every dataset
 that libsonata 0.2 or bmtk 1.2 asks for, and both indices, so that an afferent and an efferent query are one look-up.
 A sensor is a population of virtual nodes. An effector is a population of point neurons that never fire: their ``V_th``
-is infinite. State of neurons and of edges is no part of the circuit: a snapshot has it in a group of its own.
+is infinite. Attributes are properties of nodes and edges; texts are an enumeration, with an empty text for a missing
+one; integers and flags have the number that stands for a missing one as ``_FillValue``. State of neurons and of edges
+is no part of the circuit: a snapshot has it in a group of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 
 from connectome.graph.connectome import Connectome
 from connectome.graph.parts import EdgeKey, EdgeSet, Region
+from connectome.io.attribute_columns import write_properties
 from connectome.io.hdf5 import write_column, write_constant
 
 __all__ = ["NEST_MODELS", "NEST_NAMES", "population", "sidecars", "write_edges", "write_nodes", "write_root"]
@@ -65,6 +68,7 @@ def write_nodes(file: Any, region: Region, number: int) -> None:
     write_constant(properties, "model_template", n, _model_template(region), h5py.string_dtype())
     if region.label is not None:  # libsonata reads no text of fixed length
         properties.create_dataset("label", data=region.label.astype(object), dtype=h5py.string_dtype())
+    write_properties(properties, region.attributes)
     dynamics = properties.create_group("dynamics_params")
     if region.role != "sensor":
         for name, given in region.neuron.parameters().items():
@@ -89,6 +93,7 @@ def write_edges(file: Any, edges: EdgeSet, number: int) -> None:
     properties = group.create_group("0")
     write_column(properties, "syn_weight", edges.weight)
     write_column(properties, "delay", edges.delay)
+    write_properties(properties, edges.attributes)
     # Edges are in the order of their source: one range of edges for each source, one range of one edge for each edge
     # of a target.
     rows = np.arange(edges.n_source + 1)

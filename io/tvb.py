@@ -65,7 +65,8 @@ def read_tvb(
                 raise ConnectomeError(f"{found['centres'][0]}: line {line}", "must be a label, x, y, z", " ".join(row))
         about: dict[str, Any] = {
             "node_labels": [row[0] for _, row in rows],
-            "position_um": 1000 * _numbers(found["centres"][0], [(line, row[1:4]) for line, row in rows], 3),
+            "position_um": 1000
+            * _numbers(found["centres"][0], [(line, row[1:4]) for line, row in rows], 3, may_lack=True),
         }
         if "lengths" in found and found["lengths"][1].strip():  # it may be empty
             about["tract_length_mm"] = _square(*found["lengths"], n).T
@@ -103,8 +104,10 @@ def _square(where: str, data: bytes, n: int) -> NDArray[np.float64]:
     return _numbers(where, rows, n)
 
 
-def _numbers(where: str, rows: list[tuple[int, list[str]]], width: int) -> NDArray[np.float64]:
-    """Finite numbers, ``width`` in each row."""
+def _numbers(
+    where: str, rows: list[tuple[int, list[str]]], width: int, *, may_lack: bool = False
+) -> NDArray[np.float64]:
+    """Finite numbers, ``width`` in each row; or nan."""
     found = np.empty((len(rows), width))
     for at, (line, fields) in enumerate(rows):
         if len(fields) != width:
@@ -113,7 +116,7 @@ def _numbers(where: str, rows: list[tuple[int, list[str]]], width: int) -> NDArr
             found[at] = fields
         except ValueError as error:
             raise ConnectomeError(f"{where}: line {line}", "must be numbers", str(error)[:80]) from None
-        if not np.isfinite(found[at]).all():
+        if np.isinf(found[at]).any() or (np.isnan(found[at]).any() and not may_lack):
             raise ConnectomeError(f"{where}: line {line}", "must be finite", found[at][~np.isfinite(found[at])][0])
     return found
 

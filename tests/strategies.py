@@ -41,13 +41,16 @@ def regions(draw: st.DrawFn, name: str = "a", role: Any = "neuron", max_size: in
     """One region, perhaps empty."""
     size = draw(st.sampled_from([*range(1, max_size + 1), 0]))  # uniform, where integers would mostly be small
     rng = np.random.default_rng(draw(_seeds))
+    position = rng.normal(scale=100, size=(size, 3))
+    position[rng.random((size, 3)) < draw(st.sampled_from([0, 0, 0.3, 1]))] = np.nan
     return Region(
         name, size, role, draw(neuron_parameters()),
-        position_um=rng.normal(scale=100, size=(size, 3)),
+        position_um=position,
         sign=rng.choice(draw(st.sampled_from([[0], [1], [-1, 1], [-1, 0, 1]])), size).astype(np.int8),
         birth_stage=draw(st.integers(0, 3)),
         label=rng.choice(np.array(draw(st.sampled_from([[""], ["AVAL", "é <1>", ""], ["0", "x"]]))), size),
         state={name: _column(rng, size, draw(st.booleans())) for name in draw(_region_states)},
+        attributes={name: attribute(rng, name, size) for name in draw(_attributes)},
     )  # fmt: skip
 
 
@@ -68,6 +71,7 @@ def edge_sets(
         delay_ms=rng.integers(1, 40, draw(_rows(n))) * dt_ms,
         birth_stage=rng.integers(0, 4, draw(_rows(n))),
         state={name: _values(rng, draw(_rows(n))) for name in draw(st.sets(st.sampled_from(STATE_NAMES)))},
+        attributes={name: attribute(rng, name, n) for name in draw(_attributes)},
     )  # fmt: skip
 
 
@@ -174,11 +178,45 @@ def _values(rng: np.random.Generator, size: int | None) -> NDArray[np.float32]:
     return np.asarray(rng.normal(scale=100, size=size) * (rng.random(size) < 0.9), np.float32)
 
 
+#: Of every type.
+ATTRIBUTES = ("class", "nt_type", "notes", "traced", "n_sites", "root_id", "volume", "share")
+
+
+def attribute(rng: np.random.Generator, name: str, n: int) -> Any:
+    """(n,) values of the kind that has this name, or one for all, some of them missing."""
+    lost = rng.random(n) < rng.choice([0, 0.3, 1], p=[0.4, 0.5, 0.1])
+    if rng.random() < 0.2 and n:
+        lost[:] = lost[0]
+    texts = {
+        "class": ["KC", "PN", 'é <1>, "x"; y'],
+        "nt_type": ["ACH", "NA", "7", "nan"],
+        "notes": [f"n {i}" for i in range(n)],
+    }
+    match name:
+        case "class" | "nt_type" | "notes":
+            values = rng.choice(np.array(texts[name] or [""], object), n)
+            return [None if is_lost else value for value, is_lost in zip(values, lost, strict=True)]
+        case "traced":
+            return _masked(rng.random(n) < 0.5, lost)
+        case "n_sites":
+            return _masked(rng.integers(-100, 100, n).astype(np.int16), lost)
+        case "root_id":
+            return _masked(rng.integers(2**62, 2**63 - 1, n), lost)
+        case "volume":
+            return np.where(lost, np.nan, rng.normal(scale=1e6, size=n))
+    return np.where(lost, np.nan, rng.random(n)).astype(np.float32)
+
+
+def _masked(values: Any, lost: Any) -> Any:
+    return np.ma.masked_array(values, lost)  # type: ignore[no-untyped-call]
+
+
 def _signed(weight: NDArray[np.float32], sign: NDArray[np.int8]) -> NDArray[np.float32]:
     """What Dale's rule makes of the weights."""
     return np.where(sign == 0, weight, sign * np.abs(weight)).astype(np.float32)
 
 
+_attributes: st.SearchStrategy[set[str]] = st.one_of(st.just(set()), st.sets(st.sampled_from(ATTRIBUTES)))
 _region_states = st.sets(st.sampled_from(REGION_STATE_NAMES))
 _digests = st.text("0123456789abcdef", min_size=64, max_size=64)
 _records: st.SearchStrategy[tuple[RuleRecord, ...]] = st.lists(

@@ -163,7 +163,7 @@ def test_a_table_of_no_rows_has_no_nodes(read: Read) -> None:
     [
         ("source,weight\n1,2\n", "must have a column target"),
         ("source,target,source\n1,2,3\n", "line 1 must name each column once; found 'source' twice"),
-        ("source,target,weight\nx,y,1\n\nz,y,foo\n", "line 4, weight_pa must be a number; found 'foo'"),
+        ("source,target,weight\nx,y,1\n\nz,y,foo\n", "line 4, weight must be a number; found 'foo'"),
         ("source,target,weight\nx,y,1\n\"z\n\",y,nan\n", "line 4, weight must be a finite number"),
         ("source,target,weight\nx,y,1e\n", "must be a number; found '1e'"),
         ("source,target,weight\nx,y,1_0\n", "must be a number; found '1_0'"),

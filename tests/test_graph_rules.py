@@ -51,7 +51,7 @@ BAD: list[tuple[Callable[[], object], str, str, str]] = [
         "(1, 2)",
     ),
     (
-        lambda: region("a", 2, position_um=np.array([[0, 0, 0], [0, np.nan, 0]])),
+        lambda: region("a", 2, position_um=np.array([[0, np.nan, 0], [0, np.inf, 0]])),
         "regions[a].position_um",
         "must be finite",
         "nan at index 1, 1",

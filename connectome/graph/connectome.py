@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import scipy.sparse
     import xarray
     from torch_geometric.data import HeteroData
+
+    from connectome.graph.selection import NodeSet
 
 __all__ = ["Connectome", "Edit", "Provenance", "RuleRecord"]
 
@@ -141,6 +143,8 @@ class Connectome(ReadOnly):
             if edge_set.dt_ms != self.dt_ms:
                 raise ConnectomeError(f"{where}.dt_ms", f"must be the connectome's, {self.dt_ms}", edge_set.dt_ms)
             self._check_dale(where, edge_set)
+        _check_kinds("regions", self.regions)
+        _check_kinds("edges", self.edges)
         object.__setattr__(self, "regions", MappingProxyType(dict(self.regions)))
         object.__setattr__(
             self, "edges", MappingProxyType({e.key: e for e in sorted(self.edges.values(), key=lambda e: e.key)})
@@ -225,13 +229,36 @@ class Connectome(ReadOnly):
                 sha.update(repr(r.label.tolist()).encode())
             for name, values in r.state.items():
                 sha.update(repr(name).encode() + np.ascontiguousarray(values).tobytes())
+            for name, attribute in r.attributes.items():
+                attribute.feed(name, sha)
         for e in self.edges.values():
             sha.update(repr((tuple(e.key), e.n_source, e.n_target, list(e.state))).encode())
             for array in (e.indptr, e.target, e.weight, e.delay_steps, e.birth_stage, *e.state.values()):
                 sha.update(np.ascontiguousarray(array).data)
+            for name, attribute in e.attributes.items():
+                attribute.feed(name, sha)
         return sha.hexdigest()
 
-    # Views: each imports what it needs when it is called, so that `import connectome` stays light.
+    # What follows imports what it needs when it is called, so that `import connectome` stays light.
+
+    def select(self, query: str) -> NodeSet:
+        """The neurons for which a query holds, ``class == 'KC' and side == 'left'``: see
+        :mod:`connectome.graph.query`. Raises :class:`ConnectomeError`."""
+        from connectome.graph import selection
+
+        return selection.nodes_where(self, query)
+
+    def select_edges(self, query: str) -> dict[EdgeKey, NDArray[np.bool_]]:
+        """See :func:`connectome.graph.selection.edges_where`."""
+        from connectome.graph import selection
+
+        return selection.edges_where(self, query)
+
+    def subnetwork(self, nodes: NodeSet) -> Connectome:
+        """See :func:`connectome.graph.selection.subnetwork`."""
+        from connectome.graph import selection
+
+        return selection.subnetwork(self, nodes)
 
     def to_networkx(self) -> networkx.MultiDiGraph:
         """See :func:`connectome.graph.views.to_networkx`."""
@@ -262,3 +289,15 @@ class Connectome(ReadOnly):
         from connectome.graph import views
 
         return views.to_xarray(self)
+
+
+def _check_kinds(where: str, parts: Mapping[Any, Region] | Mapping[Any, EdgeSet]) -> None:
+    """Refuse attributes of one name that are numbers here and texts there."""
+    first: dict[str, tuple[Any, str]] = {}
+    for key, part in parts.items():
+        for name, attribute in part.attributes.items():
+            other, kind = first.setdefault(name, (key, attribute.kind))
+            if kind != attribute.kind:
+                raise ConnectomeError(
+                    f"{where}[{key}].attributes[{name}]", f"must be of one kind, {kind} as in {other}", attribute.kind
+                )

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from connectome.arrays import (
     ReadOnly,
     boolean_mask,
+    csr_order,
     describe,
     finite_step,
     first_bad,
@@ -24,11 +25,14 @@ from connectome.arrays import (
     is_constant,
     lock,
     numbers_of,
+    one_nan,
     row_starts,
     stable_argsort,
     take_rows,
 )
 from connectome.errors import ConnectomeError
+from connectome.graph.attributes import EDGE_WORDS, NODE_WORDS, Attribute, checked_attributes, joined_attributes
+from connectome.graph.columns import checked_labels
 from connectome.neurons.iaf_psc_exp import NeuronParameters
 from connectome.neurons.model import NeuronModel, checked_neuron
 
@@ -55,8 +59,6 @@ TIED: Final = "tied"
 MAX_DELAY_STEPS: Final = np.iinfo(np.uint16).max
 MAX_SIZE: Final = np.iinfo(np.int32).max
 MAX_STAGE: Final = np.iinfo(np.int16).max
-_BLOCK_EDGES: Final = 2**20
-MAX_LABEL: Final = 128
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _KIND = re.compile(rf"({'|'.join(KINDS)})(-[A-Za-z0-9_]+)?")
 NAME_RULE: Final = "letters, digits, '_', '.', '-', not starting with '.' or '-'"
@@ -89,12 +91,14 @@ class Region(ReadOnly):
     role : ``"neuron"``; ``"sensor"`` (emits the spikes it is given); ``"effector"`` (integrates, never fires)
     neuron : the model and its parameters, each the same for the whole region or one for each neuron: NeuronParameters
         (``iaf_psc_exp``) or another registered model, see :mod:`connectome.neurons`; unused by a sensor
-    position_um : (N, 3) float64, micrometres; zeros if not given
+    position_um : (N, 3) float64, micrometres; nan where a place is not known, as all are if not given
     sign : (N,) int8, Dale's sign of each neuron's outgoing weights: +1, -1, or 0 where either is allowed
     birth_stage : the stage that made it
     label : (N,) str, what each neuron is called elsewhere (``"ADAL"``), ``""`` for one without a name; printable, at
         most 128 characters, no space at either end. None if none has one. Two neurons may share one.
     state : name -> (N,) float32: what mechanisms keep for each neuron (gain, threshold, novelty)
+    attributes : name -> (N,) numbers, flags or texts, some of them missing: what else is known of each neuron (class,
+        side, transmitter, volume). Anything that :meth:`Attribute.of` takes.
     """
 
     name: str
@@ -106,6 +110,7 @@ class Region(ReadOnly):
     birth_stage: int = 0
     label: NDArray[np.str_] | None = None
     state: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
@@ -116,20 +121,37 @@ class Region(ReadOnly):
             raise ConnectomeError(f"{where}.role", f"must be one of {', '.join(ROLES)}", repr(self.role))
         checked_neuron(f"{where}.neuron", self.neuron, n, self.role)
         birth = integer(f"{where}.birth_stage", self.birth_stage, 0, MAX_STAGE)
-        position = np.zeros((n, 3)) if self.position_um is None else self.position_um
+        position = np.full((n, 3), math.nan) if self.position_um is None else self.position_um
         position = freeze(f"{where}.position_um", position, np.float64, (n, 3))
-        if not np.isfinite(position).all():
-            raise ConnectomeError(f"{where}.position_um", "must be finite", first_bad(~np.isfinite(position), position))
+        if np.isinf(position).any():
+            raise ConnectomeError(
+                f"{where}.position_um", "must be finite, or nan where it is not known",
+                first_bad(np.isinf(position), position),
+            )  # fmt: skip
+        position = one_nan(position)
         sign = freeze(f"{where}.sign", np.zeros(n, np.int8) if self.sign is None else self.sign, np.int8, (n,))
         bad = (sign < -1) | (sign > 1)
         if bad.any():
             raise ConnectomeError(f"{where}.sign", "must be -1, 0 or +1", first_bad(bad, sign))
-        label = None if self.label is None else _labels(f"{where}.label", self.label, n)
+        label = None if self.label is None else checked_labels(f"{where}.label", self.label, n)
         for name, value in (
             ("name", str(self.name)), ("size", n), ("position_um", position), ("sign", sign), ("birth_stage", birth),
             ("label", label), ("state", _state(where, self.state, (n,))),
+            ("attributes", checked_attributes(where, self.attributes, n, NODE_WORDS)),
         ):  # fmt: skip
             object.__setattr__(self, name, value)
+
+    def take(self, which: NDArray[Any]) -> Region:
+        """Only the neurons where the (N,) mask is true, or those with these numbers, in their order."""
+        neuron: Any = self.neuron
+        return replace(
+            self, size=int(which.sum()) if which.dtype == bool else which.size,
+            neuron=replace(neuron, **{k: v[which] for k, v in self.neuron.arrays().items()}),
+            position_um=self.position_um[which], sign=self.sign[which],
+            label=None if self.label is None else self.label[which],
+            state={k: v[which] for k, v in self.state.items()},
+            attributes={k: a.take(which) for k, a in self.attributes.items()},
+        )  # fmt: skip
 
 
 class ReverseView(NamedTuple):
@@ -159,6 +181,7 @@ class EdgeSet(ReadOnly):
     dt_ms : the resolution of the delays
     birth_stage : (E,) int16, the stage that made each edge
     state : name -> (E,) float32: what rules keep for each edge (memory, inhibition, trace)
+    attributes : name -> (E,) numbers, flags or texts, some of them missing: what else is known of each edge
     """
 
     key: EdgeKey
@@ -170,6 +193,7 @@ class EdgeSet(ReadOnly):
     dt_ms: float
     birth_stage: NDArray[np.int16]
     state: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         key = checked_key(self.key)
@@ -200,9 +224,11 @@ class EdgeSet(ReadOnly):
             )  # fmt: skip
         birth = freeze(f"{where}.birth_stage", self.birth_stage, np.int16, shape)
         state = _state(where, self.state, shape)
+        attributes = checked_attributes(where, self.attributes, shape[0], EDGE_WORDS)
         for name, value in (
             ("key", key), ("n_target", n_target), ("dt_ms", dt_ms), ("indptr", indptr), ("indices", indices),
             ("weight", weight), ("delay_steps", delay), ("birth_stage", birth), ("state", state),
+            ("attributes", attributes),
         ):  # fmt: skip
             object.__setattr__(self, name, value)
 
@@ -211,6 +237,7 @@ class EdgeSet(ReadOnly):
         cls, key: EdgeKey | tuple[str, str, str], source: ArrayLike, target: ArrayLike, weight: ArrayLike = 0.0, *,
         n_source: int, n_target: int, dt_ms: float, delay_ms: ArrayLike | None = None,
         birth_stage: ArrayLike = 0, state: Mapping[str, ArrayLike] | None = None,
+        attributes: Mapping[str, Any] | None = None,
     ) -> EdgeSet:  # fmt: skip
         """Make an edge set from edges in any order; scalars stand for "the same for every edge".
 
@@ -240,8 +267,9 @@ class EdgeSet(ReadOnly):
         delay = column("delay_ms", 1 if delay_ms is None else delay_to_steps(delay_ms, dt_ms, where))
         columns = {"weight": column("weight", weight), "birth_stage": column("birth_stage", birth_stage)}
         columns |= {f"state[{k}]": column(f"state[{k}]", v) for k, v in (state or {}).items()}
+        known = checked_attributes(where, attributes or {}, src.size, EDGE_WORDS)
         indptr = row_starts(src, n_source)
-        order = _csr_order(src, tgt, delay, indptr, n_target)
+        order = csr_order(src, tgt, delay, indptr, n_target)
 
         def ordered(array: NDArray[Any]) -> NDArray[Any]:
             return array if order is None or is_constant(array) else lock(array[order])
@@ -250,6 +278,7 @@ class EdgeSet(ReadOnly):
             key=edge_key, n_target=n_target, indptr=indptr, indices=ordered(tgt), weight=ordered(columns["weight"]),
             delay_steps=ordered(delay), dt_ms=dt_ms, birth_stage=ordered(columns["birth_stage"]),
             state={k: ordered(columns[f"state[{k}]"]) for k in state or {}},
+            attributes={k: a if order is None else a.take(order) for k, a in known.items()},
         )  # fmt: skip
 
     def __len__(self) -> int:
@@ -302,15 +331,17 @@ class EdgeSet(ReadOnly):
         edge = boolean_mask(f"edges[{self.key}].take", edge, len(self))
         indptr = np.concatenate([[0], np.cumsum(edge, dtype=np.int64)])[self.indptr]
         kept = {k: take_rows(v, edge) for k, v in self.state.items()}
+        attributes = {k: a.take(edge) for k, a in self.attributes.items()}
         return replace(
             self, indptr=lock(indptr), indices=take_rows(self.indices, edge), weight=take_rows(self.weight, edge),
             delay_steps=take_rows(self.delay_steps, edge), birth_stage=take_rows(self.birth_stage, edge), state=kept,
+            attributes=attributes,
         )  # fmt: skip
 
     def join(self, other: EdgeSet) -> EdgeSet:
         """These edges and those of ``other``, of the same key, sizes and ``dt_ms``. Where both join a pair, these come
         first. State that one lacks is 0 there; but edges that come without a number among those that are tied get
-        numbers of their own, so that they share their weight with none.
+        numbers of their own, so that they share their weight with none. An attribute that one lacks is missing there.
         """
         mine, theirs = ((e.key, e.n_source, e.n_target, e.dt_ms) for e in (self, other))
         if mine != theirs:
@@ -339,6 +370,7 @@ class EdgeSet(ReadOnly):
             self.key, column("source"), column("target"), column("weight"), n_source=self.n_source,
             n_target=self.n_target, dt_ms=self.dt_ms, delay_ms=column("delay"), birth_stage=column("birth_stage"),
             state={name: state(name) for name in {*self.state, *other.state}},
+            attributes=joined_attributes(f"edges[{self.key}]", [(e.attributes, len(e)) for e in (self, other)]),
         )  # fmt: skip
 
 
@@ -363,21 +395,6 @@ def _untied(tied: NDArray[np.float32], n: int, key: EdgeKey) -> NDArray[np.float
     return np.arange(first, first + n, dtype=np.float32)
 
 
-def _labels(where: str, given: ArrayLike, n: int) -> NDArray[np.str_] | None:
-    """(n,) names, read-only; None if all are empty. Raises :class:`ConnectomeError`."""
-    array = np.asarray(given, object)
-    if array.shape != (n,):
-        raise ConnectomeError(where, f"must have shape {(n,)}", array.shape)
-    names = array.tolist()
-    for place, name in enumerate(names):
-        if not isinstance(name, str) or len(name) > MAX_LABEL or not name.isprintable() or name != name.strip():
-            raise ConnectomeError(
-                where, f"must be printable text of at most {MAX_LABEL} characters, without a space at either end",
-                f"{name!r:.200} at index {place}",
-            )  # fmt: skip
-    return lock(np.array(names, str)) if any(names) else None
-
-
 def index_type(n_target: int) -> type[np.uint16] | type[np.int32]:
     """The narrowest type that a target is stored in."""
     return np.uint16 if n_target <= 2**16 else np.int32
@@ -391,31 +408,6 @@ def checked_ids(where: str, given: ArrayLike, n: int, what: str) -> NDArray[Any]
     if array.size and (array.min() < 0 or array.max() >= n):
         raise ConnectomeError(where, f"must be in 0 .. {n - 1}, {what}", first_bad((array < 0) | (array >= n), array))
     return array
-
-
-def _csr_order(
-    source: NDArray[np.int32], target: NDArray[Any], delay: NDArray[np.uint16], indptr: NDArray[np.int64], n_target: int
-) -> NDArray[np.int64] | None:
-    """The stable order by source, delay, target; None if the edges are in it. By blocks of rows: they fit in cache."""
-    by_source = None if (source[1:] >= source[:-1]).all() else stable_argsort(source, indptr.size - 1)
-    order = by_source
-    delays = 1 if is_constant(delay) or not delay.size else int(delay.max()) + 1
-    first = 0
-    while first < indptr.size - 1:
-        last = max(first + 1, int(np.searchsorted(indptr, indptr[first] + _BLOCK_EDGES, "right")) - 1)
-        block = slice(indptr[first], indptr[last])
-        edge = block if by_source is None else by_source[block]
-        key = (source[edge] - first).astype(np.int64)
-        if delays > 1:
-            key = key * delays + delay[edge]
-        key = key * n_target + target[edge]
-        if (key[1:] < key[:-1]).any():
-            if order is None:
-                order = np.arange(source.size)
-            within = stable_argsort(key, (last - first) * delays * n_target)
-            order[block] = block.start + within if by_source is None else by_source[block][within]
-        first = last
-    return order
 
 
 def delay_to_steps(delay_ms: ArrayLike, dt_ms: float, where: str = "delay_ms") -> NDArray[np.uint16]:
@@ -435,11 +427,16 @@ def delay_to_steps(delay_ms: ArrayLike, dt_ms: float, where: str = "delay_ms") -
     return steps.astype(np.uint16)
 
 
+def is_kind(name: object) -> bool:
+    """Whether this names a kind of edge."""
+    return isinstance(name, str) and _KIND.fullmatch(name) is not None
+
+
 def checked_key(key: EdgeKey | tuple[str, str, str]) -> EdgeKey:
     if not isinstance(key, (tuple, list)) or len(key) != 3:
         raise ConnectomeError("edge key", "must be (source, kind, target)", repr(key))
     edge_key = EdgeKey(*map(str, key))
-    if not _KIND.fullmatch(edge_key.kind):
+    if not is_kind(edge_key.kind):
         rule = f"must be one of {', '.join(KINDS)}, or one with a name of its own, such as local-slow"
         raise ConnectomeError("edge kind", rule, repr(edge_key.kind))
     return edge_key

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.errors import ConnectomeError
+from connectome.graph.attributes import joined_attributes
 from connectome.graph.connectome import Connectome, Edit, RuleRecord
 from connectome.graph.parts import EdgeKey, EdgeSet, Region
 
@@ -42,8 +43,8 @@ def merge_regions(connectome: Connectome, names: Sequence[str], new: str) -> Edi
     """The edit that makes one region of several: neurons one after the other, in the order of ``names``; edges as they
     were, those between the merged ones being local now. The network does what it did before.
 
-    State that only some have is 0 for the others. Raises :class:`ConnectomeError` for fewer than two regions, for one
-    that does not exist, and for roles or neuron models that differ.
+    State that only some have is 0 for the others; an attribute is missing there. Raises :class:`ConnectomeError` for
+    fewer than two regions, for one that does not exist, and for roles or neuron models that differ.
     """
     parts = [_region(connectome, name) for name in names]
     if len({*names}) < 2 or len({*names}) != len(names):
@@ -61,6 +62,7 @@ def merge_regions(connectome: Connectome, names: Sequence[str], new: str) -> Edi
         sign=np.concatenate([p.sign for p in parts]), birth_stage=min(p.birth_stage for p in parts),
         label=np.array(labels, object) if any(labels) else None,
         state={s: np.concatenate([p.state.get(s, np.zeros(p.size, np.float32)) for p in parts]) for s in states},
+        attributes=joined_attributes(f"regions[{new}]", [(p.attributes, p.size) for p in parts]),
     )  # fmt: skip
     moved: dict[EdgeKey, EdgeSet] = {}
     for key, edges in connectome.edges.items():
@@ -72,6 +74,7 @@ def merge_regions(connectome: Connectome, names: Sequence[str], new: str) -> Edi
             now, edges.source + start.get(key.source, 0), edges.target + start.get(key.target, 0), edges.weight,
             n_source=n if source == new else edges.n_source, n_target=n if target == new else edges.n_target,
             dt_ms=edges.dt_ms, delay_ms=edges.delay, birth_stage=edges.birth_stage, state=edges.state,
+            attributes=edges.attributes,
         )  # fmt: skip
         moved[now] = moved[now].join(there) if now in moved else there
     records = tuple(_record(connectome, "merge_regions", e.key, added=len(e)) for e in moved.values())
@@ -84,7 +87,8 @@ def average_regions(connectome: Connectome, names: Sequence[str], new: str) -> E
     """The edit that puts in the place of several regions one whose edges have the mean of their weights; an edge that
     one of them lacks counts as 0 there. What was wired to one of them is wired to it.
 
-    Edges of one pair with one delay are one. Raises :class:`ConnectomeError` unless the regions have one size, role,
+    Edges of one pair with one delay are one. Attributes of neurons and of edges stay where all that become one agree,
+    and are missing elsewhere. Raises :class:`ConnectomeError` unless the regions have one size, role,
     kind of neuron and sign for each neuron.
     """
     parts = [_region(connectome, name) for name in names]
@@ -97,6 +101,9 @@ def average_regions(connectome: Connectome, names: Sequence[str], new: str) -> E
         raise ConnectomeError(
             "average_regions", "must have two regions or more of one size, role and sign", list(names)
         )
+    joined = joined_attributes(f"regions[{new}]", [(p.attributes, p.size) for p in parts])
+    neuron = np.tile(np.arange(first.size), len(parts))
+    region = replace(first, name=new, attributes={k: a.agreed(neuron, first.size) for k, a in joined.items()})
     edges: dict[EdgeKey, list[EdgeSet]] = {}
     for key, e in connectome.edges.items():
         if {key.source, key.target} & {*names}:
@@ -105,7 +112,7 @@ def average_regions(connectome: Connectome, names: Sequence[str], new: str) -> E
     add = tuple(_mean(key, sets, len(names)) for key, sets in edges.items())
     records = tuple(_record(connectome, "average_regions", e.key, added=len(e)) for e in add)
     return Edit(
-        remove_regions=tuple(names), add_regions=(replace(first, name=new),), add=add, records=records
+        remove_regions=tuple(names), add_regions=(region,), add=add, records=records
     )  # fmt: skip
 
 
@@ -140,9 +147,11 @@ def _mean(key: EdgeKey, sets: Sequence[EdgeSet], parts: int) -> EdgeSet:
     pairs, which = np.unique(np.stack([source, delay, target]), axis=1, return_inverse=True)
     born = np.full(pairs.shape[1], np.iinfo(np.int16).max, np.int64)
     np.minimum.at(born, which, birth)
+    attributes = joined_attributes(f"edges[{key}]", [(e.attributes, len(e)) for e in sets])
     return EdgeSet.from_arrays(
         key, pairs[0], pairs[2], np.bincount(which, weight, pairs.shape[1]) / parts, n_source=sets[0].n_source,
         n_target=sets[0].n_target, dt_ms=sets[0].dt_ms, delay_ms=pairs[1] * sets[0].dt_ms, birth_stage=born,
+        attributes={k: a.agreed(which, pairs.shape[1]) for k, a in attributes.items()},
     )  # fmt: skip
 
 

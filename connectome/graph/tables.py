@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from connectome.errors import ConnectomeError
+from connectome.graph.attributes import Attribute, attribute_name
 from connectome.graph.connectome import Connectome, Provenance, RuleRecord
-from connectome.graph.parts import ENDS, EdgeKey, EdgeSet, Kind, Region
+from connectome.graph.parts import ENDS, EdgeKey, EdgeSet, Kind, Region, checked_key
 from connectome.neurons.model import from_table, to_table
 
 __all__ = [
@@ -21,10 +23,12 @@ __all__ = [
     "entries",
     "header_of",
     "kind_between",
+    "loose_attributes",
     "make_regions",
     "numbers",
     "read_header",
     "roles_of_kinds",
+    "types_of",
 ]
 
 #: The region that takes every node of a graph without regions.
@@ -40,13 +44,15 @@ class Header(NamedTuple):
     """What tables of nodes and edges do not say themselves.
 
     ``regions``: name -> the arguments role, birth_stage and neuron of its Region and, as ``state``, the names of its
-    states, in order. ``edge_sets``: key -> names of its states.
+    states, in order, as ``attributes`` its attributes' types. ``edge_sets``: key -> names of its states.
+    ``edge_attributes``: key -> name -> type.
     """
 
     dt_ms: float = DEFAULT_DT_MS
     regions: Mapping[str, Mapping[str, Any]] = {}
     edge_sets: Mapping[EdgeKey, Sequence[str]] = {}
     provenance: Provenance = Provenance()
+    edge_attributes: Mapping[EdgeKey, Mapping[str, str]] = {}
 
 
 def header_of(c: Connectome) -> dict[str, Any]:
@@ -58,14 +64,20 @@ def header_of(c: Connectome) -> dict[str, Any]:
             {
                 "name": r.name, "role": r.role, "birth_stage": r.birth_stage, "neuron": to_table(r.neuron),
                 **({"state": list(r.state)} if r.state else {}),
+                **({"attributes": types_of(r)} if r.attributes else {}),
             } for r in c.regions.values()
         ],
-        "edge_sets": [[*key, list(e.state)] for key, e in c.edges.items()],
+        "edge_sets": [[*key, list(e.state), *([types_of(e)] if e.attributes else ())] for key, e in c.edges.items()],
         "provenance": {
             "seed": p.seed, "stage": p.stage, "stage_name": p.stage_name, "parents": list(p.parents),
             "versions": dict(p.versions), "rule_log": [list(record) for record in p.rule_log],
         },
     }  # fmt: skip
+
+
+def types_of(part: Region | EdgeSet) -> dict[str, str]:
+    """The types of its attributes."""
+    return {name: attribute.type for name, attribute in part.attributes.items()}
 
 
 def read_header(given: Mapping[Any, Any], where: str, dt_ms: float | None = None) -> Header:
@@ -79,10 +91,11 @@ def read_header(given: Mapping[Any, Any], where: str, dt_ms: float | None = None
             r["name"]: {
                 "role": r["role"], "birth_stage": r["birth_stage"],
                 "neuron": from_table(r["neuron"], f"regions[{r['name']}].neuron"),
-                "state": [str(name) for name in r.get("state", ())],
+                "state": [str(name) for name in r.get("state", ())], "attributes": dict(r.get("attributes", {})),
             } for r in regions
         }  # fmt: skip
-        by_key = {EdgeKey(source, kind, target): states for source, kind, target, states in edge_sets}
+        by_key = {EdgeKey(source, kind, target): states for source, kind, target, states, *_ in edge_sets}
+        types = {EdgeKey(*row[:3]): dict(row[4]) for row in edge_sets if len(row) > 4}
         if provenance:
             log = tuple(RuleRecord(*record) for record in provenance["rule_log"])
             provenance = {**provenance, "parents": tuple(provenance["parents"]), "rule_log": log}
@@ -95,7 +108,7 @@ def read_header(given: Mapping[Any, Any], where: str, dt_ms: float | None = None
             f"{type(error).__name__}: {error}", "Remove these attributes to go without them.",
         ) from None  # fmt: skip
     step = given.get("dt_ms", DEFAULT_DT_MS) if dt_ms is None else dt_ms
-    return Header(step, by_name, by_key, found)
+    return Header(step, by_name, by_key, found, types)
 
 
 def kind_between(source: Region, target: Region) -> Kind:
@@ -162,13 +175,15 @@ def count_within(code: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def make_regions(
-    where: str, n: int, nodes: Mapping[str, Sequence[Any]], header: Header
-) -> tuple[list[Region], NDArray[np.int64], NDArray[np.int64]]:
+    where: str, n: int, nodes: Mapping[str, Sequence[Any]], header: Header,
+    attributes: Mapping[str, Attribute] = MappingProxyType({}),
+) -> tuple[list[Region], NDArray[np.int64], NDArray[np.int64]]:  # fmt: skip
     """Regions from the columns of n nodes, then the region (its place) and the index of each node.
 
-    Columns: region, index, role, birth_stage, sign, x, y, z, label, ``state_<name>``; each may lack. The header's word
-    on a region goes first. nan in all nodes of a region for which the header names no such state says that it has none,
-    and a column ``state_<name>`` that holds no numbers is none of ours.
+    Columns: region, index, role, birth_stage, sign, x, y, z, label, ``state_<name>``; each may lack. ``attributes`` are
+    the nodes' as well. The header's word on a region goes first. nan in all nodes of a region for which the header
+    names no such state or attribute says that it has none, and a column ``state_<name>`` that holds no numbers is none
+    of ours.
     """
     name_of = nodes.get("region", [DEFAULT_REGION] * n)
     place = {name: i for i, name in enumerate(header.regions)}
@@ -187,9 +202,9 @@ def make_regions(
             f"{where}[index]", f"must count 0 .. {size[code[at]] - 1} in region {name_of[at]!r}, each once", index[at],
             "Drop 'index' to number the nodes afresh.",
         )  # fmt: skip
-    zero = np.zeros(n)
-    position = np.stack([numbers(f"{where}[{axis}]", nodes.get(axis, zero)) for axis in "xyz"], axis=1)[order]
-    sign = numbers(f"{where}[sign]", nodes.get("sign", zero), np.int64)[order]
+    nothing = np.full(n, math.nan)
+    position = np.stack([numbers(f"{where}[{axis}]", nodes.get(axis, nothing)) for axis in "xyz"], axis=1)[order]
+    sign = numbers(f"{where}[sign]", nodes.get("sign", np.zeros(n)), np.int64)[order]
     label = np.asarray(nodes["label"], object)[order] if "label" in nodes else None
     states = {k: v[order] for k, v in _states(where, nodes, header).items()}
     roles = roles_of_kinds(header.edge_sets)
@@ -202,10 +217,24 @@ def make_regions(
         named = dict.fromkeys(about.pop("state", ()), np.broadcast_to(math.nan, length))
         found = {s: v[here] for s, v in states.items() if s in named or not np.isnan(v[here]).all()}
         about["state"] = named | found
+        types = about.pop("attributes", {})
+        about["attributes"] = _known(f"{where}[{name}]", attributes, order[here], types)
         if label is not None:
             about["label"] = label[here]
         regions.append(Region(name, length, position_um=position[here], sign=sign[here], **about))
     return regions, code, index
+
+
+def _known(
+    where: str, attributes: Mapping[str, Attribute], rows: NDArray[np.int64], types: Mapping[str, str]
+) -> dict[str, Attribute]:
+    """The attributes of these rows: those that have a type, as it, and those of which anything is known."""
+    found = {name: attribute.take(rows) for name, attribute in attributes.items()}
+    found = {name: a for name, a in found.items() if name in types or not a.is_missing.all()}
+    for name, kind in types.items():
+        known = name in found and not found[name].is_missing.all()
+        found[name] = found[name].astype(kind, f"{where}[{name}]") if known else Attribute.missing(kind, rows.size)
+    return found
 
 
 def _states(where: str, nodes: Mapping[str, Sequence[Any]], header: Header) -> dict[str, NDArray[np.float64]]:
@@ -219,6 +248,26 @@ def _states(where: str, nodes: Mapping[str, Sequence[Any]], header: Header) -> d
     return found
 
 
+def loose_attributes(
+    columns: Mapping[str, Sequence[Any]], known: Collection[str], words: frozenset[str]
+) -> dict[str, Attribute]:
+    """Attributes from columns of Python's values, None where there is none: all but those in ``known``, state, and
+    what holds other things than numbers, flags and texts. Where there are several kinds, all are texts."""
+    found: dict[str, Attribute] = {}
+    for title, values in columns.items():
+        if not isinstance(title, str) or title in known or title.startswith(STATE):
+            continue
+        kinds = {type(v) for v in values if v is not None}
+        if not kinds or not all(issubclass(kind, (str, bool, int, float, np.generic)) for kind in kinds):
+            continue
+        try:
+            attribute = Attribute.of(title, list(values), len(values))
+        except ConnectomeError:
+            attribute = Attribute.of(title, [None if v is None else str(v) for v in values], len(values))
+        found[attribute_name(title, words, found)] = attribute
+    return found
+
+
 def _are_numbers(values: Sequence[Any]) -> bool:
     return all(isinstance(v, (int, float, np.number)) and not isinstance(v, bool) for v in values)
 
@@ -226,34 +275,42 @@ def _are_numbers(values: Sequence[Any]) -> bool:
 def connect(
     where: str, regions: Sequence[Region], source: tuple[NDArray[np.int64], NDArray[np.int64]],
     target: tuple[NDArray[np.int64], NDArray[np.int64]], columns: Mapping[str, Any], header: Header,
+    attributes: Mapping[str, Attribute] = MappingProxyType({}),
 ) -> Connectome:  # fmt: skip
     """A connectome from these regions and one table of edges.
 
     ``source`` and ``target`` are, for each edge, the region (its place) and the index in it. Columns: weight (pA),
     delay (ms), birth_stage, ``state_<name>``, kind; each may lack or, except kind, be one number for all. nan in all
-    edges of a set that the header does not name says that the set has no such state.
+    edges of a set that the header does not name says that the set has no such state. ``attributes`` are the edges'. A
+    kind that is empty follows from the regions.
     """
     n_regions = max(len(regions), 1)
     pair = source[0] * n_regions + target[0]
-    if n_regions < 256:
-        pair = pair.astype(np.uint16)  # NumPy sorts 16 bits by radix, in one pass
-    order = np.argsort(pair, kind="stable")
-    found, start = np.unique(pair[order], return_index=True)
-    table = {k: np.asarray(v, object) if k == "kind" else numbers(f"{where}[{k}]", v) for k, v in columns.items()}
+    kinds = Attribute.missing("text", pair.size)
+    if "kind" in columns:
+        kinds = Attribute.of(f"{where}[kind]", columns["kind"], pair.size)
+    names = kinds.names or ("",)
+    code = pair * len(names) + kinds.values
+    if n_regions**2 * len(names) < 2**16:
+        code = code.astype(np.uint16)  # NumPy sorts 16 bits by radix, in one pass
+    order = np.argsort(code, kind="stable")
+    found, start = np.unique(code[order], return_index=True)
+    table = {k: numbers(f"{where}[{k}]", v) for k, v in columns.items() if k != "kind"}
     for name, values in table.items():
         if values.ndim and values.shape != pair.shape:
             raise ConnectomeError(f"{where}[{name}]", f"must have shape {pair.shape}, one for each edge", values.shape)
     edges_of: dict[EdgeKey, NDArray[np.int64]] = {key: np.zeros(0, np.int64) for key in header.edge_sets}
-    for code, edge in zip(found.tolist(), np.split(order, start[1:]), strict=False):
-        s, t = regions[code // n_regions], regions[code % n_regions]
-        kind = kind_between(s, t)
-        edges_of[EdgeKey(s.name, kind, t.name)] = edge
-        wrong = table["kind"][edge] != kind if "kind" in table else np.zeros(1, bool)
-        if wrong.any():
+    for number, edge in zip(found.tolist(), np.split(order, start[1:]), strict=False):
+        s, t = (regions[i] for i in divmod(number // len(names), n_regions))
+        base = kind_between(s, t)
+        kind = names[number % len(names)] or base
+        if kind.partition("-")[0] != base:
             raise ConnectomeError(
-                f"{where}[kind]", f"must be {kind!r} from {s.name!r} to {t.name!r}", table["kind"][edge][wrong][0],
+                f"{where}[kind]", f"must be {base!r} from {s.name!r} to {t.name!r}", kind,
                 "Drop 'kind': it follows from the regions.",
             )  # fmt: skip
+        key = checked_key((s.name, kind, t.name))
+        edges_of[key] = np.sort(np.concatenate([edges_of[key], edge])) if len(edges_of.get(key, ())) else edge
     size = {r.name: r.size for r in regions}
     edge_sets = []
     for key, edge in edges_of.items():
@@ -268,6 +325,7 @@ def connect(
                 key, source[1][edge], target[1][edge], here.get("weight", DEFAULT_WEIGHT_PA),
                 n_source=size[key.source], n_target=size[key.target], dt_ms=header.dt_ms, delay_ms=here.get("delay"),
                 birth_stage=here.get("birth_stage", 0), state={s: here.get(STATE + s, nothing) for s in states},
+                attributes=_known(f"{where}[{key}]", attributes, edge, header.edge_attributes.get(key, {})),
             )
         )  # fmt: skip
     return Connectome.of(regions, edge_sets, dt_ms=header.dt_ms, provenance=header.provenance)

@@ -7,30 +7,30 @@ the same doors: whatever such a graph or table does not say has the default that
 
 from __future__ import annotations
 
-import json
 import math
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from connectome.errors import ConnectomeError
+from connectome.graph.attributes import EDGE_WORDS, NODE_WORDS, Attribute, attribute_name, joined_attributes
 from connectome.graph.connectome import Connectome
 from connectome.graph.flat import flatten
+from connectome.graph.networkx_view import from_networkx, to_networkx
 from connectome.graph.parts import ENDS, KINDS, ROLES, EdgeSet, Region
 from connectome.graph.pyg_view import from_pyg, to_pyg
 from connectome.graph.tables import (
     DEFAULT_DT_MS,
     DEFAULT_REGION,
-    DEFAULT_WEIGHT_PA,
     STATE,
     Header,
     connect,
     entries,
     header_of,
     kind_between,
+    loose_attributes,
     make_regions,
     numbers,
     read_header,
@@ -38,7 +38,6 @@ from connectome.graph.tables import (
 )
 
 if TYPE_CHECKING:
-    import networkx
     import pandas
     import scipy.sparse
     import xarray
@@ -57,110 +56,9 @@ __all__ = [
 ]
 
 
-_NUMBERED: Final = re.compile(r"[A-Za-z]?\d+")
-
-
-# networkx
-
-
-def to_networkx(connectome: Connectome) -> networkx.MultiDiGraph:
-    """A directed multigraph of plain Python values, so that networkx's own writers (GraphML, GEXF, JSON) take it.
-
-    A node is ``(region, index)`` with the attributes region, index, role, sign, x, y, z (micrometres), birth_stage,
-    ``state_<name>`` for each state of its region and, if it has one, label.
-    An edge has kind, weight (pA), delay (ms), birth_stage and ``state_<name>`` for each state of its set. The graph has
-    ``dt_ms``, and ``regions``, ``edge_sets`` and ``provenance`` as JSON text, because GraphML takes only scalars there.
-    """
-    import networkx
-
-    header = header_of(connectome)
-    graph = networkx.MultiDiGraph(dt_ms=header.pop("dt_ms"), **{k: json.dumps(v) for k, v in header.items()})
-    node = {}
-    for r in connectome.regions.values():
-        node[r.name] = [(r.name, i) for i in range(r.size)]
-        constant = {"role": r.role, "birth_stage": r.birth_stage}
-        own = ("sign", "x", "y", "z", *(STATE + name for name in r.state))
-        columns: list[NDArray[Any]] = [r.sign, *r.position_um.T, *r.state.values()]
-        rows = zip(node[r.name], *(c.tolist() for c in columns), strict=True)
-        graph.add_nodes_from(
-            (n, {"region": n[0], "index": n[1], **constant, **dict(zip(own, row, strict=True))}) for n, *row in rows
-        )
-        if r.label is not None:
-            named = zip(node[r.name], r.label.tolist(), strict=True)
-            graph.add_nodes_from((n, {"label": label}) for n, label in named if label)
-    for key, e in connectome.edges.items():
-        names = ("weight", "delay", "birth_stage", *(STATE + name for name in e.state))
-        columns = [e.weight, e.delay, e.birth_stage, *e.state.values()]
-        source, target = node[key.source], node[key.target]
-        graph.add_edges_from(
-            (source[i], target[j], {"kind": key.kind, **dict(zip(names, row, strict=True))})
-            for i, j, *row in zip(e.source.tolist(), e.target.tolist(), *(c.tolist() for c in columns), strict=True)
-        )
-    return graph
-
-
-def from_networkx(graph: networkx.Graph, *, weight: str = "weight", dt_ms: float | None = None) -> Connectome:
-    """A connectome from :func:`to_networkx`, from a file that networkx wrote and read, or from any networkx graph.
-
-    Parameters
-    ----------
-    graph : an undirected edge becomes one edge each way
-    weight : the edge attribute that holds the weight, pA
-    dt_ms : the resolution of delays; default the graph's own ``dt_ms``, else 0.1 ms
-
-    Defaults for a graph that does not say: all nodes are in one region ``"all"``, numbered in the graph's order; role
-    neuron, sign 0, position 0; weight 1 pA; delay one step. A node attribute ``region`` makes regions in order of
-    first appearance. A node attribute ``label`` that is not the node itself is its label; where no node has one, nodes
-    that are texts but no numbers (``7``, ``n7``) are their own. A node attribute ``state_<name>`` that is a number
-    wherever there is one is state of the neurons, nan where there is none. Raises :class:`ConnectomeError`.
-    """
-    if not hasattr(graph, "nodes") or not hasattr(graph, "is_directed"):
-        raise ConnectomeError("graph", "must be a networkx graph", type(graph).__name__)
-    header = read_header(graph.graph, "graph", dt_ms)
-    labels, data = list(graph.nodes), [d for _, d in graph.nodes(data=True)]
-    nodes: dict[str, list[Any]] = {k: [d.get(k, 0) for d in data] for k in ("x", "y", "z", "sign")}
-    for name in ("region", "index", "role", "birth_stage"):
-        lack = [label for label, d in zip(labels, data, strict=True) if name not in d]
-        if not lack:
-            nodes[name] = [d[name] for d in data]
-        elif len(lack) < len(labels):
-            raise ConnectomeError(f"graph.nodes[{name}]", "must be given for all or none", f"none: {lack[0]!r}")
-    nodes["label"] = _names(labels, data)
-    for name in {k for d in data for k in d if isinstance(k, str) and k.startswith(STATE)}:
-        nodes[name] = [d.get(name, math.nan) for d in data]
-    regions, code, index = make_regions("graph.nodes", len(labels), nodes, header)
-    place = {label: i for i, label in enumerate(labels)}
-    triples = list(graph.edges(data=True))
-    source = np.array([place[u] for u, _, _ in triples], np.int64)
-    target = np.array([place[v] for _, v, _ in triples], np.int64)
-    data = [d for _, _, d in triples]
-    if not graph.is_directed():
-        back = np.flatnonzero(source != target)
-        source, target = np.concatenate([source, target[back]]), np.concatenate([target, source[back]])
-        data += [data[i] for i in back]
-    columns = {
-        "weight": [d.get(weight, DEFAULT_WEIGHT_PA) for d in data],
-        "delay": [d.get("delay", header.dt_ms) for d in data],
-        "birth_stage": [d.get("birth_stage", 0) for d in data],
-    }
-    for name in {k for d in data for k in d if isinstance(k, str) and k.startswith(STATE)}:
-        columns[name] = [d.get(name, math.nan) for d in data]
-    ends = [(code[end], index[end]) for end in (source, target)]
-    return connect("graph.edges", regions, ends[0], ends[1], columns, header)
-
-
-def _names(nodes: Sequence[Any], data: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """What each node is called; an empty text if that is only its number."""
-    given = [d.get("label", "") for d in data]
-    names = ["" if name == str(node) else str(name) for node, name in zip(nodes, given, strict=True)]
-    if any(names) or not any(isinstance(node, str) and not _NUMBERED.fullmatch(node) for node in nodes):
-        return names
-    if all("region" in d and "index" in d for d in data):  # as to_networkx makes them, and a file turns into text
-        return names
-    return [str(node) for node in nodes]
-
-
-# PyTorch Geometric
+_NODE_COLUMNS: Final = ("region", "index", "role", "birth_stage", "sign", "x", "y", "z", "label")
+_EDGE_COLUMNS: Final = {"weight_pa": "weight", "delay_ms": "delay", "birth_stage": "birth_stage", "kind": "kind"}
+_EDGE_ENDS: Final = ("source", "target", "source_region", "target_region")
 
 
 # scipy
@@ -213,11 +111,12 @@ def to_pandas(connectome: Connectome) -> tuple[pandas.DataFrame, pandas.DataFram
     """A table of nodes and a table of edges.
 
     Nodes: region and role (categorical), index int32, birth_stage int64, sign int8, x, y, z float64 (micrometres),
-    ``state_<name>`` float32 (nan for regions without that state) and, if any neuron has a name, label.
+    ``state_<name>`` float32 (nan for regions without that state) and, if any neuron has a name, label; then attributes.
     Edges: source_region, kind, target_region (categorical), source and target int32 (counted in their regions),
-    weight_pa float32, delay_ms float64, birth_stage int16, ``state_<name>`` float32 (nan for sets without that state).
-    What has no row (dt_ms, region parameters, empty sets, provenance) is in ``nodes.attrs``, as values that JSON knows:
-    parquet keeps them, CSV does not.
+    weight_pa float32, delay_ms float64, birth_stage int16, ``state_<name>`` float32 (nan for sets without that state);
+    then attributes, as :meth:`~connectome.graph.attributes.Attribute.to_pandas` gives them. What has no row (dt_ms,
+    region parameters, empty sets, provenance) is in ``nodes.attrs``, as values that JSON knows: parquet keeps them, CSV
+    does not.
     """
     import pandas
 
@@ -252,6 +151,8 @@ def to_pandas(connectome: Connectome) -> tuple[pandas.DataFrame, pandas.DataFram
     for name in sorted({name for r in regions for name in r.state}):
         of_neurons = (r.state.get(name, np.full(r.size, math.nan, np.float32)) for r in regions)
         nodes[STATE + name] = joined(np.float32, of_neurons)
+    for name, attribute in joined_attributes("nodes", [(r.attributes, r.size) for r in regions]).items():
+        nodes[name] = attribute.to_pandas()
     nodes.attrs.update(header_of(connectome))
     edges = pandas.DataFrame(
         {
@@ -268,6 +169,8 @@ def to_pandas(connectome: Connectome) -> tuple[pandas.DataFrame, pandas.DataFram
     for name in sorted({name for e in sets for name in e.state}):
         values = (e.state.get(name, np.full(len(e), math.nan, np.float32)) for e in sets)
         edges[STATE + name] = joined(np.float32, values)
+    for name, attribute in joined_attributes("edges", [(e.attributes, len(e)) for e in sets]).items():
+        edges[name] = attribute.to_pandas()
     return nodes, edges
 
 
@@ -278,7 +181,8 @@ def from_pandas(nodes: pandas.DataFrame | None, edges: pandas.DataFrame, *, dt_m
     one region ``"all"``; kind and roles as they follow from each other; weight 1 pA; delay one step; birth_stage 0; no
     state. Without ``nodes`` a region ends at the last neuron that has an edge, and regions come in order of first
     appearance. ``nodes`` needs region; index (else rows are numbered in order), role, sign, x, y, z, birth_stage, label
-    and ``state_<name>`` may lack. ``dt_ms`` defaults to that of ``nodes.attrs``, else 0.1 ms. Raises
+    and ``state_<name>`` may lack. Other columns of either that are numbers, flags or texts are attributes. ``dt_ms``
+    defaults to that of ``nodes.attrs``, else 0.1 ms. Raises
     :class:`ConnectomeError`.
     """
     import pandas
@@ -290,6 +194,19 @@ def from_pandas(nodes: pandas.DataFrame | None, edges: pandas.DataFrame, *, dt_m
             raise ConnectomeError(name, "must be a pandas DataFrame", type(table).__name__)
         if not needed.issubset(table.columns):
             raise ConnectomeError(name, f"must have the columns {sorted(needed)}", list(table.columns))
+    of_nodes = {} if nodes is None else _attributes(nodes, _NODE_COLUMNS, NODE_WORDS)
+    of_edges = _attributes(edges, [*_EDGE_COLUMNS, *_EDGE_ENDS], EDGE_WORDS)
+    return from_tables(nodes, edges, of_nodes, of_edges, dt_ms=dt_ms)
+
+
+def from_tables(
+    nodes: pandas.DataFrame | None, edges: pandas.DataFrame, of_nodes: Mapping[str, Attribute],
+    of_edges: Mapping[str, Attribute], *, dt_ms: float | None = None,
+) -> Connectome:  # fmt: skip
+    """As :func:`from_pandas`, with the attributes of nodes and edges beside the tables, of which other columns are not
+    read."""
+    import pandas
+
     header = read_header({} if nodes is None else nodes.attrs, "nodes.attrs", dt_ms)
 
     def names_in(column: str) -> tuple[NDArray[np.int64], list[Any]]:
@@ -301,10 +218,10 @@ def from_pandas(nodes: pandas.DataFrame | None, edges: pandas.DataFrame, *, dt_m
     index = {end: numbers(f"edges[{end}]", edges[end].to_numpy(), np.int64) for end in ("source", "target")}
     region = {end: names_in(f"{end}_region") for end in index}
     if nodes is not None:
-        given = {str(k): nodes[k].tolist() for k in nodes.columns}
+        given = {str(k): nodes[k].tolist() for k in nodes if k in _NODE_COLUMNS or str(k).startswith(STATE)}
         if "label" in given:  # an empty cell of a file
             given["label"] = nodes["label"].astype(object).where(nodes["label"].notna(), "").tolist()
-        regions, _, _ = make_regions("nodes", len(nodes), given, header)
+        regions, _, _ = make_regions("nodes", len(nodes), given, header, of_nodes)
     else:
         size: dict[Any, int] = {}
         for end, (code, names) in region.items():
@@ -322,13 +239,27 @@ def from_pandas(nodes: pandas.DataFrame | None, edges: pandas.DataFrame, *, dt_m
             if name not in place:
                 raise ConnectomeError(f"edges[{end}_region]", f"must name regions of {list(place)}", repr(name))
         ends.append((np.array([place[name] for name in names], np.int64)[code], index[end]))
-    as_here = {"weight_pa": "weight", "delay_ms": "delay", "birth_stage": "birth_stage", "kind": "kind"}
     columns = {
-        as_here.get(k, k): edges[k].to_numpy(object if k == "kind" else None)
+        _EDGE_COLUMNS.get(k, k): edges[k] if k == "kind" else edges[k].to_numpy()
         for k in map(str, edges.columns)
-        if k in as_here or k.startswith(STATE)
+        if k in _EDGE_COLUMNS or k.startswith(STATE)
     }
-    return connect("edges", regions, ends[0], ends[1], columns, header)
+    return connect("edges", regions, ends[0], ends[1], columns, header, of_edges)
+
+
+def _attributes(table: pandas.DataFrame, known: Collection[str], words: frozenset[str]) -> dict[str, Attribute]:
+    """The other columns of a table."""
+    found: dict[str, Attribute] = {}
+    for title in table.columns:
+        column = table[title]
+        if str(title) in known or str(title).startswith(STATE) or not column.notna().any():
+            continue
+        if column.dtype == object:
+            values = column.astype(object).where(column.notna(), None).tolist()
+            found |= loose_attributes({attribute_name(str(title), words, found): values}, (), words)
+        elif getattr(column.dtype, "kind", "O") in "biufOU":
+            found[attribute_name(str(title), words, found)] = Attribute.of(f"column {title}", column, len(column))
+    return found
 
 
 # xarray
