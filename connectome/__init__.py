@@ -3,6 +3,7 @@
 The whole API on a page; nothing is imported before it is used::
 
     Connectome, Region, EdgeSet, EdgeKey   the typed region graph (:mod:`connectome.graph`)
+    Attribute, NodeSet                     what is known of neurons and edges, and sets looked up by it
     Edit, RuleRecord, Provenance      an edit of it, and where it comes from
     NeuronParameters                       what a neuron is (:mod:`connectome.neurons`)
     load, save, read                       snapshots; any format (:mod:`connectome.io`)
@@ -23,7 +24,17 @@ from connectome.lazy import names_from
 
 if TYPE_CHECKING:
     from connectome.development import Anatomy, LearningRates, Stage, develop
-    from connectome.graph import Connectome, EdgeKey, EdgeSet, Edit, Provenance, Region, RuleRecord
+    from connectome.graph import (
+        Attribute,
+        Connectome,
+        EdgeKey,
+        EdgeSet,
+        Edit,
+        NodeSet,
+        Provenance,
+        Region,
+        RuleRecord,
+    )
     from connectome.io.exchange import read
     from connectome.io.snapshot import load, save
     from connectome.learning import Score, SpikingNetwork, Task
@@ -34,6 +45,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Anatomy",
+    "Attribute",
     "Connectome",
     "ConnectomeError",
     "EdgeKey",
@@ -41,6 +53,7 @@ __all__ = [
     "Edit",
     "LearningRates",
     "NeuronParameters",
+    "NodeSet",
     "Poisson",
     "Provenance",
     "Region",
@@ -61,7 +74,7 @@ __getattr__ = names_from(
     __name__,
     {
         "connectome.graph": [
-            "Connectome", "Edit", "EdgeKey", "EdgeSet", "Provenance", "Region", "RuleRecord",
+            "Attribute", "Connectome", "Edit", "EdgeKey", "EdgeSet", "NodeSet", "Provenance", "Region", "RuleRecord",
         ],
         "connectome.neurons": ["NeuronParameters"],
         "connectome.io.exchange": ["read"],

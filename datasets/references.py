@@ -7,8 +7,8 @@ A cell is a neuron here, its label its name; regions are ``sensory``, ``inter``,
 (CANL, CANR, glia, epithelium...), as cect classes cells. A weight is what the paper counts, times ``weight_pa``: a
 number of synapses for Witvliet and White, a number of electron-microscopic sections for Cook. Signs are not known, so
 weights are positive. Positions are those of cell bodies in the adult hermaphrodite, micrometres, at every age (Virtual
-Worm, with the package ``wormneuroatlas``, which cect brings along): only of neurons, and of no male ones. What has no
-known position is at the origin.
+Worm, with the package ``wormneuroatlas``, which cect brings along): only of neurons, and of no male ones; the others
+are nan.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib.resources
 import importlib.util
 import json
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, get_args
@@ -120,7 +121,7 @@ def load(
         here = [cell for cell in keep if region_of[cell][0] == region]
         start[region] = sum(r.size for r in regions)
         if here:
-            where = np.array([position.get(cell, (0.0, 0.0, 0.0)) for cell in here])
+            where = np.array([position.get(cell, (math.nan,) * 3) for cell in here])
             regions.append(Region(region, len(here), position_um=where, label=np.array(here)))
     kinds = [kind for kind in _MATRICES if synapses in (kind, "both")]
     count = {

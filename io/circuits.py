@@ -36,8 +36,8 @@ from connectome import plugins
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.graph.parts import EdgeSet, Region
-from connectome.graph.tables import DEFAULT_DT_MS, DEFAULT_WEIGHT_PA, kind_between
-from connectome.io.delimited import naming_once, region_names
+from connectome.graph.tables import DEFAULT_DT_MS, DEFAULT_WEIGHT_PA, kind_between, region_names
+from connectome.io.delimited import naming_once
 from connectome.io.files import read_bytes
 from connectome.io.hdf5 import check_heaps
 from connectome.io.sonata import NEST_NAMES

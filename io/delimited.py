@@ -6,7 +6,6 @@ import csv
 import math
 import os
 import re
-import unicodedata
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,7 +19,6 @@ from numpy.typing import NDArray
 from connectome.errors import ConnectomeError
 from connectome.graph.attributes import FLAG, TEXT, Attribute, attribute_name
 from connectome.graph.columns import NO_FLAG
-from connectome.graph.parts import NAME_RULE
 from connectome.graph.tables import STATE
 from connectome.io.files import naming
 from connectome.io.text_files import beginning, delimiter_of, opened, read_header, rows_of
@@ -33,7 +31,6 @@ __all__ = [
     "naming_once",
     "normal",
     "read_columns",
-    "region_names",
 ]
 
 _NO_NUMBER: Final = ["", "nan", "NaN", "NA", "N/A", "null", "None"]
@@ -359,20 +356,3 @@ def _numbered(keys: NDArray[np.int64]) -> Texts:
 def _exact(version: str) -> dict[str, Any]:
     """What makes pandas read numbers to the last bit; from 3.1 on it always does."""
     return {} if tuple(map(int, version.split(".")[:2])) >= (3, 1) else {"float_precision": "round_trip"}
-
-
-def region_names(where: str, names: list[str]) -> list[str]:
-    """Names of regions as this project has them: accents go, and what else is not letter, digit, ``_ . -`` becomes
-    ``_``. Raises :class:`ConnectomeError` for an empty name and for two that become one."""
-    made: dict[str, str] = {}
-    for name in names:
-        plain = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
-        plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", plain).lstrip(".-")
-        plain = name if plain == name else plain.strip("_")
-        if not plain:
-            raise ConnectomeError(f"{where}: region", f"must be {NAME_RULE}", repr(name), "Give every node a region.")
-        if made.setdefault(plain, name) != name:
-            raise ConnectomeError(
-                f"{where}: region", f"must differ in {NAME_RULE}", f"{made[plain]!r} and {name!r}", "Rename one."
-            )
-    return list(made)

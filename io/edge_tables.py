@@ -39,7 +39,7 @@ from connectome.errors import ConnectomeError
 from connectome.graph.attributes import EDGE_WORDS, NODE_WORDS, Attribute, attribute_name
 from connectome.graph.connectome import Connectome
 from connectome.graph.parts import MAX_DELAY_STEPS, is_kind
-from connectome.graph.tables import DEFAULT_DT_MS, DEFAULT_REGION, STATE, Header, count_within
+from connectome.graph.tables import DEFAULT_DT_MS, DEFAULT_REGION, STATE, Header, count_within, region_names
 from connectome.graph.tables import read_header as views_header
 from connectome.graph.views import from_tables, to_pandas
 from connectome.io.delimited import (
@@ -49,7 +49,6 @@ from connectome.io.delimited import (
     naming_once,
     normal,
     read_columns,
-    region_names,
 )
 from connectome.io.files import read_bytes, write_lines
 from connectome.io.hdf5 import atomic

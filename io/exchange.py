@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from connectome.errors import ConnectomeError
+from connectome.graph import partition
 from connectome.graph.connectome import Connectome
 from connectome.io import (
     circuits,
@@ -129,13 +130,29 @@ def _json(path: str | os.PathLike[str]) -> str:
     return "cytoscape" if b'"elements"' in read_bytes(path) else "sonata"
 
 
-def read(path: str | os.PathLike[str], format: str | None = None) -> Connectome:
+def read(
+    path: str | os.PathLike[str], format: str | None = None, *, regions_from: str | None = None,
+    kinds_from: str | None = None,
+) -> Connectome:  # fmt: skip
     """Read a connectome from a file of any format in :data:`FORMATS`, or from a folder: the last stage of a run, or a
     SONATA circuit.
 
-    ``format`` is a name in :data:`FORMATS`; default: :func:`format_of` the path. Raises :class:`ConnectomeError` naming
-    the file.
+    Parameters
+    ----------
+    format : a name in :data:`FORMATS`; default: :func:`format_of` the path
+    regions_from : the attribute of neurons whose values are the regions: see
+        :func:`connectome.graph.partition.regions_from`
+    kinds_from : the attribute of edges whose values are sets of their own: see
+        :func:`connectome.graph.partition.split_edges`
+
+    Raises :class:`ConnectomeError` naming the file.
     """
+    found = _read(path, format)
+    found = found if regions_from is None else partition.regions_from(found, regions_from)
+    return found if kinds_from is None else partition.split_edges(found, kinds_from)
+
+
+def _read(path: str | os.PathLike[str], format: str | None) -> Connectome:
     place = Path(path)
     if format is None and os.path.isdir(place) and not (place / "circuit_config.json").exists():
         stages = snapshot.list_stages(place)

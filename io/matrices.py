@@ -4,8 +4,8 @@ Every entry that is not 0 is an edge, its weight in pA. Text may have a header o
 both, which must then agree. An npz file has ``weights`` and may have ``tract_lengths_mm`` (N, N), ``labels`` (N) and
 ``position_um`` (N, 3); with one array in it, its name does not matter. Beside ``name.csv`` (.npy, ...) may lie
 ``name_nodes.csv`` with the columns of :data:`connectome.io.node_tables.NODE_COLUMNS`: its rows are those of the
-matrix, by name where the matrix has names, else in order; regions, labels, positions and signs are taken from it, and
-no state.
+matrix, by name where the matrix has names, else in order; regions, labels, positions, signs and attributes are taken
+from it, and no state.
 
 A node is a neuron with a label, in the region that the nodes file gives it, else in one region ``"all"``. Pickles are
 not opened.
@@ -32,7 +32,7 @@ from connectome.graph.tables import DEFAULT_DT_MS
 from connectome.io.archives import unzip
 from connectome.io.delimited import Columns, naming_once
 from connectome.io.files import read_bytes
-from connectome.io.node_tables import node_table, read_nodes
+from connectome.io.node_tables import node_attributes, node_table, read_nodes
 from connectome.io.text_files import delimiter_of, read_text
 from connectome.wiring.edges import TRACT_VELOCITY_MM_PER_MS, Conduction, from_matrix
 
@@ -186,11 +186,12 @@ def _of_nodes(nodes: Columns, n: int, names: list[str] | None, where: str) -> di
     table, _, _ = node_table(nodes)
     if len(table) != n:
         raise ConnectomeError(nodes.path, f"must have {n} rows, as {where} has", len(table))
-    order = np.arange(n)
+    order, chosen = np.arange(n), ""
     if names is not None:
         keys = {k: [texts.names[i] for i in texts.code] for k, texts in nodes.texts.items() if k in ("id", "label")}
-        key = next((given for given in keys.values() if set(names) <= set(given)), None)
-        if key is None or len(set(key)) < n:
+        chosen = next((k for k, given in keys.items() if set(names) <= set(given)), "")
+        key = keys.get(chosen, [])
+        if len(set(key)) < n:
             lost = sorted(set(names) - set(keys.get("label", keys.get("id", []))))
             raise ConnectomeError(
                 nodes.path, f"must name each node of {where} once, in a column id, label or name",
@@ -199,7 +200,8 @@ def _of_nodes(nodes: Columns, n: int, names: list[str] | None, where: str) -> di
         row_of = {name: row for row, name in enumerate(key)}
         order = np.array([row_of[name] for name in names], np.int64)
     table = table.iloc[order]
-    found: dict[str, Any] = {}
+    known = node_attributes(nodes, "" if "label" in table else chosen)
+    found: dict[str, Any] = {"attributes": {name: a.take(order) for name, a in known.items()}}
     if "region" in nodes.texts:
         found["labels"] = table["region"].tolist()
     if "label" in table:

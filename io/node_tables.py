@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.graph.attributes import NODE_WORDS, Attribute, attribute_name
-from connectome.graph.tables import DEFAULT_REGION
-from connectome.io.delimited import INTEGER, Column, Columns, normal, read_columns, region_names
+from connectome.graph.tables import DEFAULT_REGION, region_names
+from connectome.io.delimited import INTEGER, Column, Columns, normal, read_columns
 
 if TYPE_CHECKING:
     import pandas

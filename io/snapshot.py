@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 import connectome as package
 from connectome.arrays import ReadOnly, is_constant
 from connectome.errors import ConnectomeError
+from connectome.graph import partition
 from connectome.graph.columns import MAX_LABEL
 from connectome.graph.connectome import Connectome, Provenance, RuleRecord
 from connectome.graph.parts import ROLES, EdgeKey, EdgeSet, Region, checked_key, delay_to_steps
@@ -106,8 +107,9 @@ def save(connectome: Connectome, path: str | os.PathLike[str], *, config: str = 
         raise
 
 
-def load(path: str | os.PathLike[str]) -> Connectome:
-    """Read a whole snapshot and check it against its digest. Raises :class:`ConnectomeError` naming the file."""
+def load(path: str | os.PathLike[str], *, regions_from: str | None = None) -> Connectome:
+    """Read a whole snapshot and check it against its digest; with ``regions_from``, the name of an attribute of
+    neurons, its regions are the values of that. Raises :class:`ConnectomeError` naming the file."""
     with hdf5.reading(path) as reader:
         snapshot = _header(reader, path)
         connectome = Connectome.of(
@@ -123,7 +125,7 @@ def load(path: str | os.PathLike[str]) -> Connectome:
                 "/development@digest", "must be the digest of the content", snapshot.digest,
                 "The file was changed after it was written. Take another copy.",
             )  # fmt: skip
-    return connectome
+    return connectome if regions_from is None else partition.regions_from(connectome, regions_from)
 
 
 def open_snapshot(path: str | os.PathLike[str]) -> Snapshot:

@@ -18,7 +18,7 @@ import numpy as np
 
 from connectome.errors import ConnectomeError
 from connectome.texts import readable
-from sims.inputs import open_graphs
+from sims.inputs import add_shape, open_graphs, shaped
 from sims.program import add_common, ended, exit_codes, refuse_seed, refuse_taken, split_names
 from sims.screen import print_table
 
@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         "--kinds", default="local,long_range", metavar="A,B,...",
         help="the edges that count, of local, long_range, afferent, efferent (default: %(default)s)",
     )  # fmt: skip
+    add_shape(parser)
     parser.add_argument("--nodes", action="store_true", help="write each node's value too (with --out FILE.nc)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the numbers: .nc (netCDF 4) or .csv")
     parser.add_argument(
@@ -102,7 +103,8 @@ def _analyze(options: argparse.Namespace) -> int:
 
     console = Console(quiet=options.quiet)
     names = _metric_names(options.metrics)
-    graphs = dict(named for path in options.paths for named in open_graphs(path, many=len(options.paths) > 1))
+    many = len(options.paths) > 1
+    graphs = {n: shaped(c, options) for path in options.paths for n, c in open_graphs(path, many=many)}
     measured = measure(
         list(graphs.values()), names, by_region=options.by_region, nodes=options.nodes, seed=options.seed,
         kinds=split_names(options.kinds), stages=list(graphs), limit_s=None if options.metrics else _LIMIT_S,

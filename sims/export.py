@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from connectome.errors import ConnectomeError
 from connectome.graph.parts import KINDS
+from sims.inputs import add_shape, open_graph, shaped
 from sims.program import add_common, ended, exit_codes, refuse_taken, split_names
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         "--format", choices=list(formats), metavar="NAME", help="see below (default: by the ending of --out)"
     )
     parser.add_argument("--stage", metavar="NAME", help="of a run's folder, a name or a number (default: the last)")
+    add_shape(parser)
     parser.add_argument("--kinds", metavar="A,B,...", help=f"only these edges, of {', '.join(KINDS)} (default: all)")
     parser.add_argument("--regions", metavar="A,B,...", help="only these regions, and the edges between them")
     add_common(parser)
@@ -90,9 +92,8 @@ def _export(options: argparse.Namespace) -> int:
     chosen = FORMATS[options.format] if options.format else format_of(out, writing=True)
     for beside in chosen.beside(out):
         refuse_taken("--out", beside, overwrite=options.overwrite)
-    from sims.inputs import open_graph
-
-    connectome = selected(open_graph(options.path, options.stage), options.kinds, options.regions)
+    connectome = shaped(open_graph(options.path, options.stage), options)
+    connectome = selected(connectome, options.kinds, options.regions)
     assert chosen.write is not None
     chosen.write(connectome, out)
     if not options.quiet:
@@ -105,9 +106,11 @@ def _export_spikes(options: argparse.Namespace) -> int:
     from connectome.io.nwb import write_nwb
     from connectome.io.spikes import load_spikes
 
-    for name in ("stage", "kinds", "regions"):
+    for name in ("stage", "kinds", "regions", "regions_from", "kinds_from"):
         if getattr(options, name) is not None:
-            raise ConnectomeError(f"--{name}", "must not go with spikes", repr(getattr(options, name)))
+            raise ConnectomeError(
+                f"--{name.replace('_', '-')}", "must not go with spikes", repr(getattr(options, name))
+            )
     spikes = load_spikes(options.path)
     write_nwb(spikes, options.out)
     if not options.quiet:

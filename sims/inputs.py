@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,39 @@ from connectome.errors import ConnectomeError
 if TYPE_CHECKING:
     from connectome.graph.connectome import Connectome
 
-__all__ = ["open_graph", "open_graphs"]
+__all__ = ["add_shape", "open_graph", "open_graphs", "shaped"]
+
+
+def add_shape(parser: argparse.ArgumentParser) -> None:
+    """The options that say what the regions and the edge sets of a graph are."""
+    parser.add_argument(
+        "--regions-from", metavar="NAME", help="an attribute of neurons (class, side...): its values are the regions"
+    )
+    parser.add_argument(
+        "--kinds-from", metavar="NAME", help="an attribute of edges: its values are edge sets (local-chemical...)"
+    )
+    parser.add_argument(
+        "--merge-edges", action="store_true", help="one edge for each pair and delay, weights summed; says what it did"
+    )
+
+
+def shaped(connectome: Connectome, options: argparse.Namespace) -> Connectome:
+    """The graph as the options of :func:`add_shape` want it. Raises :class:`ConnectomeError`."""
+    from connectome.graph import partition
+
+    try:
+        if options.regions_from is not None:
+            connectome = partition.regions_from(connectome, options.regions_from)
+        if options.kinds_from is not None:
+            connectome = partition.split_edges(connectome, options.kinds_from)
+        if options.merge_edges:
+            connectome, merged = partition.merge_edges(connectome)
+            if not options.quiet:
+                print(f"{merged}.")
+    except ConnectomeError as error:
+        field = error.field.replace("regions_from", "--regions-from").replace("kinds_from", "--kinds-from")
+        raise ConnectomeError(field, error.rule, error.found, error.hint) from None
+    return connectome
 
 
 def open_graph(text: str, stage: str | None = None) -> Connectome:

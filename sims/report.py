@@ -8,13 +8,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from connectome.errors import ConnectomeError
 from connectome.texts import listed
-from sims.inputs import open_graph, open_graphs
+from sims.inputs import add_shape, open_graph, open_graphs, shaped
 from sims.program import add_common, ended, exit_codes, refuse_seed, refuse_taken
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--reference", metavar="GRAPH", help="a file or a name; its metrics are set beside these")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn to drive the sensors (default: 0)")
+    add_shape(parser)
     add_common(parser)
     return parser
 
@@ -63,20 +64,25 @@ def _report(options: argparse.Namespace) -> int:
     refuse_seed(options.seed)
     refuse_taken("--out", out, overwrite=options.overwrite)
     began = time.monotonic()
-    size = write_report(options.run, out, reference=options.reference, seed=options.seed)
+    size = write_report(
+        options.run, out, reference=options.reference, seed=options.seed, shape=lambda c: shaped(c, options)
+    )
     if not options.quiet:
         print(f"Written: {out} ({size / 1e6:.1f} MB, {time.monotonic() - began:.0f} s). Open it in a browser.")
     return 0
 
 
-def write_report(run: str, out: Path, *, reference: str | None = None, seed: int = 0) -> int:
-    """Write the page about a run's folder, a snapshot or another graph; return its size in bytes. Raises
-    :class:`ConnectomeError`."""
+def write_report(
+    run: str, out: Path, *, reference: str | None = None, seed: int = 0,
+    shape: Callable[[Connectome], Connectome] = lambda c: c,
+) -> int:  # fmt: skip
+    """Write the page about a run's folder, a snapshot or another graph, its connectomes as ``shape`` makes them; return
+    its size in bytes. Raises :class:`ConnectomeError`."""
     from connectome.analysis.report.page import report
     from connectome.io.results import load_results, save_text
     from connectome.io.snapshot import list_stages, open_snapshot
 
-    names, stages = zip(*open_graphs(run), strict=True)
+    names, stages = zip(*((name, shape(c)) for name, c in open_graphs(run)), strict=True)
     place = Path(run)
     kept = list_stages(place) if place.is_dir() else []
     results = load_results(place / "results.nc") if kept and (place / "results.nc").is_file() else None

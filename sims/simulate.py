@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connectome.errors import ConnectomeError
+from sims.inputs import add_shape, shaped
 from sims.program import add_common, ended, exit_codes, refuse_memory, refuse_seed, refuse_taken
 from sims.screen import print_table
 
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         "--engine", default="numba", choices=["numba", "torch"],
         help="event driven, or message passing, which also runs neuron models without a kernel (default: numba)",
     )  # fmt: skip
+    add_shape(parser)
     add_common(parser)
     return parser
 
@@ -99,8 +101,8 @@ def _simulate(options: argparse.Namespace) -> int:
         300e6 + 45 * snapshot.n_edges,
         "Close other programs, or take a machine with more.",
     )
-    stimulus, replayed = _stimulus(options, {name: snapshot.region(name) for name in snapshot.regions})
-    connectome = load(options.snapshot)
+    connectome = shaped(load(options.snapshot), options)
+    stimulus, replayed = _stimulus(options, connectome.regions)
     console.print(
         f"{options.snapshot.name}: {connectome.n_neurons:,} neurons, {connectome.n_edges:,} edges, steps of "
         f"{connectome.dt_ms:g} ms{_models(connectome.regions.values())}", highlight=False, markup=False,

@@ -222,7 +222,7 @@ def test_bad_input_is_named() -> None:
     assert set(DEFINITIONS) == set(KINDS)
     with pytest.raises(ConnectomeError, match="kind must be among degree, strength, spatial, erdos_renyi, lattice"):
         null(graph, "maslov")  # type: ignore[arg-type] # on purpose
-    with pytest.raises(ConnectomeError, match="position_um must differ"):
+    with pytest.raises(ConnectomeError, match="position_um must be known and differ"):
         null(graph, "spatial")
     with pytest.raises(ConnectomeError, match="seed must be"):
         null(graph, "degree", -1)

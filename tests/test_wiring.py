@@ -129,7 +129,7 @@ def test_empty_regions(name: str, sizes: tuple[int, int]) -> None:
 
 
 def test_one_neuron_has_no_partner_in_its_region() -> None:
-    lone = Region("a", 1)
+    lone = Region("a", 1, position_um=np.zeros((1, 3)))
     none: list[ConnectionRule] = [AllToAll(), Bernoulli(1.0), ByDistance(1.0, p0=1.0), FixedInDegree(0)]
     for rule in [*none, SmallWorld(0, 0.5)]:
         assert rule.pairs(lone, lone, rng())[0].size == 0
@@ -224,8 +224,17 @@ def test_distance_density_from_a_sample(same: bool, monkeypatch: pytest.MonkeyPa
 
 
 def test_distance_all_at_one_place_is_bernoulli() -> None:
-    a = Region("a", 300)
+    a = Region("a", 300, position_um=np.zeros((300, 3)))
     assert not unlikely(ByDistance(10.0, p0=0.3).pairs(a, a, rng())[0].size, 300 * 299, 0.3)
+
+
+def test_distance_of_what_has_no_known_place_is_refused() -> None:
+    position = np.zeros((3, 3))
+    position[1, 2] = np.nan
+    with pytest.raises(ConnectomeError, match=r"position_um must be known to wire by distance; found nan at index 1"):
+        ByDistance(10.0, p0=0.3).pairs(Region("a", 3, position_um=position), Region("b", 3), rng())
+    with pytest.raises(ConnectomeError, match="must be known for delays"):
+        from_matrix(MATRIX, position_um=np.full((4, 3), np.nan), delay_ms=Conduction(1.0))
 
 
 def test_distance_density_out_of_reach() -> None:
@@ -636,7 +645,7 @@ def test_matrix_delays() -> None:
     [
         {"labels": ["a", "b"]}, {"labels": ["a", "b", "c", 4]}, {"labels": ["a", "b", "c", None]},
         {"labels": ["a", "b", "c", "no name"]}, {"labels": ["a", "b", "c", ["d"]]}, {"position_um": np.zeros((4, 2))},
-        {"position_um": np.full((4, 3), math.nan)}, {"sign": [1, 1, 1]}, {"sign": [-1, 1, 1, 1]},
+        {"position_um": np.full((4, 3), math.inf)}, {"sign": [1, 1, 1]}, {"sign": [-1, 1, 1, 1]},
         {"sign": list("++--")},
         {"tract_length_mm": -np.ones((4, 4))}, {"tract_length_mm": np.eye(3), "delay_ms": Conduction(1.0)},
         {"node_labels": ["a"]}, {"node_labels": ["a", "b", "c", "\n"]},

@@ -171,7 +171,7 @@ def _places_of_unique(names: list[str]) -> dict[str, int]:
 
 
 def _has_extent(graph: SimpleGraph) -> bool:
-    return bool(graph.length_um.any() or (graph.n and np.ptp(graph.position_um, axis=0).any()))
+    return graph.is_placed or bool(np.isfinite(graph.length_um).all() and graph.length_um.any())
 
 
 def _betweenness(graph: SimpleGraph) -> Array:

@@ -123,11 +123,18 @@ def _draw_pairs(
 
 
 def _distance(graph: SimpleGraph) -> NDArray[np.float64]:
-    """(N, N) um; the smallest distance above 0 stands for 0, or 1 if every node is at one place."""
+    """(N, N) um; the smallest distance above 0 stands for 0, or 1 if every node is at one place, or no place is known.
+    Raises :class:`ConnectomeError` where only some are."""
     if graph.n > MAX_NODES:
         raise ConnectomeError(
             "seed_graph", f"must have at most {MAX_NODES} nodes: growth keeps a number for every pair", graph.n
         )
+    lost = np.isnan(graph.position_um).any(axis=1)
+    if lost.all():
+        return np.ones((graph.n, graph.n))
+    if lost.any():
+        rule = "must be known of all nodes or of none to grow edges by distance"
+        raise ConnectomeError("position_um", rule, f"{int(lost.sum())} of {graph.n} without")
     squared = np.zeros((graph.n, graph.n))
     for axis in range(3):
         step = graph.position_um[:, axis, None] - graph.position_um[None, :, axis]

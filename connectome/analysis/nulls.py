@@ -117,8 +117,9 @@ def _checked_seed(seed: int) -> int:
 def _null(graph: SimpleGraph, kind: NullKind, seed: int) -> SimpleGraph:
     if kind not in get_args(NullKind):
         raise ConnectomeError("kind", f"must be among {', '.join(get_args(NullKind))}", repr(kind))
-    if kind == "spatial" and graph.n_edges and not np.ptp(graph.position_um, axis=0).any():
-        raise ConnectomeError("position_um", "must differ for a spatial null", "one place for all", "Take 'degree'.")
+    if kind == "spatial" and graph.n_edges and not graph.is_placed:
+        why = "one that is not" if np.isnan(graph.position_um).any() else "one place for all"
+        raise ConnectomeError("position_um", "must be known and differ for a spatial null", why, "Take 'degree'.")
     if not graph.n_edges:
         return graph
     rng = np.random.default_rng(seed)

@@ -159,6 +159,9 @@ def _weighted(graph: SimpleGraph) -> _Distances:
 
 @once
 def _wiring(graph: SimpleGraph) -> _Distances:
+    if np.isnan(graph.length_um).any():  # a path may be shorter than is known
+        nothing = np.full(graph.n, math.nan)
+        return _Distances(_binary(graph).pairs, math.nan, math.nan, lock(nothing))
     return _by_length(graph, graph.length_um)
 
 

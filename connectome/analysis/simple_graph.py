@@ -76,8 +76,9 @@ class SimpleGraph:
     indptr : (N + 1,) int64
     target : (E,) int32, rising within a row
     weight : (E,) float64, signed; parallel edges of the connectome are summed. An edge of weight 0 is an edge.
-    length_um : (E,) float64: measured tract length if there is one, else the distance of the nodes
-    position_um : (N, 3) float64
+    length_um : (E,) float64: measured tract length if there is one, else the distance of the nodes; nan where neither
+        is known
+    position_um : (N, 3) float64, nan where it is not known
     region : (N,) int32, the place of each node's region in ``regions``
     regions : names
     n_loops, n_parallel : self-loops and parallel edges that were left out, or merged
@@ -99,7 +100,8 @@ class SimpleGraph:
         length_um: ArrayLike | None = None, position_um: ArrayLike | None = None, region: ArrayLike | None = None,
         regions: tuple[str, ...] = ("all",),
     ) -> SimpleGraph:  # fmt: skip
-        """From edges in any order, with weights of 1 and no extent unless given. Raises :class:`ConnectomeError`.
+        """From edges in any order, with weights of 1 and at no known place unless given. Raises
+        :class:`ConnectomeError`.
 
         A self-loop is left out; weights of parallel edges are summed, their lengths averaged.
         """
@@ -110,11 +112,12 @@ class SimpleGraph:
             raise ConnectomeError("target", f"must be as long as source, {src.size}", tgt.size)
         if src.size > _EDGES_MAX:
             raise ConnectomeError("source", f"must have at most {_EDGES_MAX:,} edges", f"{src.size:,}")
-        position = freeze("position_um", np.zeros((n, 3)) if position_um is None else position_um, np.float64, (n, 3))
-        if not np.isfinite(position).all():
-            raise ConnectomeError("position_um", "must be finite", position[~np.isfinite(position)][0])
+        nowhere = np.full((n, 3), math.nan)
+        position = freeze("position_um", nowhere if position_um is None else position_um, np.float64, (n, 3))
+        if np.isinf(position).any():
+            raise ConnectomeError("position_um", "must be finite, or nan", position[np.isinf(position)][0])
         w = lock(np.ones(src.size)) if weight is None else _column("weight", weight, src.size)
-        length = lock(np.zeros(0)) if length_um is None else _column("length_um", length_um, src.size)
+        length = lock(np.zeros(0)) if length_um is None else _column("length_um", length_um, src.size, may_lack=True)
         from connectome.analysis.simple_graph_kernels import distance, merge
 
         # All read-only: then there is one version of the kernel.
@@ -143,6 +146,11 @@ class SimpleGraph:
     def source(self) -> NDArray[np.int32]:
         """(E,) int32, made from ``indptr``."""
         return np.repeat(np.arange(self.n, dtype=np.int32), np.diff(self.indptr))
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether the place of every node is known, and is not the same for all."""
+        return bool(self.n and np.isfinite(self.position_um).all() and np.ptp(self.position_um, axis=0).any())
 
     @cached_property
     def reverse(self) -> ReverseView:
@@ -215,11 +223,11 @@ def simple_graph(c: Connectome, *, kinds: Collection[str] = ("local", "long_rang
     )  # fmt: skip
 
 
-def _column(name: str, given: ArrayLike, size: int) -> NDArray[np.float64]:
-    """(E,) finite numbers, read-only, not copied if they need not be. Raises :class:`ConnectomeError`."""
+def _column(name: str, given: ArrayLike, size: int, *, may_lack: bool = False) -> NDArray[np.float64]:
+    """(E,) finite numbers, or nan, read-only, not copied if they need not be. Raises :class:`ConnectomeError`."""
     array = np.asarray(numbers_of(name, given), np.float64)
     if array.shape != (size,):
         raise ConnectomeError(name, f"must have shape ({size},)", array.shape)
-    if not np.isfinite(array).all():
+    if np.isinf(array).any() or (np.isnan(array).any() and not may_lack):
         raise ConnectomeError(name, "must be finite", array[~np.isfinite(array)][0])
     return lock(np.ascontiguousarray(array).view())

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from connectome.arrays import finite_step
 from connectome.errors import ConnectomeError
+from connectome.graph.attributes import joined_attributes
 from connectome.graph.connectome import Connectome, Edit
 from connectome.graph.parts import EdgeSet, Region, Role
 from connectome.learning.task import Task
@@ -206,11 +207,12 @@ def _copied(
         raise ConnectomeError("anatomy.wiring", "must have neurons", repr(wiring))
     start = dict(zip([r.name for r in parts], np.cumsum([0, *(r.size for r in parts)]).tolist(), strict=False))
     position, sign = (np.concatenate([getattr(r, name) for r in parts]) for name in ("position_um", "sign"))
-    position = (
-        position - position.mean(axis=0)
-        if np.ptp(position, axis=0).any()
-        else (positions_in_sphere(n, _RADIUS_UM, rng))
-    )
+    lost = np.isnan(position).any(axis=1)
+    if lost.all() or not np.ptp(position[~lost], axis=0).any():
+        lost[:] = True
+    else:
+        position -= position[~lost].mean(axis=0)
+    position[lost] = positions_in_sphere(int(lost.sum()), _RADIUS_UM, rng)
     label = [text for r in parts for text in (r.label if r.label is not None else [""] * r.size)]
     sets = [e for key, e in wiring.edges.items() if key.source in start and key.target in start]
     source, target, weight, delay = (
@@ -227,10 +229,12 @@ def _copied(
         sign = dale_signs(n, anatomy.excitatory, rng)
         weight *= np.where(sign < 0, -anatomy.inhibitory_gain, 1.0)[source.astype(np.int64)]
     region = Region(
-        name, n, "neuron", neuron, position + centre, sign, stage, np.array(label, str) if any(label) else None
-    )
+        name, n, "neuron", neuron, position + centre, sign, stage, np.array(label, str) if any(label) else None,
+        attributes=joined_attributes("anatomy.wiring", [(r.attributes, r.size) for r in parts]),
+    )  # fmt: skip
     edges = EdgeSet.from_arrays(
         (name, "local", name), source.astype(np.int64), target.astype(np.int64), weight, n_source=n, n_target=n,
         dt_ms=DT_MS, delay_ms=np.maximum(np.rint(delay / DT_MS), 1) * DT_MS, birth_stage=stage,
+        attributes=joined_attributes("anatomy.wiring", [(e.attributes, len(e)) for e in sets]),
     )  # fmt: skip
     return region, edges

@@ -143,10 +143,8 @@ class Region(ReadOnly):
 
     def take(self, which: NDArray[Any]) -> Region:
         """Only the neurons where the (N,) mask is true, or those with these numbers, in their order."""
-        neuron: Any = self.neuron
         return replace(
-            self, size=int(which.sum()) if which.dtype == bool else which.size,
-            neuron=replace(neuron, **{k: v[which] for k, v in self.neuron.arrays().items()}),
+            self, size=int(which.sum()) if which.dtype == bool else which.size, neuron=self.neuron.take(which),
             position_um=self.position_um[which], sign=self.sign[which],
             label=None if self.label is None else self.label[which],
             state={k: v[which] for k, v in self.state.items()},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from connectome.graph.attributes import joined_attributes
 from connectome.graph.connectome import Connectome, Edit, RuleRecord
 from connectome.graph.parts import EdgeKey, EdgeSet, Region
 
-__all__ = ["average_regions", "copy_region", "merge_regions", "remove_regions", "route_edges"]
+__all__ = ["average_regions", "copy_region", "join_regions", "merge_regions", "remove_regions", "route_edges"]
 
 
 def remove_regions(connectome: Connectome, names: Sequence[str]) -> Edit:
@@ -55,15 +56,7 @@ def merge_regions(connectome: Connectome, names: Sequence[str], new: str) -> Edi
             raise ConnectomeError("merge_regions", "must have regions of one role and one kind of neuron", found)
     start = dict(zip(names, np.cumsum([0, *(p.size for p in parts)]).tolist(), strict=False))
     n = sum(p.size for p in parts)
-    states = sorted({name for p in parts for name in p.state})
-    labels = [t for p in parts for t in (p.label.tolist() if p.label is not None else [""] * p.size)]
-    region = replace(
-        parts[0], name=new, size=n, position_um=np.concatenate([p.position_um for p in parts]),
-        sign=np.concatenate([p.sign for p in parts]), birth_stage=min(p.birth_stage for p in parts),
-        label=np.array(labels, object) if any(labels) else None,
-        state={s: np.concatenate([p.state.get(s, np.zeros(p.size, np.float32)) for p in parts]) for s in states},
-        attributes=joined_attributes(f"regions[{new}]", [(p.attributes, p.size) for p in parts]),
-    )  # fmt: skip
+    region = join_regions(parts, new)
     moved: dict[EdgeKey, EdgeSet] = {}
     for key, edges in connectome.edges.items():
         if not {key.source, key.target} & {*names}:
@@ -80,6 +73,34 @@ def merge_regions(connectome: Connectome, names: Sequence[str], new: str) -> Edi
     records = tuple(_record(connectome, "merge_regions", e.key, added=len(e)) for e in moved.values())
     return Edit(
         remove_regions=tuple(names), add_regions=(region,), add=tuple(moved.values()), records=records
+    )  # fmt: skip
+
+
+def join_regions(parts: Sequence[Region], name: str) -> Region:
+    """One region with the neurons of several, one after the other: of one role and one model of neuron, whose
+    parameters may differ. State that only some have is 0 for the others, an attribute is missing there. Raises
+    :class:`ConnectomeError`."""
+    first = parts[0]
+    for part in parts[1:]:
+        if (part.role, part.neuron.model) != (first.role, first.neuron.model):
+            found = f"{part.role} {part.neuron.model} beside {first.role} {first.neuron.model}"
+            raise ConnectomeError(f"regions[{name}]", "must have one role and one model of neuron", found)
+    n = sum(p.size for p in parts)
+    parameters: dict[str, Any] = {}
+    if any(p.neuron != first.neuron for p in parts):
+        for key in first.neuron.parameters():
+            values = [(p.neuron.parameters()[key], p.size) for p in parts]
+            alike = all(np.ndim(v) == 0 and v == values[0][0] for v, _ in values)
+            parameters[key] = values[0][0] if alike else np.concatenate([np.broadcast_to(v, k) for v, k in values])
+    states = sorted({state for p in parts for state in p.state})
+    labels = [t for p in parts for t in (p.label.tolist() if p.label is not None else [""] * p.size)]
+    neuron: Any = first.neuron
+    return replace(
+        first, name=name, size=n, neuron=replace(neuron, **parameters) if parameters else neuron,
+        position_um=np.concatenate([p.position_um for p in parts]), sign=np.concatenate([p.sign for p in parts]),
+        birth_stage=min(p.birth_stage for p in parts), label=np.array(labels, object) if any(labels) else None,
+        state={s: np.concatenate([p.state.get(s, np.zeros(p.size, np.float32)) for p in parts]) for s in states},
+        attributes=joined_attributes(f"regions[{name}]", [(p.attributes, p.size) for p in parts]),
     )  # fmt: skip
 
 

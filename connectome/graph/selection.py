@@ -1,5 +1,8 @@
 """Sets of neurons: looked up by what is known of them, and used wherever neurons are named.
 
+That is in a run ``record_v=nodes.neurons``, ``stimulus=Stimulus.to(nodes, current_pa=100)``, ``clamp=Clamp.on(nodes)``,
+and ``connectome.subnetwork(nodes)``.
+
 >>> from connectome import Connectome, Region
 >>> fly = Connectome.of([Region("MB", 4, attributes={"class": ["KC", "KC", "PN", None], "side": ["L", "R", "L", "L"]})])
 >>> left = fly.select("class == 'KC' and side == 'L'")

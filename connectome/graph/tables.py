@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from connectome.errors import ConnectomeError
 from connectome.graph.attributes import Attribute, attribute_name
 from connectome.graph.connectome import Connectome, Provenance, RuleRecord
-from connectome.graph.parts import ENDS, EdgeKey, EdgeSet, Kind, Region, checked_key
+from connectome.graph.parts import ENDS, NAME_RULE, EdgeKey, EdgeSet, Kind, Region, checked_key
 from connectome.neurons.model import from_table, to_table
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "make_regions",
     "numbers",
     "read_header",
+    "region_names",
     "roles_of_kinds",
     "types_of",
 ]
@@ -329,3 +332,20 @@ def connect(
             )
         )  # fmt: skip
     return Connectome.of(regions, edge_sets, dt_ms=header.dt_ms, provenance=header.provenance)
+
+
+def region_names(where: str, names: list[str]) -> list[str]:
+    """Names of regions as this project has them: accents go, and what else is not letter, digit, ``_ . -`` becomes
+    ``_``. Raises :class:`ConnectomeError` for an empty name and for two that become one."""
+    made: dict[str, str] = {}
+    for name in names:
+        plain = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
+        plain = re.sub(r"[^A-Za-z0-9_.-]+", "_", plain).lstrip(".-")
+        plain = name if plain == name else plain.strip("_")
+        if not plain:
+            raise ConnectomeError(f"{where}: region", f"must be {NAME_RULE}", repr(name), "Give every node a region.")
+        if made.setdefault(plain, name) != name:
+            raise ConnectomeError(
+                f"{where}: region", f"must differ in {NAME_RULE}", f"{made[plain]!r} and {name!r}", "Rename one."
+            )
+    return list(made)

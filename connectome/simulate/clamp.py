@@ -14,6 +14,7 @@ from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.graph.flat import Selection
 from connectome.graph.parts import Region
+from connectome.graph.selection import NodeSet
 from connectome.neurons.step_kernels import FIRE, FREE, HELD, NEVER, SILENT
 from connectome.simulate.stimulus import neuron_ids, numbers, of_regions
 
@@ -40,6 +41,11 @@ class Clamp(ReadOnly):
     neurons: ArrayLike | Literal["all"] = "all"
     spikes: tuple[ArrayLike, ArrayLike] | None = None
     v_mv: ArrayLike | None = None
+
+    @classmethod
+    def on(cls, nodes: NodeSet, *, v_mv: float | None = None) -> dict[str, Clamp]:
+        """What ``run`` takes as ``clamp``: the neurons of a set held silent, or at a potential."""
+        return {name: cls(numbers, v_mv=v_mv) for name, numbers in nodes.neurons.items()}
 
 
 @dataclass(frozen=True, eq=False)

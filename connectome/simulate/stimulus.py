@@ -15,6 +15,7 @@ from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.graph.flat import Selection
 from connectome.graph.parts import ROLES, Region
+from connectome.graph.selection import NodeSet
 from connectome.simulate.poisson_kernels import MEAN_MAX, RUN, TABLE, UNSURE, PoissonDrive
 
 __all__ = [
@@ -56,6 +57,17 @@ class Stimulus(ReadOnly):
     spikes: Mapping[str, tuple[ArrayLike, ArrayLike]] = field(default_factory=dict)
     current_pa: Mapping[str, ArrayLike] = field(default_factory=dict)
     poisson: Mapping[str, Poisson] = field(default_factory=dict)
+
+    @classmethod
+    def to(
+        cls, nodes: NodeSet, *, current_pa: float | None = None, rate_hz: float | None = None,
+        weight_pa: float | None = None,
+    ) -> Stimulus:  # fmt: skip
+        """What enters the neurons of a set and no others: a constant current, Poisson events of a rate and a weight, or
+        both. Sensors take a rate alone."""
+        current = {} if current_pa is None else nodes.fill(current_pa)
+        rates = {} if rate_hz is None else nodes.fill(rate_hz)
+        return cls(current_pa=current, poisson={name: Poisson(rate, weight_pa) for name, rate in rates.items()})
 
 
 class Injected(NamedTuple):

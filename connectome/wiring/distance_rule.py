@@ -55,6 +55,11 @@ class ByDistance:
         width, skip = width_of(source, target, self.allow_autapses)
         if not source.size * width:
             return unflatten(np.zeros(0, np.int64), 1, skip)
+        for r in (source, target):
+            lost = np.isnan(r.position_um).any(axis=1)
+            if lost.any():
+                rule, found = "must be known to wire by distance", f"nan at index {int(np.argmax(lost))}"
+                raise ConnectomeError(f"regions[{r.name}].position_um", rule, found)
         a, b = _Cells(source.position_um, self.length_um), _Cells(target.position_um, self.length_um)
         p0 = self.p0 if self.density is None else self._p0(a, b, source.size * width, skip, rng)
         chosen = [np.zeros(0, np.int64)]

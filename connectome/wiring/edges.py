@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol, cast
 
 import numpy as np
@@ -23,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from connectome.arrays import finite_step, lock
 from connectome.errors import ConnectomeError
+from connectome.graph.attributes import NODE_WORDS, checked_attributes
 from connectome.graph.connectome import Connectome
 from connectome.graph.parts import EdgeKey, EdgeSet, Region, checked_ids
 from connectome.graph.tables import (
@@ -271,6 +273,7 @@ def from_matrix(
     matrix: Any, labels: Sequence[str] | None = None, *, node_labels: Sequence[str] | None = None,
     delay_ms: float | Conduction | None = None, tract_length_mm: ArrayLike | None = None,
     position_um: ArrayLike | None = None, sign: ArrayLike | None = None, dt_ms: float = DEFAULT_DT_MS,
+    attributes: Mapping[str, Any] = MappingProxyType({}),
 ) -> Connectome:  # fmt: skip
     """A connectome from one's own (N, N) matrix of weights in pA; row = source (where row = target, give ``.T``).
 
@@ -286,6 +289,7 @@ def from_matrix(
     tract_length_mm : (N, N) dense, mm; read where there is an edge, and kept as the state ``tract_length_um``
     position_um : (N, 3) micrometres
     sign : (N,) Dale's signs; the weights must agree
+    attributes : name -> (N,) what else is known of each node
 
     Raises :class:`ConnectomeError`.
     """
@@ -324,13 +328,16 @@ def from_matrix(
         elif position_um is not None:
             position = np.stack([numbers("position_um", nodes[axis]) for axis in "xyz"], axis=1)
             distance_mm = np.linalg.norm(position[column] - position[row], axis=1) / 1000
+            if np.isnan(distance_mm).any():
+                raise ConnectomeError("position_um", "must be known for delays by Conduction", "one that is not")
         else:
             raise ConnectomeError("delay_ms", "as Conduction needs tract_length_mm or position_um", "neither")
         columns["delay"] = delay_ms.delay_ms(distance_mm, dt_ms)
     elif delay_ms is not None:
         columns["delay"] = delay_ms
     header = Header(dt_ms)
-    regions, code, index = make_regions("matrix", n, nodes, header)
+    known = checked_attributes("matrix", attributes, n, NODE_WORDS)
+    regions, code, index = make_regions("matrix", n, nodes, header, known)
     return connect("matrix", regions, (code[row], index[row]), (code[column], index[column]), columns, header)
 
 

@@ -109,12 +109,15 @@ def sample_scene(stages: Sequence[Connectome]) -> Scene:
 def _places(regions: list[Region], last: Connectome) -> tuple[_Floats, float]:
     """(N, 3) places to draw, and how many times wider than it is each region is drawn; 0 if places are invented.
 
-    Regions that lie far apart are drawn wider, about their middles, so that the edges inside them can be seen. Where
-    nothing has a position, each region is a ball and the balls are on a circle; a lone region shows its graph.
+    Regions that lie far apart are drawn wider, about their middles, so that the edges inside them can be seen. Neurons
+    without a position are in a ball about the others of their region, or about all. Where nothing has a position, each
+    region is a ball and the balls are on a circle; a lone region shows its graph.
     """
-    given = np.concatenate([np.zeros((0, 3)), *(r.position_um for r in regions)])
-    if len(given) < 2 or np.ptp(given, axis=0).any():
-        return _widened(given, regions)
+    every = np.concatenate([np.zeros((0, 3)), *(r.position_um for r in regions)])
+    known = every[np.isfinite(every).all(axis=1)]
+    if len(known) and (len(every) < 2 or np.ptp(known, axis=0).any()):
+        given = [_completed(r.position_um, known) for r in regions]
+        return _widened(np.concatenate(given), [p for p in given if len(p)])
     balls = [_ball(r.size) for r in regions]
     if len(regions) == 1:
         return 100 * (0.15 * balls[0] + _spectral(last)), 0.0
@@ -122,6 +125,17 @@ def _places(regions: list[Region], last: Connectome) -> tuple[_Floats, float]:
     angle = 2 * math.pi * np.arange(len(regions)) / len(regions)
     middle = wide * np.stack([np.cos(angle), np.zeros(len(regions)), np.sin(angle)], 1)
     return 100 * np.concatenate([m + b for m, b in zip(middle, balls, strict=True)]), 0.0
+
+
+def _completed(position: _Floats, known: _Floats) -> _Floats:
+    """With places for those of a region that have none."""
+    lost = ~np.isfinite(position).all(axis=1)
+    if not lost.any():
+        return position
+    about = position[~lost] if not lost.all() else known
+    filled = position.copy()
+    filled[lost] = about.mean(axis=0) + about.std(axis=0).max() * _ball(int(lost.sum()))
+    return filled
 
 
 def _ball(n: int) -> _Floats:
@@ -158,18 +172,18 @@ def _spectral(c: Connectome) -> _Floats:
     return squashed
 
 
-def _widened(place: _Floats, regions: list[Region]) -> tuple[_Floats, float]:
-    filled = [r for r in regions if r.size]
+def _widened(place: _Floats, filled: list[_Floats]) -> tuple[_Floats, float]:
+    """``filled``: the places by region."""
     if not 2 <= len(filled) <= _MAX_WIDENED:
         return place, 1.0
-    centre = np.array([r.position_um.mean(axis=0) for r in filled])
-    reach = max(np.linalg.norm(r.position_um - c, axis=1).max() for r, c in zip(filled, centre, strict=True))
+    centre = np.array([p.mean(axis=0) for p in filled])
+    reach = max(np.linalg.norm(p - c, axis=1).max() for p, c in zip(filled, centre, strict=True))
     gap = np.linalg.norm(centre[:, None] - centre[None], axis=2)
     near = gap[gap > reach].min(initial=np.inf)  # those that lie in one another stay so
     wider = min(2.0, 0.48 * near / reach) if reach > 0 and np.isfinite(near) else 1.0
     if wider <= 1.1:
         return place, 1.0
-    middle = np.repeat(centre, [r.size for r in filled], axis=0)
+    middle = np.repeat(centre, [len(p) for p in filled], axis=0)
     return middle + wider * (place - middle), float(wider)
 
 
@@ -304,6 +318,7 @@ def _still(
 
 def _extent(positions: list[_Floats]) -> list[float]:
     every = np.concatenate([np.zeros((0, 3)), *positions])
+    every = every[np.isfinite(every).all(axis=1)]
     return [float(x) for x in np.ptp(every, axis=0)] if len(every) else [0.0, 0.0, 0.0]
 
 
