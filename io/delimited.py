@@ -38,7 +38,7 @@ _NO_NUMBER: Final = ["", "nan", "NaN", "NA", "N/A", "null", "None"]
 _NOTHING: Final = ("", "nan", "NaN", "N/A", "n/a", "null", "None", "<NA>")
 _FLAGS: Final = {"true": 1, "false": 0, "1": 1, "0": 0}
 INTEGER: Final = re.compile(r"-?(0|[1-9][0-9]{0,18})")
-_NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_NUMBER: Final = re.compile(r"[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 MAX_COLUMNS: Final = 10_000
 CHUNK_ROWS: Final = 1 << 18
 #: Rows from which the kind of a column is read.
