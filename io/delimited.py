@@ -202,36 +202,38 @@ class _Parser:
 
     def _planned(self) -> dict[int, str]:
         """Place -> how pandas shall read a column, from its first rows."""
-        first = next(self._parts(dict.fromkeys(range(len(self.header)), "str"), _SAMPLE), None)
+        first = next(self._parts(dict.fromkeys(range(len(self.header)), "object"), _SAMPLE), None)
         plan: dict[int, str] = {}
         for at, title in enumerate(self.header):
             cells = [] if first is None else [cell.strip() for cell in first[at].tolist()]
             if at in self.chosen:
                 is_key = self.chosen[at].is_key and bool(cells) and all(map(INTEGER.fullmatch, cells))
-                plan[at] = "float64" if self.chosen[at].is_number else "int64" if is_key else "category"
+                plan[at] = "float64" if self.chosen[at].is_number else "int64" if is_key else "object"
             elif at in self.others:
                 plan[at] = _planned(cells, self.types.get(title.strip()))
         return plan
 
     def _read(self) -> dict[int, Any]:
+        import pandas
+
         columns: dict[int, list[Any]] = {at: [] for at in self.plan}
-        places: dict[int, dict[str, int]] = {at: {} for at, kind in self.plan.items() if kind == "category"}
+        places: dict[int, dict[str, int]] = {at: {} for at, kind in self.plan.items() if kind == "object"}
         self.size = 0
         for part in self._parts(self.plan, CHUNK_ROWS):
             self.size += len(part)
             for at, kind in self.plan.items():
-                if kind != "category":
+                if kind != "object":
                     columns[at].append(part[at].to_numpy(kind))
                     continue
+                code, names = pandas.factorize(part[at].to_numpy(object))
                 place = places[at]
-                names = [str(name).strip() for name in part[at].cat.categories]
-                new = np.array([place.setdefault(name, len(place)) for name in names], np.int32)
-                columns[at].append(new[part[at].cat.codes.to_numpy()] if names else np.zeros(0, np.int32))
+                new = [place.setdefault(name, len(place)) for name in map(str.strip, names.tolist())]
+                columns[at].append(np.array(new, np.int32)[code] if new else np.zeros(0, np.int32))
         found: dict[int, Any] = {}
         for at, kind in self.plan.items():
-            dtype = np.int32 if kind == "category" else kind
+            dtype = np.int32 if kind == "object" else kind
             array = np.concatenate([np.zeros(0, dtype), *columns.pop(at)], dtype=dtype)
-            found[at] = Texts(array, list(places[at])) if kind == "category" else array
+            found[at] = Texts(array, list(places[at])) if kind == "object" else array
         return found
 
     def _parts(self, plan: Mapping[int, str], rows: int) -> Iterator[Any]:
@@ -258,13 +260,13 @@ class _Parser:
     def _demoted(self) -> bool:
         """Whether a column that was thought to be of integers, or of numbers, is of texts now."""
         for at, kind in self.plan.items():
-            if kind == "category" or (at in self.chosen and self.chosen[at].is_number):
+            if kind == "object" or (at in self.chosen and self.chosen[at].is_number):
                 continue
             try:
-                for part in self._parts({**dict.fromkeys(range(len(self.header)), "str"), at: kind}, CHUNK_ROWS):
+                for part in self._parts({**dict.fromkeys(range(len(self.header)), "object"), at: kind}, CHUNK_ROWS):
                     part[at].to_numpy(kind)
             except (ValueError, OverflowError):
-                self.plan[at] = "category"
+                self.plan[at] = "object"
                 return True
         return False
 
@@ -290,12 +292,12 @@ class _Parser:
 def _planned(cells: list[str], kind: str | None) -> str:
     """How a column is read that nobody asked for: as its first cells are, or as its type is known to be."""
     if kind is not None:
-        return "float64" if kind.startswith("float") else "category"
+        return "float64" if kind.startswith("float") else "object"
     known = [cell for cell in cells if cell not in _NOTHING]
     if known and len(known) == len(cells) and all(map(INTEGER.fullmatch, known)):
         return "int64"
     floats = known and all(map(_NUMBER.fullmatch, known)) and not all(map(INTEGER.fullmatch, known))
-    return "float64" if floats else "category"
+    return "float64" if floats else "object"
 
 
 def _attribute(where: str, column: Any, kind: str | None) -> Attribute:

@@ -46,8 +46,10 @@ EDGES: dict[str, list[Any]] = {
 def annotated() -> Connectome:
     """Ten attributes of all kinds, some of each missing, in two regions; positions of which some are not known."""
     position = np.array([[1.0, 2, 3], [np.nan] * 3, [4, np.nan, 5], [6, 7, 8], [9, 10, 11]])
-    a = Region("a", 5, attributes=NODES, position_um=position, label=list("vwxyz"))
-    b = Region("b", 2, attributes={"class": ["KC", "DN"], "volume": np.array([1, np.nan])}, label=["p", "q"])
+    of_a: Any = NODES
+    of_b: Any = {"class": ["KC", "DN"], "volume": np.array([1, np.nan])}
+    a = Region("a", 5, attributes=of_a, position_um=position, label=np.array(list("vwxyz")))
+    b = Region("b", 2, attributes=of_b, label=np.array(["p", "q"]))
     local = EdgeSet.from_arrays(
         ("a", "local", "a"), [0, 4, 1, 2, 3, 0, 4], [1, 2, 3, 0, 2, 4, 0], 1.5, n_source=5, n_target=5, dt_ms=0.1,
         attributes=EDGES,
@@ -119,7 +121,7 @@ def test_what_is_no_column_is_refused(given_: Any, message: str) -> None:
 @pytest.mark.parametrize("name", ["x", "Region", "a b", "1a", "state_x", "", "a" * 65, "label", "and", "model_type", 7])
 def test_names_that_mean_something_else_are_refused(name: Any) -> None:
     with pytest.raises(ConnectomeError, match=r"regions\[a\]\.attributes must have names of letters"):
-        Region("a", 1, attributes={name: [1]})
+        Region("a", 1, attributes={name: Attribute.of("", [1], 1)})
 
 
 def test_titles_become_names() -> None:
@@ -145,7 +147,7 @@ def test_it_costs_nothing_where_it_is_the_same_for_all() -> None:
 
 
 def test_kinds_that_differ_are_refused() -> None:
-    regions = [Region("a", 1, attributes={"u": [1]}), Region("b", 1, attributes={"u": ["x"]})]
+    regions = [Region(name, 1, attributes={"u": Attribute.of("u", v, 1)}) for name, v in (("a", [1]), ("b", ["x"]))]
     with pytest.raises(ConnectomeError, match=r"regions\[b\]\.attributes\[u\] must be of one kind, integer as in a"):
         Connectome.of(regions)
     with pytest.raises(ConnectomeError, match="integer and text"):
@@ -223,7 +225,7 @@ def rows_of(edges: EdgeSet) -> list[tuple[Any, ...]]:
 
 def replace_class(c: Connectome, region: str, classes: list[str]) -> Connectome:
     r = c.regions[region]
-    changed = replace(r, attributes={**r.attributes, "class": classes})
+    changed = replace(r, attributes={**r.attributes, "class": Attribute.of("class", classes, r.size)})
     return Connectome.of([changed if x.name == region else x for x in c.regions.values()], c.edges.values())
 
 

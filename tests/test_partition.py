@@ -1,4 +1,4 @@
-"""Other partitions of a graph: the same neurons and edges under other names; parallel edges as one, with what was lost."""
+"""Other partitions of a graph: the same neurons and edges, under other names; parallel edges as one."""
 
 from __future__ import annotations
 
@@ -20,18 +20,22 @@ from tests.strategies import connectomes
 from tests.test_attributes import EDGES, annotated
 
 
+def of(name: str, n: int, tau_m_ms: float = 10.0, **attributes: Any) -> Region:
+    return Region(name, n, neuron=NeuronParameters(tau_m_ms=tau_m_ms), attributes=attributes)
+
+
 def example(n: int = 60, n_edges: int = 500) -> Connectome:
     rng = np.random.default_rng(0)
-    region = Region(
-        "all", n, position_um=rng.normal(size=(n, 3)), label=[f"n{i}" for i in range(n)],
-        attributes={
-            "class": rng.choice(["KC", "PN", ""], n), "side": rng.choice(["l", "r"], n), "layer": rng.integers(0, 3, n),
-            "big": rng.random(n) < 0.5, "size": rng.random(n),
-        },
-    )  # fmt: skip
+    attributes: dict[str, Any] = {
+        "class": rng.choice(["KC", "PN", ""], n), "side": rng.choice(["l", "r"], n), "layer": rng.integers(0, 3, n),
+        "big": rng.random(n) < 0.5, "size": rng.random(n),
+    }  # fmt: skip
+    label = np.array([f"n{i}" for i in range(n)])
+    region = Region("all", n, position_um=rng.normal(size=(n, 3)), label=label, attributes=attributes)
+    source, target = rng.integers(0, n, (2, n_edges))
     edges = EdgeSet.from_arrays(
-        ("all", "local", "all"), *rng.integers(0, n, (2, n_edges)), rng.random(n_edges) * 100, n_source=n, n_target=n,
-        dt_ms=0.1, delay_ms=rng.integers(1, 4, n_edges) * 0.1, state={"memory": rng.random(n_edges)},
+        ("all", "local", "all"), source, target, rng.random(n_edges) * 100, n_source=n, n_target=n, dt_ms=0.1,
+        delay_ms=rng.integers(1, 4, n_edges) * 0.1, state={"memory": rng.random(n_edges)},
         attributes={"synapse": rng.choice(["chemical", "electrical", ""], n_edges)},
     )  # fmt: skip
     return Connectome.of([region], [edges])
@@ -42,11 +46,11 @@ def named_edges(c: Connectome) -> Counter[Any]:
 
     def rows() -> Iterator[tuple[Any, ...]]:
         for key, e in c.edges.items():
-            names = [c.regions[end].label.tolist() for end in (key.source, key.target)]  # type: ignore[union-attr]
+            names = [np.asarray(c.regions[end].label) for end in (key.source, key.target)]
             columns = (e.weight, e.delay, e.state["memory"])
             synapse = e.attributes["synapse"].tolist() if "synapse" in e.attributes else [None] * len(e)
             for i, j, s, *row in zip(e.source, e.target, synapse, *columns, strict=True):
-                yield (names[0][i], names[1][j], s, *map(float, row))
+                yield (str(names[0][i]), str(names[1][j]), s, *map(float, row))
 
     return Counter(rows())
 
@@ -54,9 +58,12 @@ def named_edges(c: Connectome) -> Counter[Any]:
 @pytest.mark.parametrize(
     ("name", "regions"),
     [
-        ("class", ["KC", "PN", "unknown"]), ("side", ["l", "r"]), ("layer", ["0", "1", "2"]), ("big", ["false", "true"]),
+        ("class", ["KC", "PN", "unknown"]),
+        ("side", ["l", "r"]),
+        ("layer", ["0", "1", "2"]),
+        ("big", ["false", "true"]),
     ],
-)  # fmt: skip
+)
 def test_the_same_graph_in_other_regions(name: str, regions: list[str]) -> None:
     c = example()
     made = regions_from(c, name)
@@ -75,33 +82,26 @@ def test_the_same_graph_in_other_regions(name: str, regions: list[str]) -> None:
 def test_a_run_is_the_same_in_other_regions() -> None:
     c = example()
     made = regions_from(c, "class")
-    current = {
-        r.name: np.array([int(str(label)[1:]) * 20.0 for label in r.label])
-        for r in (*c.regions.values(), *made.regions.values())
-    }  # type: ignore[union-attr]
+    current = {}
+    for r in (*c.regions.values(), *made.regions.values()):
+        assert r.label is not None
+        current[r.name] = np.array([int(str(label)[1:]) * 20.0 for label in r.label])
 
     def spikes(one: Connectome) -> set[tuple[str, float]]:
         found = run(one, 100.0, Stimulus(current_pa={name: current[name] for name in one.regions}), dtype="float64")
-        names = [r.label for r in one.regions.values()]
-        return {
-            (str(names[r][n]), round(float(t), 6))  # type: ignore[index]
-            for r, n, t in zip(
-                found.spike_region.values, found.spike_neuron.values, found.spike_time_ms.values, strict=True
-            )
-        }
+        names = [np.asarray(r.label) for r in one.regions.values()]
+        columns = (found.spike_region.values, found.spike_neuron.values, found.spike_time_ms.values)
+        return {(str(names[r][n]), round(float(t), 6)) for r, n, t in zip(*columns, strict=True)}
 
     assert len(spikes(c)) > 100
     assert spikes(made) == spikes(c)
 
 
 def test_regions_of_other_neurons_become_one_with_parameters_for_each() -> None:
-    parts = [
-        Region(name, 2, neuron=NeuronParameters(tau_m_ms=tau), attributes={"side": ["l", "r"]})
-        for name, tau in (("a", 5.0), ("b", 7.0))
-    ]
+    parts = [of(name, 2, tau, side=["l", "r"]) for name, tau in (("a", 5.0), ("b", 7.0))]
     made = regions_from(Connectome.of(parts), "side")
-    assert np.asarray(made.regions["l"].neuron.tau_m_ms).tolist() == [5.0, 7.0]  # type: ignore[attr-defined]
-    assert made.regions["l"].neuron.c_m_pf == parts[0].neuron.c_m_pf  # type: ignore[attr-defined]
+    assert np.asarray(made.regions["l"].neuron.tau_m_ms).tolist() == [5.0, 7.0]
+    assert made.regions["l"].neuron.c_m_pf == parts[0].neuron.c_m_pf
     assert made.regions["r"].attributes["former_region"].tolist() == ["a", "b"]
 
 
@@ -119,29 +119,30 @@ def test_what_makes_no_regions(name: str, rule: str) -> None:
 
 
 def test_too_many_regions_and_names_that_collide_are_refused() -> None:
-    many = Region("a", 1001, attributes={"id_": np.arange(1001), "u": ["a b", "a_b"] + ["c"] * 999})
+    many = of("a", 1001, id_=np.arange(1001), u=["a b", "a_b"] + ["c"] * 999)
     with pytest.raises(ConnectomeError, match="at most 1000 values; found 'id_', 1,001"):
         regions_from(Connectome.of([many]), "id_")
     with pytest.raises(ConnectomeError, match="must differ in"):
         regions_from(Connectome.of([many]), "u")
     eye = Region("eye", 1, "sensor")
     with pytest.raises(ConnectomeError, match="must not be the names of sensors"):
-        regions_from(Connectome.of([eye, Region("a", 1, attributes={"u": "eye"})]), "u")
+        regions_from(Connectome.of([eye, of("a", 1, u="eye")]), "u")
     with pytest.raises(ConnectomeError, match="There are no attributes"):
         regions_from(Connectome.of([eye]), "u")
 
 
 def test_sensors_stay_as_they_are() -> None:
-    regions = [
-        Region("eye", 2, "sensor"),
-        Region("v", 3, attributes={"layer": [1, 2, 1]}),
-        Region("hand", 1, "effector"),
+    size = {"eye": 2, "v": 3, "hand": 1}
+    regions = [Region("eye", 2, "sensor"), of("v", 3, layer=[1, 2, 1]), Region("hand", 1, "effector")]
+    given_: list[Any] = [
+        (("eye", "afferent", "v"), [0, 1, 1], [0, 1, 2], [1.0, 2, 3]),
+        (("v", "efferent", "hand"), [0, 1, 2], [0, 0, 0], [4.0, 5, 6]),
+        (("v", "local-slow", "v"), [0, 1], [1, 2], [7.0, 8]),
     ]
     sets = [
-        EdgeSet.from_arrays(("eye", "afferent", "v"), [0, 1, 1], [0, 1, 2], [1.0, 2, 3], n_source=2, n_target=3, dt_ms=0.1),
-        EdgeSet.from_arrays(("v", "efferent", "hand"), [0, 1, 2], [0, 0, 0], [4.0, 5, 6], n_source=3, n_target=1, dt_ms=0.1),
-        EdgeSet.from_arrays(("v", "local-slow", "v"), [0, 1], [1, 2], [7.0, 8], n_source=3, n_target=3, dt_ms=0.1),
-    ]  # fmt: skip
+        EdgeSet.from_arrays(key, s, t, w, n_source=size[key[0]], n_target=size[key[2]], dt_ms=0.1)
+        for key, s, t, w in given_
+    ]
     made = regions_from(Connectome.of(regions, sets), "layer")
     assert {str(k): e.weight.tolist() for k, e in made.edges.items()} == {
         "1 -efferent-> hand": [4, 6], "2 -efferent-> hand": [5], "eye -afferent-> 1": [1, 3], "eye -afferent-> 2": [2],
@@ -197,21 +198,8 @@ def test_programs_and_readers_take_the_words(tmp_path: Path, capsys: pytest.Capt
     found = read(tmp_path / "x.csv", regions_from="class", kinds_from="synapse")
     assert {"KC", "DN", "unknown"} <= {*found.regions}
     out = str(tmp_path / "y.h5")
-    assert (
-        main(
-            [
-                str(tmp_path / "x.csv"),
-                "--out",
-                out,
-                "--regions-from",
-                "side",
-                "--kinds-from",
-                "synapse",
-                "--merge-edges",
-            ]
-        )
-        == 0
-    )
+    words = ["--regions-from", "side", "--kinds-from", "synapse", "--merge-edges"]
+    assert main([str(tmp_path / "x.csv"), "--out", out, *words]) == 0
     assert "edges became" in capsys.readouterr().out
     made = read(out)
     assert list(made.regions) == ["left", "right", "unknown"]
