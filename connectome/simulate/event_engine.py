@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +18,15 @@ from connectome.graph.parts import EdgeKey, Region
 from connectome.neurons.iaf_psc_exp import NeuronParameters, propagators
 from connectome.neurons.step_kernels import HELD
 from connectome.simulate import simulate_kernels as kernels
-from connectome.simulate.calls import Calls
 from connectome.simulate.cells import names_of
 from connectome.simulate.clamp import Clamped
-from connectome.simulate.plastic import Plastic
 from connectome.simulate.poisson_kernels import OCTET, RUN, PoissonDrive, draw_octet, draw_room
 from connectome.simulate.run_state import RunState
 from connectome.simulate.stimulus import Input, poisson_drive
-from connectome.simulate.streams import Streams, lay_out
+from connectome.simulate.streams import Learns, Streams, lay_out
+
+if TYPE_CHECKING:
+    from connectome.simulate.calls import Calls
 
 __all__ = ["Block", "poisson_counts", "run_events"]
 
@@ -48,12 +49,12 @@ class Block(NamedTuple):
 
 def run_events(
     selection: Selection, given: Input, n_steps: int, dtype: np.dtype[Any], v_mv: Mapping[str, NDArray[Any]],
-    record: Mapping[str, NDArray[np.int64]], threads: int, plastic: Mapping[EdgeKey, Plastic],
+    record: Mapping[str, NDArray[np.int64]], threads: int, plastic: Mapping[EdgeKey, Learns], calls: Calls | None,
     clamp: Mapping[str, Clamped], before: RunState | None, after: dict[str, dict[str, NDArray[Any]]],
 ) -> Iterator[Block]:  # fmt: skip
     """Simulate. ``v_mv``: region -> (N,) in the unit of the state, at rest by default; ``record``: region -> neurons
-    whose v is wanted; ``plastic``: the edge sets that learn, in place; ``before``: where to go on from; ``after``:
-    takes the values of the last state, by region."""
+    whose v is wanted; ``plastic``: the edge sets that learn, in place, and ``calls`` between steps; ``before``: where
+    to go on from; ``after``: takes the values of the last state, by region."""
     layout = lay_out(selection, given, n_steps, dtype, threads, plastic, clamp, before)
     start, segments, history, cells = layout.start, layout.segments, layout.history, layout.cells
     origin = before.step if before else 0
@@ -77,7 +78,6 @@ def run_events(
     coarse = True if layout.streams["each"].any() else None
     own = cells.records if cells.records.size else None
     constant = _drive(layout, selection.dt_ms, given, slice(0, 1), dtype)
-    calls = Calls(selection, plastic, n_steps)
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(threads, "connectome")) if threads > 1 else None
         first, steps = origin, 0  # the first call makes no step: it compiles, and progress begins when that is done
@@ -111,11 +111,14 @@ def run_events(
             elapsed = time.perf_counter() - began
             block = _spikes(layout, state, first_place, first, v)
             first += steps
-            effectors = {r.name: state.v[start[r.name] :][: r.size] for r in layout.active if r.role == "effector"}
-            calls.after(first, block[:3], effectors)
+            left = origin + n_steps - first
+            if calls is not None:
+                effectors = {r.name: state.v[start[r.name] :][: r.size] for r in layout.active if r.role == "effector"}
+                calls.after(first, block[:3], effectors)
+                left = min(left, calls.steps_left(first))
             yield block
             steps = min(8 * steps, int(steps * _CALL_S / max(elapsed, 1e-6))) if steps else 8
-            steps = max(1, min(steps, most, origin + n_steps - first, calls.steps_left(first)))
+            steps = max(1, min(steps, most, left))
     after |= _values(layout, state, reset)
 
 

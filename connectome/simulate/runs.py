@@ -19,7 +19,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
 import numpy as np
 import xarray as xr
@@ -31,9 +31,11 @@ from connectome.graph.flat import Engine, Selection, cores, select
 from connectome.graph.parts import EdgeKey
 from connectome.simulate.clamp import Clamp, prepare_clamps
 from connectome.simulate.event_engine import Block, run_events
-from connectome.simulate.plastic import AnyRule, plastic_sets, weights_after
 from connectome.simulate.run_state import RunState, checked_state, state_after
 from connectome.simulate.stimulus import Poisson, Stimulus, neuron_ids, numbers, of_regions, prepare
+
+if TYPE_CHECKING:
+    from connectome.simulate.plastic import AnyRule, Plastic
 
 __all__ = ["Poisson", "Stimulus", "run"]
 
@@ -100,7 +102,12 @@ def run(
         see :func:`connectome.simulate.stdp.learnt`.
     clamp : region -> :class:`~connectome.simulate.clamp.Clamp`, or several for other neurons each
     state : another run's last state, to go on from: two runs of 50 ms are one of 100 ms, bit for bit. All times count
-        from the beginning of this run; Poisson numbers go on. Goes without ``initial_v_mv`` and ``plasticity``.
+        from the beginning of this run, but for what rules and modulators in Python are told, which count from that of
+        the first; Poisson numbers go on. Edge sets that learn go on learning by a rule of the same kind, with the
+        weights that they have learnt: give ``connectome`` as it was, or as :func:`~connectome.simulate.stdp.learnt`
+        made it. One with other weights has been changed in between: then these count. A set that begins to learn
+        has seen no spike before, but sees those that are on their way; one that stops needs what it has learnt in
+        ``connectome``. Goes without ``initial_v_mv``.
     return_state : give the last state besides
 
     Returns
@@ -130,9 +137,8 @@ def run(
     n_steps = _steps(duration_ms, connectome.dt_ms)
     selection = select(connectome, recruit)
     before = None if state is None else checked_state(state, selection, dtype)
-    for name, value in (("initial_v_mv", initial_v_mv), ("plasticity", plasticity)):
-        if value and (before is not None or (return_state and name == "plasticity")):
-            raise ConnectomeError(name, "must be left out where a run goes on or is to go on", list(value))
+    if initial_v_mv and before is not None:
+        raise ConnectomeError("initial_v_mv", "must be left out where a run goes on", list(initial_v_mv))
     origin = before.step if before else 0
     if origin + n_steps > _MAX_STEPS:
         raise ConnectomeError("state", f"must be at most {_MAX_STEPS - n_steps} steps old", origin)
@@ -144,11 +150,20 @@ def run(
     for where, r, wanted in of_regions("record_v", record_v, connectome, selection.regions):
         everyone = isinstance(wanted, str) and wanted == "all"
         record[r.name] = np.arange(r.size) if everyone else neuron_ids(where, wanted, r)
-    real, plastic = np.dtype(dtype), plastic_sets(connectome, selection, plasticity, n_steps)
+    real, calls = np.dtype(dtype), None
+    plastic: Mapping[EdgeKey, Plastic] = {}
+    if plasticity != {} or (before is not None and before.learning):
+        from connectome.simulate.calls import Calls
+        from connectome.simulate.plastic_sets import learning_after, plastic_sets, weights_after
+
+        plastic = plastic_sets(connectome, selection, plasticity, n_steps, before)
+        calls = Calls(selection, plastic, origin + n_steps, before)
     after: dict[str, dict[str, NDArray[Any]]] = {}
     if engine == "numba":
         n_threads = threads or _threads(selection)
-        source = run_events(selection, given, n_steps, real, v_mv, record, n_threads, plastic, clamps, before, after)
+        source = run_events(
+            selection, given, n_steps, real, v_mv, record, n_threads, plastic, calls, clamps, before, after
+        )
     elif plastic:
         raise ConnectomeError("plasticity", "must be left out for this engine", repr(engine), "Take engine='numba'.")
     else:
@@ -164,7 +179,8 @@ def run(
             progress(sum(len(b.v) for b in blocks) * connectome.dt_ms)
     step, region, neuron = (np.concatenate([getattr(b, name) for b in blocks]) for name in ("step", "region", "neuron"))
     if return_state:
-        last = state_after(selection, dtype, origin + n_steps, before, after, (step, region, neuron))
+        learning = learning_after(plastic, calls) if calls is not None else {}
+        last = state_after(selection, dtype, origin + n_steps, before, after, (step, region, neuron), learning)
     step = step - np.int32(origin)
     names, dt_ms = np.array(list(selection.regions), str), connectome.dt_ms
     result = xr.Dataset(
@@ -180,7 +196,8 @@ def run(
             "seed": int(seed), "n_spikes": int(neuron.size), "synaptic_operations": sum(b.operations for b in blocks),
         },
     )  # fmt: skip
-    result = result.assign(weights_after(plastic))
+    if calls is not None:
+        result = result.assign(weights_after(plastic))
     if before is not None:
         result.attrs["start_ms"] = origin * dt_ms
     if record_v:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,23 +19,44 @@ from connectome.simulate import simulate_kernels as kernels
 from connectome.simulate import table_kernels as tables
 from connectome.simulate.cells import Cells, in_lanes, make_cells
 from connectome.simulate.clamp import Clamped
-from connectome.simulate.plastic import (
-    AtSpikes,
-    ByError,
-    Called,
-    Place,
-    Plastic,
-    at_spikes_records,
-    by_error_records,
-)
 from connectome.simulate.poisson_kernels import PoissonDrive
 from connectome.simulate.run_state import RunState
 from connectome.simulate.stimulus import Input, PoissonRun, poisson_drive
 
-__all__ = ["Streams", "lay_out"]
+__all__ = ["Learns", "Place", "Streams", "lay_out"]
 
 _TABLE_BYTES, _BYTES_AN_EDGE = 2**25, 0.25  # of a table of where a source's edges of each delay begin
 _NEURON_COST, _DRIVE_COST = 400, 800  # of a step, in edges into a neuron at some 3 spikes a second
+
+
+class Place(NamedTuple):
+    """Where an edge set is among the streams of a run: numbers of its streams (G,), their owners, the segments of its
+    target and their numbers, and its delays in steps."""
+
+    stream: NDArray[np.int64]
+    owner: NDArray[np.int64]
+    segment: NDArray[np.int64]
+    segments: NDArray[Any]
+    delays: NDArray[np.int64]
+
+
+class Learns(Protocol):
+    """What a layout asks of an edge set that learns: :class:`connectome.simulate.plastic.Plastic`."""
+
+    @property
+    def reach(self) -> int:
+        """For how many steps spikes must be kept."""
+        ...
+
+    @property
+    def acting(self) -> NDArray[np.float32] | None:
+        """(E,) weights that are delivered as those of any other set; None if the set has kernels of its own."""
+        ...
+
+    def records(self, place: Place) -> tuple[int, NDArray[Any], list[NDArray[Any]]]:
+        """For a set with kernels of its own: which of ``plastic_kernels``' three kinds, its records, and what their
+        addresses point to."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +100,7 @@ class Streams:
 
 def lay_out(
     selection: Selection, given: Input, n_steps: int, dtype: np.dtype[Any], threads: int,
-    plastic: Mapping[EdgeKey, Plastic], clamp: Mapping[str, Clamped], state: RunState | None,
+    plastic: Mapping[EdgeKey, Learns], clamp: Mapping[str, Clamped], state: RunState | None,
 ) -> Streams:  # fmt: skip
     """Lay a network out for so many threads. Raises :class:`ConnectomeError` for an edge set that is too large, and a
     model without a kernel."""
@@ -109,25 +130,24 @@ def lay_out(
     for e in edges:
         learns, targets = plastic.get(e.key), span[e.key.target]
         due, rows, arrays = _streams(
-            e, selection.regions[e.key.source], segments[targets], coarse=learns is None or isinstance(learns, Called)
+            e,
+            selection.regions[e.key.source],
+            segments[targets],
+            coarse=learns is None or learns.acting is not None,
         )
         rows["first_segment"], rows["last_segment"] = span[e.key.source].start, span[e.key.source].stop
         rows["source_start"], rows["plus"] = start.get(e.key.source, 0), start[e.key.target]
         rows["minus"] = rows["plus"] + neurons["inhibitory"][number[e.key.target]]
         rows["delays"], rows["delay_at"] = due.size, sum(d.size for d in dues)
-        if isinstance(learns, Called):
+        if learns is not None and learns.acting is not None:
             rows["weight"] = learns.acting.ctypes.data
         elif learns is not None:
             place = Place(
                 sum(map(len, streams)) + np.arange(len(rows)), rows["owner"].copy(),
                 np.arange(targets.start, targets.stop), segments[targets], due["delay"],
             )  # fmt: skip
-            if isinstance(learns, AtSpikes):
-                records, more = at_spikes_records(learns, place)
-                learning[0 if learns.plain else 1].append(records)
-            elif isinstance(learns, ByError):
-                records, more = by_error_records(learns, place)
-                learning[2].append(records)
+            kind, records, more = learns.records(place)
+            learning[kind].append(records)
             rows["owner"] = -1
             arrays += more
         streams.append(rows)
