@@ -57,7 +57,8 @@ class RunState(ReadOnly):
     dt_ms, dtype : as of the run
     models : region -> name of its model; "" for a sensor
     size : region -> N
-    values : region of neurons or effector -> name of a state -> (N,)
+    values : region of neurons or effector -> name of a state -> (N,). Where the event-driven engine adds up arrivals of
+        both signs, the first of them has the sum; if they were recorded, both are there, and ``"i_ex+i_in"`` is the sum
     history : for how many steps back ``spikes`` are all there
     spikes : (M,) each: step, place of the region, neuron; in this order
     learning : edge set -> what the run leaves of it, if it learnt
