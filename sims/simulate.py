@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connectome.errors import ConnectomeError
-from sims.program import add_common, ended, exit_codes, refuse_memory, refuse_seed, refuse_taken
+from connectome.memory import refuse_memory
+from sims.program import add_common, ended, exit_codes, refuse_seed, refuse_taken
 from sims.screen import print_table
 
 if TYPE_CHECKING:

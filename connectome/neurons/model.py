@@ -71,7 +71,9 @@ class NeuronModel(ReadOnly):
     fires : False for a model without spikes
     effector : whether it makes sense where nothing ever fires
     kernel : ``module:function`` of the kernel for the event-driven engine; "" if it runs on the torch engine alone
-    weight_unit : of the edges that lead to it
+    weight_unit : of the edges that lead to it, and of what their arrivals are added to
+    units : of what else it remembers, by name
+    jumps : whether what arrives acts in the next step alone
     """
 
     model: ClassVar[str]
@@ -81,6 +83,8 @@ class NeuronModel(ReadOnly):
     effector: ClassVar[bool] = True
     kernel: ClassVar[str] = ""
     weight_unit: ClassVar[str] = "pA"
+    units: ClassVar[Mapping[str, str]] = {}
+    jumps: ClassVar[bool] = False
 
     if TYPE_CHECKING:
 
@@ -110,6 +114,11 @@ class NeuronModel(ReadOnly):
     def one_accumulator(self) -> bool:
         """Whether arrivals of both signs may be added up in one number, the first of ``synapses``."""
         return False
+
+    def unit(self, name: str) -> str:
+        """The unit of a state; "" if nobody says."""
+        known = {"v": "mV", "refractory": "steps", **dict.fromkeys(self.synapses, self.weight_unit)}
+        return self.units.get(name, known.get(name, ""))
 
     def rest(self) -> Mapping[str, Quantity]:
         """The state that a run begins with, where it is not 0."""

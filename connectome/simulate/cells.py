@@ -4,7 +4,7 @@ those whose parameters are one for each neuron, and those that are clamped."""
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -51,10 +51,11 @@ def in_lanes(region: Region, clamp: Mapping[str, Clamped]) -> bool:
 
 def make_cells(
     regions: list[Region], start: Mapping[str, int], clamp: Mapping[str, Clamped],
-    values: Mapping[str, Mapping[str, NDArray[Any]]], dtype: np.dtype[Any], dt_ms: float,
+    values: Mapping[str, Mapping[str, NDArray[Any]]], dtype: np.dtype[Any], dt_ms: float, apart: Collection[str] = (),
 ) -> Cells:  # fmt: skip
-    """Lay out regions. ``start``: their first places; ``values``: what they remember, at rest by default. Raises
-    :class:`ConnectomeError` for a model without a kernel."""
+    """Lay out regions. ``start``: their first places; ``values``: what they remember, at rest by default; ``apart``:
+    those whose arrivals of both signs are not added up. Raises :class:`ConnectomeError` for a model without a kernel.
+    """
     records, states = np.zeros(len(regions), CELLS), list[NDArray[Any]]()
     clamps, kept = dict(clamp), list[Any]([None]) * len(regions)
     for record, r in zip(records, regions, strict=True):
@@ -77,11 +78,11 @@ def make_cells(
         for k, name in enumerate(remembered):
             state[k, : r.size] = values.get(r.name, {}).get(name, model.rest().get(name, 0.0))
         held = clamps[r.name].held.astype(dtype) if r.name in clamps else np.zeros(0, dtype)
-        update = _compiled(model.kernel, dtype)
+        update, signs = _compiled(model.kernel, dtype), 1 if model.one_accumulator and r.name not in apart else 2
         for name, value in (
             ("update", update.address), ("constants", constants.ctypes.data), ("each", int(each)), ("row", row),
             ("state", state.ctypes.data), ("held", held.ctypes.data), ("clamped", int(r.name in clamps)),
-            ("first", start[r.name]), ("size", r.size), ("signs", 1 if model.one_accumulator else 2),
+            ("first", start[r.name]), ("size", r.size), ("signs", signs),
         ):  # fmt: skip
             record[name] = value
         states.append(state)

@@ -25,7 +25,7 @@ from connectome.simulate.plastic_kernels import deliver_and_learn, react
 from connectome.simulate.poisson_kernels import OCTET, PoissonDrive, draw
 
 __all__ = [
-    "BLOCK", "CELLS", "DUE", "SEGMENT", "STREAM", "Scratch", "State", "Visits", "advance", "neuron_type",
+    "BLOCK", "CELLS", "DUE", "RECORD", "SEGMENT", "STREAM", "Scratch", "State", "Visits", "advance", "neuron_type",
 ]  # fmt: skip
 
 #: Neurons are laid out, and shared out to threads, in blocks of so many: a multiple of any vector and of a cache line.
@@ -108,6 +108,10 @@ STREAM = np.dtype(
 
 #: A delay of a stream, in steps, and its column in the stream's table.
 DUE = np.dtype([("delay", np.uint64), ("column", np.uint64)])
+
+
+#: A number to record after each step: the thread that changes it, its address, and what is recorded where it is -inf.
+RECORD = np.dtype([("owner", np.int64), ("address", np.uint64), ("held", np.float64)])
 
 
 class State(NamedTuple):
@@ -364,7 +368,7 @@ def _wait(thread: int, until: int, done: NDArray[np.int64]) -> None:
 def advance(
     thread: int, first: int, n_steps: int, ahead: int, history: int, neurons: Records, segments: Records,
     streams: Records, due: Records, poisson: PoissonDrive | None, drive: NDArray[Any], state: State,
-    scratch: Scratch, record: NDArray[np.int64], held: NDArray[Any], recorded: NDArray[Any], plastic: Any,
+    scratch: Scratch, record: Records, recorded: NDArray[Any], plastic: Any,
     cells: Records | None, wide: bool | None, coarse: bool | None,
 ) -> None:  # fmt: skip
     """Simulate a thread's share of steps first .. first + n_steps - 1, in place, while the other threads do theirs.
@@ -373,7 +377,7 @@ def advance(
     history : H, rows of ``state.begin`` before the first step
     due : the delays of all streams
     drive : (1 or n_steps, P) mV: what the injected currents add to v in each step
-    record : (K,) places whose v to put into ``recorded`` (n_steps, K) if this thread has them; ``held`` (K,): v_reset
+    record : (K,) of ``RECORD``: what to put into ``recorded`` (n_steps, K)
     plastic : the edge sets that learn: see ``plastic_kernels``
     cells : of ``CELLS``: the regions with kernels of their own
     wide, coarse : whether a stream has targets of 32 bits, and a table for several delays at once
@@ -419,9 +423,8 @@ def advance(
         if plastic is not None:
             deliver_and_learn(thread, step, row, plastic, streams, due, state)
         for k in range(record.size):
-            i = np.uint64(record[k])
-            for g in range(np.uint64(segments.size)):
-                if segments[g].owner == thread and segments[g].start <= i < segments[g].stop:
-                    recorded[t, k] = v[i] if v[i] > -np.inf else held[k]
+            if record[k].owner == thread:
+                value = value_at(record[k].address, v.dtype.type(0), _U0)
+                recorded[t, k] = record[k].held if value == -np.inf else value
         publish(state.done, np.uint64(8 * thread), step + 1)
     state.free[thread] = free
