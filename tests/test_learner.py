@@ -17,7 +17,9 @@ from connectome.development.stages import develop
 from connectome.development.training import Training
 from connectome.learning.learner import CHAIN, Learner
 from connectome.learning.learning_rule import LearningRule, State, Update, keeps_of, remembers_of
+from connectome.learning.modes import mode_key
 from connectome.learning.network import SpikingNetwork
+from connectome.learning.neuron_parameters import neuron_key
 from connectome.learning.optimisers import Adam, Dale, FromTorch, Sgd
 from connectome.learning.probe import Probe
 from connectome.learning.task import Batch, Score, Task
@@ -308,6 +310,68 @@ def test_a_learner_goes_on_from_what_its_edges_remember() -> None:
     for batch in batches[3:]:
         second.step(*batch, lambda key: 0.5)
     assert second.connectome().digest() == whole.connectome().digest()
+
+
+def learning_neurons(chain: tuple[LearningRule, ...], rate: float, updates: int, **more: Any) -> Learner:
+    """A learner of the first toy whose neurons learn, and nothing else, after some updates."""
+    connectome = birth(None, toys()[0], ANATOMY, 1, (), np.random.default_rng(2))
+    learn = {"first": ("tau_m_ms", "v_th_mv"), "first_out": ("tau_m_ms",)}
+    learner, rng = Learner(connectome, toys()[0], chain, learn=learn, **more), np.random.default_rng(1)
+    for _ in range(updates):
+        learner.step(*toys()[0].batch(rng, 16), lambda key: 0.0, rate=lambda key: rate)
+    return learner
+
+
+def test_parameters_of_neurons_learn_as_by_torchs_adam() -> None:
+    """On the network's free numbers, which begin at 0 and go on: what is counted from where makes no difference."""
+    learner = learning_neurons((Adam(),), 0.02, 12)
+    born = birth(None, toys()[0], ANATOMY, 1, (), np.random.default_rng(2))
+    network = SpikingNetwork(born, learn={"first": ("tau_m_ms", "v_th_mv"), "first_out": ("tau_m_ms",)})
+    optimiser = torch.optim.Adam([x for free in network.neuron.values() for x in free.values()], 0.02)
+    rng, losses = np.random.default_rng(1), []
+    for _ in range(12):
+        spikes, label = toys()[0].batch(rng, 16)
+        loss = toys()[0].loss(network(spikes), label)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    after = learner.connectome()
+    for region, free in network.neuron.items():
+        for name, values in network.neuron_values(region).items():
+            found = getattr(after.regions[region].neuron, name)
+            assert np.ptp(found) > 0
+            np.testing.assert_allclose(found, values.detach().numpy(), rtol=2e-5)
+        assert {f"neuron-{name}.adam_mean" for name in free} <= set(after.regions[region].state)
+    assert np.mean(losses[-4:]) < np.mean(losses[:4])
+    assert all((e.weight == born.edges[key].weight).all() for key, e in after.edges.items())
+
+
+def test_rules_know_where_a_neurons_parameter_stands() -> None:
+    """Restoration brings it back to where the stage began, though what is free is counted anew after each update."""
+    learner = learning_neurons((Adam(), Restoration(p=1.0)), 0.05, 3)
+    away = learning_neurons((Adam(),), 0.05, 3)
+    for region, name, first in (
+        ("first", "tau_m_ms", 10.0),
+        ("first", "v_th_mv", -55.0),
+        ("first_out", "tau_m_ms", 10.0),
+    ):
+        found, other = (getattr(x.connectome().regions[region].neuron, name) for x in (learner, away))
+        np.testing.assert_allclose(found, first, rtol=1e-5)
+        assert np.abs(other / first - 1).max() > 0.01
+
+
+def test_neurons_that_learn_too_fast_are_refused_in_one_line() -> None:
+    with pytest.raises(ConnectomeError, match=r"stage first: neuron\.\w+ must be .* at update 1\. Lower ") as caught:
+        learning_neurons((Adam(),), 1e4, 2)
+    assert "\n" not in str(caught.value)
+
+
+def test_matured_neurons_learn_more_slowly() -> None:
+    rates = replace(stages()[0].learning_rates, neuron=0.03, mature_local=0.5)
+    assert rates.step(neuron_key("new"), "new") == 0.03
+    assert rates.step(neuron_key("old"), "new") == 0.015
+    assert rates.step(mode_key("new"), "new") == rates.gain
 
 
 @pytest.mark.parametrize(
