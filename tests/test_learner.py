@@ -348,17 +348,26 @@ def test_parameters_of_neurons_learn_as_by_torchs_adam() -> None:
 
 
 def test_rules_know_where_a_neurons_parameter_stands() -> None:
-    """Restoration brings it back to where the stage began, though what is free is counted anew after each update."""
-    learner = learning_neurons((Adam(), Restoration(p=1.0)), 0.05, 3)
-    away = learning_neurons((Adam(),), 0.05, 3)
-    for region, name, first in (
-        ("first", "tau_m_ms", 10.0),
-        ("first", "v_th_mv", -55.0),
-        ("first_out", "tau_m_ms", 10.0),
-    ):
-        found, other = (getattr(x.connectome().regions[region].neuron, name) for x in (learner, away))
-        np.testing.assert_allclose(found, first, rtol=1e-5)
-        assert np.abs(other / first - 1).max() > 0.01
+    """The logarithm of its distance from its bound, though what is free is counted anew after each update; so
+    restoration finds the way back."""
+    seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
+
+    def watch(update: Update, change: Tensor, state: State) -> Tensor:
+        if update.key == neuron_key("first"):
+            seen.setdefault(update.name, []).append((update.weight.clone(), change.clone()))
+        return change
+
+    learner = learning_neurons((Adam(), Restoration(p=0.5), watch), 0.05, 4)
+    neuron: Any = learner.connectome().regions["first"].neuron
+    for name, now in (("tau_m_ms", np.log(neuron.tau_m_ms)), ("v_th_mv", np.log(neuron.v_th_mv + 70))):
+        ends = [weight + change for weight, change in seen[name]]
+        begins = [weight for weight, _ in seen[name]]
+        np.testing.assert_allclose(begins[0], np.log({"tau_m_ms": 10, "v_th_mv": 15}[name]), rtol=1e-6)
+        for end, begin in zip(ends, [*begins[1:], torch.from_numpy(now)], strict=True):
+            np.testing.assert_allclose(end, begin, rtol=1e-6)
+        back = (ends[-1] - begins[0]).abs() < 1e-5
+        away = (begins[-1] - begins[0]).abs() > 1e-2
+        assert (back & away).any()
 
 
 def test_neurons_that_learn_too_fast_are_refused_in_one_line() -> None:

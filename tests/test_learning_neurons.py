@@ -19,6 +19,7 @@ from connectome import Connectome, ConnectomeError, EdgeSet, NeuronParameters, R
 from connectome.graph.flat import select
 from connectome.learning.bundles import lay_out
 from connectome.learning.network import BatchActivity, SpikingNetwork
+from connectome.learning.neuron_parameters import parameter_values
 from connectome.neurons import (
     AeifPscExp,
     Alif,
@@ -613,3 +614,6 @@ def test_settled_networks_are_as_they_were() -> None:
     for region in LEARN:
         for name, value in net.neuron_values(region).items():
             assert torch.equal(value, fresh.neuron_values(region)[name])
+    odd = NeuronParameters(v_th_mv=np.linspace(-5, 5, 999))  # whose distance from the reset is rounded
+    as_it_is = parameter_values(odd, {"v_th_mv": torch.zeros(999)})
+    assert torch.equal(as_it_is["v_th_mv"], torch.tensor(odd.v_th_mv))
