@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome, Edit, RuleRecord
 from connectome.graph.parts import EdgeKey, EdgeSet, Region
+from connectome.neurons.model import NeuronModel
 
 __all__ = ["average_regions", "copy_region", "merge_regions", "remove_regions", "route_edges"]
 
@@ -42,14 +43,15 @@ def merge_regions(connectome: Connectome, names: Sequence[str], new: str) -> Edi
     """The edit that makes one region of several: neurons one after the other, in the order of ``names``; edges as they
     were, those between the merged ones being local now. The network does what it did before.
 
-    State that only some have is 0 for the others. Raises :class:`ConnectomeError` for fewer than two regions, for one
-    that does not exist, and for roles or neuron models that differ.
+    State that only some have is 0 for the others. Parameters of neurons that differ become one for each neuron. Raises
+    :class:`ConnectomeError` for fewer than two regions, for one that does not exist, and for roles or neuron models
+    that differ.
     """
     parts = [_region(connectome, name) for name in names]
     if len({*names}) < 2 or len({*names}) != len(names):
         raise ConnectomeError("merge_regions", "must have two regions or more, each once", list(names))
     for part in parts[1:]:
-        if (part.role, part.neuron) != (parts[0].role, parts[0].neuron):
+        if (part.role, part.neuron.model) != (parts[0].role, parts[0].neuron.model):
             found = f"{part.role} {part.neuron} beside {parts[0].role} {parts[0].neuron}"
             raise ConnectomeError("merge_regions", "must have regions of one role and one kind of neuron", found)
     start = dict(zip(names, np.cumsum([0, *(p.size for p in parts)]).tolist(), strict=False))
@@ -57,7 +59,8 @@ def merge_regions(connectome: Connectome, names: Sequence[str], new: str) -> Edi
     states = sorted({name for p in parts for name in p.state})
     labels = [t for p in parts for t in (p.label.tolist() if p.label is not None else [""] * p.size)]
     region = replace(
-        parts[0], name=new, size=n, position_um=np.concatenate([p.position_um for p in parts]),
+        parts[0], name=new, size=n, neuron=_neurons(parts, np.concatenate),
+        position_um=np.concatenate([p.position_um for p in parts]),
         sign=np.concatenate([p.sign for p in parts]), birth_stage=min(p.birth_stage for p in parts),
         label=np.array(labels, object) if any(labels) else None,
         state={s: np.concatenate([p.state.get(s, np.zeros(p.size, np.float32)) for p in parts]) for s in states},
@@ -82,15 +85,17 @@ def merge_regions(connectome: Connectome, names: Sequence[str], new: str) -> Edi
 
 def average_regions(connectome: Connectome, names: Sequence[str], new: str) -> Edit:
     """The edit that puts in the place of several regions one whose edges have the mean of their weights; an edge that
-    one of them lacks counts as 0 there. What was wired to one of them is wired to it.
+    one of them lacks counts as 0 there. What was wired to one of them is wired to it. Parameters of its neurons are
+    means as well.
 
     Edges of one pair with one delay are one. Raises :class:`ConnectomeError` unless the regions have one size, role,
-    kind of neuron and sign for each neuron.
+    neuron model and sign for each neuron.
     """
     parts = [_region(connectome, name) for name in names]
     first = parts[0] if parts else None
     alike = first is not None and all(
-        (p.size, p.role, p.neuron) == (first.size, first.role, first.neuron) and (p.sign == first.sign).all()
+        (p.size, p.role, p.neuron.model) == (first.size, first.role, first.neuron.model)
+        and (p.sign == first.sign).all()
         for p in parts
     )
     if first is None or len({*names}) < 2 or not alike:
@@ -104,9 +109,8 @@ def average_regions(connectome: Connectome, names: Sequence[str], new: str) -> E
             edges.setdefault(EdgeKey(source, _kind(key, source == target), target), []).append(e)
     add = tuple(_mean(key, sets, len(names)) for key, sets in edges.items())
     records = tuple(_record(connectome, "average_regions", e.key, added=len(e)) for e in add)
-    return Edit(
-        remove_regions=tuple(names), add_regions=(replace(first, name=new),), add=add, records=records
-    )  # fmt: skip
+    region = replace(first, name=new, neuron=_neurons(parts, lambda values: np.mean(values, axis=0)))
+    return Edit(remove_regions=tuple(names), add_regions=(region,), add=add, records=records)
 
 
 def route_edges(connectome: Connectome, key: EdgeKey, target: str) -> Edit:
@@ -144,6 +148,14 @@ def _mean(key: EdgeKey, sets: Sequence[EdgeSet], parts: int) -> EdgeSet:
         key, pairs[0], pairs[2], np.bincount(which, weight, pairs.shape[1]) / parts, n_source=sets[0].n_source,
         n_target=sets[0].n_target, dt_ms=sets[0].dt_ms, delay_ms=pairs[1] * sets[0].dt_ms, birth_stage=born,
     )  # fmt: skip
+
+
+def _neurons(parts: Sequence[Region], join: Callable[[list[NDArray[np.float64]]], NDArray[np.float64]]) -> NeuronModel:
+    """The neurons of several regions of one model as those of one: parameters that differ are joined."""
+    values = {k: [p.neuron.parameters()[k] for p in parts] for k in parts[0].neuron.parameters()}
+    differ = {k: v for k, v in values.items() if any(np.ndim(x) or x != v[0] for x in v)}
+    joined = {k: join([np.broadcast_to(x, p.size) for x, p in zip(v, parts, strict=True)]) for k, v in differ.items()}
+    return replace(parts[0].neuron, **joined)
 
 
 def _region(connectome: Connectome, name: str) -> Region:

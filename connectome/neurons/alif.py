@@ -64,7 +64,7 @@ class Alif(NeuronModel):
     def adaptive(self, dt_ms: float) -> Adaptive:
         """See :class:`NeuronModel`."""
         own = self.parameters()
-        base = NeuronParameters(**{name: own[name] for name in NeuronParameters().parameters()})
+        base = NeuronParameters.unchecked(**{name: own[name] for name in NeuronParameters().parameters()})
         return Adaptive(base, exp(-dt_ms / self.adapt_tau_ms), self.adapt_beta_mv)
 
     def step(

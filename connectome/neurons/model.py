@@ -142,14 +142,23 @@ class NeuronModel(ReadOnly):
         """
         raise NotImplementedError
 
+    @classmethod
+    def unchecked(cls, **parameters: Any) -> Self:
+        """A model of parameters that are known to be good, or tensors: nothing is checked."""
+        made = object.__new__(cls)
+        for name, value in parameters.items():
+            object.__setattr__(made, name, value)
+        return made
+
     def linear(self) -> NeuronModel | None:
         """The parameters of ``iaf_psc_exp`` with the same membrane and synapses, for a model that is one which never
-        fires, or the thing itself: engines have a faster way for it. None for all others."""
+        fires, or the thing itself: engines have a faster way for it. None for all others. It is :meth:`unchecked`, so
+        that parameters may be tensors."""
         return None
 
     def adaptive(self, dt_ms: float) -> Adaptive | None:
         """For a model that is ``iaf_psc_exp`` with a threshold that rises with each spike: what training event driven
-        needs. Its state has ``a``, by which it has risen, and ``refractory``. None for all others."""
+        needs, made likewise. Its state has ``a``, by which it has risen, and ``refractory``. None for all others."""
         return None
 
     def among_tensors(self, learnt: Mapping[str, Tensor]) -> Self:
@@ -159,10 +168,7 @@ class NeuronModel(ReadOnly):
 
         like = next(iter(learnt.values()))
         fixed = {k: torch.tensor(v, dtype=like.dtype, device=like.device) for k, v in self.arrays().items()}
-        made = object.__new__(type(self))
-        for name, value in {**self.parameters(), **fixed, **learnt}.items():
-            object.__setattr__(made, name, value)
-        return made
+        return self.unchecked(**{**self.parameters(), **fixed, **learnt})
 
     def arrays(self) -> dict[str, NDArray[np.float64]]:
         """The parameters that are one for each neuron."""
