@@ -36,7 +36,7 @@ COMMON = (
     "transitivity_binary_directed", "characteristic_path_length_binary", "efficiency_global_binary",
     "betweenness_binary", "assortativity_binary_out_in", "modularity", "n_communities",
     "participation_coefficient_both", "small_world_sigma", "small_world_omega", "small_world_propensity_binary",
-    "rich_club_normalised", "core_share", "coreness", "motif_frequency", "excitatory_share", "local_share",
+    "rich_club_peak", "core_share", "coreness", "motif_frequency", "excitatory_share", "local_share",
     "length_mean", "wiring_cost", "spectral_radius",
 )  # fmt: skip
 _SHOWN_LABELS = 13
@@ -165,8 +165,8 @@ def _rows(measured: xr.Dataset, at: dict[str, Any]) -> Iterator[_Row]:
             yield _Row(shown, units, chosen.values)
         elif chosen.sizes[curve[0]] <= _SHOWN_LABELS:
             for label in chosen[curve[0]].values:
-                yield _Row(f"{shown} {label if curve[0] == 'motif' else f'{curve[0]} {label:g}'}", units,
-                          chosen.sel({curve[0]: label}).values)  # fmt: skip
+                at_label = f"{curve[0]} {label:g}" if chosen[curve[0]].dtype.kind in "iuf" else label
+                yield _Row(f"{shown} {at_label}", units, chosen.sel({curve[0]: label}).values)
         else:
             yield _Row(f"{shown}, highest over {curve[0]}", units, chosen.max(str(curve[0])).values)
 

@@ -197,7 +197,7 @@ def _labels(metrics: Sequence[Metric], graph: SimpleGraph, seed: int) -> tuple[l
         of = f"{metric.name} (mean)" if metric.of != "graph" else metric.name
         if not hasattr(found, "dims"):
             own = [of]
-        elif found.dims[0] in ("motif", "quantile"):
+        elif found.dims[0] in ("motif", "quantile", "quantity"):
             own = [f"{of} {label}" for label in found[found.dims[0]].values]
         else:
             raise ConnectomeError(

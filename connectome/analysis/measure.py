@@ -48,7 +48,7 @@ _COST_NS: Final[Mapping[str, Callable[[float, float], float]]] = MappingProxyTyp
         "participation": lambda n, e: 3000 * e,
         "within_module": lambda n, e: 3000 * e,
         "spectral_radius": lambda n, e: 20_000 * e,
-        "rich_club_normalised": lambda n, e: 25_000 * e,
+        **{f"rich_club_{name}": lambda n, e: 125_000 * e for name in ("normalised", "p", "peak")},
         **{f"{name}_binary": lambda n, e: 0.1 * n * e for name in _SWEEPS},
         **{name: lambda n, e: 10 * n * e for name in _SWEEPS},
         "reachability": lambda n, e: 0.1 * n * e,

@@ -13,7 +13,7 @@ from connectome.analysis.simple_graph import Metric, SimpleGraph
 from connectome.arrays import integer
 from connectome.errors import ConnectomeError
 
-__all__ = ["DEFINITIONS", "Normalised", "NullKind", "normalised", "null", "ring_pairs"]
+__all__ = ["DEFINITIONS", "Normalised", "NullKind", "normalised", "null", "null_values", "p_value", "ring_pairs"]
 
 NullKind = Literal["degree", "strength", "spatial", "erdos_renyi", "lattice"]
 
@@ -55,7 +55,8 @@ class Normalised(NamedTuple):
     """A metric beside its values in null models: numbers of a graph, or (N,) of each node.
 
     ``sd`` has n - 1 below the line; ``z`` is (value - mean) / sd and ``ratio`` value / mean, nan where that is 0/0 (for
-    ``z`` up to rounding); ``percentile`` is the percentage of nulls below the value, ties counting half.
+    ``z`` up to rounding); ``percentile`` is the percentage of nulls below the value, ties counting half. ``p`` is
+    two-sided, by permutation (:func:`p_value`): at least 2 / (n + 1), and 1 where every null has the value.
     """
 
     metric: str
@@ -68,6 +69,7 @@ class Normalised(NamedTuple):
     z: Any
     ratio: Any
     percentile: Any
+    p: Any
 
 
 def normalised(
@@ -75,6 +77,23 @@ def normalised(
 ) -> Normalised:
     """The metric of a graph beside that of n nulls, whose seeds are drawn from this one. Raises
     :class:`ConnectomeError`, also for a metric of edges: those of a null are others."""
+    value, nulls = null_values(graph, metric, null, n, seed)
+    mean, sd = nulls.mean(0), nulls.std(0, ddof=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z, ratio = (value - mean) / sd, value / mean
+    rounding = 1e-12 * np.maximum(np.abs(mean), np.abs(value))
+    z = np.where((sd <= rounding) & (np.abs(value - mean) <= rounding), np.nan, z)  # what every null keeps
+    share = (np.mean(nulls < value, 0) + np.mean(nulls <= value, 0)) / 2
+    percentile = np.where(np.isnan(value) | np.isnan(nulls).any(0), np.nan, 100 * share)
+    p = np.minimum(1, 2 * np.minimum(p_value(value, nulls), p_value(-value, -nulls)))
+    return Normalised(metric.name, null, n, seed, *(_plain(a) for a in (value, mean, sd, z, ratio, percentile, p)))
+
+
+def null_values(
+    graph: SimpleGraph, metric: Metric, kind: NullKind, n: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What a metric of the graph or of its nodes is, ``(...)``, and what it is in n nulls, ``(n, ...)``. Raises as
+    :func:`normalised`."""
     n = integer("n", n, 2, 10**6)
     if metric.of == "edge":
         raise ConnectomeError("metric", "must be of the graph or of its nodes", repr(metric.name))
@@ -83,16 +102,15 @@ def normalised(
     def of(g: SimpleGraph) -> NDArray[np.float64]:
         return np.asarray(metric.value(g, seed), np.float64)
 
-    value = of(graph)
-    nulls = np.stack([of(_null(graph, null, s)) for s in seeds])
-    mean, sd = nulls.mean(0), nulls.std(0, ddof=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        z, ratio = (value - mean) / sd, value / mean
-    rounding = 1e-12 * np.maximum(np.abs(mean), np.abs(value))
-    z = np.where((sd <= rounding) & (np.abs(value - mean) <= rounding), np.nan, z)  # what every null keeps
-    share = (np.mean(nulls < value, 0) + np.mean(nulls <= value, 0)) / 2
-    percentile = np.where(np.isnan(value) | np.isnan(nulls).any(0), np.nan, 100 * share)
-    return Normalised(metric.name, null, n, seed, *(_plain(a) for a in (value, mean, sd, z, ratio, percentile)))
+    return of(graph), np.stack([of(_null(graph, kind, s)) for s in seeds])
+
+
+def p_value(value: NDArray[np.float64], nulls: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(...) The share of ``value`` and ``nulls`` (n, ...) together that is as high as the value, up to rounding: the
+    one-sided p-value, never 0 (Phipson & Smyth 2010, Stat Appl Genet Mol Biol 9:39). nan where any is."""
+    rounding = 1e-12 * np.maximum(np.abs(value), np.abs(nulls))
+    share = (1 + (nulls >= value - rounding).sum(0)) / (len(nulls) + 1)
+    return np.where(np.isnan(value) | np.isnan(nulls).any(0), np.nan, share)
 
 
 def _plain(a: NDArray[np.float64]) -> Any:
