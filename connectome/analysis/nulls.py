@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from connectome.analysis import null_kernels
 from connectome.analysis.null_kernels import Slots, match_strengths, rewire
-from connectome.analysis.simple_graph import Metric, SimpleGraph
+from connectome.analysis.simple_graph import Metric, SimpleGraph, symmetric_share
 from connectome.arrays import integer
 from connectome.errors import ConnectomeError
 
-__all__ = ["DEFINITIONS", "Normalised", "NullKind", "normalised", "null", "null_values", "p_value", "ring_pairs"]
+__all__ = ["DEFINITIONS", "Normalised", "NullKind", "nearly_symmetric", "normalised", "null", "null_values", "p_value", "ring_pairs"]
 
 NullKind = Literal["degree", "strength", "spatial", "erdos_renyi", "lattice"]
 
@@ -23,6 +23,9 @@ SWAPS: Final = 10
 ATTEMPTS: Final = 200
 #: Exchanges of weights that are tried, an edge.
 EXCHANGES: Final = 100
+#: A graph is nearly symmetric if all but this share of its edges have one back with a weight that differs by at most so.
+_FEW: Final = 0.1
+_NEAR: Final = 0.01
 #: Each of the bins of length has this share of the edges.
 BINS: Final = 10
 
@@ -121,7 +124,9 @@ def null(graph: SimpleGraph, kind: NullKind, seed: int = 0) -> SimpleGraph:
     """A random graph of the same nodes that keeps what :data:`DEFINITIONS` says of its kind. Raises
     :class:`ConnectomeError`.
 
-    A graph that is symmetric, weights and all, has symmetric nulls; any other has directed ones. Lengths of new edges
+    A graph that is symmetric, weights and all up to :data:`~connectome.analysis.simple_graph.SYMMETRIC` of them, has
+    symmetric nulls; any other has directed ones, also where it is :func:`nearly_symmetric`: then
+    ``graph.undirected`` is what was meant, or one weight is wrong. Lengths of new edges
     are distances of positions, for nobody has measured them. A graph without edges is its own null. Swaps alone do not
     turn round a cycle of three edges (Roberts & Coolen 2012); as the Brain Connectivity Toolbox we leave it at that.
     """
@@ -141,6 +146,8 @@ def _null(graph: SimpleGraph, kind: NullKind, seed: int) -> SimpleGraph:
         return graph
     rng = np.random.default_rng(seed)
     pair = _pairs(graph)
+    if pair.size and (graph.weight[pair] != graph.weight).any():
+        graph = graph.undirected  # the same edges, in the same order
     if kind == "erdos_renyi":
         return _random_pairs(graph, pair, rng)
     slots = Slots(graph.indptr, graph.source, graph.target.copy(), graph.weight.copy(), pair)
@@ -167,15 +174,24 @@ def _null(graph: SimpleGraph, kind: NullKind, seed: int) -> SimpleGraph:
     return _graph_of(graph, slots.source, slots.target, slots.weight)
 
 
+def nearly_symmetric(graph: SimpleGraph) -> str:
+    """What is to be said of a graph that is symmetric but for a few edges, or but for a percent of their weights, and so
+    has directed nulls, from which its reciprocity is as far as can be: one sentence. "" for any other graph."""
+    if symmetric_share(graph) == 1:
+        return ""
+    share, density = symmetric_share(graph, _NEAR), graph.n_edges / (graph.n * (graph.n - 1))
+    if 1 - share > min(_FEW, (1 - density) / 2):  # a dense graph has most edges both ways by chance
+        return ""
+    odd = graph.n_edges - round(symmetric_share(graph) * graph.n_edges)
+    return (
+        f"The graph is symmetric but for {odd:,} of {graph.n_edges:,} edges, which have none back of the same weight: it "
+        "counts as directed, and so do its nulls."
+    )
+
+
 def _pairs(graph: SimpleGraph) -> NDArray[np.int64]:
     """Of each edge the one the other way, if the graph is symmetric; else none."""
-    r = graph.reverse
-    symmetric = (
-        np.array_equal(r.indptr, graph.indptr)
-        and np.array_equal(r.source, graph.target)
-        and np.array_equal(graph.weight[r.edge], graph.weight)
-    )
-    return r.edge.copy() if symmetric else np.zeros(0, np.int64)
+    return graph.partner.copy() if symmetric_share(graph) == 1 else np.zeros(0, np.int64)
 
 
 def _random_pairs(graph: SimpleGraph, pair: NDArray[np.int64], rng: np.random.Generator) -> SimpleGraph:

@@ -17,10 +17,13 @@ from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.graph.parts import ENDS, KINDS, MAX_SIZE, ReverseView, checked_ids
 
-__all__ = ["Metric", "SimpleGraph", "once", "ratio", "simple_graph"]
+__all__ = ["SYMMETRIC", "Metric", "SimpleGraph", "once", "ratio", "simple_graph", "symmetric_share"]
 
 #: The per-edge state that holds a measured length, in micrometres.
 TRACT_LENGTH: Final = "tract_length_um"
+
+#: Weights there and back that differ by this share are the same: what a file's text, or float32, leaves of one number.
+SYMMETRIC: Final = 1e-6
 
 _EDGES_MAX: Final = 2**31 - 1
 
@@ -153,6 +156,14 @@ class SimpleGraph:
         return ReverseView(lock(indptr), lock(self.source[edge]), lock(edge.astype(np.int64)))
 
     @cached_property
+    def partner(self) -> NDArray[np.int64]:
+        """(E,) of each edge the one the other way, -1 without one; made at the first call and kept."""
+        from connectome.analysis.simple_graph_kernels import partners
+
+        back = self.reverse
+        return lock(partners(self.indptr, self.target, back.indptr, back.source, back.edge))
+
+    @cached_property
     def undirected(self) -> SimpleGraph:
         """Both directions wherever there is one, each with half of the two weights' sum and their mean length: a
         symmetric graph. Made at the first call and kept."""
@@ -213,6 +224,17 @@ def simple_graph(c: Connectome, *, kinds: Collection[str] = ("local", "long_rang
         position_um=position, region=np.repeat(np.arange(len(regions)), [r.size for r in regions]),
         regions=tuple(r.name for r in regions),
     )  # fmt: skip
+
+
+def symmetric_share(graph: SimpleGraph, tolerance: float = SYMMETRIC) -> float:
+    """The share of edges that have one back of the same weight, up to this share of the larger: 1 for a symmetric
+    graph, and without edges."""
+    if not graph.n_edges:
+        return 1.0
+    edge = np.flatnonzero(graph.partner >= 0)
+    there, back = graph.weight[edge], graph.weight[graph.partner[edge]]
+    same = np.abs(there - back) <= tolerance * np.maximum(np.abs(there), np.abs(back))
+    return float(same.sum() / graph.n_edges)
 
 
 def _column(name: str, given: ArrayLike, size: int) -> NDArray[np.float64]:
