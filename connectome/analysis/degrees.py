@@ -222,8 +222,8 @@ METRICS: Final[tuple[Metric, ...]] = (
     *(
         Metric(
             f"assortativity_{name}_undirected", "graph", function, "1",
-            f"Pearson correlation of the {what} at the ends of an edge, of the undirected graph; nan without edges, and if all "
-            f"{what} are equal", f"{_NEWMAN}assortativity_{bct}, flag 0",
+            f"Pearson correlation of the {what} at the ends of an edge, of the undirected graph; nan without edges, "
+            f"and if all {what} are equal", f"{_NEWMAN}assortativity_{bct}, flag 0",
         )
         for name, function, what, bct in (
             ("binary", assortativity_binary, "degrees", "bin"),

@@ -13,7 +13,10 @@ from connectome.analysis.simple_graph import Metric, SimpleGraph, symmetric_shar
 from connectome.arrays import integer
 from connectome.errors import ConnectomeError
 
-__all__ = ["DEFINITIONS", "Normalised", "NullKind", "nearly_symmetric", "normalised", "null", "null_values", "p_value", "ring_pairs"]
+__all__ = [
+    "DEFINITIONS", "Normalised", "NullKind", "nearly_symmetric", "normalised", "null", "null_values", "p_value",
+    "ring_pairs",
+]  # fmt: skip
 
 NullKind = Literal["degree", "strength", "spatial", "erdos_renyi", "lattice"]
 
@@ -23,7 +26,7 @@ SWAPS: Final = 10
 ATTEMPTS: Final = 200
 #: Exchanges of weights that are tried, an edge.
 EXCHANGES: Final = 100
-#: A graph is nearly symmetric if all but this share of its edges have one back with a weight that differs by at most so.
+#: A graph is nearly symmetric if all but a few edges have one back, with a weight that is nearly the same.
 _FEW: Final = 0.1
 _NEAR: Final = 0.01
 #: Each of the bins of length has this share of the edges.
@@ -175,8 +178,8 @@ def _null(graph: SimpleGraph, kind: NullKind, seed: int) -> SimpleGraph:
 
 
 def nearly_symmetric(graph: SimpleGraph) -> str:
-    """What is to be said of a graph that is symmetric but for a few edges, or but for a percent of their weights, and so
-    has directed nulls, from which its reciprocity is as far as can be: one sentence. "" for any other graph."""
+    """What is to be said of a graph that is symmetric but for a few edges, or for a percent of their weights: one
+    sentence. Its nulls are directed, and its reciprocity is as far from them as can be. "" for any other graph."""
     if symmetric_share(graph) == 1:
         return ""
     share, density = symmetric_share(graph, _NEAR), graph.n_edges / (graph.n * (graph.n - 1))
@@ -184,8 +187,8 @@ def nearly_symmetric(graph: SimpleGraph) -> str:
         return ""
     odd = graph.n_edges - round(symmetric_share(graph) * graph.n_edges)
     return (
-        f"The graph is symmetric but for {odd:,} of {graph.n_edges:,} edges, which have none back of the same weight: it "
-        "counts as directed, and so do its nulls."
+        f"The graph is symmetric but for {odd:,} of {graph.n_edges:,} edges, which have none back of the same weight: "
+        "it counts as directed, and so do its nulls."
     )
 
 

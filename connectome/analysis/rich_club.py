@@ -60,9 +60,11 @@ def rich_club_weighted(graph: SimpleGraph) -> Values:
 
 
 class Peak(NamedTuple):
-    """The club that is most standard deviations above its nulls, all nan if there is none: the k that its nodes' degrees
-    are above, how many they are, its coefficient over the nulls' mean, the nulls' standard deviation over their mean,
-    and the share of graphs, nulls and this one, whose own peak is as high: a p-value that allows for the choice of k."""
+    """The club that is most standard deviations above its nulls, all nan if there is none.
+
+    The k that its nodes' degrees are above, how many they are, its coefficient over the nulls' mean, the nulls'
+    standard deviation over their mean, and the share of graphs, nulls and this one, whose own peak is as high: a
+    p-value that allows for the choice of k."""
 
     k: float
     n_nodes: float

@@ -204,11 +204,11 @@ def weighted_betweenness(g: Graph, length: Floats, first: int, last: int, by_edg
             u = np.uint64(q.order[k])
             below = 0.0
             for i in range(np.uint64(begin[k]), np.uint64(begin[k + 1])):
-                e = np.uint64(on_path[i])
-                onward = share[np.uint64(g.target[e])]
+                edge = np.uint64(on_path[i])
+                onward = share[np.uint64(g.target[edge])]
                 below += onward
                 if by_edge:
-                    of_edge[e] += paths[u] * onward
+                    of_edge[edge] += paths[u] * onward
             share[u] = below + 1 / paths[u]
             if k:
                 of_node[u] += paths[u] * below
