@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 __all__ = ["open_graph", "open_graphs"]
 
 
-def open_graph(text: str, stage: str | None = None) -> Connectome:
+def open_graph(text: str, stage: str | None = None, *, unsigned: bool = False) -> Connectome:
     """Open a path or a name of :func:`connectome.datasets.references.names`. A run's folder gives the stage of this
-    name or number, its last one by default. Raises :class:`ConnectomeError`."""
+    name or number, its last one by default. ``unsigned``: a table's weights are sizes. Raises
+    :class:`ConnectomeError`."""
     from connectome.datasets import references
     from connectome.io.exchange import read
     from connectome.io.snapshot import list_stages, load
@@ -38,7 +39,7 @@ def open_graph(text: str, stage: str | None = None) -> Connectome:
             "graph", "must be a file, a run's folder or the name of a measured connectome", repr(text),
             f"Names: {', '.join(references.names())}.",
         )  # fmt: skip
-    return read(place)
+    return read(place, unsigned=unsigned)
 
 
 def open_graphs(path: str, *, many: bool = False) -> Iterator[tuple[str, Connectome]]:
