@@ -49,19 +49,31 @@ def _found(graph: SimpleGraph) -> dict[tuple[int, float], NDArray[np.int32]]:
 
 def _communities(graph: SimpleGraph, seed: int, gamma: float) -> NDArray[np.int32]:
     n, size = graph.n, np.abs(graph.weight)
-    label, total = np.arange(n, dtype=np.int32), float(size.sum())
+    total = float(size.sum())
     if total == 0:
-        return label
+        return np.arange(n, dtype=np.int32)
     k_out, k_in = (np.bincount(end, size, n).astype(np.float64) for end in (graph.source, graph.target))
-    whole = Level(*_rows(graph, "both"), k_out, k_in, gamma / total)
+    return from_largest(leiden(Level(*_rows(graph, "both"), k_out, k_in, gamma / total), n, total, seed))
+
+
+def leiden(whole: Level, n: int, total: float, seed: int) -> NDArray[np.int32]:
+    """Labels of the n nodes of a level whose weights are ``total``."""
+    label = np.arange(n, dtype=np.int32)
+    if not whole.weight.size:
+        return label
     state, temperature = np.array([seed], np.uint64), _TEMPERATURE * float(whole.weight.mean())
     for _ in range(_MOST_ITERATIONS):
         label, gained = _iterate(whole, label, state, temperature)
         if gained < _ENOUGH * total:
             break
+    return label
+
+
+def from_largest(label: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The same communities, numbered from the largest; of equal ones, that of the lowest node comes first."""
     _, first, number, count = np.unique(label, return_index=True, return_inverse=True, return_counts=True)
     rank = np.empty(count.size, np.int32)
-    rank[np.lexsort((first, -count))] = np.arange(count.size)  # of equal ones, that of the lowest node comes first
+    rank[np.lexsort((first, -count))] = np.arange(count.size)
     return rank[number]
 
 

@@ -205,6 +205,11 @@ _FOSTER: Final = (
 )
 
 METRICS: Final[tuple[Metric, ...]] = (
+    Metric("n_nodes", "graph", lambda graph: graph.n, "nodes", "number of nodes", _BCT + "density_dir"),
+    Metric(
+        "n_edges", "graph", lambda graph: graph.n_edges, "edges", "number of edges, without self-loops, parallel ones "
+        "as one", _BCT + "density_dir",
+    ),
     Metric("in_degree", "node", in_degree, "1", "edges into a node", _BCT + "degrees_dir"),
     Metric("out_degree", "node", out_degree, "1", "edges out of a node", _BCT + "degrees_dir"),
     Metric("degree", "node", degree, "1", "edges into and out of a node", _BCT + "degrees_dir"),

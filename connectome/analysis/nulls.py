@@ -219,7 +219,14 @@ def _graph_of(
         source, target = np.concatenate([source, target]), np.concatenate([target, source])
         weight = np.concatenate([weight, weight])
     return SimpleGraph.from_arrays(
-        graph.n, source, target, weight, position_um=graph.position_um, region=graph.region, regions=graph.regions
+        graph.n,
+        source,
+        target,
+        weight,
+        position_um=graph.position_um,
+        region=graph.region,
+        regions=graph.regions,
+        label=graph.label,
     )
 
 
