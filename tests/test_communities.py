@@ -279,7 +279,7 @@ def test_bad_input_of_a_consensus_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     graph, _ = planted(60, 3, 1, 4, 0)
     for given_, says in (({"tau": 1.0}, "tau must be"), ({"runs": 1}, "runs must be"), ({"seed": -1}, "seed must be")):
         with pytest.raises(ConnectomeError, match=says):
-            consensus_communities(graph, **given_)  # type: ignore[arg-type]
+            consensus_communities(graph, **given_)
     monkeypatch.setattr(consensus, "_MOST_GROUPS", 5)
     with pytest.raises(ConnectomeError, match="must have at most 5 groups of nodes"):
         consensus_communities(graph, runs=5)

@@ -38,7 +38,7 @@ def agreement(labels: ArrayLike) -> NDArray[np.float64]:
     for label in of_nodes:
         together += label[:, None] == label
     np.fill_diagonal(together, 0)
-    return together / n_runs
+    return np.asarray(together / n_runs)
 
 
 def consensus_communities(
@@ -87,7 +87,7 @@ def _together(vectors: NDArray[np.int32], size: NDArray[np.int64], tau: float) -
     strength = together.astype(np.float64) @ size * size - size  # a node and itself are no pair
     np.fill_diagonal(together, 0)
     row, column = np.nonzero(together)
-    weight = 2.0 * together[row, column] * size[row] * size[column]
+    weight = 2 * together[row, column].astype(np.float64) * size[row] * size[column]
     indptr = np.searchsorted(row, np.arange(n + 1))
     total = float(strength.sum())
     return Level(indptr, column.astype(np.int32), weight, strength, strength, 1 / total if total else 0.0), total
