@@ -24,6 +24,7 @@ from connectome.analysis.communities import (
     METRICS,
     communities,
     modularity,
+    modularity_signed,
     participation_coefficient,
     within_module_degree_z,
 )
@@ -70,6 +71,34 @@ def test_modularity_is_that_of_bct_and_networkx(graph: SimpleGraph, seed: int, g
         parts = [set(np.flatnonzero(labels == c).tolist()) for c in np.unique(labels)]
         of_nx = nx.from_numpy_array(a, create_using=nx.DiGraph)
         assert q == pytest.approx(nx.community.modularity(of_nx, parts, resolution=gamma), abs=1e-9)
+
+
+@given(simple_graphs(min_nodes=1), SEED, st.floats(0.0, 1.0))
+def test_signed_modularity_is_that_of_bct(graph: SimpleGraph, seed: int, share: float) -> None:
+    sign = np.where(np.random.default_rng(seed).random(graph.n_edges) < share, -1, 1)
+    g = SimpleGraph.from_arrays(graph.n, graph.source, graph.target, graph.weight * sign).undirected
+    labels = labels_for(g, seed)
+    found = modularity_signed(g, labels)
+    w = np.zeros((g.n, g.n))
+    w[g.source, g.target] = g.weight
+    if not w.any():
+        assert math.isnan(found)
+        return
+    if (w < 0).any() and (w > 0).any():
+        assert found == pytest.approx(bct.modularity_und_sign(w, labels + 1, qtype="sta")[1], abs=1e-9)
+    else:
+        assert found == pytest.approx(modularity(g, labels) * (1 if (w > 0).any() else -1), abs=1e-9)
+
+
+def test_signed_communities_repel_each_other() -> None:
+    """Two communities with negative edges between them: by |weight| they would be one."""
+    sign = np.repeat([1, -1], 10)
+    i, j = np.nonzero(~np.eye(20, dtype=bool))
+    graph = SimpleGraph.from_arrays(20, i, j, sign[i] * sign[j])
+    found = {m.name: m for m in METRICS}["modularity_signed"].value(graph)
+    assert found == modularity_signed(graph, sign)
+    assert found > 0.5
+    assert modularity_signed(graph, np.zeros(20, int)) == pytest.approx(0)
 
 
 @given(simple_graphs(signed=True, min_nodes=1), SEED)
