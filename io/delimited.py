@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from connectome.errors import ConnectomeError
 from connectome.graph.parts import NAME_RULE
-from connectome.io.files import naming, read_bytes
+from connectome.io.files import naming, read_bytes, unpacked
 
 __all__ = [
     "Column",
@@ -36,6 +36,8 @@ __all__ = [
 _DELIMITERS: Final = ",\t;"
 _NO_NUMBER: Final = ["", "nan", "NaN", "NA", "N/A", "null", "None"]
 MAX_COLUMNS: Final = 10_000
+DECIMAL_COMMA: Final = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
+COMMA_HINT: Final = "Write a decimal point; commas are read where semicolons separate the columns."
 
 
 class Column(NamedTuple):
@@ -90,7 +92,7 @@ def naming_once(path: Path, what: str) -> Iterator[None]:
         try:
             yield
         except ConnectomeError as error:
-            if not error.field.startswith(str(path.with_suffix(""))):
+            if not error.field.startswith(str(unpacked(path).with_suffix(""))):
                 raise
             named = error
     if named is not None:
@@ -131,7 +133,8 @@ def header_of(text: str) -> list[str]:
 def read_columns(path: str | os.PathLike[str], text: str, wanted: Mapping[str, Column], prefix: str = "") -> Columns:
     """The wanted columns of a table with a header. Names are compared without case; what is not wanted is left out.
 
-    The delimiter (comma, tab or semicolon) is the one that the header has most of. Columns whose names start with
+    The delimiter (comma, tab or semicolon) is the one that the header has most of; with semicolons, numbers may have
+    decimal commas, all of them. Texts lose spaces at their ends. Columns whose names start with
     ``prefix``, if any, hold numbers and may have empty cells. Raises :class:`ConnectomeError` for ragged rows, for two
     columns of one name and for a cell that is no number.
     """
@@ -159,13 +162,16 @@ def read_columns(path: str | os.PathLike[str], text: str, wanted: Mapping[str, C
     known_as = {name: wanted.get(name, _STATE) for name in chosen}
     is_number = {at for name, at in chosen.items() if known_as[name].is_number}
     labels = list(range(len(header)))
+    separator = delimiter_of(text)
+    numeric = {at: name for name, at in chosen.items() if at in is_number}
+    decimal = "," if separator == ";" and _has_decimal_comma(text, numeric) else "."
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", pandas.errors.ParserWarning)  # a first row that is too long is only that
             options: dict[str, Any] = {"na_values": dict.fromkeys(is_number, _NO_NUMBER), **_exact(pandas.__version__)}
             frame: pandas.DataFrame = pandas.read_csv(
-                io.StringIO(text), sep=delimiter_of(text), header=0, names=labels, index_col=False,
+                io.StringIO(text), sep=separator, decimal=decimal, header=0, names=labels, index_col=False,
                 skipinitialspace=True, keep_default_na=False,
                 dtype={at: "float64" if at in is_number else "category" for at in labels},
                 **options,
@@ -177,14 +183,13 @@ def read_columns(path: str | os.PathLike[str], text: str, wanted: Mapping[str, C
     except (ValueError, OverflowError) as error:
         if isinstance(error, ConnectomeError):
             raise
-        raise _first_no_number(where, text, {at: name for name, at in chosen.items() if at in is_number}) from None
+        raise _first_no_number(where, text, numeric, decimal) from None
     table = Columns(where, len(frame), {}, {}, text)
     texts, numbers = {}, {}
     for name, at in chosen.items():
         column = known_as[name]
         if not column.is_number:
-            names = [str(v) for v in frame[at].cat.categories]
-            texts[name] = Texts(frame[at].cat.codes.to_numpy().astype(np.int64), names)
+            texts[name] = _stripped([str(v) for v in frame[at].cat.categories], frame[at].cat.codes.to_numpy())
             continue
         values = frame[at].to_numpy(np.float64)
         bad = ~np.isfinite(values)
@@ -195,27 +200,50 @@ def read_columns(path: str | os.PathLike[str], text: str, wanted: Mapping[str, C
     return table._replace(texts=texts, numbers=numbers)
 
 
+def _stripped(names: list[str], code: NDArray[Any]) -> Texts:
+    """Texts without spaces at their ends, each once."""
+    plain = [name.strip() for name in names]
+    kept = list(dict.fromkeys(plain))
+    place = {name: i for i, name in enumerate(kept)}
+    return Texts(np.array([*(place[name] for name in plain), -1], np.int64)[code], kept)
+
+
 def _exact(version: str) -> dict[str, Any]:
     """What makes pandas read numbers to the last bit; from 3.1 on it always does."""
     return {} if tuple(map(int, version.split(".")[:2])) >= (3, 1) else {"float_precision": "round_trip"}
 
 
-def _first_no_number(where: str, text: str, numeric: Mapping[int, str]) -> ConnectomeError:
-    """The error for the first cell of these columns that is no number."""
+def _cells(text: str, numeric: Mapping[int, str]) -> Iterator[tuple[int, str, str]]:
+    """Line, column and text of each cell of these columns."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text))
     rows = (fields for fields in reader if fields)
     with suppress(csv.Error):
         next(rows)
         for fields in rows:
             for at, name in numeric.items():
-                cell = fields[at].strip() if at < len(fields) else ""
-                try:
-                    bad = cell not in _NO_NUMBER and ("_" in cell or math.isnan(float(cell)))
-                except ValueError:
-                    bad = True
-                if bad:
-                    place = f"{where}: line {reader.line_num}, {name}"
-                    return ConnectomeError(place, "must be a number", repr(cell[:80]))
+                yield reader.line_num, name, fields[at].strip() if at < len(fields) else ""
+
+
+def _has_decimal_comma(text: str, numeric: Mapping[int, str]) -> bool:
+    """Whether the first number with a comma or a point in these columns has a comma."""
+    written = (cell for _, _, cell in _cells(text, numeric))
+    return next((bool(DECIMAL_COMMA.fullmatch(cell)) for cell in written if "," in cell or "." in cell), False)
+
+
+def _first_no_number(where: str, text: str, numeric: Mapping[int, str], decimal: str) -> ConnectomeError:
+    """The error for the first cell of these columns that is no number."""
+    for line, name, cell in _cells(text, numeric):
+        number = cell.replace(",", ".") if decimal == "," and "." not in cell else cell
+        try:
+            bad = cell not in _NO_NUMBER and (
+                "_" in cell or ("." in cell and decimal == ",") or math.isnan(float(number))
+            )
+        except ValueError:
+            bad = True
+        if bad:
+            hint = COMMA_HINT if decimal == "." and DECIMAL_COMMA.fullmatch(cell) else ""
+            hint = "Elsewhere it has decimal commas." if decimal == "," and "." in cell else hint
+            return ConnectomeError(f"{where}: line {line}, {name}", "must be a number", repr(cell[:80]), hint)
     return ConnectomeError(where, f"must have numbers in {', '.join(numeric.values())}", "something else")
 
 

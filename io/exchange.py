@@ -26,7 +26,7 @@ from connectome.io import (
     snapshot,
     tvb,
 )
-from connectome.io.files import read_bytes
+from connectome.io.files import read_bytes, unpacked
 
 __all__ = ["FORMATS", "Format", "format_of", "read", "write"]
 
@@ -104,12 +104,18 @@ FORMATS: Final = _by_name(
 )  # fmt: skip
 
 
+#: What reads weights that have no signs.
+_UNSIGNED: Final = {"csv": edge_tables.read_csv, "parquet": edge_tables.read_parquet}
+
+
 def format_of(path: str | os.PathLike[str], *, writing: bool = False) -> Format:
     """The format of a path: by its ending or, to read where two have the same one, by its content. Raises
     :class:`ConnectomeError` for an ending that none has."""
-    name = Path(path).name.lower()
+    name = (Path(path) if writing else unpacked(path)).name.lower()
     able = [f for f in FORMATS.values() if (f.write if writing else f.read)]
     found = [f for f in able if name.endswith(f.suffixes)]
+    if name != Path(path).name.lower():
+        found = [f for f in found if f.read not in (snapshot.load, circuits.read_circuit)]  # HDF5 is opened in place
     if not found:
         endings = ", ".join(sorted({suffix for f in able for suffix in f.suffixes}))
         raise ConnectomeError(
@@ -129,12 +135,12 @@ def _json(path: str | os.PathLike[str]) -> str:
     return "cytoscape" if b'"elements"' in read_bytes(path) else "sonata"
 
 
-def read(path: str | os.PathLike[str], format: str | None = None) -> Connectome:
+def read(path: str | os.PathLike[str], format: str | None = None, *, unsigned: bool = False) -> Connectome:
     """Read a connectome from a file of any format in :data:`FORMATS`, or from a folder: the last stage of a run, or a
     SONATA circuit.
 
-    ``format`` is a name in :data:`FORMATS`; default: :func:`format_of` the path. Raises :class:`ConnectomeError` naming
-    the file.
+    ``format`` is a name in :data:`FORMATS`; default: :func:`format_of` the path. ``unsigned``: a table's weights are
+    sizes, see :func:`connectome.io.edge_tables.read_csv`. Raises :class:`ConnectomeError` naming the file.
     """
     place = Path(path)
     if format is None and os.path.isdir(place) and not (place / "circuit_config.json").exists():
@@ -145,6 +151,10 @@ def read(path: str | os.PathLike[str], format: str | None = None) -> Connectome:
     chosen = _named(format) if format is not None else FORMATS["sonata"] if os.path.isdir(place) else format_of(place)
     if chosen.read is None:
         raise ConnectomeError("format", "must be one that can be read", repr(chosen.name))
+    if unsigned:
+        if chosen.name not in _UNSIGNED:
+            raise ConnectomeError("unsigned", f"must go with one of {', '.join(_UNSIGNED)}", chosen.name)
+        return _UNSIGNED[chosen.name](place, unsigned=True)
     return chosen.read(place)
 
 

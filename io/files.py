@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
 import stat
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -15,11 +18,12 @@ import numpy as np
 from connectome.errors import ConnectomeError
 from connectome.io.hdf5 import Sink, atomic
 
-__all__ = ["naming", "read_bytes", "write_lines", "writing"]
+__all__ = ["naming", "read_bytes", "unpacked", "write_lines", "writing"]
 
 #: The largest text or matrix file that is read. What is made of one takes a few times as much memory.
 MAX_BYTES: Final = 1 << 29
 _LINES_A_WRITE: Final = 4096
+_GZIP: Final = ".gz"
 
 
 @contextmanager
@@ -41,9 +45,15 @@ def naming(path: str | os.PathLike[str], what: str) -> Iterator[None]:
         raise ConnectomeError(name, f"must be {what}", f"{type(error).__name__}: {reason}"[:300]) from None
 
 
+def unpacked(path: str | os.PathLike[str]) -> Path:
+    """The name of what a path holds: that without ``.gz`` for a compressed file."""
+    place = Path(path)
+    return place.with_suffix("") if place.suffix.lower() == _GZIP else place
+
+
 def read_bytes(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> bytes:
-    """The content of a plain file. Raises :class:`ConnectomeError` for one that is none, is larger than ``max_bytes``
-    or cannot be read."""
+    """The content of a plain file, unpacked if its name ends in ``.gz``. Raises :class:`ConnectomeError` for one that
+    is none, is larger than ``max_bytes``, packed or not, or cannot be read."""
     name = os.fspath(path)
     try:
         with open(os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # a pipe must not block
@@ -57,9 +67,21 @@ def read_bytes(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> byte
                     name, f"must have at most {max_bytes:,} bytes", f"{status.st_size:,}",
                     "A snapshot (.h5) or a parquet table holds a large graph better.",
                 )  # fmt: skip
-            return file.read(max_bytes)
+            data = file.read(max_bytes)
     except (OSError, ValueError) as error:  # a ValueError for a name with NUL in it
         raise ConnectomeError(name, "must be a file that can be read", getattr(error, "strerror", error)) from None
+    return _gunzip(name, data, max_bytes) if name.lower().endswith(_GZIP) else data
+
+
+def _gunzip(name: str, data: bytes, max_bytes: int) -> bytes:
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            found = file.read(max_bytes + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ConnectomeError(name, "must be a gzip file", str(error)[:200]) from None
+    if len(found) > max_bytes:
+        raise ConnectomeError(name, f"must have at most {max_bytes:,} bytes once it is unpacked", "more")
+    return found
 
 
 @contextmanager

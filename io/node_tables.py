@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from connectome.graph.tables import DEFAULT_REGION
+from connectome.graph.tables import DEFAULT_REGION, count_within
 from connectome.io.delimited import Column, Columns, read_columns, read_text, region_names
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["NODE_COLUMNS", "categorical", "node_table", "read_nodes"]
+__all__ = ["NODE_COLUMNS", "End", "categorical", "node_table", "read_nodes", "signed_weights"]
+
+#: The region of each edge's source (or target), and its number there.
+End = tuple["pandas.Categorical[str]", NDArray[np.int64]]
 
 #: Columns of a table of nodes; positions are in micrometres.
 NODE_COLUMNS: Final[Mapping[str, Column]] = {
@@ -68,3 +71,28 @@ def categorical(code: NDArray[np.int64], names: list[str]) -> pandas.Categorical
     import pandas
 
     return pandas.Categorical.from_codes(code, categories=pandas.Index(names, dtype=object))
+
+
+def signed_weights(edges: Columns, table: pandas.DataFrame, source: End, unsigned: bool) -> NDArray[np.float64]:
+    """The weights with the signs of their sources. Raises :class:`ConnectomeError` where they have others."""
+    weight, region = edges.numbers["weight_pa"], table["region"].cat.codes.to_numpy().astype(np.int64)
+    index = table["index"].to_numpy() if "index" in table else count_within(region)
+    place = region << 32 | index.astype(np.int64)
+    order = np.argsort(place)
+    wanted = source[0].codes.astype(np.int64) << 32 | source[1]
+    at = np.minimum(np.searchsorted(place[order], wanted), len(order) - 1)
+    sign = np.where(place[order][at] == wanted, table["sign"].to_numpy()[order][at], 0)
+    if unsigned:
+        if (weight < 0).any():
+            row = int(np.argmax(weight < 0))
+            raise edges.refuse("weight", row, "must be >= 0, as weights have no signs", weight[row])
+        return np.where(sign < 0, -weight, weight)
+    bad = sign * weight < 0
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise edges.refuse(
+            "weight", row, f"must have its source's sign, {sign[row]:g}", f"{weight[row]:g}",
+            "Weights that are sizes, numbers of synapses say, are read with unsigned=True (sims.export --unsigned). A "
+            "sign of 0 allows both.",
+        )  # fmt: skip
+    return weight

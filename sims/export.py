@@ -49,6 +49,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--stage", metavar="NAME", help="of a run's folder, a name or a number (default: the last)")
     parser.add_argument("--kinds", metavar="A,B,...", help=f"only these edges, of {', '.join(KINDS)} (default: all)")
     parser.add_argument("--regions", metavar="A,B,...", help="only these regions, and the edges between them")
+    parser.add_argument(
+        "--unsigned", action="store_true",
+        help="a table's weights are sizes, such as numbers of synapses: those of neurons of sign -1 become negative",
+    )  # fmt: skip
     add_common(parser)
     return parser
 
@@ -92,7 +96,9 @@ def _export(options: argparse.Namespace) -> int:
         refuse_taken("--out", beside, overwrite=options.overwrite)
     from sims.inputs import open_graph
 
-    connectome = selected(open_graph(options.path, options.stage), options.kinds, options.regions)
+    connectome = selected(
+        open_graph(options.path, options.stage, unsigned=options.unsigned), options.kinds, options.regions
+    )
     assert chosen.write is not None
     chosen.write(connectome, out)
     if not options.quiet:
