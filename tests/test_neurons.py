@@ -563,7 +563,7 @@ def write_archive(path: Path) -> None:
 # Training
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [IafCondExp, Izhikevich, AeifPscExp])
 def test_other_models_train_on_the_torch_engine(model: type[NeuronModel]) -> None:
     connectome, _ = network(unlike(model, 40))
     with pytest.raises(ConnectomeError, match="engine must be 'torch' to train region 'a'"):
