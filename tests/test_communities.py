@@ -28,6 +28,7 @@ from connectome.analysis.communities import (
     participation_coefficient,
     within_module_degree_z,
 )
+from connectome.analysis.community_kernels import both_ends
 from connectome.analysis.consensus import agreement, consensus_communities
 from connectome.analysis.simple_graph import SimpleGraph
 from tests.strategies import simple_graphs
@@ -289,6 +290,24 @@ def test_consensus_is_that_of_bct_on_the_same_agreement() -> None:
         warnings.simplefilter("ignore")
         expected = bct.consensus_und(agreement(first), 0.5, reps=40, seed=1)
     assert alike(consensus_communities(graph, 3, runs=40), expected) == 1
+
+
+def test_groups_of_nodes_stand_for_their_nodes() -> None:
+    """Each node a group of its own, or two: the weights and strengths of the graph of agreement, added up."""
+    labels = np.random.default_rng(0).integers(0, 3, (7, 9))
+    whole = agreement(np.repeat(labels, [1, 2, 1, 3, 1, 1, 2, 1, 1], axis=1))
+    i, j = np.nonzero(whole >= 0.3)
+    graph = SimpleGraph.from_arrays(13, i, j, whole[i, j])
+    group = np.repeat(np.arange(9), [1, 2, 1, 3, 1, 1, 2, 1, 1])
+    rows = both_ends(graph.indptr, graph.target, graph.weight)
+    expected = np.zeros((9, 9))
+    np.add.at(expected, (group[np.repeat(np.arange(13), np.diff(rows[0]))], group[rows[1]]), rows[2])
+    level, total = consensus._together(labels.astype(np.int32), np.bincount(group), 0.3)
+    found = np.zeros((9, 9))
+    found[np.repeat(np.arange(9), np.diff(level.indptr)), level.neighbour] = level.weight
+    np.testing.assert_allclose(found, expected * (1 - np.eye(9)), rtol=1e-6)
+    np.testing.assert_allclose(level.k_out, np.bincount(group, np.bincount(graph.source, graph.weight)), rtol=1e-6)
+    assert total == pytest.approx(graph.weight.sum())
 
 
 def test_consensus_of_what_is_clear_and_of_nothing() -> None:

@@ -116,14 +116,18 @@ def test_a_planted_component_is_found() -> None:
 
 
 def test_p_of_few_subjects_is_that_of_all_relabellings() -> None:
-    """Of 3 and 3 there are 20: the share with as large a component, against many random ones."""
-    of, group = made(6, (3, 3), 4, effect=2.0, planted=4)
-    found = network_based_statistic(of, group, 1.5, n_permutations=4000)
-    sizes = []
+    """Of 3 and 3 there are 20: the share with as large a component, against many random ones, most of which have
+    several components."""
+    of, group = made(14, (3, 3), 4, effect=2.0, planted=4)
+    found = network_based_statistic(of, group, 3.0, n_permutations=4000)
+    sizes, several = [], 0
     for first in itertools.combinations(range(6), 3):
         other = np.array([0 if i in first else 1 for i in range(6)])
-        again = network_based_statistic(of, other, 1.5, n_permutations=1)
+        again = network_based_statistic(of, other, 3.0, n_permutations=1)
         sizes.append(max((c.size for c in again.components), default=0))
+        several += len(again.components) > 1
+    assert several > 10
+    assert set(found.largest.tolist()) == set(sizes)
     for component in found.components:
         assert component.p == pytest.approx(np.mean(np.array(sizes) >= component.size), abs=0.03)
 

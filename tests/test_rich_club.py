@@ -75,9 +75,9 @@ def test_two_hubs_are_no_club() -> None:
     assert len(set(last)) == 4
     found = [rich_club.rich_club_normalised(graph, seed) for seed in range(4)]
     for of in found:
-        assert np.isnan(of.ratio[of.n_nodes < rich_club.SMALLEST_CLUB]).all()
-        assert not np.isnan(of.ratio[of.n_nodes >= rich_club.SMALLEST_CLUB]).any()
-        assert not of.peak.n_nodes < rich_club.SMALLEST_CLUB
+        assert np.isnan(of.ratio[of.n_nodes < 5]).all()
+        assert not np.isnan(of.ratio[of.n_nodes >= 5]).any()
+        assert not of.peak.n_nodes < 5
 
 
 def test_the_highest_of_many_clubs_is_seldom_significant_by_chance() -> None:

@@ -79,7 +79,6 @@ def run_events(
         most = min(most, _BLOCK_VALUES // max(selection.n_neurons, 1))
     wide = True if (layout.streams["shift"] == 2).any() else None
     coarse = True if layout.streams["each"].any() else None
-    own = cells.records if cells.records.size else None
     constant = _drive(layout, selection.dt_ms, given, slice(0, 1), dtype)
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(threads, "connectome")) if threads > 1 else None
@@ -102,7 +101,7 @@ def run_events(
                 partial(
                     kernels.advance, k, first, steps, layout.shortest, history, layout.neurons, segments,
                     layout.streams, layout.due, layout.poisson, drive, state, scratch[k], record, recorded,
-                    layout.plastic, own, wide, coarse,
+                    layout.plastic, cells.records.copy() if cells.records.size else None, wide, coarse,
                 )
                 for k in range(threads)
             ]  # fmt: skip
