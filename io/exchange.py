@@ -27,7 +27,7 @@ from connectome.io import (
     snapshot,
     tvb,
 )
-from connectome.io.files import read_bytes
+from connectome.io.files import read_bytes, unpacked
 
 __all__ = ["FORMATS", "Format", "format_of", "read", "write"]
 
@@ -105,12 +105,18 @@ FORMATS: Final = _by_name(
 )  # fmt: skip
 
 
+#: What reads weights that have no signs.
+_UNSIGNED: Final = {"csv": edge_tables.read_csv, "parquet": edge_tables.read_parquet}
+
+
 def format_of(path: str | os.PathLike[str], *, writing: bool = False) -> Format:
     """The format of a path: by its ending or, to read where two have the same one, by its content. Raises
     :class:`ConnectomeError` for an ending that none has."""
-    name = Path(path).name.lower()
+    name = (Path(path) if writing else unpacked(path)).name.lower()
     able = [f for f in FORMATS.values() if (f.write if writing else f.read)]
     found = [f for f in able if name.endswith(f.suffixes)]
+    if name != Path(path).name.lower():
+        found = [f for f in found if f.read not in (snapshot.load, circuits.read_circuit)]  # HDF5 is opened in place
     if not found:
         endings = ", ".join(sorted({suffix for f in able for suffix in f.suffixes}))
         raise ConnectomeError(
@@ -131,8 +137,8 @@ def _json(path: str | os.PathLike[str]) -> str:
 
 
 def read(
-    path: str | os.PathLike[str], format: str | None = None, *, regions_from: str | None = None,
-    kinds_from: str | None = None,
+    path: str | os.PathLike[str], format: str | None = None, *, unsigned: bool = False,
+    regions_from: str | None = None, kinds_from: str | None = None,
 ) -> Connectome:  # fmt: skip
     """Read a connectome from a file of any format in :data:`FORMATS`, or from a folder: the last stage of a run, or a
     SONATA circuit.
@@ -140,6 +146,7 @@ def read(
     Parameters
     ----------
     format : a name in :data:`FORMATS`; default: :func:`format_of` the path
+    unsigned : a table's weights are sizes, see :func:`connectome.io.edge_tables.read_csv`
     regions_from : the attribute of neurons whose values are the regions: see
         :func:`connectome.graph.partition.regions_from`
     kinds_from : the attribute of edges whose values are sets of their own: see
@@ -147,12 +154,12 @@ def read(
 
     Raises :class:`ConnectomeError` naming the file.
     """
-    found = _read(path, format)
+    found = _read(path, format, unsigned)
     found = found if regions_from is None else partition.regions_from(found, regions_from)
     return found if kinds_from is None else partition.split_edges(found, kinds_from)
 
 
-def _read(path: str | os.PathLike[str], format: str | None) -> Connectome:
+def _read(path: str | os.PathLike[str], format: str | None, unsigned: bool) -> Connectome:
     place = Path(path)
     if format is None and os.path.isdir(place) and not (place / "circuit_config.json").exists():
         stages = snapshot.list_stages(place)
@@ -162,6 +169,10 @@ def _read(path: str | os.PathLike[str], format: str | None) -> Connectome:
     chosen = _named(format) if format is not None else FORMATS["sonata"] if os.path.isdir(place) else format_of(place)
     if chosen.read is None:
         raise ConnectomeError("format", "must be one that can be read", repr(chosen.name))
+    if unsigned:
+        if chosen.name not in _UNSIGNED:
+            raise ConnectomeError("unsigned", f"must go with one of {', '.join(_UNSIGNED)}", chosen.name)
+        return _UNSIGNED[chosen.name](place, unsigned=True)
     return chosen.read(place)
 
 

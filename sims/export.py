@@ -51,6 +51,10 @@ def _parser() -> argparse.ArgumentParser:
     add_shape(parser)
     parser.add_argument("--kinds", metavar="A,B,...", help=f"only these edges, of {', '.join(KINDS)} (default: all)")
     parser.add_argument("--regions", metavar="A,B,...", help="only these regions, and the edges between them")
+    parser.add_argument(
+        "--unsigned", action="store_true",
+        help="a table's weights are sizes, such as numbers of synapses: those of neurons of sign -1 become negative",
+    )  # fmt: skip
     add_common(parser)
     return parser
 
@@ -92,7 +96,7 @@ def _export(options: argparse.Namespace) -> int:
     chosen = FORMATS[options.format] if options.format else format_of(out, writing=True)
     for beside in chosen.beside(out):
         refuse_taken("--out", beside, overwrite=options.overwrite)
-    connectome = shaped(open_graph(options.path, options.stage), options)
+    connectome = shaped(open_graph(options.path, options.stage, unsigned=options.unsigned), options)
     connectome = selected(connectome, options.kinds, options.regions)
     assert chosen.write is not None
     chosen.write(connectome, out)

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connectome.errors import ConnectomeError
+from connectome.memory import refuse_memory
 from sims.inputs import add_shape, shaped
-from sims.program import add_common, ended, exit_codes, refuse_memory, refuse_seed, refuse_taken
+from sims.program import add_common, ended, exit_codes, refuse_seed, refuse_taken
 from sims.screen import print_table
 
 if TYPE_CHECKING:

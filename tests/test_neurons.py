@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import json
 import pickle
@@ -26,7 +27,7 @@ from connectome.io.circuits import read_circuit
 from connectome.io.exchange import read
 from connectome.io.graph_files import write_graphml
 from connectome.jit import kernel
-from connectome.lanes_kernels import exp_lanes, load_lanes, store_lanes
+from connectome.lanes_kernels import exp2_lanes, load_lanes, store_lanes
 from connectome.neurons import (
     AeifPscExp,
     Alif,
@@ -163,11 +164,13 @@ def test_kernel_is_the_step(model: type[NeuronModel], seed: int) -> None:
     """From any state, for neurons that are free, silent, made to fire or held."""
     import ctypes
 
-    rng, n = np.random.default_rng(seed), 30
-    neuron = unlike(model, n, seed)
+    rng, n = np.random.default_rng(seed), 250
+    neuron = unlike(model, n, seed) if seed % 3 else model()
     low = np.asarray(neuron.rest().get("v", 0.0)) + np.zeros(n)
     state = {k: np.zeros(n) for k in neuron.state}
-    state["v"] = low + rng.uniform(-10, 25, n) * (rng.random(n) < 0.9)
+    # Of AdEx more than sixteen are about to reach their peak; from there a step makes rounding errors larger.
+    high, error = (40, 1e-6) if model is AeifPscExp else (25, 1e-9)
+    state["v"] = low + rng.uniform(-10, high, n) * (rng.random(n) < 0.9)
     for name in neuron.state[1:]:
         if name == "refractory":
             state[name] = rng.integers(0, 3, n).astype(np.float64)
@@ -177,12 +180,12 @@ def test_kernel_is_the_step(model: type[NeuronModel], seed: int) -> None:
     state[neuron.synapses[0]] = rng.uniform(0, 2 * weight, n)
     state[neuron.synapses[1]] = -rng.uniform(0, 2 * weight, n)
     pa = rng.uniform(0, 2 * current, n)
-    code = rng.choice(np.array([FREE, FREE, SILENT, FIRE, HELD], np.uint8), n)
+    code = rng.choice(np.array([FREE, FREE, SILENT, HELD, *([FIRE] if model.fires else [])], np.uint8), n)
     held = low + rng.uniform(-5, 5, n)
 
     place, none = 16, np.zeros(0, np.int64)
     clamp = {"a": Clamped(code, held, none, none)} if model.fires or (code == HELD).any() else {}
-    region, row = Region("a", n, neuron=neuron), 32
+    region, row = Region("a", n, neuron=neuron), 256
     cells = make_cells([region], {"a": place}, clamp, {"a": state}, np.dtype(np.float64), 0.1)
     cells.clamp_block(0, 1)
     v, ex, inh = (np.concatenate([state[k], np.zeros(row - n)]) for k in ("v", *neuron.synapses))
@@ -190,13 +193,11 @@ def test_kernel_is_the_step(model: type[NeuronModel], seed: int) -> None:
     if neuron.one_accumulator:
         ex, inh = ex + inh, 0 * inh
     fired, c = np.zeros(n, np.uint32), cells.records[0]
-    call = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * 17)(int(c["update"]))
-    count = call(
-        0, n, place, int(c["each"]), 1, int(c["signs"]), int(c["clamped"]), int(c["row"]), int(c["constants"]),
-        int(c["state"]),
-        v.ctypes.data, ex.ctypes.data, inh.ctypes.data, drive.ctypes.data, int(c["clamp"]), int(c["held"]),
-        fired.ctypes.data,
-    )  # fmt: skip
+    for name, array in (("excitatory", ex), ("inhibitory", inh), ("drive", drive), ("fired", fired)):
+        c[name] = array.ctypes.data
+    c["last"], c["varies"] = n, 1
+    call = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * 2)(int(c["update"]))
+    count = call(cells.records.ctypes.data, v.ctypes.data)
 
     distances = []
 
@@ -217,25 +218,35 @@ def test_kernel_is_the_step(model: type[NeuronModel], seed: int) -> None:
     if clamp:
         wanted_v = np.where(code == HELD, held, wanted_v)
     np.testing.assert_array_equal(np.sort(fired[:count]), place + np.flatnonzero(spikes.numpy()))
-    np.testing.assert_allclose(v[:n], wanted_v, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(v[:n], wanted_v, rtol=error, atol=error)
     both = (after[neuron.synapses[0]] + after[neuron.synapses[1]]).numpy()
-    np.testing.assert_allclose((ex + inh)[:n], both, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose((ex + inh)[:n], both, rtol=error, atol=error)
     for k, name in enumerate(names_of(region)):
-        np.testing.assert_allclose(cells.state[0][k, :n], after[name].numpy(), rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(cells.state[0][k, :n], after[name].numpy(), rtol=error, atol=error)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_kernels_name_what_they_are_given_in_its_order(model: type[NeuronModel]) -> None:
+    module = importlib.import_module(model.kernel.partition(":")[0])
+    assert module.Constants._fields == tuple(model().constants(0.1))
+    assert module.Memory._fields == tuple(names_of(Region("a", 1, neuron=model())))
 
 
 @kernel
-def exponentials(x: NDArray[Any], out: NDArray[Any]) -> None:
+def powers(x: NDArray[Any], out: NDArray[Any]) -> None:
     for i in range(np.uint64(0), np.uint64(x.size), np.uint64(16)):
-        store_lanes(out, i, exp_lanes(load_lanes(x, i, 16)))
+        store_lanes(out, i, exp2_lanes(load_lanes(x, i, 16)))
 
 
-@pytest.mark.parametrize(("real", "error"), [(np.float32, 1.2e-7), (np.float64, 4e-15)])
-def test_exponentials_side_by_side(real: Any, error: float) -> None:
-    x = np.linspace(-80, 80, 160_000).astype(real)
+@pytest.mark.parametrize("real", [np.float32, np.float64])
+def test_powers_side_by_side(real: Any) -> None:
+    x = np.linspace(-120, 120, 160_000).astype(real)
     out = np.zeros_like(x)
-    exponentials(x, out)
-    np.testing.assert_allclose(out, np.exp(x.astype(np.float64)), rtol=error)
+    powers(x, out)
+    exact = np.exp2(x.astype(np.longdouble))
+    assert (np.abs(out - exact) <= 1.5 * np.spacing(exact.astype(real))).all()
+    powers(np.arange(-120.0, 120).astype(real), out)
+    np.testing.assert_array_equal(out[:240], 2.0 ** np.arange(-120, 120))
 
 
 def test_effectors_integrate_and_never_fire() -> None:
@@ -552,7 +563,7 @@ def write_archive(path: Path) -> None:
 # Training
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [IafCondExp, Izhikevich, AeifPscExp])
 def test_other_models_train_on_the_torch_engine(model: type[NeuronModel]) -> None:
     connectome, _ = network(unlike(model, 40))
     with pytest.raises(ConnectomeError, match="engine must be 'torch' to train region 'a'"):

@@ -56,6 +56,7 @@ OUTS = {
     "a folder": "taken_folder",
     "a name too long": "x" * 300,
 }
+GROUPS = ["--first", "good.graphml", "good.graphml", "--second", "good.graphml", "good.graphml"]
 #: How a program is told its file, and where to write; the ending of that; what it needs besides.
 INPUTS = {
     "summarize": ["FILE"],
@@ -63,6 +64,7 @@ INPUTS = {
     "simulate spikes": ["good.h5", "--spikes", "FILE", "--duration-ms", "1"],
     "analyze": ["FILE"],
     "compare": ["good.h5", "FILE"],
+    "groups": ["--first", "good.h5", "good.h5", "--second", "good.h5", "FILE"],
     "export": ["FILE", "--out", "new.gml"],
     "export spikes": ["FILE", "--out", "new.nwb"],
     "grow": ["good.graphml", "--from", "FILE"],
@@ -78,6 +80,7 @@ OUTPUTS = {
     "analyze": (["good.graphml", "--metrics", "density", "--out", "OUT"], ".csv"),
     "analyze lives": (["good.graphml", "--metrics", "density", "--lives", "OUT"], ".csv"),
     "compare": (["good.graphml", "good.graphml", "--metrics", "density", "--out", "OUT"], ".nc"),
+    "groups": ([*GROUPS, "--metrics", "density", "--permutations", "9", "--out", "OUT"], ".csv"),
     "export": (["good.graphml", "--out", "OUT"], ".gexf"),
     "export beside": (["good.graphml", "--out", "OUT"], ".csv"),
     "export spikes": (["fired.h5", "--out", "OUT"], ".nwb"),
@@ -87,6 +90,11 @@ OUTPUTS = {
 }
 #: What else, and what is said of it.
 OTHERS = {
+    "groups": [
+        ([], "--first"), ([*GROUPS, "--t", "nan"], "--t"), ([*GROUPS, "--permutations", HUGE], "--permutations"),
+        ([*GROUPS, "--seed", "-1"], "--seed"), ([*GROUPS, "--kinds", "far"], "far"), (GROUPS[:3], "--second"),
+        ([*GROUPS, "--threshold", "density=nan"], "density"), ([*GROUPS, "--tail", "left"], "--tail"),
+    ],
     "develop": [
         (["--regions", "smell"], "regions must be known; found 'smell'"),
         (["--device", "abacus"], "--device must be one that torch has here; found abacus"),

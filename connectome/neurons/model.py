@@ -71,7 +71,9 @@ class NeuronModel(ReadOnly):
     fires : False for a model without spikes
     effector : whether it makes sense where nothing ever fires
     kernel : ``module:function`` of the kernel for the event-driven engine; "" if it runs on the torch engine alone
-    weight_unit : of the edges that lead to it
+    weight_unit : of the edges that lead to it, and of what their arrivals are added to
+    units : of what else it remembers, by name
+    jumps : whether what arrives acts in the next step alone
     """
 
     model: ClassVar[str]
@@ -81,6 +83,8 @@ class NeuronModel(ReadOnly):
     effector: ClassVar[bool] = True
     kernel: ClassVar[str] = ""
     weight_unit: ClassVar[str] = "pA"
+    units: ClassVar[Mapping[str, str]] = {}
+    jumps: ClassVar[bool] = False
 
     if TYPE_CHECKING:
 
@@ -111,6 +115,11 @@ class NeuronModel(ReadOnly):
         """Whether arrivals of both signs may be added up in one number, the first of ``synapses``."""
         return False
 
+    def unit(self, name: str) -> str:
+        """The unit of a state; "" if nobody says."""
+        known = {"v": "mV", "refractory": "steps", **dict.fromkeys(self.synapses, self.weight_unit)}
+        return self.units.get(name, known.get(name, ""))
+
     def rest(self) -> Mapping[str, Quantity]:
         """The state that a run begins with, where it is not 0."""
         return {}
@@ -133,14 +142,23 @@ class NeuronModel(ReadOnly):
         """
         raise NotImplementedError
 
+    @classmethod
+    def unchecked(cls, **parameters: Any) -> Self:
+        """A model of parameters that are known to be good, or tensors: nothing is checked."""
+        made = object.__new__(cls)
+        for name, value in parameters.items():
+            object.__setattr__(made, name, value)
+        return made
+
     def linear(self) -> NeuronModel | None:
         """The parameters of ``iaf_psc_exp`` with the same membrane and synapses, for a model that is one which never
-        fires, or the thing itself: engines have a faster way for it. None for all others."""
+        fires, or the thing itself: engines have a faster way for it. None for all others. It is :meth:`unchecked`, so
+        that parameters may be tensors."""
         return None
 
     def adaptive(self, dt_ms: float) -> Adaptive | None:
         """For a model that is ``iaf_psc_exp`` with a threshold that rises with each spike: what training event driven
-        needs. Its state has ``a``, by which it has risen, and ``refractory``. None for all others."""
+        needs, made likewise. Its state has ``a``, by which it has risen, and ``refractory``. None for all others."""
         return None
 
     def among_tensors(self, learnt: Mapping[str, Tensor]) -> Self:
@@ -150,10 +168,7 @@ class NeuronModel(ReadOnly):
 
         like = next(iter(learnt.values()))
         fixed = {k: torch.tensor(v, dtype=like.dtype, device=like.device) for k, v in self.arrays().items()}
-        made = object.__new__(type(self))
-        for name, value in {**self.parameters(), **fixed, **learnt}.items():
-            object.__setattr__(made, name, value)
-        return made
+        return self.unchecked(**{**self.parameters(), **fixed, **learnt})
 
     def arrays(self) -> dict[str, NDArray[np.float64]]:
         """The parameters that are one for each neuron."""
@@ -254,7 +269,7 @@ def register(model: M) -> M:
     """Make a model known to this process by its name, e.g. in a notebook; a package does so by an entry point. Raises
     :class:`ConnectomeError` for a name that is taken."""
     name = model.model
-    if name in plugins.known("neurons") or _REGISTERED.get(name, model) is not model:
+    if plugins.has("neurons", name) or _REGISTERED.get(name, model) is not model:
         raise ConnectomeError("neuron.model", "must have a name that no other model has", repr(name))
     _REGISTERED[name] = model
     return model
@@ -273,7 +288,7 @@ def checked_neuron(where: str, neuron: object, size: int, role: str) -> NeuronMo
     kind, name = type(neuron), getattr(neuron, "model", None)
     if kind not in _KNOWN:
         known = isinstance(neuron, NeuronModel) and isinstance(name, str)
-        known = known and (name in _REGISTERED or name in plugins.known("neurons"))
+        known = known and (name in _REGISTERED or plugins.has("neurons", str(name)))
         if not known or model_named(str(name), where) is not kind:
             raise ConnectomeError(
                 where, f"must be NeuronParameters or another registered model: {', '.join(plugins.known('neurons'))}",
