@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -24,6 +25,7 @@ from connectome.io import (
     mat_files,
     matrices,
     pyg_files,
+    scripts,
     snapshot,
     tvb,
 )
@@ -54,6 +56,15 @@ def _by_name(formats: Iterable[Format]) -> Mapping[str, Format]:
 
 def _beside_csv(path: Path) -> list[Path]:
     return [path.with_name(f"{path.stem}_nodes{path.suffix}"), path.with_name(f"{path.stem}_about.json")]
+
+
+def _script(simulator: str) -> Format:
+    about = scripts.SIMULATORS[simulator]
+    return Format(
+        simulator, (f".{simulator}.py",), None, partial(scripts.write_script, simulator=simulator),
+        f"a script that builds and runs it in {about.title}, and its data beside it (.npz)",
+        lambda path: [scripts.data_file(path)],
+    )  # fmt: skip
 
 
 def _write_snapshot(connectome: Connectome, path: Path) -> None:
@@ -101,6 +112,7 @@ FORMATS: Final = _by_name(
         ),
         Format("matrix", (".npy", ".npz", ".txt"), matrices.read_matrix, None, "a matrix of weights; row = source"),
         Format("tvb", (".zip",), tvb.read_tvb, tvb.write_tvb, "The Virtual Brain's connectivity: regions or neurons"),
+        *map(_script, scripts.SIMULATORS),
     ]
 )  # fmt: skip
 

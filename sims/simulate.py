@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from connectome.graph.parts import Region
     from connectome.simulate.runs import Stimulus
 
-__all__ = ["main"]
+__all__ = ["main", "stimulus_of"]
 
 _DRIVE = re.compile(r"(?P<region>[^:=]+):(?P<kind>poisson|current)=(?P<numbers>.*)", re.DOTALL)
 _DRIVE_RULE = "must be REGION:poisson=RATE_HZ[,WEIGHT_PA] or REGION:current=PA"
@@ -103,7 +103,7 @@ def _simulate(options: argparse.Namespace) -> int:
         "Close other programs, or take a machine with more.",
     )
     connectome = shaped(load(options.snapshot), options)
-    stimulus, replayed = _stimulus(options, connectome.regions)
+    stimulus, replayed = stimulus_of(options.drive, options.spikes, connectome.regions)
     console.print(
         f"{options.snapshot.name}: {connectome.n_neurons:,} neurons, {connectome.n_edges:,} edges, steps of "
         f"{connectome.dt_ms:g} ms{_models(connectome.regions.values())}", highlight=False, markup=False,
@@ -150,14 +150,17 @@ def _check(options: argparse.Namespace, raster: Path | None) -> None:
         refuse_taken(name, path, overwrite=options.overwrite)
 
 
-def _stimulus(options: argparse.Namespace, regions: Mapping[str, Region]) -> tuple[Stimulus, Mapping[str, int]]:
-    """What enters, and how many spikes of ``--spikes`` each sensor emits."""
+def stimulus_of(
+    drives: Sequence[str], spikes: Path | None, regions: Mapping[str, Region]
+) -> tuple[Stimulus, Mapping[str, int]]:  # fmt: skip
+    """What ``--drive`` and ``--spikes`` say, and how many spikes of the latter each sensor emits. Raises
+    :class:`ConnectomeError`."""
     from connectome.io.spikes import load_spikes
     from connectome.simulate.runs import Poisson, Stimulus
 
     poisson: dict[str, Poisson] = {}
     current_pa: dict[str, float] = {}
-    for text in options.drive:
+    for text in drives:
         names, kind, numbers = _parse_drive(text, regions)
         for name in names:
             if name in (poisson if kind == "poisson" else current_pa):
@@ -167,17 +170,17 @@ def _stimulus(options: argparse.Namespace, regions: Mapping[str, Region]) -> tup
             else:
                 current_pa[name] = numbers[0]
     replayed = {}
-    if options.spikes is not None:
-        given = load_spikes(options.spikes)
+    if spikes is not None:
+        given = load_spikes(spikes)
         for place, name in enumerate(given.region.values.tolist()):
             if name not in regions:
-                raise ConnectomeError(str(options.spikes), f"must have populations among {list(regions)}", repr(name))
+                raise ConnectomeError(str(spikes), f"must have populations among {list(regions)}", repr(name))
             if regions[name].role == "sensor":
                 mine = given.spike_region.values == place
                 replayed[name] = given.spike_time_ms.values[mine], given.spike_neuron.values[mine]
         if not replayed:
             sensors = [r.name for r in regions.values() if r.role == "sensor"]
-            raise ConnectomeError(str(options.spikes), f"must have a population of a sensor, of {sensors}", "none")
+            raise ConnectomeError(str(spikes), f"must have a population of a sensor, of {sensors}", "none")
     return Stimulus(replayed, current_pa, poisson), {name: len(times) for name, (times, _) in replayed.items()}
 
 

@@ -158,6 +158,13 @@ OTHERS = {
         (["good.h5", "--out", "good.h5", "--overwrite"], "--out must not be PATH"),
         (["fired.h5", "--out", "x.nwb", "--stage", "3"], "--stage must not go with"),
         (["good.h5", "--out", "x.matrix", "--format", "matrix"], "--format"),
+        (["good.h5", "--out", "x.gml", "--drive", "image:poisson=60"], "--drive must go with one of nest"),
+        (["good.h5", "--out", "x.gml", "--spikes", "fired.h5"], "--spikes must go with"),
+        (["good.h5", "--out", "x.gml", "--duration-ms", "5"], "--duration-ms must go with"),
+        (["good.h5", "--out", "x.nest.py", "--drive", "nose:current=1"], "--drive must name a region"),
+        (["good.h5", "--out", "x.nest.py", "--seed", "-1"], "--seed"),
+        (["good.h5", "--out", "x.nest.py", "--duration-ms", "nan"], "duration_ms"),
+        (["good.h5", "--out", "x.txt", "--format", "brian2"], "must end in .py"),
     ],
     "grow": [
         ([], "required"), (["good.graphml", "--from", "far.graphml"], "nodes"),
