@@ -11,13 +11,16 @@ from typing import Any, TypeVar, cast
 import numba
 from numba.core.ccallback import CFunc
 
-__all__ = ["Index", "Records", "callback", "inner", "kernel"]
+__all__ = ["Index", "Records", "callback", "inlined", "inner", "kernel"]
 
 # For a type checker alone.
 Index = Any  # np.uint64: what range() makes of it would be int
 Records = Any  # an array of records: it would have no fields
 
 F = TypeVar("F", bound=Callable[..., object])
+_INNER: dict[str, Any] = {
+    "nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True,
+}  # fmt: skip
 
 
 def kernel(function: F) -> F:
@@ -31,8 +34,13 @@ def kernel(function: F) -> F:
 def inner(function: F) -> F:
     """Compile what only kernels call: as :func:`kernel`, without what Python would need to call it, which takes most
     of the time to compile where arguments are tuples of arrays."""
-    dispatcher = numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
-    return cast(F, dispatcher)
+    return cast(F, numba.njit(**_INNER)(function))
+
+
+def inlined(function: F) -> F:
+    """The same, and always pasted into its caller, with whatever it calls of this kind: for what is done so often that
+    a call would take longer, and vectors would have to be stored before it."""
+    return cast(F, numba.njit(**_INNER, forceinline=True)(function))
 
 
 def callback(function: Callable[..., Any], *signature: Any) -> Any:
@@ -71,5 +79,5 @@ _PROCESS = secrets.token_hex(4)
 
 
 def _stamp() -> tuple[tuple[str, int, int], ...]:
-    files = sorted(Path(__file__).parent.rglob("*_kernels.py"))
+    files = [Path(__file__), *sorted(Path(__file__).parent.rglob("*_kernels.py"))]
     return tuple((f.name, status.st_mtime_ns, status.st_size) for f in files for status in [os.stat(f)])

@@ -1,7 +1,7 @@
 """A few numbers side by side as one LLVM vector: Numba's own loops over them cost several times more.
 
 A value of :class:`LanesType` lives in registers inside a kernel. It is loaded from and stored to ``x[at : at + width]``
-of a flat float32 or float64 array, whatever vector width the machine has. Lanes know ``+``, ``-`` and ``*``, among
+of a flat float32 or float64 array, whatever vector width the machine has. Lanes know ``+ - * /``, among
 themselves and with a number. One bit a lane in an unsigned integer of ``width`` bits is what masks are made of; hence
 the widths 8, 16, 32 and 64. Every lane is rounded by itself, and a sum over lanes has one fixed tree, so results do
 not depend on the machine.
@@ -15,15 +15,28 @@ from llvmlite import ir
 from numba import extending
 from numba.core import cgutils, types
 from numba.core.datamodel import models
+from numba.core.types import containers
 from numba.core.utils import BINOPS_TO_OPERATORS
 
 __all__ = [
-    "LanesType", "all_lanes", "at_least", "choose", "count_lanes", "exp_lanes", "first_lane", "lanes_total",
-    "larger", "later_lanes", "load_lanes", "mask_lanes", "multiply_add", "no_lanes", "store_lanes", "turn_lanes",
+    "LanesType", "all_lanes", "at_least", "choose", "count_lanes", "exp2_lanes", "first_lane", "gather_lanes",
+    "gather_rows", "lanes_total", "larger", "later_lanes", "load_lanes", "load_rows", "mask_lanes", "multiply_add",
+    "no_lanes", "scatter_lanes", "smaller", "store_lanes", "store_rows", "turn_lanes",
 ]  # fmt: skip
 
 _WIDTHS = (8, 16, 32, 64)
-_LN_2 = 0.6931471805599453
+#: Polynomials for 2**x, |x| <= 1/2, of least relative error (Remez): 2e-9 and 3e-18.
+_POWER_OF_2 = {
+    32: (
+        1.0, 0.6931472057372979, 0.24022646890629545, 0.05550328776899591, 0.00961848895740141, 0.0013399931245744938,
+        0.0001534581198009913,
+    ),
+    64: (
+        1.0, 0.6931471805599453, 0.24022650695910158, 0.0555041086648199, 0.009618129107588006, 0.0013333558146794912,
+        0.00015403530462873192, 1.5252733485636117e-05, 1.3215432925840289e-06, 1.0178199720937172e-07,
+        7.0741321085915885e-09, 4.435042953973786e-10,
+    ),
+}  # fmt: skip
 
 
 def intrinsic(function: Any) -> Any:
@@ -100,6 +113,105 @@ def store_lanes(typingctx: Any, x: Any, at: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(x, types.uint64, value), generate
+
+
+def _rows(kind: Any, lanes: LanesType) -> Any:
+    """The type of a named tuple of lanes."""
+    return containers.BaseTuple.from_types([lanes] * len(kind.instance_class._fields), kind.instance_class)
+
+
+@intrinsic
+def load_rows(typingctx: Any, kind: Any, x: Any, at: Any, stride: Any, width: Any) -> Any:
+    """The named tuple ``kind`` of lanes, one from each row: ``x[at + k * stride : at + k * stride + width]``."""
+    lanes: Any = _lanes(x.dtype, width)
+    rows = _rows(kind, lanes)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _, array, place, step, _ = args
+        found = []
+        for _ in range(len(rows)):
+            pointer = _pointer(context, builder, lanes, signature.args[1], array, place)
+            found.append(builder.load(pointer, align=x.dtype.bitwidth // 8))
+            place = builder.add(place, step)
+        return context.make_tuple(builder, rows, found)
+
+    return lanes and (rows(kind, x, types.uint64, types.uint64, width), generate)
+
+
+@intrinsic
+def store_rows(typingctx: Any, x: Any, at: Any, stride: Any, rows: Any) -> Any:
+    """The other way round."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array, place, step, values = args
+        for value in cgutils.unpack_tuple(builder, values, len(rows)):
+            pointer = _pointer(context, builder, rows[0], x, array, place)
+            builder.store(value, pointer, align=x.dtype.bitwidth // 8)
+            place = builder.add(place, step)
+        return context.get_dummy_value()
+
+    return types.void(x, types.uint64, types.uint64, rows), generate
+
+
+def _places(context: Any, builder: Any, kinds: Any, x: Any, at: Any, numbers: Any) -> Any:
+    """Pointers to ``x[at + numbers[lane]]``, for any lane. ``kinds``: of both arrays."""
+    data, number = (context.make_array(k)(context, builder, a).data for k, a in zip(kinds, (x, numbers), strict=True))
+
+    def place(lane: int) -> Any:
+        one = builder.load(builder.gep(number, [ir.IntType(64)(lane)]))
+        return builder.gep(data, [builder.add(at, builder.zext(one, ir.IntType(64)))])
+
+    return place
+
+
+def _gather(builder: Any, lanes: LanesType, place: Any) -> Any:
+    value = ir.Constant(_vector(lanes), ir.Undefined)
+    for lane in range(lanes.width):
+        value = builder.insert_element(value, builder.load(place(lane)), ir.IntType(32)(lane))
+    return value
+
+
+@intrinsic
+def gather_lanes(typingctx: Any, x: Any, at: Any, numbers: Any, width: Any) -> Any:
+    """``x[at + numbers[lane]]`` in each lane; ``numbers`` (width,) uint32."""
+    lanes: Any = _lanes(x.dtype, width)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array, first, which, _ = args
+        return _gather(builder, lanes, _places(context, builder, (x, numbers), array, first, which))
+
+    return lanes and (lanes(x, types.uint64, numbers, width), generate)
+
+
+@intrinsic
+def gather_rows(typingctx: Any, kind: Any, x: Any, stride: Any, numbers: Any, width: Any) -> Any:
+    """The named tuple ``kind`` of lanes, one from each row: ``x[k * stride + numbers[lane]]``."""
+    lanes: Any = _lanes(x.dtype, width)
+    rows = _rows(kind, lanes)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _, array, step, which, _ = args
+        found, at = [], ir.IntType(64)(0)
+        for _ in range(len(rows)):
+            found.append(_gather(builder, lanes, _places(context, builder, (x, numbers), array, at, which)))
+            at = builder.add(at, step)
+        return context.make_tuple(builder, rows, found)
+
+    return lanes and (rows(kind, x, types.uint64, numbers, width), generate)
+
+
+@intrinsic
+def scatter_lanes(typingctx: Any, x: Any, at: Any, numbers: Any, value: Any) -> Any:
+    """``x[at + numbers[lane]] = value[lane]``, the last lane last."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array, first, which, lanes = args
+        place = _places(context, builder, (x, numbers), array, first, which)
+        for lane in range(value.width):
+            builder.store(builder.extract_element(lanes, ir.IntType(32)(lane)), place(lane))
+        return context.get_dummy_value()
+
+    return types.void(x, types.uint64, numbers, value), generate
 
 
 @intrinsic
@@ -221,15 +333,24 @@ def choose(typingctx: Any, bits: Any, lanes: Any, other: Any) -> Any:
     return lanes(_bits(lanes), lanes, other), generate
 
 
+def _between(sign: str, lanes: Any, other: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        value = _as_lanes(context, builder, args[1], signature.args[1], lanes)
+        return builder.select(builder.fcmp_ordered(sign, args[0], value), args[0], value)
+
+    return lanes(lanes, other), generate
+
+
 @intrinsic
 def larger(typingctx: Any, lanes: Any, other: Any) -> Any:
     """The larger of the two in each lane; ``other`` is lanes or a number."""
+    return _between(">", lanes, other)
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        value = _as_lanes(context, builder, args[1], signature.args[1], signature.args[0])
-        return builder.select(builder.fcmp_ordered(">", args[0], value), args[0], value)
 
-    return lanes(lanes, other), generate
+@intrinsic
+def smaller(typingctx: Any, lanes: Any, other: Any) -> Any:
+    """The smaller of the two in each lane; ``other`` is lanes or a number."""
+    return _between("<", lanes, other)
 
 
 @intrinsic
@@ -262,37 +383,32 @@ def lanes_total(typingctx: Any, lanes: Any) -> Any:
 
 
 @intrinsic
-def exp_lanes(typingctx: Any, lanes: Any) -> Any:
-    """The exponential of each lane, which lies within what its type can hold: to the last place in float32, to 3e-15 in
-    float64. (LLVM's own calls the C library for each lane, and that differs between machines.)"""
+def exp2_lanes(typingctx: Any, lanes: Any) -> Any:
+    """2 to the power of each lane, which lies within what its type can hold, to the last place. (LLVM's own calls the C
+    library for each lane, and that differs between machines.)"""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind, wide = signature.return_type, signature.return_type.dtype.bitwidth
-        vector, integers = _vector(kind), ir.VectorType(ir.IntType(wide), kind.width)
-        terms, shift, bias, parts = (9, 23, 127, 2**-13) if wide == 32 else (15, 52, 1023, 2**-32)
+        wide, width = lanes.dtype.bitwidth, lanes.width
+        vector, integers = _vector(lanes), ir.VectorType(ir.IntType(wide), width)
+        shift = 23 if wide == 32 else 52
 
-        def call(name: str, *given: Any) -> Any:
-            shape = ir.FunctionType(vector, [vector] * len(given))
-            of = f"llvm.{name}.v{kind.width}f{wide}"
-            return builder.call(cgutils.get_or_insert_function(builder.module, shape, of), given)
+        def fma(*given: Any) -> Any:
+            name, shape = f"llvm.fma.v{width}f{wide}", ir.FunctionType(vector, [vector] * 3)
+            return builder.call(cgutils.get_or_insert_function(builder.module, shape, name), given)
 
-        def all_of(number: float) -> Any:
-            return ir.Constant(vector, [number] * kind.width)
-
-        # exp(x) = 2^k exp(x - k ln 2), of which the first part of ln 2 has so few digits that k times it is exact
-        first = int(_LN_2 / parts) * parts
-        k = call("rint", builder.fmul(args[0], all_of(1 / _LN_2)))
-        rest = call("fma", k, all_of(-first), args[0])
-        rest = call("fma", k, all_of(first - _LN_2), rest)
-        series = [1.0]  # 1 / n!
-        for n in range(1, terms + 1):
-            series.append(series[-1] / n)
-        total = all_of(series[-1])
-        for term in reversed(series[:-1]):
-            total = call("fma", total, rest, all_of(term))
-        power = builder.add(builder.fptosi(k, integers), ir.Constant(integers, [bias] * kind.width))
-        power = builder.shl(power, ir.Constant(integers, [shift] * kind.width))
-        return builder.fmul(total, builder.bitcast(power, vector))
+        # Added to a number whose last digit is worth 1, x is rounded to k, whose bits are then the last ones.
+        unit = ir.Constant(vector, [1.5 * 2**shift] * width)
+        total = builder.fadd(args[0], unit)
+        rest = builder.fsub(args[0], builder.fsub(total, unit))
+        first, *terms = (ir.Constant(vector, [term] * width) for term in _POWER_OF_2[wide])
+        power = rest
+        while len(terms) > 1:  # pairs at once, so that fewer wait for each other
+            odd = terms[len(terms) & ~1 :]
+            terms = [fma(b, power, a) for a, b in zip(terms[::2], terms[1::2], strict=False)] + odd
+            power = builder.fmul(power, power)
+        found = builder.bitcast(fma(terms[0], rest, first), integers)
+        k = builder.shl(builder.bitcast(total, integers), ir.Constant(integers, [shift] * width))
+        return builder.bitcast(builder.add(found, k), vector)
 
     return lanes(lanes), generate
 
@@ -318,5 +434,5 @@ def _define(operation: Any, build: str) -> None:
         extending.lower_builtin(operation, a, b)(generate)
 
 
-for _sign, _build in (("+", "fadd"), ("-", "fsub"), ("*", "fmul")):
+for _sign, _build in (("+", "fadd"), ("-", "fsub"), ("*", "fmul"), ("/", "fdiv")):
     _define(BINOPS_TO_OPERATORS[_sign], _build)

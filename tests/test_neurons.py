@@ -26,7 +26,7 @@ from connectome.io.circuits import read_circuit
 from connectome.io.exchange import read
 from connectome.io.graph_files import write_graphml
 from connectome.jit import kernel
-from connectome.lanes_kernels import exp_lanes, load_lanes, store_lanes
+from connectome.lanes_kernels import exp2_lanes, load_lanes, store_lanes
 from connectome.neurons import (
     AeifPscExp,
     Alif,
@@ -177,7 +177,7 @@ def test_kernel_is_the_step(model: type[NeuronModel], seed: int) -> None:
     state[neuron.synapses[0]] = rng.uniform(0, 2 * weight, n)
     state[neuron.synapses[1]] = -rng.uniform(0, 2 * weight, n)
     pa = rng.uniform(0, 2 * current, n)
-    code = rng.choice(np.array([FREE, FREE, SILENT, FIRE, HELD], np.uint8), n)
+    code = rng.choice(np.array([FREE, FREE, SILENT, HELD, *([FIRE] if model.fires else [])], np.uint8), n)
     held = low + rng.uniform(-5, 5, n)
 
     place, none = 16, np.zeros(0, np.int64)
@@ -190,13 +190,11 @@ def test_kernel_is_the_step(model: type[NeuronModel], seed: int) -> None:
     if neuron.one_accumulator:
         ex, inh = ex + inh, 0 * inh
     fired, c = np.zeros(n, np.uint32), cells.records[0]
-    call = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * 17)(int(c["update"]))
-    count = call(
-        0, n, place, int(c["each"]), 1, int(c["signs"]), int(c["clamped"]), int(c["row"]), int(c["constants"]),
-        int(c["state"]),
-        v.ctypes.data, ex.ctypes.data, inh.ctypes.data, drive.ctypes.data, int(c["clamp"]), int(c["held"]),
-        fired.ctypes.data,
-    )  # fmt: skip
+    for name, array in (("excitatory", ex), ("inhibitory", inh), ("drive", drive), ("fired", fired)):
+        c[name] = array.ctypes.data
+    c["last"], c["varies"] = n, 1
+    call = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * 2)(int(c["update"]))
+    count = call(cells.records.ctypes.data, v.ctypes.data)
 
     distances = []
 
@@ -225,17 +223,20 @@ def test_kernel_is_the_step(model: type[NeuronModel], seed: int) -> None:
 
 
 @kernel
-def exponentials(x: NDArray[Any], out: NDArray[Any]) -> None:
+def powers(x: NDArray[Any], out: NDArray[Any]) -> None:
     for i in range(np.uint64(0), np.uint64(x.size), np.uint64(16)):
-        store_lanes(out, i, exp_lanes(load_lanes(x, i, 16)))
+        store_lanes(out, i, exp2_lanes(load_lanes(x, i, 16)))
 
 
-@pytest.mark.parametrize(("real", "error"), [(np.float32, 1.2e-7), (np.float64, 4e-15)])
-def test_exponentials_side_by_side(real: Any, error: float) -> None:
-    x = np.linspace(-80, 80, 160_000).astype(real)
+@pytest.mark.parametrize("real", [np.float32, np.float64])
+def test_powers_side_by_side(real: Any) -> None:
+    x = np.linspace(-120, 120, 160_000).astype(real)
     out = np.zeros_like(x)
-    exponentials(x, out)
-    np.testing.assert_allclose(out, np.exp(x.astype(np.float64)), rtol=error)
+    powers(x, out)
+    exact = np.exp2(x.astype(np.longdouble))
+    assert (np.abs(out - exact) <= 1.5 * np.spacing(exact.astype(real))).all()
+    powers(np.arange(-120.0, 120).astype(real), out)
+    np.testing.assert_array_equal(out[:240], 2.0 ** np.arange(-120, 120))
 
 
 def test_effectors_integrate_and_never_fire() -> None:

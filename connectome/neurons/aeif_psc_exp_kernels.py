@@ -1,189 +1,151 @@
-"""The step of ``aeif_psc_exp``: all neurons side by side, then those that are about to fire anew, one by one."""
+"""The step of ``aeif_psc_exp``: first of those that are about to fire, in substeps, then of all."""
 
 from __future__ import annotations
 
+from collections import namedtuple
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from connectome.jit import Index, inner
+from connectome.jit import Index, inlined, inner
 from connectome.lanes_kernels import (
+    all_lanes,
     at_least,
     choose,
-    exp_lanes,
+    exp2_lanes,
     first_lane,
+    gather_lanes,
+    gather_rows,
     larger,
     later_lanes,
     load_lanes,
-    store_lanes,
+    load_rows,
+    multiply_add,
+    scatter_lanes,
+    smaller,
 )  # fmt: skip
-from connectome.neurons.step_kernels import LANES, Bits, cells, constant, note, settle
+from connectome.neurons.step_kernels import LANES, Bits, Cells, cells, in_range, step
 
 __all__ = ["update"]
 
+Constants = namedtuple(
+    "Constants",
+    "h leak e_l v_th slope steep theta v_reset a b h_w i_e half_ex half_in fine_ex fine_in ref_steps fine_from",
+)
+Memory = namedtuple("Memory", "refractory w")
+
 _LEAST = 1e-6
 _TINY = 1e-20  # pA: less is 0, before it is denormal
-_LOWEST = -80.0  # of an exponent: exp of it is no more denormal than 0
-_1 = np.uint64(1)
+_LOWEST = -115.0  # of an exponent: 2 to its power is not denormal
+_LOG2_E = 1.4426950408889634
+_0, _1, _LANES = np.uint64(0), np.uint64(1), np.uint64(LANES)
+#: What ``refractory`` says of a neuron whose step has been made in substeps: that, and that it has reached its peak.
+_FINE, _PEAKED = -1.0, -2.0
+
+
+@inlined
+def _slopes(c: Any, v: Any, w: Any, pa: Any) -> tuple[Any, Any]:
+    """c_m dv/dt and tau_w dw/dt, pA; ``pa`` with what the leak adds."""
+    u = smaller(v, c.theta)
+    slope = _LOG2_E * c.slope
+    rise = exp2_lanes(larger(multiply_add(slope, u, 0.0 - slope * c.v_th), _LOWEST))
+    dw = multiply_add(c.a, u, 0.0 - c.a * c.e_l - w)
+    return multiply_add(c.steep, rise, multiply_add(0.0 - c.leak, u, pa - w)), dw
+
+
+@inlined
+def _substep(c: Any, v: Any, w: Any, start: Any, middle: Any, end: Any, h: Any, h_w: Any) -> tuple[Any, Any]:
+    """v and w after a step or a part of it, by the currents at its beginning, middle and end. Where h is 0, v stays."""
+    half, half_w = 0.5 * h, 0.5 * h_w
+    k1, l1 = _slopes(c, v, w, start)
+    k2, l2 = _slopes(c, multiply_add(half, k1, v), multiply_add(half_w, l1, w), middle)
+    k3, l3 = _slopes(c, multiply_add(half, k2, v), multiply_add(half_w, l2, w), middle)
+    k4, l4 = _slopes(c, multiply_add(h, k3, v), multiply_add(h_w, l3, w), end)
+    v = multiply_add((1.0 / 6.0) * h, multiply_add(2.0, k2 + k3, k1 + k4), v)
+    return v, multiply_add((1.0 / 6.0) * h_w, multiply_add(2.0, l2 + l3, l1 + l4), w)
+
+
+@inlined
+def integrate(c: Any, m: Any, v: Any, excitatory: Any, inhibitory: Any, pa: Any) -> Any:
+    """See :mod:`connectome.neurons.step_kernels`. Of those that have reached their peak v is kept, and what they fire
+    at is that."""
+    waits, coarse = at_least(m.refractory, 0.5), at_least(m.refractory, 0.5 * _FINE)
+    below = at_least(m.refractory, 1.5 * _FINE)
+    pa = multiply_add(c.leak, c.e_l, c.i_e + pa)
+    mid_ex, mid_in = c.half_ex * excitatory, c.half_in * inhibitory
+    end_ex, end_in = c.half_ex * mid_ex, c.half_in * mid_in
+    u, w = _substep(
+        c, choose(waits, c.v_reset, v), m.w, excitatory + inhibitory + pa, mid_ex + mid_in + pa, end_ex + end_in + pa,
+        choose(Bits(~waits), c.h, 0.0), c.h_w,
+    )  # fmt: skip
+    w = choose(Bits(at_least(w, _TINY) | ~at_least(w, -_TINY)), w, 0.0)
+    u, w = choose(coarse, u, v), choose(coarse, w, m.w)
+    return u, choose(below, c.theta, u), end_ex, end_in, Memory(m.refractory, w)
+
+
+@inlined
+def reset(c: Any, m: Any, v: Any, fires: Any) -> Any:
+    """See :mod:`connectome.neurons.step_kernels`. Those that have reached their peak have gone on from the reset."""
+    peaked = Bits(~at_least(m.refractory, 1.5 * _FINE))
+    jumps, undone = Bits(fires & ~peaked), Bits(peaked & ~fires)
+    w = choose(jumps, m.w + c.b, choose(undone, m.w - c.b, m.w))
+    v = choose(Bits(at_least(v, c.theta) | undone), c.theta, v)
+    wait = choose(fires, c.ref_steps, larger(m.refractory - 1.0, 0.0))
+    return choose(jumps, c.v_reset, v), Memory(wait, w)
 
 
 @inner
-def _slopes(
-    v: Any, w: Any, hold: Any, pa: Any, h: Any, leak: Any, e_l: Any, v_th: Any, slope: Any, steep: Any, theta: Any,
-    v_reset: Any, a: Any, h_w: Any,
-) -> tuple[Any, Any]:  # fmt: skip
-    """mV and pA in a step, of sixteen neurons."""
-    u = choose(at_least(v, theta), theta, v)
-    u = choose(hold, v_reset, u)
-    rise = steep * exp_lanes(larger((u - v_th) * slope, _LOWEST))
-    return h * (rise - leak * (u - e_l) + pa - w), h_w * (a * (u - e_l) - w)
-
-
-@inner
-def _slopes_of_one(
-    v: float, w: float, hold: bool, pa: float, h: float, leak: float, e_l: float, v_th: float, slope: float,
-    steep: float, theta: float, v_reset: float, a: float, h_w: float,
-) -> tuple[float, float]:  # fmt: skip
-    """The same of one."""
-    u = v_reset if hold else min(v, theta)
-    rise = steep * np.exp(max((u - v_th) * slope, _LOWEST))
-    return h * (rise - leak * (u - e_l) + pa - w), h_w * (a * (u - e_l) - w)
-
-
-@inner
-def _substep_of_one(
-    v: float, w: float, hold: bool, start: float, middle: float, end: float, h: float, leak: float, e_l: float,
-    v_th: float, slope: float, steep: float, theta: float, v_reset: float, a: float, h_w: float,
-) -> tuple[float, float]:  # fmt: skip
-    """v and w after a substep, by the currents at its beginning, middle and end."""
-    k1, l1 = _slopes_of_one(v, w, hold, start, h, leak, e_l, v_th, slope, steep, theta, v_reset, a, h_w)
-    k2, l2 = _slopes_of_one(
-        v + 0.5 * k1, w + 0.5 * l1, hold, middle, h, leak, e_l, v_th, slope, steep, theta, v_reset, a, h_w
-    )
-    k3, l3 = _slopes_of_one(
-        v + 0.5 * k2, w + 0.5 * l2, hold, middle, h, leak, e_l, v_th, slope, steep, theta, v_reset, a, h_w
-    )
-    k4, l4 = _slopes_of_one(v + k3, w + l3, hold, end, h, leak, e_l, v_th, slope, steep, theta, v_reset, a, h_w)
-    after = v_reset if hold else v + (k1 + 2.0 * k2 + 2.0 * k3 + k4) / 6.0
-    return after, w + (l1 + 2.0 * l2 + 2.0 * l3 + l4) / 6.0
-
-
-@inner
-def _fine(
-    constants: NDArray[Any], stride: Index, at: Index, v: float, w: float, ex: float, inh: float, pa: float
-) -> tuple[float, float, bool]:  # fmt: skip
-    """A neuron's step in eight substeps: v and w, and whether it has reached its peak and gone on from the reset."""
-    h = np.float64(constants[np.uint64(0) * stride + at])
-    leak = np.float64(constants[np.uint64(1) * stride + at])
-    e_l = np.float64(constants[np.uint64(2) * stride + at])
-    v_th = np.float64(constants[np.uint64(3) * stride + at])
-    slope = np.float64(constants[np.uint64(4) * stride + at])
-    steep = np.float64(constants[np.uint64(5) * stride + at])
-    theta = np.float64(constants[np.uint64(6) * stride + at])
-    v_reset = np.float64(constants[np.uint64(7) * stride + at])
-    a = np.float64(constants[np.uint64(8) * stride + at])
-    b = np.float64(constants[np.uint64(9) * stride + at])
-    h_w = np.float64(constants[np.uint64(10) * stride + at])
-    fine_ex = np.float64(constants[np.uint64(14) * stride + at])
-    fine_in = np.float64(constants[np.uint64(15) * stride + at])
-    ref_steps = np.float64(constants[np.uint64(16) * stride + at])
-    h, h_w, peaked = h * 0.125, h_w * 0.125, False
+def _fine(x: Cells, numbers: NDArray[np.uint32]) -> None:
+    """The step of sixteen neurons in eight substeps; v, w and ``refractory`` say how it went."""
+    if x.each:
+        c = gather_rows(Constants, x.constants, x.stride, numbers, LANES)
+    else:
+        c = load_rows(Constants, x.constants, _0, x.stride, LANES)
+    v, w = gather_lanes(x.v, _0, numbers, LANES), gather_lanes(x.state, x.row, numbers, LANES)
+    ex, inh = gather_lanes(x.excitatory, _0, numbers, LANES), gather_lanes(x.inhibitory, _0, numbers, LANES)
+    drive = gather_lanes(x.drive, _0, numbers, LANES) if x.varies else all_lanes(x.drive[_0], LANES)
+    pa = multiply_add(c.leak, c.e_l, c.i_e + drive)
+    h, h_w, holds = 0.125 * c.h, 0.125 * c.h_w, at_least(c.ref_steps, 0.5)
+    peaked, one = Bits(0), all_lanes(x.v.dtype.type(1), LANES)
     for _ in range(8):
-        mid_ex, mid_in = fine_ex * ex, fine_in * inh
-        end_ex, end_in = fine_ex * mid_ex, fine_in * mid_in
+        mid_ex, mid_in = c.fine_ex * ex, c.fine_in * inh
+        end_ex, end_in = c.fine_ex * mid_ex, c.fine_in * mid_in
         start, middle, end = ex + inh + pa, mid_ex + mid_in + pa, end_ex + end_in + pa
-        before, w_before, hold = v, w, bool(peaked and ref_steps > 0.0)
-        v, w = _substep_of_one(
-            v, w, hold, start, middle, end, h, leak, e_l, v_th, slope, steep, theta, v_reset, a, h_w
-        )  # fmt: skip
-        if not peaked and v >= theta:
+        before, w_before = v, w
+        v, w = _substep(c, v, w, start, middle, end, h, h_w)
+        now = Bits(at_least(v, c.theta) & ~peaked)
+        if now:
             # Where in the substep: exp(-v / delta_t) falls evenly there. The rest of it begins with the reset.
-            rise, _ = _slopes_of_one(
-                before, w_before, False, start, h, leak, e_l, v_th, slope, steep, theta, v_reset, a, h_w
-            )
-            part = min(max((1.0 - np.exp((before - theta) * slope)) / max(rise * slope, _LEAST), 0.0), 1.0)
-            peaked, w = True, w_before + part * (w - w_before) + b
-            v, w = _substep_of_one(
-                v_reset, w, bool(ref_steps > 0.0), end, end, end, h * (1.0 - part), leak, e_l, v_th, slope, steep,
-                theta, v_reset, a, h_w * (1.0 - part),
-            )  # fmt: skip
+            rise, _ = _slopes(c, before, w_before, start)
+            far = exp2_lanes(larger((before - c.theta) * c.slope * _LOG2_E, _LOWEST))
+            part = smaller(larger((one - far) / larger(h * rise * c.slope, _LEAST), 0.0), one)
+            h = choose(Bits(now & holds), 0.0 * one, h)
+            jumped, rest = multiply_add(part, w - w_before, w_before + c.b), one - part
+            reset_v, reset_w = _substep(c, c.v_reset, jumped, end, end, end, h * rest, h_w * rest)
+            v, w = choose(now, reset_v, v), choose(now, reset_w, w)
+            peaked = Bits(peaked | now)
         ex, inh = end_ex, end_in
-    return v, w, peaked
+    scatter_lanes(x.v, _0, numbers, v)
+    scatter_lanes(x.state, x.row, numbers, w)
+    scatter_lanes(x.state, _0, numbers, choose(peaked, _PEAKED * one, _FINE))
 
 
-def update(
-    first: Index, last: Index, place: Index, each: Index, varies: Index, signs: Index, clamped: Index, row: Index,
-    constants: Any, state: Any, v: Any, excitatory: Any, inhibitory: Any, drive: Any, clamp: Any, held: Any, fired: Any,
-) -> Any:  # fmt: skip
-    """See :mod:`connectome.neurons.step_kernels` and :class:`connectome.neurons.aeif_psc_exp.AeifPscExp`."""
-    x = cells(last, each, row, constants, state, v, excitatory, inhibitory, drive, clamp, held, fired)
-    n = np.uint64(0)
-    for i in range(first, last, np.uint64(LANES)):
-        c = i * each
-        h = constant(x.constants, 0, x.stride, c)
-        leak = constant(x.constants, 1, x.stride, c)
-        e_l = constant(x.constants, 2, x.stride, c)
-        v_th = constant(x.constants, 3, x.stride, c)
-        slope = constant(x.constants, 4, x.stride, c)
-        steep = constant(x.constants, 5, x.stride, c)
-        theta = constant(x.constants, 6, x.stride, c)
-        v_reset = constant(x.constants, 7, x.stride, c)
-        a = constant(x.constants, 8, x.stride, c)
-        h_w = constant(x.constants, 10, x.stride, c)
-        i_e = constant(x.constants, 11, x.stride, c)
-        half_ex = constant(x.constants, 12, x.stride, c)
-        half_in = constant(x.constants, 13, x.stride, c)
-        ref_steps = constant(x.constants, 16, x.stride, c)
-        fine_from = constant(x.constants, 17, x.stride, c)
-        pa = i_e + load_lanes(x.drive, i * varies, LANES)
-        u, wait, w = load_lanes(x.v, i, LANES), load_lanes(x.state, i, LANES), load_lanes(x.state, row + i, LANES)
-        ex, inh = load_lanes(x.excitatory, i, LANES), load_lanes(x.inhibitory, i, LANES)
-        waits = at_least(wait, 0.5)
-        steep_ones, _, _ = settle(Bits(~at_least(fine_from, u) & ~waits), i, last, np.uint64(0), x.clamp)
-        mid_ex, mid_in = half_ex * ex, half_in * inh
-        end_ex, end_in = half_ex * mid_ex, half_in * mid_in
-        middle, end = mid_ex + mid_in + pa, end_ex + end_in + pa
-        k1, l1 = _slopes(u, w, waits, ex + inh + pa, h, leak, e_l, v_th, slope, steep, theta, v_reset, a, h_w)
-        k2, l2 = _slopes(
-            u + 0.5 * k1, w + 0.5 * l1, waits, middle, h, leak, e_l, v_th, slope, steep, theta, v_reset, a, h_w
-        )
-        k3, l3 = _slopes(
-            u + 0.5 * k2, w + 0.5 * l2, waits, middle, h, leak, e_l, v_th, slope, steep, theta, v_reset, a, h_w
-        )
-        k4, l4 = _slopes(u + k3, w + l3, waits, end, h, leak, e_l, v_th, slope, steep, theta, v_reset, a, h_w)
-        after = u + (k1 + 2.0 * k2 + 2.0 * k3 + k4) * (1.0 / 6.0)
-        after = choose(waits, v_reset, after)
-        w = w + (l1 + 2.0 * l2 + 2.0 * l3 + l4) * (1.0 / 6.0)
-        w = choose(Bits(at_least(w, _TINY) | ~at_least(w, -_TINY)), w, 0.0)
-        peaked = Bits(0)
-        if steep_ones:
-            bits = steep_ones
-            while bits:
-                lane = first_lane(bits)
-                one = i + lane
-                amp = np.float64(x.constants[np.uint64(11) * x.stride + one * each]) + x.drive[one * varies]
-                fine_v, fine_w, now = _fine(
-                    x.constants, x.stride, one * each, np.float64(x.v[one]), np.float64(x.state[row + one]),
-                    np.float64(x.excitatory[one]), np.float64(x.inhibitory[one]), amp,
-                )  # fmt: skip
-                x.v[one], x.state[row + one] = fine_v, fine_w
-                peaked = Bits(peaked | (_1 << lane)) if now else peaked
-                bits = later_lanes(bits)
-            after = choose(steep_ones, load_lanes(x.v, i, LANES), after)
-            w = choose(steep_ones, load_lanes(x.state, row + i, LANES), w)
-        store_lanes(x.excitatory, i, end_ex)
-        store_lanes(x.inhibitory, i, end_in)
-        above = Bits(at_least(after, theta) | peaked)
-        fires, _, kept = settle(above, i, last, clamped, x.clamp)
-        b = constant(x.constants, 9, x.stride, c)
-        jumps, undone = Bits(fires & ~peaked), Bits(peaked & ~fires)
-        w = choose(jumps, w + b, w)
-        w = choose(undone, w - b, w)
-        after = choose(Bits(at_least(after, theta) | undone), theta, after)
-        store_lanes(x.v, i, choose(jumps, v_reset, after))
-        store_lanes(x.state, i, choose(fires, ref_steps, larger(wait - 1.0, 0.0)))
-        store_lanes(x.state, row + i, w)
-        if fires | kept:
-            n = note(fires, kept, n, i, place, x.fired, x.v, x.held)
-    return n
+def update(task: Any, v: Any) -> Index:
+    """See :mod:`connectome.neurons.step_kernels`."""
+    x = cells(task, v)
+    numbers, n = np.empty(LANES, np.uint32), _0
+    for i in range(x.first, x.last, _LANES):
+        fine_from = load_lanes(x.constants, np.uint64(17) * x.stride + i * x.each, LANES)
+        steep = Bits(~at_least(fine_from, load_lanes(x.v, i, LANES)) & ~at_least(load_lanes(x.state, i, LANES), 0.5))
+        steep = in_range(steep, i, x.last)
+        while steep:
+            numbers[n] = i + first_lane(steep)
+            steep, n = later_lanes(steep), n + _1
+            if n == _LANES:
+                _fine(x, numbers)
+                n = _0
+    if n:
+        numbers[n:] = numbers[_0]  # done several times, with one result
+        _fine(x, numbers)
+    return step(task, v, Constants, Memory, integrate, reset)

@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from typing import Any
 
-import numpy as np
-
-from connectome.jit import Index
-from connectome.lanes_kernels import store_lanes
+from connectome.jit import Index, inlined
 from connectome.neurons.iaf_psc_exp_kernels import membrane
-from connectome.neurons.step_kernels import LANES, cells, constant, note, settle
+from connectome.neurons.step_kernels import step
 
 __all__ = ["update"]
 
+_NEVER = float("inf")
 
-def update(
-    first: Index, last: Index, place: Index, each: Index, varies: Index, signs: Index, clamped: Index, row: Index,
-    constants: Any, state: Any, v: Any, excitatory: Any, inhibitory: Any, drive: Any, clamp: Any, held: Any, fired: Any,
-) -> Any:  # fmt: skip
-    """See :mod:`connectome.neurons.step_kernels` and :class:`connectome.neurons.leaky_integrator.LeakyIntegrator`."""
-    x = cells(last, each, row, constants, state, v, excitatory, inhibitory, drive, clamp, held, fired)
-    n = np.uint64(0)
-    for i in range(first, last, np.uint64(LANES)):
-        c = i * each
-        p22 = constant(x.constants, 0, x.stride, c)
-        p21_ex = constant(x.constants, 1, x.stride, c)
-        p21_in = constant(x.constants, 2, x.stride, c)
-        p20 = constant(x.constants, 3, x.stride, c)
-        p11_ex = constant(x.constants, 4, x.stride, c)
-        p11_in = constant(x.constants, 5, x.stride, c)
-        i_e = constant(x.constants, 6, x.stride, c)
-        u = membrane(i, varies, signs, x, p22, p21_ex, p21_in, p20, p11_ex, p11_in, i_e)
-        store_lanes(x.v, i, u)
-        _, _, kept = settle(np.uint16(0), i, last, clamped, x.clamp)
-        if kept:
-            n = note(np.uint16(0), kept, n, i, place, x.fired, x.v, x.held)
-    return n
+
+Constants = namedtuple("Constants", "p22 p21_ex p21_in p20 p11_ex p11_in i_e")
+Memory = namedtuple("Memory", "")
+
+
+@inlined
+def integrate(c: Any, m: Any, v: Any, excitatory: Any, inhibitory: Any, pa: Any) -> Any:
+    """See :mod:`connectome.neurons.step_kernels`."""
+    u = membrane(c, v, excitatory, inhibitory, pa)
+    return u, _NEVER, c.p11_ex * excitatory, c.p11_in * inhibitory, m
+
+
+@inlined
+def reset(c: Any, m: Any, v: Any, fires: Any) -> Any:
+    """See :mod:`connectome.neurons.step_kernels`."""
+    return v, m
+
+
+def update(task: Any, v: Any) -> Index:
+    """See :mod:`connectome.neurons.step_kernels`."""
+    return step(task, v, Constants, Memory, integrate, reset)

@@ -1,65 +1,100 @@
 """What the kernels of the models of neurons share, and how the engine calls them.
 
-A kernel updates neurons ``first .. last - 1`` of a region by one step, sixteen side by side, as lanes of
-:mod:`connectome.lanes_kernels`. It returns how many of them fired, and writes their numbers plus place to ``fired``.
-It is compiled to a function of the C language for each floating type, so that the engine calls it by its address, and
-is compiled once whatever models there are. It takes
+A model's kernel is its equation, for sixteen neurons side by side, as lanes of :mod:`connectome.lanes_kernels`::
 
-first, last, place : numbers in the region, the first a multiple of 16; the place of the region's neuron 0
-each : 1 if there are constants for each neuron, 0 if one for all; varies : likewise of ``drive``
-signs : 2; or 1 where arrivals of both signs are in ``excitatory``
-clamped : 1 if ``clamp`` and ``held`` say something
-row : N rounded up to a multiple of 16: how far apart the rows of ``state`` are, and of ``constants`` if ``each``
-constants : (C, row), or (C, 16) with the same number throughout: in the order of the model's ``constants()``
-state : (S, row): what else it remembers, in the order of the model's ``state``, without v and the synapses
-v, excitatory, inhibitory : (row,): the potential, and what the arrivals of positive and negative weight are added to
-drive : (row,) injected current, pA; or (16,) where it is the same throughout
-clamp : (N,) uint8: see below; held : (N,) mV, the potential of those that are held
+    class Constants(NamedTuple): ...  # the names of the model's ``constants()``, in this order
+    class Memory(NamedTuple): ...     # the names of its ``state``, without v and the synapses
+
+    @inlined
+    def integrate(c, m, v, excitatory, inhibitory, pa):
+        # A step without a spike. ``excitatory`` and ``inhibitory`` are what arrivals of positive and of negative weight
+        # have been added to (the latter 0 where both go to the former), ``pa`` is the injected current.
+        return v, limit, excitatory, inhibitory, m    # v, what it fires at, what is left of the others
+
+    @inlined
+    def reset(c, m, v, fires):
+        return v, m  # v and m after the spikes of those whose bit is set in ``fires``
+
+    def update(task, v):
+        return step(task, v, Constants, Memory, integrate, reset)
+
+``update`` is compiled to a function of the C language for each floating type, so that the engine calls it by its
+address, and is compiled once whatever models there are. It updates some neurons of a region by a step, and returns how
+many of them fired.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, extending
-from numba.core import types
+from numba import carray, extending, types
 from numpy.typing import NDArray
 
-from connectome.jit import Index, inner
-from connectome.lanes_kernels import first_lane, later_lanes, load_lanes
+from connectome.jit import Index, inlined, inner
+from connectome.lanes_kernels import (
+    at_least,
+    choose,
+    first_lane,
+    later_lanes,
+    load_lanes,
+    load_rows,
+    no_lanes,
+    store_lanes,
+    store_rows,
+)  # fmt: skip
 
 __all__ = [
-    "FIRE",
-    "FREE",
-    "HELD",
-    "LANES",
-    "NEVER",
-    "SILENT",
-    "Bits",
-    "Cells",
-    "call_step",
-    "cells",
-    "constant",
-    "note",
-    "settle",
-]
+    "FIRE", "FREE", "HELD", "LANES", "NEVER", "SILENT", "TASK", "Bits", "Cells", "call_step", "cells", "in_range",
+    "step",
+]  # fmt: skip
 
 #: What a clamp says of a neuron in a step: nothing; it may not fire, and stays below its threshold; it fires; its
 #: potential is held; it has no threshold (an effector).
 FREE, SILENT, FIRE, HELD, NEVER = range(5)
 #: Neurons side by side, and a bit for each of them.
-LANES = 16
+LANES: Final = 16
 Bits = np.uint16
 
-_ALL, _1 = np.uint16(2**16 - 1), np.uint64(1)
+_ALL, _0, _1 = np.uint16(2**16 - 1), np.uint64(0), np.uint64(1)
 _LANES = np.uint64(LANES)
+
+#: A region with a kernel of its own, and what of it is to be updated. N neurons; R is N rounded up to whole lanes.
+#:
+#: update : the address of the kernel; place : of neuron 0; size : N
+#: row : R, how far apart the rows of ``state`` are, and of ``constants`` if ``each``
+#: each : 1 if there are constants for each neuron, 0 if one for all; varies : likewise of ``drive``
+#: signs : 2; or 1 where arrivals of both signs are in ``excitatory``
+#: clamped : 1 if ``clamp`` and ``held`` say something; clamp_row : what to add for the next step's ``clamp``, N or 0
+#: first, last : neurons ``first .. last - 1``, the first a multiple of 16
+#: and addresses of arrays:
+#: constants : (C, R), or (C, 16) with the same number throughout; state : (S, R)
+#: excitatory, inhibitory : (R,)
+#: drive : (R,) injected current, pA; or (16,) where it is the same throughout
+#: clamp : (N,) uint8: see above; held : (N,) mV, the potential of those that are held
+#: fired : where the places go of those that fire, uint32
+TASK: Final = np.dtype([
+    (name, np.uint64) for name in (
+        "update", "place", "size", "row", "each", "varies", "signs", "clamped", "clamp_row", "first", "last",
+        "constants", "state", "excitatory", "inhibitory", "drive", "clamp", "held", "fired",
+    )
+])  # fmt: skip
 
 
 class Cells(NamedTuple):
-    """A kernel's arrays, and how it finds its constants."""
+    """What a task says, with arrays for addresses."""
 
+    first: Any
+    last: Any
+    place: Any
+    row: Any
+    stride: Any  # of constants
+    each: Any
+    varies: Any
+    signs: Any
+    clamped: Any
     constants: NDArray[Any]
     state: NDArray[Any]
     v: NDArray[Any]
@@ -69,63 +104,6 @@ class Cells(NamedTuple):
     clamp: NDArray[Any]
     held: NDArray[Any]
     fired: NDArray[Any]
-    stride: Any
-    each: Any
-
-
-@inner
-def cells(
-    last: int, each: Any, row: Any, constants: Any, state: Any, v: Any, excitatory: Any, inhibitory: Any, drive: Any,
-    clamp: Any, held: Any, fired: Any,
-) -> Cells:  # fmt: skip
-    """The arrays at these addresses. Nothing is checked."""
-    return Cells(
-        carray(constants, (last,)), carray(state, (last,)), carray(v, (last,)), carray(excitatory, (last,)),
-        carray(inhibitory, (last,)), carray(drive, (last,)), carray(clamp, (last,)), carray(held, (last,)),
-        carray(fired, (last,)), row if each else _LANES, each,
-    )  # fmt: skip
-
-
-@inner
-def constant(constants: NDArray[Any], k: int, stride: Index, at: Index) -> Any:
-    """Constant k of sixteen neurons; ``at``: the first of them, or 0 if it is one for all."""
-    return load_lanes(constants, np.uint64(k) * stride + at, LANES)
-
-
-@inner
-def settle(
-    above: Any, i: Index, last: Index, clamped: Any, clamp: NDArray[Any]
-) -> tuple[Any, Any, Any]:  # fmt: skip
-    """Bits of those of neurons i .. i + 15 that fire, of those that have to stay at their threshold, and of those that
-    are held; ``above``: of those that would fire by themselves."""
-    valid = _ALL if last - i >= _LANES else Bits((_1 << (last - i)) - _1)
-    fires, silent, held = Bits(above & valid), Bits(0), Bits(0)
-    if clamped:
-        for k in range(min(_LANES, last - i)):
-            code, bit = clamp[i + k], Bits(_1 << k)
-            if code != FREE:
-                fires = Bits(fires | bit) if code == FIRE else Bits(fires & ~bit)
-            if code == SILENT and above & bit:
-                silent |= bit
-            if code == HELD:
-                held |= bit
-    return fires, Bits(silent), Bits(held)
-
-
-@inner
-def note(
-    fires: Any, held: Any, n: Any, i: Index, place: Index, fired: NDArray[Any], v: NDArray[Any], held_v: NDArray[Any]
-) -> Any:  # fmt: skip
-    """Note who has fired, and put back the potential of those that are held. Returns how many have fired by now."""
-    while fires:
-        fired[n] = np.uint32(place + i + first_lane(fires))
-        n += _1
-        fires = later_lanes(fires)
-    while held:
-        at = i + first_lane(held)
-        v[at] = held_v[at]
-        held = later_lanes(held)
-    return n
 
 
 def intrinsic(function: Any) -> Any:
@@ -134,17 +112,95 @@ def intrinsic(function: Any) -> Any:
 
 
 @intrinsic
-def call_step(
-    typingctx: Any, address: Any, first: Any, last: Any, place: Any, each: Any, varies: Any, signs: Any, clamped: Any,
-    row: Any, constants: Any, state: Any, v: Any, excitatory: Any, inhibitory: Any, drive: Any, clamp: Any, held: Any,
-    fired: Any,
-) -> Any:  # fmt: skip
-    """Call the kernel at an address, with its numbers and the addresses of its arrays; all are uint64."""
+def _pointer(typingctx: Any, address: Any, like: Any) -> Any:
+    """To numbers of the type of the number ``like``."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
+
+    return types.CPointer(like)(types.uint64, like), generate
+
+
+@inlined
+def cells(task: Any, v: Any) -> Cells:
+    """Of a kernel's arguments. Nothing is checked."""
+    (t,) = carray(task, 1)
+    v = carray(v, t.last)
+    size, real = t.last, v.dtype.type(0)
+    return Cells(
+        t.first, t.last, t.place, t.row, t.row if t.each else _LANES, t.each, t.varies, t.signs, t.clamped,
+        carray(_pointer(t.constants, real), size), carray(_pointer(t.state, real), size), v,
+        carray(_pointer(t.excitatory, real), size), carray(_pointer(t.inhibitory, real), size),
+        carray(_pointer(t.drive, real), size), carray(_pointer(t.clamp, np.uint8(0)), size),
+        carray(_pointer(t.held, real), size), carray(_pointer(t.fired, np.uint32(0)), size),
+    )  # fmt: skip
+
+
+@inlined
+def step(
+    task: Any, v: Any, constants: type, memory: type, integrate: Callable[..., Any], reset: Callable[..., Any]
+) -> Index:  # fmt: skip
+    """A step of a task's neurons: see above. ``task`` and ``v`` are the arguments of ``update``."""
+    x = cells(task, v)
+    n, c = _0, load_rows(constants, x.constants, _0, x.stride, LANES)
+    for i in range(x.first, x.last, _LANES):
+        if x.each:
+            c = load_rows(constants, x.constants, i, x.stride, LANES)
+        inhibitory = load_lanes(x.inhibitory, i, LANES) if x.signs > _1 else no_lanes(x.v, LANES)
+        u, limit, excitatory, inhibitory, m = integrate(
+            c, load_rows(memory, x.state, i, x.row, LANES), load_lanes(x.v, i, LANES),
+            load_lanes(x.excitatory, i, LANES), inhibitory, load_lanes(x.drive, i * x.varies, LANES),
+        )  # fmt: skip
+        store_lanes(x.excitatory, i, excitatory)
+        if x.signs > _1:
+            store_lanes(x.inhibitory, i, inhibitory)
+        fires, held = in_range(at_least(u, limit), i, x.last), Bits(0)
+        if x.clamped:
+            fires, silent, held = _clamped(fires, i, min(_LANES, x.last - i), x.clamp)
+            u = choose(Bits(~silent), u, limit)
+        u, m = reset(c, m, u, fires)
+        store_lanes(x.v, i, u)
+        store_rows(x.state, i, x.row, m)
+        while fires:
+            x.fired[n] = np.uint32(x.place + i + first_lane(fires))
+            n += _1
+            fires = later_lanes(fires)
+        while held:
+            at = i + first_lane(held)
+            x.v[at] = x.held[at]
+            held = later_lanes(held)
+    return n
+
+
+@inlined
+def in_range(bits: Any, i: Index, last: Index) -> Any:
+    """The bits of neurons i .. i + 15 that are below ``last``."""
+    return bits if last - i >= _LANES else Bits(bits & ((_1 << (last - i)) - _1))
+
+
+@inner
+def _clamped(above: Any, i: Index, size: Index, clamp: NDArray[Any]) -> tuple[Any, Any, Any]:
+    """Bits of those of some neurons that fire, of those that have to stay at their threshold, and of those that are
+    held; ``above``: of those that would fire by themselves."""
+    fires, silent, held = above, Bits(0), Bits(0)
+    for k in range(size):
+        code, bit = clamp[i + k], Bits(_1 << k)
+        if code != FREE:
+            fires = Bits(fires | bit) if code == FIRE else Bits(fires & ~bit)
+        if code == SILENT and above & bit:
+            silent |= bit
+        if code == HELD:
+            held |= bit
+    return fires, Bits(silent), Bits(held)
+
+
+@intrinsic
+def call_step(typingctx: Any, address: Any, task: Any, v: Any) -> Any:
+    """Call the kernel at an address, for the task and the potentials at two others; all are uint64."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         number, pointer = ir.IntType(64), ir.IntType(8).as_pointer()
-        shape = ir.FunctionType(number, [number] * 8 + [pointer] * 9)
-        function = builder.inttoptr(args[0], shape.as_pointer())
-        return builder.call(function, [*args[1:9], *(builder.inttoptr(a, pointer) for a in args[9:])])
+        function = builder.inttoptr(args[0], ir.FunctionType(number, [pointer] * 2).as_pointer())
+        return builder.call(function, [builder.inttoptr(a, pointer) for a in args[1:]])
 
-    return types.uint64(*[types.uint64] * 18), generate
+    return types.uint64(*[types.uint64] * 3), generate

@@ -15,16 +15,15 @@ from numpy.typing import NDArray
 from connectome.arrays import aligned_zeros
 from connectome.errors import ConnectomeError
 from connectome.graph.parts import Region
-from connectome.neurons.step_kernels import LANES, NEVER
+from connectome.neurons.step_kernels import LANES, NEVER, TASK
 from connectome.simulate.clamp import Clamped
-from connectome.simulate.simulate_kernels import CELLS
 
 __all__ = ["Cells", "in_lanes", "make_cells", "names_of"]
 
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """The C regions that have kernels of their own: records (C,) of ``simulate_kernels.CELLS``; their names; what they
+    """The C regions that have kernels of their own: records (C,) of ``step_kernels.TASK``; their names; what they
     remember besides the potential and what arrives, (S, N) in the order of the model's state; what clamps
     say; and what addresses point to."""
 
@@ -55,7 +54,7 @@ def make_cells(
 ) -> Cells:  # fmt: skip
     """Lay out regions. ``start``: their first places; ``values``: what they remember, at rest by default. Raises
     :class:`ConnectomeError` for a model without a kernel."""
-    records, states = np.zeros(len(regions), CELLS), list[NDArray[Any]]()
+    records, states = np.zeros(len(regions), TASK), list[NDArray[Any]]()
     clamps, kept = dict(clamp), list[Any]([None]) * len(regions)
     for record, r in zip(records, regions, strict=True):
         model = r.neuron
@@ -81,7 +80,7 @@ def make_cells(
         for name, value in (
             ("update", update.address), ("constants", constants.ctypes.data), ("each", int(each)), ("row", row),
             ("state", state.ctypes.data), ("held", held.ctypes.data), ("clamped", int(r.name in clamps)),
-            ("first", start[r.name]), ("size", r.size), ("signs", 1 if model.one_accumulator else 2),
+            ("place", start[r.name]), ("size", r.size), ("signs", 1 if model.one_accumulator else 2),
         ):  # fmt: skip
             record[name] = value
         states.append(state)
@@ -102,8 +101,5 @@ def _compiled(kernel: str, dtype: np.dtype[Any]) -> Any:
     from connectome.jit import callback
 
     module, _, name = kernel.partition(":")
-    real, number = types.CPointer(from_dtype(dtype)), types.uint64
-    return callback(
-        getattr(importlib.import_module(module), name), number, *[number] * 8, *[real] * 6,
-        types.CPointer(types.uint8), real, types.CPointer(types.uint32),
-    )  # fmt: skip
+    pointers = [types.CPointer(from_dtype(kind)) for kind in (TASK, dtype)]
+    return callback(getattr(importlib.import_module(module), name), types.uint64, *pointers)

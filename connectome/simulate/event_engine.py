@@ -75,7 +75,6 @@ def run_events(
         most = min(most, _BLOCK_VALUES // max(selection.n_neurons, 1))
     wide = True if (layout.streams["shift"] == 2).any() else None
     coarse = True if layout.streams["each"].any() else None
-    own = cells.records if cells.records.size else None
     constant = _drive(layout, selection.dt_ms, given, slice(0, 1), dtype)
     calls = Calls(selection, plastic, n_steps)
     with ExitStack() as stack:
@@ -99,7 +98,7 @@ def run_events(
                 partial(
                     kernels.advance, k, first, steps, layout.shortest, history, layout.neurons, segments,
                     layout.streams, layout.due, layout.poisson, drive, state, scratch[k], places, held, v,
-                    layout.plastic, own, wide, coarse,
+                    layout.plastic, cells.records.copy() if cells.records.size else None, wide, coarse,
                 )
                 for k in range(threads)
             ]  # fmt: skip

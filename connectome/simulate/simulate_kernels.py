@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from connectome.jit import Index, Records, inner, kernel
+from connectome.jit import Index, Records, inlined, inner, kernel
 from connectome.lanes_kernels import at_least, load_lanes, multiply_add, store_lanes
 from connectome.neurons.step_kernels import call_step
 from connectome.simulate.native_kernels import fetch_soon, observe, publish, value_at, yield_core
@@ -25,7 +25,7 @@ from connectome.simulate.plastic_kernels import deliver_and_learn, react
 from connectome.simulate.poisson_kernels import OCTET, PoissonDrive, draw
 
 __all__ = [
-    "BLOCK", "CELLS", "DUE", "SEGMENT", "STREAM", "Scratch", "State", "Visits", "advance", "neuron_type",
+    "BLOCK", "DUE", "SEGMENT", "STREAM", "Scratch", "State", "Visits", "advance", "neuron_type",
 ]  # fmt: skip
 
 #: Neurons are laid out, and shared out to threads, in blocks of so many: a multiple of any vector and of a cache line.
@@ -49,7 +49,7 @@ def neuron_type(real: np.dtype[Any]) -> np.dtype[Any]:
 
     ``inhibitory``: what to add to a neuron's place to find its inhibitory current; 0 if it has one current for both
     signs, which is enough where their time constants are equal. ``cells``: 0; or 1 plus its number among the
-    ``CELLS``, where a region is updated by a kernel of its own: then the rest says nothing.
+    tasks, where a region is updated by a kernel of its own: then the rest says nothing.
     """
     names = ("p22", "p21_ex", "p21_in", "p11_ex", "p11_in", "theta", "v_reset")
     return np.dtype(
@@ -66,21 +66,6 @@ def neuron_type(real: np.dtype[Any]) -> np.dtype[Any]:
 SEGMENT = np.dtype(
     [("region", np.uint64), ("owner", np.int64), ("start", np.uint64), ("stop", np.uint64), ("varies", np.uint64)]
 )
-
-#: A region that is updated by a kernel of its own: see :mod:`connectome.neurons.step_kernels`.
-#:
-#: update, constants, state, held : addresses; each, signs, clamped, row : as there; first : the place of neuron 0
-#: size : N
-#: clamp : the address of what clamps say in the first step; clamp_row : what to add for the next, N or 0
-CELLS = np.dtype(
-    [
-        (name, np.uint64)
-        for name in (
-            "update", "constants", "each", "state", "held", "clamped", "first", "size", "signs", "clamp",
-            "clamp_row", "row",
-        )
-    ]
-)  # fmt: skip
 
 #: An edge set into the neurons that one thread owns of one region; in the order in which they are delivered.
 #:
@@ -186,15 +171,17 @@ def _update(
 ) -> Index:  # fmt: skip
     """One step of a segment by the kernel of its region. Returns where the next spike goes."""
     c, real = cells[r], np.uint64(v.itemsize)
-    first, last = segments[g].start - c.first, min(segments[g].stop - c.first, c.size)
-    place = c.first * real
+    c.first, c.last = segments[g].start - c.place, min(segments[g].stop - c.place, c.size)
+    at, c.varies = c.place * real, segments[g].varies & _U1
+    c.excitatory = np.uint64(current.ctypes.data) + at
+    c.inhibitory = c.excitatory + inhibitory * real
+    c.drive = np.uint64(drive.ctypes.data) + at
+    c.fired = np.uint64(ids.ctypes.data) + (free << _U2)
+    if t:
+        c.clamp += c.clamp_row
     return free + call_step(
-        c.update, first, last, c.first, c.each, segments[g].varies & _U1, c.signs, c.clamped, c.row, c.constants,
-        c.state,
-        np.uint64(v.ctypes.data) + place, np.uint64(current.ctypes.data) + place,
-        np.uint64(current.ctypes.data) + place + inhibitory * real, np.uint64(drive.ctypes.data) + place,
-        c.clamp + t * c.clamp_row, c.held, np.uint64(ids.ctypes.data) + (free << _U2),
-    )  # fmt: skip
+        c.update, np.uint64(cells.ctypes.data) + r * np.uint64(cells.itemsize), np.uint64(v.ctypes.data) + at
+    )
 
 
 @inner
@@ -315,7 +302,7 @@ def _target(edge: Index, m: Index, streams: Records) -> Index:
     return np.uint64(value_at(streams[m].indices, np.uint32(0), edge))
 
 
-@inner
+@inlined
 def _visit(n: Index, m: Index, streams: Records, visits: Visits, current: NDArray[Any], wide: bool | None) -> None:
     if wide is None or streams[m].shift == _U1:
         _rows(np.uint16(0), n, m, streams, visits, current)
@@ -375,7 +362,7 @@ def advance(
     drive : (1 or n_steps, P) mV: what the injected currents add to v in each step
     record : (K,) places whose v to put into ``recorded`` (n_steps, K) if this thread has them; ``held`` (K,): v_reset
     plastic : the edge sets that learn: see ``plastic_kernels``
-    cells : of ``CELLS``: the regions with kernels of their own
+    cells : of ``TASK``: the regions with kernels of their own; what changes from call to call is written here
     wide, coarse : whether a stream has targets of 32 bits, and a table for several delays at once
 
     What is None is not even compiled: ``poisson``, ``plastic``, ``cells``, ``wide``,

@@ -1,16 +1,21 @@
 """Neuron models in Brian 2's own equations, for :mod:`sims.benchmarks.neurons`: what ``peers.py`` asks for. Nothing but
-the standard library is imported here, and the units come with Brian. Each is integrated by the method that Brian takes
-by itself. ``CURRENT``: from the first neuron to the last, in pA."""
+the standard library is imported here, and the units come with Brian. ``METHODS``: how each is integrated, by our own
+method first; where that is not what Brian takes by itself, by that as well. ``CURRENT``: from the first neuron to the
+last, in pA."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-__all__ = ["CURRENT", "group"]
+__all__ = ["CURRENT", "METHODS", "group"]
 
 CURRENT: Final = {
     "iaf_psc_exp": (350.0, 500.0), "iaf_cond_exp": (230.0, 350.0), "alif": (180.0, 400.0), "izhikevich": (3.0, 8.0),
     "aeif_psc_exp": (500.0, 800.0), "leaky_integrator": (0.0, 300.0),
+}  # fmt: skip
+METHODS: Final = {
+    "iaf_psc_exp": ("exact",), "iaf_cond_exp": ("rk4", "euler"), "alif": ("exact",), "izhikevich": ("euler",),
+    "aeif_psc_exp": ("rk4", "euler"), "leaky_integrator": ("exact",),
 }  # fmt: skip
 _SYNAPSES: Final = """di_0/dt = -i_0 / tau_ex : amp
                       di_1/dt = -i_1 / tau_in : amp
@@ -18,7 +23,7 @@ _SYNAPSES: Final = """di_0/dt = -i_0 / tau_ex : amp
 _LINEAR: Final = "dv/dt = (e_l - v) / tau_m + (i_0 + i_1 + drive) / c_m : volt"
 
 
-def group(b: Any, n: int, model: str) -> tuple[Any, str]:
+def group(b: Any, n: int, model: str, method: str) -> tuple[Any, str]:
     """The neurons, with the parameters that ours have by default, and what an edge of the first or second population
     does to its target."""
     ms, mv, pf, pa, ns = b.ms, b.mV, b.pF, b.pA, b.nS
@@ -49,11 +54,13 @@ def group(b: Any, n: int, model: str) -> tuple[Any, str]:
     elif model == "aeif_psc_exp":
         names |= {"g_l": 30 * ns, "c_m": 281 * pf, "e_l": -70.6 * mv, "v_th": -50.4 * mv, "d": 2 * mv, "a": 4 * ns}
         names |= {"tau_w": 144 * ms, "b": 80.5 * pa, "v_reset": -60 * mv, "tau_ex": 0.2 * ms}
-        rise = "g_l*d*exp((v - v_th) / d)"
-        equations = f"""dv/dt = (g_l*(e_l - v) + {rise} + i_0 + i_1 - w_a + drive) / c_m : volt
-                        dw_a/dt = (a*(v - e_l) - w_a) / tau_w : amp\n{_SYNAPSES}"""
+        # As ours: otherwise the upstroke is too steep for a step of Runge-Kutta, and most neurons never fire again.
+        u = "clip(v, -1*volt, 0*volt)" if method == "rk4" else "v"
+        equations = f"""dv/dt = (g_l*(e_l - u) + g_l*d*exp((u - v_th) / d) + i_0 + i_1 - w_a + drive) / c_m : volt
+                        dw_a/dt = (a*(u - e_l) - w_a) / tau_w : amp
+                        u = {u} : volt\n{_SYNAPSES}"""
         threshold, reset, more = "v >= 0*mV", "v = v_reset; w_a += b", {}
-    made = b.NeuronGroup(n, equations, threshold=threshold, reset=reset, namespace=names, **more)
+    made = b.NeuronGroup(n, equations, threshold=threshold, reset=reset, method=method, namespace=names, **more)
     low, high = CURRENT[model]
     made.v, made.drive = rest, f"({low} + {high - low} * i / {n}) * pA"
     if model == "izhikevich":

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sims.benchmarks.bench import Bench, Table
-from sims.benchmarks.brian2_models import CURRENT
+from sims.benchmarks.brian2_models import CURRENT, METHODS
 from sims.benchmarks.models import compare
 from sims.benchmarks.peers import Network
 
@@ -20,13 +20,13 @@ _EDGES_A_NEURON = 80
 
 
 def neurons(bench: Bench) -> Iterator[Table]:
-    """A table for each model; of the peers, Brian 2 alone."""
+    """A table for each model and method that Brian 2 integrates it by; of the peers, Brian alone."""
     n = 400 if bench.quick else 4000
     peers = {name: python for name, python in bench.peers.items() if name == "brian2"}
-    for model in CURRENT:
-        network = Network(f"neurons:{model}", n, _EDGES_A_NEURON / n, "none", 100.0 if bench.quick else 1000.0)
+    for model, method in ((model, method) for model, methods in METHODS.items() for method in methods):
+        network = Network(f"neurons:{model}:{method}", n, _EDGES_A_NEURON / n, "none", 100.0 if bench.quick else 1000.0)
         table = compare(bench._replace(peers=peers), network, partial(_model, model, n))
-        yield table._replace(title=f"{model}: {table.title}")
+        yield table._replace(title=f"{model}, Brian's by {method}: {table.title}")
 
 
 def _model(name: str, n: int, weights: Any) -> Model:

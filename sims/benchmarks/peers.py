@@ -165,7 +165,7 @@ def brian2(net: Network) -> Built:
     b.seed(1)
     n, n_e, mv, ms = net.n, net.n * 4 // 5, b.mV, b.ms
     if net.network.startswith("neurons:"):
-        group, on_pre = import_module("brian2_models").group(b, n, net.network.partition(":")[2])
+        group, on_pre = import_module("brian2_models").group(b, n, *net.network.split(":")[1:])
         steps, names = 1, group.namespace
     elif net.network == "cuba":
         c = _CUBA
