@@ -29,7 +29,7 @@ from typing import Any, Final
 
 from connectome.errors import ConnectomeError
 
-__all__ = ["GROUPS", "Plugin", "known", "load", "origin_of"]
+__all__ = ["GROUPS", "Plugin", "has", "known", "load", "origin_of"]
 
 #: Group -> name -> ``module:attribute``, in the order in which rules act.
 _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
@@ -159,13 +159,19 @@ def known(group: str) -> dict[str, Plugin]:
     return ours | {name: offered[name] for name in sorted(offered) if name not in ours}
 
 
+def has(group: str, name: str) -> bool:
+    """Whether something of a group has this name. What is ours is found without a look at the installed packages, which
+    takes some 20 ms."""
+    return name in _OURS.get(group, {}) or name in known(group)
+
+
 def load(group: str, name: str, field: str) -> Any:
     """What has this name in a group. Raises :class:`ConnectomeError`, with ``field``, for an unknown name and
     for what cannot be imported."""
-    there_is = known(group)
-    if name not in there_is:
-        raise ConnectomeError(field, f"must be among {', '.join(there_is)}", repr(name))
-    return there_is[name].load()
+    if not has(group, name):
+        raise ConnectomeError(field, f"must be among {', '.join(known(group))}", repr(name))
+    ours = _OURS.get(group, {})
+    return (Plugin(group, name, ours[name]) if name in ours else known(group)[name]).load()
 
 
 def origin_of(things: Iterable[object]) -> dict[str, str]:

@@ -169,7 +169,7 @@ def test_every_field_refuses_what_does_not_fit(
         ("[regions.motor]\nwiring = 'a'", r": regions\.motor\.wiring must be left out; .*Set anatomy\.wiring"),
         ("regions = 9", r": regions must be a table; found 9"),
         ("[tasks]\nmotor = 9", r": tasks\.motor must be a table; found 9"),
-        ("[training]\nimportance = 'luck'", r": training\.importance must be one of feedback, .*; found 'luck'"),
+        ("[training]\nimportance = 'luck'", r": training\.importance must be among feedback, .*; found 'luck'"),
         ("[anatomy\n", r"c\.toml must be a readable TOML file; found "),
         ("[anatomy]\n[anatomy]\n", r"must be a readable TOML file; found "),
         ("[anatomy]\nneurons = " + "9" * 5000, r"must be a readable TOML file; found "),

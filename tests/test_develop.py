@@ -270,7 +270,7 @@ def test_a_mistake_gets_one_line(
         ("[brain]", "must have no tables but"),
         ("[rules.magic]", "homeostasis, generative_growth; found 'magic'"),
         ("[rules.pruning]\nkeep = 2", "rules.pruning.keep must be in 0 .. 1; found 2"),
-        ("[training]\nimportance = 'luck'", "training.importance must be one of"),
+        ("[training]\nimportance = 'luck'", "training.importance must be among"),
         ("not toml", "must be a readable TOML file"),
         ("[data]\nidx_folder = 'nowhere'", "images must be mnist, cifar10, cifar100 or a file or folder that exists"),
     ],

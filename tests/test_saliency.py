@@ -330,7 +330,7 @@ def test_an_edge_of_a_neuron_to_itself_counts_once() -> None:
 
 def test_what_cannot_be_is_refused() -> None:
     c, task, batches = trained()
-    with pytest.raises(ConnectomeError, match=r"criterion must be one of random, .*; found 'size'"):
+    with pytest.raises(ConnectomeError, match=r"criterion must be among activity, .*; found 'size'"):
         saliency("size", c, task, batches, rng())
     with pytest.raises(ConnectomeError, match=r"batches must be one or more"):
         saliency("taylor", c, task, [], rng())

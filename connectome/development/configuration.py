@@ -73,13 +73,11 @@ class Training(Parameters):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        known = plugins.known("importance")
-        if self.importance not in known:
-            raise ConnectomeError("Training.importance", f"must be one of {', '.join(known)}", repr(self.importance))
-        known = plugins.known("diagnostics")
-        for name in self.diagnosed:
-            if name not in known:
-                raise ConnectomeError("Training.diagnostics", f"must be among {', '.join(known)}", repr(name))
+        for group, names in (("importance", (self.importance,)), ("diagnostics", self.diagnosed)):
+            for name in names:
+                if not plugins.has(group, name):
+                    rule = f"must be among {', '.join(plugins.known(group))}"
+                    raise ConnectomeError(f"Training.{group}", rule, repr(name))
 
     @property
     def diagnosed(self) -> tuple[str, ...]:

@@ -148,7 +148,8 @@ class Learner:
         yet. Raises :class:`ConnectomeError` for a loss that is no finite scalar.
         """
         network = self.network
-        network.moment = (*self.seed, self.number + 1) if network.views else None
+        if network.views:
+            network.moment = (*self.seed, self.number + 1)
         activity: BatchActivity = network(spikes, record=self._record, **self.inputs())
         loss = checked_loss(self.task.loss(activity, _to(target, self._device)), self.task)
         if extra_loss is not None:
@@ -158,11 +159,11 @@ class Learner:
                 f"stage {self.task.name}", "must have a finite loss", f"{loss.item()} at update {self.number}",
                 "Lower learning_rates.rate.",
             )  # fmt: skip
-        network.zero_grad()
-        for parameter in self.mode.parameters.values() if self.mode else ():
-            parameter.grad = None
+        for learnt in self._learnt.values():
+            learnt.parameter.grad = None
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        network.moment = None
+        if network.views:
+            network.moment = None
         watch(activity)
         self.number += 1
         with torch.no_grad():

@@ -57,12 +57,12 @@ def saliency(
 
     Raises :class:`ConnectomeError` for an unknown criterion, or without batches.
     """
-    others = plugins.known("importance").keys() - CRITERIA.keys()
-    if criterion not in {*CRITERIA, *others}:
-        raise ConnectomeError("criterion", f"must be one of {', '.join([*CRITERIA, *sorted(others)])}", repr(criterion))
+    if criterion not in CRITERIA and not plugins.has("importance", criterion):
+        there_is = sorted({*CRITERIA, *plugins.known("importance")})
+        raise ConnectomeError("criterion", f"must be among {', '.join(there_is)}", repr(criterion))
     if not batches:
         raise ConnectomeError("batches", "must be one or more", "none")
-    if criterion in others:
+    if criterion not in CRITERIA:
         return _importance(plugins.load("importance", criterion, "criterion"), connectome, task, batches)
     return dict(CRITERIA[criterion](connectome, task, batches, rng))
 

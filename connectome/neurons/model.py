@@ -254,7 +254,7 @@ def register(model: M) -> M:
     """Make a model known to this process by its name, e.g. in a notebook; a package does so by an entry point. Raises
     :class:`ConnectomeError` for a name that is taken."""
     name = model.model
-    if name in plugins.known("neurons") or _REGISTERED.get(name, model) is not model:
+    if plugins.has("neurons", name) or _REGISTERED.get(name, model) is not model:
         raise ConnectomeError("neuron.model", "must have a name that no other model has", repr(name))
     _REGISTERED[name] = model
     return model
@@ -273,7 +273,7 @@ def checked_neuron(where: str, neuron: object, size: int, role: str) -> NeuronMo
     kind, name = type(neuron), getattr(neuron, "model", None)
     if kind not in _KNOWN:
         known = isinstance(neuron, NeuronModel) and isinstance(name, str)
-        known = known and (name in _REGISTERED or name in plugins.known("neurons"))
+        known = known and (name in _REGISTERED or plugins.has("neurons", str(name)))
         if not known or model_named(str(name), where) is not kind:
             raise ConnectomeError(
                 where, f"must be NeuronParameters or another registered model: {', '.join(plugins.known('neurons'))}",
