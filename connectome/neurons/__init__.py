@@ -7,8 +7,9 @@ from connectome.neurons.iaf_psc_exp import NeuronParameters
 from connectome.neurons.izhikevich import Izhikevich
 from connectome.neurons.leaky_integrator import LeakyIntegrator
 from connectome.neurons.model import Arrivals, NeuronModel, draw, register
+from connectome.neurons.shiu2024 import Shiu2024
 
 __all__ = [
     "AeifPscExp", "Alif", "Arrivals", "IafCondExp", "Izhikevich", "LeakyIntegrator", "NeuronModel", "NeuronParameters",
-    "draw", "register",
+    "Shiu2024", "draw", "register",
 ]  # fmt: skip
