@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from connectome.neurons.functions import exp, expm1, mean_decay, ordered
 from connectome.neurons.iaf_psc_exp import refractory_steps
 from connectome.neurons.model import Arrivals, NeuronModel, Quantity
@@ -24,11 +26,10 @@ class Shiu2024(NeuronModel):
     v = v_reset and g = 0, and neither moves for t_ref. Exactly integrated.
 
     Edges are added to g by their weight, a signed count of synapses, so that measured counts stay as they are and no
-    digit of them is lost. Also while the neuron is refractory, when they wait undiminished; what arrives in the step
-    of a spike is lost in its reset. As Brian2 counts, an input that acts in step k meets a neuron that fired in step
-    k - t_ref / dt awake, and with t_ref = 0, which they give the neurons that they stimulate, each still rests for
-    the step after its spike: that is the same where v_reset = e_l and no current flows. Currents count in mV, under
-    the name pA. State: ``v`` in mV above e_l, g in synapses.
+    digit of them is lost. As both variables are "unless refractory" there, and as Brian 2 counts, what arrives in the
+    step of a spike and in the t_ref / dt - 1 after it is lost, and in the next one v moves again; with t_ref = 0, which
+    they give the neurons that they stimulate, v moves in the step after the spike, and only what arrives with the spike
+    is lost. Currents count in mV, under the name pA. State: ``v`` in mV above e_l, g in synapses.
     """
 
     model: ClassVar[str] = "shiu2024"
@@ -68,7 +69,7 @@ class Shiu2024(NeuronModel):
             "p21": exp(-least) * dt_ms / self.tau_m_ms * mean_decay(more) * self.w_syn_mv,
             "p20": -expm1(-dt_ms / self.tau_m_ms), "p11": exp(-dt_ms / self.tau_syn_ms),
             "theta": self.v_th_mv - self.e_l_mv, "v_reset": self.v_reset_mv - self.e_l_mv, "i_e": self.i_e_pa,
-            "ref_steps": (refractory_steps(self.t_ref_ms, dt_ms) - 1).clip(1),
+            "ref_steps": np.maximum(refractory_steps(self.t_ref_ms, dt_ms), 1),
         }  # fmt: skip
 
     def step(
@@ -79,14 +80,14 @@ class Shiu2024(NeuronModel):
         import torch
 
         c, wait, v = constants, state["refractory"], state["v"]
-        awake, g = wait < 1, torch.where(wait < c["ref_steps"], state["g"] + state["g_in"], 0.0)
+        g = torch.where(wait < 1, state["g"] + state["g_in"], 0.0)
         u = c["p22"] * v + c["p21"] * g + c["p20"] * (c["i_e"] + arrivals.current_pa)
-        u = torch.where(awake, u, c["v_reset"])
+        u = torch.where(wait < 2, u, c["v_reset"])
         spikes = threshold(u - c["theta"])
         fired = spikes.detach() > 0.5
         return {
             "v": torch.where(fired, c["v_reset"], u),
-            "g": torch.where(awake, c["p11"] * g, g) + arrivals.excitatory,
+            "g": c["p11"] * g + arrivals.excitatory,
             "g_in": arrivals.inhibitory + 0 * v,
             "refractory": torch.where(fired, c["ref_steps"], (wait - 1).clamp(min=0)),
         }, spikes

@@ -18,10 +18,9 @@ Constants = namedtuple("Constants", "p22 p21 p20 p11 theta v_reset i_e ref_steps
 @inlined
 def integrate(c: Any, m: Any, v: Any, excitatory: Any, inhibitory: Any, pa: Any) -> Any:
     """See :mod:`connectome.neurons.step_kernels`. All synapses are in ``excitatory``."""
-    g = choose(at_least(c.ref_steps - 1.0, m.refractory), excitatory, 0.0)  # of the spike's step, nothing is left
+    g = choose(at_least(m.refractory, 0.5), inhibitory, excitatory)  # what came while it rested is lost
     u = multiply_add(c.p22, v, multiply_add(c.p21, g, c.p20 * (c.i_e + pa)))
-    rests = at_least(m.refractory, 0.5)
-    return choose(rests, c.v_reset, u), c.theta, choose(rests, g, c.p11 * g), inhibitory, m
+    return choose(at_least(m.refractory, 1.5), c.v_reset, u), c.theta, c.p11 * g, inhibitory, m
 
 
 def update(task: Any, v: Any) -> Index:
