@@ -16,7 +16,6 @@ FLYWIRE: Final = (139_255, 15_000_000)
 LARVA: Final = (3_000, 110_000)
 #: Standard deviation of the logarithm of what neurons give and get: degrees span three decades, as measured ones do.
 _SPREAD: Final = 1.0
-_BLOCK: Final = 1 << 22
 
 
 class Fly(NamedTuple):
@@ -38,10 +37,11 @@ def fly_like(n: int, m: int, seed: int = 1) -> Fly:
     give, get = (np.cumsum(np.exp(size + rng.normal(0, _SPREAD / 2, n))) for _ in range(2))
     pairs = np.zeros(0, np.int64)
     while pairs.size < m:
-        more = min(_BLOCK, int(1.1 * (m - pairs.size)) + 1000)
+        more = int(1.2 * (m - pairs.size)) + 1000
         i, j = (np.searchsorted(c, rng.random(more) * c[-1], "right") for c in (give, get))
-        pairs = np.unique(np.concatenate([pairs, (i * n + j)[i != j]]))
-    pairs = np.sort(rng.permutation(pairs)[:m])
+        pairs = np.sort(np.concatenate([pairs, (i * n + j)[i != j]]))
+        pairs = pairs[np.append(True, pairs[1:] != pairs[:-1])]
+    pairs = np.delete(pairs, rng.choice(pairs.size, pairs.size - m, replace=False))
     source, target = np.divmod(pairs, n)
     sign = np.where(rng.random(n) < 1 / 3, -1, 1).astype(np.int8)
     count = 1 + rng.lognormal(0.0, 1.3, m).astype(np.int32)
