@@ -8,8 +8,16 @@ from typing import Any
 import numpy as np
 
 from connectome.jit import Index, inlined
-from connectome.lanes_kernels import at_least, choose, first_lane, later_lanes, load_lanes, load_rows, multiply_add
-from connectome.lanes_kernels import store_lanes
+from connectome.lanes_kernels import (
+    at_least,
+    choose,
+    first_lane,
+    later_lanes,
+    load_lanes,
+    load_rows,
+    multiply_add,
+    store_lanes,
+)
 from connectome.neurons.iaf_psc_exp_kernels import Memory, reset
 from connectome.neurons.step_kernels import LANES, cells, in_range, step
 
