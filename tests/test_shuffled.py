@@ -35,12 +35,12 @@ def test_it_keeps_degrees_and_what_belongs_to_the_source(number: int, seed: int)
             np.stack([x.source, x.weight, x.delay_steps, x.state["trace"], x.attributes["count"].values])
             for x in (e, f)
         ]
-        ordered = [c[:, np.lexsort(c)] for c in columns]
-        assert np.array_equal(*ordered)
+        one, other = (c[:, np.lexsort(c)] for c in columns)
+        assert np.array_equal(one, other)
         assert np.unique(f.pair).size == len(f), "no pair is joined twice"
-        loops = [np.sort(x.source[x.source == x.target]) for x in (e, f)]
+        one, other = (np.sort(x.source[x.source == x.target]) for x in (e, f))
         if key.source == key.target:
-            assert np.array_equal(*loops)
+            assert np.array_equal(one, other)
 
 
 def test_it_shuffles() -> None:

@@ -3,7 +3,7 @@
 What an edge carries is its *input fraction*: its |weight| over the sum of |weight| of all edges into its target, the
 share of the target's input that comes from its source. A path's strength is the product of its edges' fractions. The
 effective connectivity from a set over k steps is what a neuron's input traces back to it at exactly k edges: the sum of
-the strengths of all walks of k edges that begin in the set. It is found by products of a sparse matrix with one vector a
+the strengths of all walks of k edges that begin in the set. It is found by products of a sparse matrix with a vector a
 set: nothing is N x N.
 
 >>> from connectome.analysis.simple_graph import SimpleGraph
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from typing import Final, NamedTuple
@@ -65,7 +65,8 @@ def input_fractions(graph: SimpleGraph) -> NDArray[np.float64]:
     """(E,) the share of its target's |weight| that each edge has; 0 for an edge of weight 0."""
     size = np.abs(graph.weight)
     total = np.bincount(graph.target, size, graph.n)[graph.target]
-    return np.divide(size, total, out=np.zeros(size.size), where=total > 0)
+    found: NDArray[np.float64] = np.divide(size, total, out=np.zeros(size.size), where=total > 0)
+    return found
 
 
 def strongest_paths(graph: SimpleGraph, sources: ArrayLike, targets: ArrayLike, n: int = 10) -> list[Path]:
@@ -114,15 +115,14 @@ def effective_connectivity(
     return found
 
 
-def against_shuffled(
-    value: float, shuffled: Iterator[SimpleGraph], statistic: Callable[[SimpleGraph], float]
-) -> AgainstShuffled:
-    """A number beside what ``statistic`` gives of graphs with shuffled wiring (of
-    :func:`connectome.analysis.shuffled.shuffled_wiring`, or of :func:`connectome.analysis.nulls.null`)."""
-    nulls = np.array([statistic(graph) for graph in shuffled], float)
-    mean, sd = (float(nulls.mean()), float(nulls.std(ddof=1))) if nulls.size > 1 else (math.nan, math.nan)
-    apart = value - mean
-    z = apart / sd if sd > 1e-12 * max(abs(mean), abs(value)) else math.nan
+def against_shuffled(value: float, shuffled: Sequence[float]) -> AgainstShuffled:
+    """A number beside those of graphs with shuffled wiring (of :func:`connectome.analysis.shuffled.shuffled_wiring`, or
+    of :func:`connectome.analysis.nulls.null`)."""
+    nulls = np.asarray(shuffled, float)
+    mean, sd = math.nan, math.nan
+    if nulls.size > 1 and np.isfinite(nulls).all():
+        mean, sd = float(nulls.mean()), float(nulls.std(ddof=1))
+    z = (value - mean) / sd if sd > 1e-12 * max(abs(mean), abs(value)) else math.nan
     p = (1 + int((nulls >= value).sum())) / (1 + nulls.size) if nulls.size and value == value else math.nan
     return AgainstShuffled(value, mean, sd, z, p, nulls.size)
 

@@ -9,6 +9,7 @@ Edges from a neuron to itself stay as they are.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +61,7 @@ def _with_targets(e: EdgeSet, target: NDArray[np.int32]) -> EdgeSet:
     if order is None:
         return replace(e, indices=lock(indices))
 
-    def ordered(column: NDArray[np.generic]) -> NDArray[np.generic]:
+    def ordered(column: NDArray[Any]) -> NDArray[Any]:
         return column if is_constant(column) else lock(column[order])
 
     return replace(

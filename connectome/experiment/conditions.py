@@ -23,7 +23,17 @@ from connectome.graph.selection import NodeSet, node_set
 from connectome.simulate.clamp import Clamp
 from connectome.simulate.stimulus import Poisson, Stimulus
 
-__all__ = ["Drive", "Manipulation", "Stretch", "clamps", "lesioned", "manipulated", "resolve", "stimulus", "stretches"]
+__all__ = [
+    "Drive",
+    "Manipulation",
+    "Stretch",
+    "clamps",
+    "manipulated",
+    "not_counted",
+    "resolve",
+    "stimulus",
+    "stretches",
+]
 
 Edges = Mapping[EdgeKey, NDArray[np.bool_]]
 T = TypeVar("T", Stimulation, Silencing, Held)
@@ -107,6 +117,14 @@ def resolve(connectome: Connectome, condition: Condition, where: str, *, strict:
     )  # fmt: skip
 
 
+def cells_where(connectome: Connectome, query: str, where: str) -> NodeSet:
+    """The cells that a query finds. Raises :class:`ConnectomeError` with the key that asks, also if there are none."""
+    found: NodeSet = _asked(lambda: connectome.select(query), where)
+    if not len(found):
+        raise ConnectomeError(where, "must find at least one cell", f"none for {query!r}")
+    return found
+
+
 def _asked(ask: Callable[[], Any], where: str) -> Any:
     """What a query finds; of what is wrong with it the key speaks."""
     try:
@@ -134,9 +152,11 @@ def manipulated(connectome: Connectome, m: Manipulation) -> Connectome:
     return replace(connectome, edges=edges)
 
 
-def lesioned(connectome: Connectome, m: Manipulation) -> NodeSet:
-    """Cells that are no longer there."""
-    return node_set(connectome, _union(connectome, m.lesion))
+def not_counted(connectome: Connectome, m: Manipulation) -> NodeSet:
+    """Cells that read-outs leave out: those that are lesioned, and those that are silenced or held at any time. What is
+    done to them is no effect on them."""
+    fixed = [nodes for _, nodes in (*m.silence, *m.hold)]
+    return node_set(connectome, _union(connectome, [*m.lesion, *fixed]))
 
 
 def stretches(m: Manipulation, duration_ms: float, dt_ms: float) -> list[Stretch]:

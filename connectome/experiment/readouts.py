@@ -3,7 +3,7 @@
 ``rate_hz``: spikes over cells and time. ``active``: the share of cells with a spike. ``latency_ms``: the time from when
 stimulation begins to a cell's first spike after it; of a population the median over its cells, where a cell without a
 spike counts as later than all that have one, so that the median is missing where half of the cells never fired. Cells
-that are lesioned have no value, and count in none.
+that a condition lesions, silences or holds have no value in it, and count in none.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from connectome.graph.connectome import Connectome
 from connectome.graph.parts import Region
 from connectome.graph.selection import NodeSet
 
-__all__ = ["READOUTS", "Cells", "Counted", "Population", "cells_of", "first_spikes", "populations", "read_out"]
+__all__ = [
+    "READOUTS", "Cells", "Counted", "Population", "cells_of", "first_spikes", "populations", "read_out", "summarised",
+]  # fmt: skip
 
 #: Name -> units.
 READOUTS: Final[Mapping[str, str]] = {"rate_hz": "Hz", "active": "1", "latency_ms": "ms"}
@@ -71,6 +73,11 @@ class Counted(NamedTuple):
     to_ms: float
     bin_ms: float
     onset_ms: float
+
+    @property
+    def seconds(self) -> float:
+        """How long."""
+        return (self.to_ms - self.from_ms) / 1000
 
     @property
     def bins(self) -> NDArray[np.float64]:
@@ -146,28 +153,35 @@ def read_out(
     time_ms: NDArray[np.float64], cell: NDArray[np.int64], gone: NDArray[np.bool_], of: Sequence[Population],
     counted: Counted,
 ) -> dict[str, NDArray[Any]]:  # fmt: skip
-    """``rate_hz``, ``active``, ``latency_ms`` (P,), ``course_hz`` (P, B), ``cell_rate_hz`` and ``cell_latency_ms``
-    (C,), of spikes (M,) at these times of these cells; ``gone`` (C,): those that are lesioned."""
-    n, seconds = gone.size, (counted.to_ms - counted.from_ms) / 1000
+    """Of spikes (M,) at these times of these cells, where (C,) ``gone`` do not count: ``cell_spikes`` (C,) int32, -1
+    for these; ``cell_latency_ms`` (C,) float32; :data:`READOUTS` (P,); ``course_hz`` (P, B)."""
     inside = (time_ms > counted.from_ms) & (time_ms <= counted.to_ms)
-    count = np.bincount(cell[inside], minlength=n)
-    rate = np.where(gone, np.nan, count / seconds)
-    latency = np.where(gone, np.nan, first_spikes(time_ms, cell, n, counted))
+    spikes = np.where(gone, -1, np.bincount(cell[inside], minlength=gone.size)).astype(np.int32)
+    latency = np.where(gone, np.nan, first_spikes(time_ms, cell, gone.size, counted)).astype(np.float32)
     edges = counted.bins
     bin_ = np.searchsorted(edges, time_ms[inside], "left") - 1
     course = np.empty((len(of), edges.size - 1))
+    for k, population in enumerate(of):
+        member = np.zeros(gone.size, bool)
+        member[population.cells[~gone[population.cells]]] = True
+        n = np.bincount(bin_[member[cell[inside]]], minlength=edges.size - 1)
+        there = int(member.sum())
+        course[k] = n / there / (np.diff(edges) / 1000) if there else np.nan
+    found = summarised(spikes, latency, of, counted.seconds)
+    return {**found, "course_hz": course, "cell_spikes": spikes, "cell_latency_ms": latency}
+
+
+def summarised(
+    spikes: NDArray[np.int32], latency: NDArray[np.float32], of: Sequence[Population], seconds: float
+) -> dict[str, NDArray[np.float64]]:
+    """:data:`READOUTS` (P,) of populations, from what :func:`read_out` gives of each cell: of those that are there."""
     found = {name: np.full(len(of), np.nan) for name in READOUTS}
     for k, population in enumerate(of):
-        mine = population.cells[~gone[population.cells]]
+        mine = population.cells[spikes[population.cells] >= 0]
         if not mine.size:
-            course[k] = np.nan
             continue
-        member = np.zeros(n, bool)
-        member[mine] = True
-        spikes = np.bincount(bin_[member[cell[inside]]], minlength=edges.size - 1)
-        course[k] = spikes / mine.size / (np.diff(edges) / 1000)
-        found["rate_hz"][k] = rate[mine].mean()
-        found["active"][k] = (count[mine] > 0).mean()
-        median = np.median(np.where(np.isnan(latency[mine]), np.inf, latency[mine]))
+        found["rate_hz"][k] = spikes[mine].sum() / mine.size / seconds
+        found["active"][k] = (spikes[mine] > 0).mean()
+        median = np.median(np.where(np.isnan(latency[mine]), np.inf, latency[mine].astype(np.float64)))
         found["latency_ms"][k] = median if np.isfinite(median) else np.nan
-    return {**found, "course_hz": course, "cell_rate_hz": rate, "cell_latency_ms": latency}
+    return found

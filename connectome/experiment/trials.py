@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -18,22 +19,32 @@ from connectome.experiment.animation import animate
 from connectome.experiment.conditions import (
     Drive,
     Manipulation,
+    cells_where,
     clamps,
-    lesioned,
     manipulated,
+    not_counted,
     resolve,
     stimulus,
     stretches,
 )
 from connectome.experiment.controls import generator, random_targets
 from connectome.experiment.physiology import physiology_from
-from connectome.experiment.readouts import READOUTS, Cells, Counted, Population, cells_of, populations, read_out
+from connectome.experiment.readouts import (
+    READOUTS,
+    Cells,
+    Counted,
+    Population,
+    cells_of,
+    populations,
+    read_out,
+    summarised,
+)
 from connectome.experiment.specification import Experiment, Silencing
 from connectome.graph.connectome import Connectome
 from connectome.graph.selection import NodeSet, node_set
 from connectome.simulate.runs import run
 
-__all__ = ["Setup", "Trial", "assemble", "perform", "prepare", "trial_of"]
+__all__ = ["Setup", "Trial", "alive", "assemble", "perform", "prepare", "trial_of"]
 
 #: Spikes that a trial keeps for the raster, about.
 _MOST_SPIKES: Final = 1_000_000
@@ -84,6 +95,10 @@ class Setup(ReadOnly):
             found += [Trial(self.sweep_name(cell), "measured", seed) for cell in self.swept.tolist()]
         return found
 
+    def found(self, query: str, where: str) -> NodeSet:
+        """The cells that a query finds. Raises :class:`ConnectomeError` if there are none."""
+        return cells_where(self.network, query, where)
+
     def sweep_name(self, cell: int) -> str:
         """The condition of a sweep in which a cell is silent."""
         return f"silence:{self.cells.region[cell]}:{self.cells.number[cell]}"
@@ -109,7 +124,7 @@ class Setup(ReadOnly):
 
 def prepare(experiment: Experiment, connectome: Connectome) -> Setup:
     """Look up and check everything that an experiment names. Raises :class:`ConnectomeError`."""
-    network, drive, about = _alive(experiment, connectome)
+    network, drive, about = alive(experiment, connectome)
     steps = experiment.duration_ms / network.dt_ms
     if abs(steps - round(steps)) > 1e-6:
         raise ConnectomeError(
@@ -118,10 +133,10 @@ def prepare(experiment: Experiment, connectome: Connectome) -> Setup:
     cells = cells_of(network)
     shown = np.ones(len(cells), bool)
     if experiment.readouts.cells:
-        shown = cells.mask(_found(network, experiment.readouts.cells, "readouts.cells"))
+        shown = cells.mask(cells_where(network, experiment.readouts.cells, "readouts.cells"))
     swept = np.zeros(0, np.int64)
     if experiment.sweep:
-        swept = np.flatnonzero(cells.mask(_found(network, experiment.sweep.silence_each, "sweep.silence_each")))
+        swept = np.flatnonzero(cells.mask(cells_where(network, experiment.sweep.silence_each, "sweep.silence_each")))
     of = tuple(populations(network, experiment.readouts.by))
     setup = Setup(experiment, connectome, network, drive, about, cells, shown, of, swept)
     for name in experiment.conditions:
@@ -131,17 +146,7 @@ def prepare(experiment: Experiment, connectome: Connectome) -> Setup:
     return setup
 
 
-def _found(network: Connectome, query: str, where: str) -> NodeSet:
-    try:
-        nodes = network.select(query)
-    except ConnectomeError as error:
-        raise ConnectomeError(f"{where}: {error.field}", error.rule, error.found, error.hint) from None
-    if not len(nodes):
-        raise ConnectomeError(where, "must find at least one cell", f"none for {query!r}")
-    return nodes
-
-
-def _alive(experiment: Experiment, connectome: Connectome) -> tuple[Connectome, Drive, str]:
+def alive(experiment: Experiment, connectome: Connectome) -> tuple[Connectome, Drive, str]:
     """The network, what stimulation means in it, and an account of what was made of it."""
     if not experiment.physiology:
         return connectome, Drive(), "Neurons, weights and delays are the connectome's own."
@@ -152,7 +157,8 @@ def _alive(experiment: Experiment, connectome: Connectome) -> tuple[Connectome, 
 
 def trial_of(setup: Setup, trial: Trial, *, threads: int | None = None) -> xr.Dataset:
     """What a trial gives: the variables of :func:`~connectome.experiment.readouts.read_out`; of a sweep those of
-    populations alone; and, of the first seed on the measured wiring, spikes for the raster."""
+    populations alone, without the cell that is silent; and, of the first seed on the measured wiring, spikes for the
+    raster."""
     e = setup.experiment
     sweeps = trial.condition.startswith("silence:")
     name = (e.sweep.base if e.sweep and sweeps else trial.condition) or e.reference
@@ -167,12 +173,12 @@ def trial_of(setup: Setup, trial: Trial, *, threads: int | None = None) -> xr.Da
         base = e.conditions[name].base
         m = drawn.after(setup.manipulation(network, base) if base else Manipulation()) if drawn else m
     time_ms, cell = _spikes(setup, network, m, trial.seed, threads)
-    gone = setup.cells.mask(lesioned(network, m))
+    gone = setup.cells.mask(not_counted(network, m))
     found = read_out(time_ms, cell, gone, setup.populations, setup.counted(name))
     made: dict[str, Any] = {k: ("population", found[k]) for k in READOUTS}
     if not sweeps:
         made["course_hz"] = (("population", "bin"), found["course_hz"].astype(np.float32))
-        made |= {k: ("cell", found[k][setup.shown].astype(np.float32)) for k in ("cell_rate_hz", "cell_latency_ms")}
+        made |= {k: ("every_cell", found[k]) for k in ("cell_spikes", "cell_latency_ms")}
         if trial.seed == e.first_seed and trial.control == "measured" and e.readouts.raster:
             every = 2 ** max(0, int(np.ceil(np.log2(max(time_ms.size, 1) / _MOST_SPIKES))))
             kept = setup.shown[cell] & (cell % every == 0)
@@ -189,7 +195,7 @@ def _silenced(network: Connectome, region: str, number: int) -> Manipulation:
 
 @lru_cache(maxsize=1)  # the conditions of a seed come one after the other
 def _network(setup: Setup, seed: int) -> Connectome:
-    return _alive(setup.experiment, shuffled_wiring(setup.wiring, seed))[0]
+    return alive(setup.experiment, shuffled_wiring(setup.wiring, seed))[0]
 
 
 def _spikes(
@@ -233,37 +239,54 @@ def assemble(setup: Setup, found: Iterable[tuple[Trial, xr.Dataset]]) -> xr.Data
     """The results of all trials as one dataset.
 
     ``rate_hz``, ``active`` and ``latency_ms`` (condition, control, seed, population), ``course_hz`` (..., bin),
-    ``cell_rate_hz`` and ``cell_latency_ms`` (..., cell), nan where a condition was not tried on a control; of a sweep
-    ``swept_rate_hz`` and so on (swept, seed, population); ``raster_time_ms``, ``raster_cell`` and ``raster_condition``
-    (spike) of the first seed. Coordinates say who a population and a cell are.
+    ``cell_rate_hz`` and ``cell_latency_ms`` (..., cell), nan where a condition was not tried on a control.
+    ``base_rate_hz`` and so on are the same of the condition that one is compared with, over the cells that both have.
+    Of a sweep ``swept_rate_hz``, ``swept_base_rate_hz`` and so on (swept, seed, population), over all other cells.
+    ``raster_time_ms``, ``raster_cell`` and ``raster_condition`` (spike) are of the first seed. Coordinates say who a
+    population and a cell are. ``found`` is in the order of :meth:`Setup.trials`.
     """
     e, cells = setup.experiment, setup.cells
     conditions, controls, seeds = list(e.conditions), list(e.controls.names), list(e.all_seeds)
-    swept = [setup.sweep_name(cell) for cell in setup.swept.tolist()]
     n, shown = len(setup.populations), np.flatnonzero(setup.shown)
-    bins = setup.counted(conditions[0]).bins
-    shape = (len(conditions), len(controls), len(seeds))
-    arrays: dict[str, NDArray[Any]] = {k: np.full((*shape, n), np.nan) for k in READOUTS}
+    counted = setup.counted(conditions[0])
+    shape, bins = (len(conditions), len(controls), len(seeds)), counted.bins
+    arrays: dict[str, NDArray[Any]] = {p + k: np.full((*shape, n), np.nan) for k in READOUTS for p in ("", "base_")}
     arrays["course_hz"] = np.full((*shape, n, bins.size - 1), np.nan, np.float32)
     arrays |= {k: np.full((*shape, shown.size), np.nan, np.float32) for k in ("cell_rate_hz", "cell_latency_ms")}
-    of_sweep = {k: np.full((len(swept), len(seeds), n), np.nan) for k in READOUTS}
-    place = {name: k for k, name in enumerate([*conditions, *swept])}
+    swept = {
+        f"swept_{p}{k}": np.full((setup.swept.size, len(seeds), n), np.nan) for k in READOUTS for p in ("", "base_")
+    }
+    row_of = {setup.sweep_name(cell): row for row, cell in enumerate(setup.swept.tolist())}
     spikes: dict[str, tuple[NDArray[Any], NDArray[Any], int]] = {}
-    for trial, data in found:
-        row, seed = place[trial.condition], trial.seed - e.first_seed
-        if row >= len(conditions):
-            for k, values in of_sweep.items():
-                values[row - len(conditions), seed] = data[k].values
-            continue
-        for k, values in arrays.items():
-            values[row, controls.index(trial.control), seed] = data[k].values
-        if "spike_cell" in data:
-            spikes[trial.condition] = data.spike_time_ms.values, data.spike_cell.values, int(data.spike_every)
-    at = ("condition", "control", "seed")
+    for seed, of_seed in groupby(found, key=lambda item: item[0].seed):
+        at_seed, done = seed - e.first_seed, dict[tuple[str, str], _Each]()
+        for trial, data in of_seed:
+            if trial.condition in row_of:
+                for k in READOUTS:
+                    swept[f"swept_{k}"][row_of[trial.condition], at_seed] = data[k].values
+                continue
+            at = conditions.index(trial.condition), controls.index(trial.control), at_seed
+            each = _Each(data.cell_spikes.values, data.cell_latency_ms.values)
+            done[trial.condition, trial.control] = each
+            for k in (*READOUTS, "course_hz"):
+                arrays[k][at] = data[k].values
+            arrays["cell_rate_hz"][at] = np.where(each.spikes < 0, np.nan, each.spikes / counted.seconds)[shown]
+            arrays["cell_latency_ms"][at] = each.latency_ms[shown]
+            if "spike_cell" in data:
+                spikes[trial.condition] = data.spike_time_ms.values, data.spike_cell.values, int(data.spike_every)
+        for (condition, control), each in done.items():
+            base = done.get((e.against(condition), "measured" if control == "random-targets" else control))
+            if base is not None:
+                at = conditions.index(condition), controls.index(control), at_seed
+                both = base._replace(spikes=np.where(each.spikes < 0, -1, base.spikes))
+                for k, values in summarised(*both, setup.populations, counted.seconds).items():
+                    arrays[f"base_{k}"][at] = values
+        if row_of:
+            _compare_sweep(setup, done, at_seed, swept)
+    at_ = ("condition", "control", "seed")
     last = {"course_hz": ("population", "bin"), "cell_rate_hz": ("cell",), "cell_latency_ms": ("cell",)}
-    made: dict[str, Any] = {k: ((*at, *last.get(k, ("population",))), v) for k, v in arrays.items()}
-    if swept:
-        made |= {f"swept_{k}": (("swept", "seed", "population"), v) for k, v in of_sweep.items()}
+    made: dict[str, Any] = {k: ((*at_, *last.get(k, ("population",))), v) for k, v in arrays.items()}
+    made |= {k: (("swept", "seed", "population"), v) for k, v in swept.items() if row_of}
     made |= _raster(setup, spikes)
     coordinates: dict[str, Any] = {
         "condition": conditions, "control": controls, "seed": seeds, "bin": (bins[:-1] + bins[1:]) / 2,
@@ -273,17 +296,42 @@ def assemble(setup: Setup, found: Iterable[tuple[Trial, xr.Dataset]]) -> xr.Data
         "cell_region": ("cell", cells.region[shown]), "cell_number": ("cell", cells.number[shown]),
         "cell_label": ("cell", cells.label[shown]),
     }  # fmt: skip
-    if swept:
+    if row_of:
         coordinates["swept_cell"] = ("swept", [cells.name(cell) for cell in setup.swept.tolist()])
         coordinates["swept_region"] = ("swept", cells.region[setup.swept])
         coordinates["swept_number"] = ("swept", cells.number[setup.swept])
     result = xr.Dataset(made, coordinates, {"about": setup.about, "network": setup.network.digest()})
     for k, units in READOUTS.items():
-        for name in (k, f"swept_{k}", f"cell_{k}"):
-            if name in result:
+        for name in result.data_vars:
+            if str(name).endswith(k):
                 result[name].attrs["units"] = units
     result["bin"].attrs["units"] = "ms"
     return result
+
+
+class _Each(NamedTuple):
+    """What each cell did in a trial."""
+
+    spikes: NDArray[np.int32]
+    latency_ms: NDArray[np.float32]
+
+
+def _compare_sweep(
+    setup: Setup, done: dict[tuple[str, str], _Each], seed: int, swept: dict[str, NDArray[np.float64]]
+) -> None:
+    """The condition that a sweep silences cells in, without the silent cell."""
+    e = setup.experiment
+    spikes, latency_ms = done[(e.sweep.base if e.sweep else "") or e.reference, "measured"]
+    seconds = setup.counted(e.reference).seconds
+    whole = summarised(spikes, latency_ms, setup.populations, seconds)
+    for row, cell in enumerate(setup.swept.tolist()):
+        others = spikes.copy()
+        others[cell] = -1
+        mine = [k for k, population in enumerate(setup.populations) if cell in population.cells]
+        less = summarised(others, latency_ms, [setup.populations[k] for k in mine], seconds)
+        for name, values in whole.items():
+            swept[f"swept_base_{name}"][row, seed] = values
+            swept[f"swept_base_{name}"][row, seed, mine] = less[name]
 
 
 def _raster(setup: Setup, spikes: dict[str, tuple[NDArray[Any], NDArray[Any], int]]) -> dict[str, Any]:
