@@ -5,7 +5,7 @@ Shares of input are of the living network: |weight| over the sum of all into a c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -20,18 +20,16 @@ from connectome.analysis.influence import (
     strongest_paths,
 )
 from connectome.analysis.shuffled import shuffled_wiring
-from connectome.analysis.simple_graph import SimpleGraph, simple_graph
+from connectome.analysis.simple_graph import SimpleGraph
 from connectome.errors import ConnectomeError
 from connectome.experiment.trials import Setup, alive
-from connectome.graph.parts import KINDS
+from connectome.graph.connectome import Connectome
 from connectome.graph.selection import NodeSet, node_set
 
 if TYPE_CHECKING:
     import pandas
 
 __all__ = ["path_ends", "path_table", "structure_table"]
-
-_EVERY: Final = KINDS
 
 
 def path_ends(setup: Setup) -> tuple[NodeSet, NodeSet]:
@@ -61,7 +59,7 @@ def path_table(setup: Setup, results: xr.Dataset) -> pandas.DataFrame:
     """
     import pandas
 
-    e, graph = setup.experiment, simple_graph(setup.network, kinds=_EVERY)
+    e, graph = setup.experiment, _graph(setup.network)
     assert e.paths is not None
     start, end = (_mask(nodes) for nodes in path_ends(setup))
     region, number = _who(setup)
@@ -114,10 +112,9 @@ def structure_table(setup: Setup) -> pandas.DataFrame:
         reached = effective_connectivity(graph, [start], paths.hops)[:, 0][:, end].mean(1)
         return np.array([-steps_between(graph, start, end), best[0].strength if best else 0.0, *reached])
 
-    here = measured(simple_graph(setup.network, kinds=_EVERY))
+    here = measured(_graph(setup.network))
     nulls = [
-        measured(simple_graph(alive(setup.experiment, shuffled_wiring(setup.wiring, seed))[0], kinds=_EVERY))
-        for seed in range(paths.nulls)
+        measured(_graph(alive(setup.experiment, shuffled_wiring(setup.wiring, seed))[0])) for seed in range(paths.nulls)
     ]
     what = ["fewest steps", "strength of the strongest path"]
     what += [f"effective connectivity over {hop} step{'s' * (hop > 1)}" for hop in range(1, paths.hops + 1)]
@@ -130,6 +127,21 @@ def structure_table(setup: Setup) -> pandas.DataFrame:
             "p": found.p, "n": found.n,
         })  # fmt: skip
     return pandas.DataFrame(rows)
+
+
+def _graph(network: Connectome) -> SimpleGraph:
+    """All cells, sensors and effectors among them, and all edges; places do not matter."""
+    first = dict(
+        zip(network.regions, np.cumsum([0, *(r.size for r in network.regions.values())]).tolist(), strict=False)
+    )
+    sets = network.edges.values()
+    source = [e.source.astype(np.int64) + first[e.key.source] for e in sets]
+    target = [e.target.astype(np.int64) + first[e.key.target] for e in sets]
+    none = np.zeros(0, np.int64)
+    return SimpleGraph.from_arrays(
+        network.n_neurons, np.concatenate([none, *source]), np.concatenate([none, *target]),
+        np.concatenate([np.zeros(0), *(e.weight for e in sets)]),
+    )  # fmt: skip
 
 
 def _mask(nodes: NodeSet) -> NDArray[np.bool_]:

@@ -105,9 +105,12 @@ class Setup(ReadOnly):
 
     def has_random_targets(self, name: str) -> bool:
         """Whether a condition names something itself that there are enough others of."""
-        own = resolve(self.network, self.experiment.conditions[name], f"condition.{name}")
-        whole = self.manipulation(self.network, name)
+        own, whole = self.own(name), self.manipulation(self.network, name)
         return own.names_anything and random_targets(self.network, own, whole, generator(0)) is not None
+
+    def own(self, name: str) -> Manipulation:
+        """What a condition does on the measured wiring besides what it builds on."""
+        return resolve(self.network, self.experiment.conditions[name], f"condition.{name}")
 
     def manipulation(self, network: Connectome, name: str, *, strict: bool = False) -> Manipulation:
         """Everything that is done in a condition."""
@@ -168,7 +171,7 @@ def trial_of(setup: Setup, trial: Trial, *, threads: int | None = None) -> xr.Da
         _, region, number = trial.condition.split(":")
         m = _silenced(network, region, int(number)).after(m)
     elif trial.control == "random-targets":
-        own = resolve(network, e.conditions[name], f"condition.{name}")
+        own = setup.own(name)
         drawn = random_targets(network, own, m, generator(trial.seed, "random targets", name))
         base = e.conditions[name].base
         m = drawn.after(setup.manipulation(network, base) if base else Manipulation()) if drawn else m

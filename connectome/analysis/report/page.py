@@ -119,6 +119,7 @@ def report(
     counts = [_count(scene, i, name, kinds) for i, name in enumerate(names)]
     payload = {
         "charts": charts, "scene": scene.view, "n_stages": len(stages), "kinds": kinds, "counts": counts,
+        "measure": "edges",
     }  # fmt: skip
     last = stages[-1]
     parts: dict[str, Any] = {
@@ -157,7 +158,7 @@ def report(
     html = templates.get_template("report.html").render(
         parts, payload=Markup(_json(payload)), plotly=Markup(plotly),
         css=Markup((folder / "report.css").read_text("utf-8")),
-        script=Markup((folder / "report.js").read_text("utf-8")),
+        script=Markup("".join((folder / name).read_text("utf-8") for name in ("charts.js", "report.js"))),
     )  # fmt: skip
     mb, of_plotly = len(html.encode()) / 1e6, len(plotly.encode()) / 1e6
     return html.replace("@size@", f"It has {mb:.1f} MB, {of_plotly:.1f} of them the script that draws.", 1)
