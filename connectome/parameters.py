@@ -89,12 +89,13 @@ def read_toml(path: Path) -> dict[str, Any]:
     return tomllib.loads(data.decode())
 
 
-def set_key(table: dict[str, Any], change: str) -> None:
-    """Set ``table.key=value`` in nested tables; a value that is no TOML is a text. Raises :class:`ConnectomeError`."""
+def set_key(table: dict[str, Any], change: str, example: str, *, least: int = 1) -> None:
+    """Set ``table.key=value`` in nested tables, at ``least`` so many; a value that is no TOML is a text. Raises
+    :class:`ConnectomeError`."""
     path, equals, text = change.partition("=")
     *tables, key = path.strip().split(".")
-    if not equals or not tables or not key or not all(tables):
-        raise ConnectomeError("--set", "must be table.key=value", repr(change), "For example training.perception=200.")
+    if not equals or len(tables) < least or not key or not all(tables):
+        raise ConnectomeError("--set", "must be table.key=value", repr(change), f"For example {example}.")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except (tomllib.TOMLDecodeError, ValueError, RecursionError):

@@ -98,7 +98,7 @@ def _read(options: argparse.Namespace) -> tuple[Experiment, str]:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConnectomeError(str(path), "must be a readable TOML file", reason, "Begin with --draft GRAPH.") from None
     for change in options.changes:
-        set_key(table, change)
+        set_key(table, change, "readouts.bin_ms=5", least=0)
     if options.seeds:
         table["seeds"] = options.seeds
     try:
@@ -142,7 +142,9 @@ def _describe(setup: Setup, graph: str, console: Console) -> None:
     network, e = setup.network, setup.experiment
     neurons, edges = plural(network.n_neurons, "neuron"), plural(network.n_edges, "edge")
     console.print(f"{graph}: {neurons}, {edges}. {setup.about}", highlight=False, markup=False)
-    print_table(console, "", ["condition", "from", "what is done"], condition_rows(setup))
+    for name, base, done in condition_rows(setup):
+        builds = "" if base == "-" else f", from {base}"
+        console.print(f"  {name}{builds}: {done}", highlight=False, markup=False)
     trials = len(setup.trials())
     seeds = f"seed{'s' * (e.seeds > 1)} {e.first_seed}" + (f" to {e.first_seed + e.seeds - 1}" if e.seeds > 1 else "")
     console.print(f"On: {', '.join(e.controls.names)}; {seeds}; {plural(trials, 'trial')} of {e.duration_ms:g} ms.",

@@ -208,7 +208,7 @@ def read_configuration(path: str | Path | None, changes: Sequence[str] = ()) -> 
     except (OSError, ValueError, RecursionError) as error:  # Python reads no number of 5,000 digits: a ValueError
         raise ConnectomeError(where, "must be a readable TOML file", str(error)) from error
     for change in changes:
-        set_key(table, change)
+        set_key(table, change, "training.perception=200")
     known = {*_TABLES, *_OTHERS}
     for name in table:
         if name not in known:

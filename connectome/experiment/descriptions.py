@@ -1,4 +1,4 @@
-"""An experiment in words: what each condition does, to how many cells, and what to know before one reads the numbers."""
+"""An experiment in words: what each condition does, and what to know before one reads the numbers."""
 
 from __future__ import annotations
 

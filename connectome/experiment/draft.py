@@ -17,14 +17,13 @@ _SHOWN: Final = 6
 
 
 def draft(connectome: Connectome, name: str) -> str:
-    """TOML that runs as it is: the first few cells of a class stimulated, then another class silenced besides."""
+    """TOML that runs as it is: the rarest class stimulated, then the most common one silenced besides."""
     columns = _columns(connectome)
     usable = {column: values for column, values in columns.items() if 2 <= len(values) <= _MOST_VALUES}
     by = next((c for c in ("class", "cell_class", "super_class", "type", "cell_type") if c in usable), None)
     by = by or next((c for c in usable if c not in TRANSMITTER_COLUMNS), None)
     if by:
-        first, *others = (f"{by} == {value!r}" for value in usable[by])
-        other = others[0]
+        other, *_, first = (f"{by} == {value!r}" for value in usable[by])  # few are stimulated
     else:
         region = next(r for r in connectome.regions.values() if r.role == "neuron" and r.size)
         few = max(1, region.size // 50)
