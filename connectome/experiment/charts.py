@@ -17,7 +17,7 @@ from connectome.experiment.trials import Setup
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["MOST_LINES", "course_chart", "effect_chart", "raster_pair", "shown_populations", "sweep_chart"]
+__all__ = ["MOST_LINES", "course_chart", "effect_chart", "raster_chart", "shown_populations", "sweep_chart"]
 
 MOST_LINES: Final = 6
 _MOST_ROWS: Final = 24
@@ -73,11 +73,11 @@ def course_chart(setup: Setup, results: xr.Dataset, condition: str, of: NDArray[
     }  # fmt: skip
 
 
-def raster_pair(setup: Setup, results: xr.Dataset, condition: str) -> Chart:
-    """A dot a spike of the first seed, a row a cell; the same cells in every condition, by the populations of the first
+def raster_chart(setup: Setup, results: xr.Dataset, condition: str, by: str) -> Chart:
+    """A dot a spike of the first seed, a row a cell; the same cells in every condition, by the populations of an
     attribute."""
     rows = results.raster_cells.values
-    first = [p for p in setup.populations if p.by == setup.experiment.readouts.by[0]]
+    first = [p for p in setup.populations if p.by == by]
     group = np.full(len(setup.cells), len(first))
     for k, population in enumerate(first):
         group[population.cells] = k
@@ -144,7 +144,7 @@ def effect_chart(table: pandas.DataFrame, condition: str, by: str) -> Chart:
         "data": traces,
         "layout": {
             "showlegend": True,
-            "xaxis": {"title": {"text": "effect on the rate (Hz)"}, "zeroline": True},
+            "xaxis": {"title": {"text": "effect on the rate (Hz)"}, "rangemode": "tozero"},
             "yaxis": {
                 "tickvals": list(range(len(shown))), "ticktext": [plain(name) for name in shown],
                 "range": [max(len(shown), 1) - 0.5, -0.5], "showgrid": False, "zeroline": False,
@@ -167,6 +167,6 @@ def sweep_chart(rows: pandas.DataFrame, units: str) -> Chart:
         }],
         "layout": {
             "showlegend": False, "xaxis": {"title": {"text": "silenced cells, in order of the effect"}},
-            "yaxis": {"title": {"text": f"effect ({units})"}, "zeroline": True},
+            "yaxis": {"title": {"text": f"effect ({units})"}, "rangemode": "tozero"},
         },
     }  # fmt: skip

@@ -185,9 +185,10 @@ def cell_table(e: Experiment, results: xr.Dataset) -> pandas.DataFrame:
             "number": results.cell_number.values, "label": results.cell_label.values,
             "rate_hz": differences(rate.T).mean, "latency_ms": late.mean, "n_fired": late.n,
         }  # fmt: skip
-        columns |= _columns(e, effect.T, "effect", tested=tested)
-        quiet = (np.nan_to_num(rate) == 0).all(0) & (np.nan_to_num(effect) == 0).all(0)
-        parts.append(pandas.DataFrame(columns)[~quiet])
+        loud = (np.nan_to_num(rate) != 0).any(0) | (np.nan_to_num(effect) != 0).any(0)  # the others are not tested
+        columns = {k: v[loud] if isinstance(v, np.ndarray) else v for k, v in columns.items()}
+        columns |= _columns(e, effect.T[loud], "effect", tested=tested)
+        parts.append(pandas.DataFrame(columns))
     return pandas.concat(parts, ignore_index=True)
 
 

@@ -15,12 +15,12 @@ import xarray as xr
 
 import connectome as package
 from connectome.analysis.report.page import to_json
-from connectome.analysis.report.tables import Table, configuration_tables
+from connectome.analysis.report.tables import Table
 from connectome.experiment.charts import (
     MOST_LINES,
     course_chart,
     effect_chart,
-    raster_pair,
+    raster_chart,
     shown_populations,
     sweep_chart,
 )
@@ -75,12 +75,11 @@ def page(setup: Setup, results: xr.Dataset, tables: Mapping[str, pandas.DataFram
     if sweep:
         charts["sweep"] = {"all": [sweep_chart(sweep["rows"], sweep["units"])]}
     pairs = [{"here": name, "base": e.against(name)} for name in compared]
-    payload = {
-        "charts": charts, "n_stages": len(pairs), "measure": e.readouts.by[0], "pairs": pairs,
-    }  # fmt: skip
+    payload = {"charts": charts, "n_stages": len(pairs), "measure": _first_by(setup), "pairs": pairs}
     parts: dict[str, Any] = {
         "version": package.__version__, "source": source, "title": e.title or f"An experiment on {source}",
         "lede": _lede(setup), "tiles": _tiles(setup), "notes": list(notes(setup)), "pairs": pairs, "by": e.readouts.by,
+        "first_by": _first_by(setup),
         "has_base": bool(e.against(compared[-1])), "has_raster": "raster1" in charts, "most_lines": MOST_LINES,
         "seed": e.first_seed, "about": setup.about, "bin_ms": readable(e.readouts.bin_ms),
         "conditions": Table("Conditions and what each does besides what it builds on.", ["condition", "builds on", ""],
@@ -91,7 +90,7 @@ def page(setup: Setup, results: xr.Dataset, tables: Mapping[str, pandas.DataFram
         "sweep": sweep["table"] if sweep else None, "sweep_about": sweep["about"] if sweep else "",
         "paths": _paths(tables.get("paths")), "structure": _structure(tables.get("structure")),
         "test": _TESTS[e.test], "correction": _CORRECTIONS[e.correction],
-        "configuration": configuration_tables(dumps(e.table())),
+        "specification": dumps(e.table()),
         "facts": Table("What identifies this experiment.", [], [
             ["connectome", source], ["digest of the network (SHA-256)", results.attrs["network"]],
             ["seeds", f"{e.first_seed} to {e.first_seed + e.seeds - 1}"], ["version", package.__version__],
@@ -130,9 +129,16 @@ def _charts(
         charts["course1"][by] = [course_chart(setup, results, c, of, top) for c in compared]
         charts["effect"][by] = [effect_chart(tables["effects"], c, by) for c in compared]
     if "raster_cells" in results and results.raster_cells.size:
-        charts["raster0"] = {"all": [raster_pair(setup, results, e.against(c) or c) for c in compared]}
-        charts["raster1"] = {"all": [raster_pair(setup, results, c) for c in compared]}
+        by = _first_by(setup)
+        charts["raster0"] = {"all": [raster_chart(setup, results, e.against(c) or c, by) for c in compared]}
+        charts["raster1"] = {"all": [raster_chart(setup, results, c, by) for c in compared]}
     return charts
+
+
+def _first_by(setup: Setup) -> str:
+    """What is shown first: the first attribute that tells cells apart."""
+    by = [p.by for p in setup.populations]
+    return next((name for name in setup.experiment.readouts.by if by.count(name) > 1), by[0])
 
 
 def _lede(setup: Setup) -> str:
@@ -230,7 +236,7 @@ def _paths(table: pandas.DataFrame | None) -> Table | None:
         order = "-" if known.size < 2 else "yes" if (np.diff(known) > 0).all() else "no"
         rows.append([
             f"{kind} {rank}", " \N{RIGHTWARDS ARROW} ".join(path.cell),
-            ", ".join(percent(share) for share in path.input_share[1:]), percent(float(path.strength.iloc[0]), 3),
+            ", ".join(percent(share) for share in path.input_share[1:]), f"{100 * float(path.strength.iloc[0]):.3g} %",
             ", ".join("-" if t != t else f"{t:.1f}" for t in times.tolist()), order,
         ])  # fmt: skip
     head = ["path", "cells", "share of input", "product", "first spikes (ms)", "in order"]
@@ -251,7 +257,7 @@ def _structure(table: pandas.DataFrame | None) -> Table | None:
 
 def _signed(value: float) -> str:
     text = readable(value, 3)
-    return f"+{text}" if value > 0 and text != "0" else text.replace("-", "\N{MINUS SIGN}") if value < 0 else text
+    return f"{'+' * (value > 0 and text != '0')}{text}".replace("-", "\N{MINUS SIGN}") if value == value else text
 
 
 def _p(p: float) -> str:

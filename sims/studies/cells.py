@@ -179,7 +179,7 @@ def run_shown(study: Study, cells: Sequence[Cell], out: Path, jobs: int, console
 
     columns = (
         TextColumn("cells"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
     )  # fmt: skip
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("", total=len(cells))

@@ -13,7 +13,7 @@
     every("input[data-stage]", (input) => { input.checked = Number(input.value) === state.stage; });
     every("select[data-stage]", (select) => { select.value = String(state.stage); });
     const { base, here } = page.pairs[state.stage];
-    byId("pair").textContent = base ? `Left ${base}, right ${here}.` : `${here}.`;
+    every("[data-name]", (title) => { title.textContent = title.dataset.name === "here" ? here : base; });
     redraw();
   }));
   every("[data-measure]", (control) => control.addEventListener("change", () => {
