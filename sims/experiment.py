@@ -205,6 +205,8 @@ def _tables(setup: Setup, results: Any) -> Iterator[tuple[str, pandas.DataFrame]
 
 def _show(setup: Setup, tables: dict[str, pandas.DataFrame], console: Console) -> None:
     """The effects on rates, the largest first."""
+    from connectome.experiment.effects import rows_of
+
     table = tables["effects"]
     e = setup.experiment
     shown = table[(table.readout == "rate_hz") & (table.control == "measured") & (table.against != "")]
@@ -214,7 +216,7 @@ def _show(setup: Setup, tables: dict[str, pandas.DataFrame], console: Console) -
             f"{r.condition} - {r.against}, {r.value}", readable(r.mean, 3), readable(r.effect, 3),
             f"{readable(r.effect_low, 3)} to {readable(r.effect_high, 3)}", readable(r.p_corrected, 2),
         ]
-        for r in shown.itertuples()
+        for r in rows_of(shown)
     ]  # fmt: skip
     if rows:
         print_table(

@@ -21,6 +21,7 @@ __all__ = ["MOST_LINES", "course_chart", "effect_chart", "raster_chart", "shown_
 
 MOST_LINES: Final = 6
 _MOST_ROWS: Final = 24
+_MOST_DRIVEN: Final = 0.1
 _MOST_DOTS: Final = 8000
 _LINES: Final = (
     ("--local", "solid"), ("--long_range", "dash"), ("--afferent", "dot"), ("--efferent", "dashdot"),
@@ -33,9 +34,16 @@ _CONTROLS: Final = {
 }  # fmt: skip
 
 
-def shown_populations(results: xr.Dataset, by: str) -> NDArray[np.int64]:
-    """The populations of one attribute that lines are drawn of: those that are most active in any condition."""
-    mine = np.flatnonzero(results.by.values == by)
+def shown_populations(setup: Setup, results: xr.Dataset, by: str) -> NDArray[np.int64]:
+    """The populations of one attribute that lines are drawn of: those that are most active in any condition, without
+    those of which a tenth or more is stimulated, beside which all others would look silent."""
+    driven = np.zeros(len(setup.cells), bool)
+    for name in setup.experiment.conditions:
+        for _, nodes in setup.own(name).stimulate:
+            driven |= setup.cells.mask(nodes)
+    every = np.flatnonzero(results.by.values == by)
+    share = np.array([driven[setup.populations[k].cells].mean() for k in every.tolist()])
+    mine = every[share < _MOST_DRIVEN] if (share < _MOST_DRIVEN).any() else every
     rate = results.rate_hz.sel(control="measured").values[..., mine]
     most = np.nan_to_num(rate, nan=-1.0).max(axis=(0, 1))
     return np.sort(mine[np.argsort(-most, kind="stable")[:MOST_LINES]])

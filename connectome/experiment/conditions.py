@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from connectome.arrays import ReadOnly
 from connectome.errors import ConnectomeError
-from connectome.experiment.specification import Condition, Held, Silencing, Stimulation
+from connectome.experiment.parts import Condition, Held, Silencing, Stimulation
 from connectome.graph.connectome import Connectome
 from connectome.graph.parts import EdgeKey, Region
 from connectome.graph.selection import NodeSet, node_set
@@ -85,7 +85,7 @@ def resolve(connectome: Connectome, condition: Condition, where: str, *, strict:
     for cells that cannot have what is done to them, and, if ``strict``, for a query that finds nothing."""
 
     def cells(query: str, key: str, roles: Sequence[str], what: str) -> NodeSet:
-        found = _asked(lambda: connectome.select(query), f"{where}.{key}")
+        found: NodeSet = _asked(lambda: connectome.select(query), f"{where}.{key}")
         fits = {n: np.full(r.size, r.role in roles) for n, r in connectome.regions.items()}
         fitting = found & NodeSet(fits)
         if len(found) and not len(fitting):
@@ -171,9 +171,7 @@ def stimulus(connectome: Connectome, m: Manipulation, during: Stretch, drive: Dr
     """What enters in a stretch, and the connectome with the parameters that stimulated cells have meanwhile. Cells that
     are silent or gone get nothing at a rate if they are sensors, which have no membrane. Raises
     :class:`ConnectomeError` for a cell that gets events of two weights at once."""
-    rate: dict[str, NDArray[np.float64]] = {}
-    weight: dict[str, NDArray[np.float64]] = {}
-    current: dict[str, NDArray[np.float64]] = {}
+    rate, weight, current = dict[str, Any](), dict[str, Any](), dict[str, Any]()
     for s, nodes in _during(m.stimulate, during):
         for name, mask in nodes.masks.items():
             if not mask.any():

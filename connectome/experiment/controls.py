@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from connectome.experiment.conditions import Edges, Manipulation
 from connectome.graph.connectome import Connectome
-from connectome.graph.parts import EdgeKey
+from connectome.graph.parts import EdgeKey, Role
 from connectome.graph.selection import NodeSet
 
 __all__ = ["generator", "random_targets"]
@@ -60,7 +60,7 @@ def _others(
     connectome: Connectome, nodes: NodeSet, named: Mapping[str, NDArray[np.bool_]], rng: np.random.Generator
 ) -> NodeSet | None:
     found = {name: np.zeros(r.size, bool) for name, r in connectome.regions.items()}
-    lacking: dict[str, int] = {}
+    lacking = dict[Role, int]()
     for name, mask in nodes.masks.items():
         free = np.flatnonzero(~named[name])
         n = min(int(mask.sum()), free.size)

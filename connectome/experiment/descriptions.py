@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from connectome.experiment.conditions import Edges, Manipulation
-from connectome.experiment.specification import Condition
+from connectome.experiment.parts import Condition
 from connectome.experiment.trials import Setup
 from connectome.graph.selection import NodeSet
 from connectome.texts import listed, plural

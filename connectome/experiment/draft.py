@@ -14,13 +14,15 @@ __all__ = ["draft"]
 
 _MOST_VALUES: Final = 60
 _SHOWN: Final = 6
+#: What tables call the column that a draft goes by.
+_CLASSES: Final[tuple[str, ...]] = ("class", "cell_class", "super_class", "type", "cell_type")
 
 
 def draft(connectome: Connectome, name: str) -> str:
     """TOML that runs as it is: the rarest class stimulated, then the most common one silenced besides."""
     columns = _columns(connectome)
     usable = {column: values for column, values in columns.items() if 2 <= len(values) <= _MOST_VALUES}
-    by = next((c for c in ("class", "cell_class", "super_class", "type", "cell_type") if c in usable), None)
+    by = next((c for c in _CLASSES if c in usable), None)
     by = by or next((c for c in usable if c not in TRANSMITTER_COLUMNS), None)
     if by:
         other, *_, first = (f"{by} == {value!r}" for value in usable[by])  # few are stimulated

@@ -27,7 +27,7 @@ from connectome.experiment.specification import Correction, Experiment, Test
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Differences", "cell_table", "corrected", "differences", "effect_table", "sweep_table"]
+__all__ = ["Differences", "cell_table", "corrected", "differences", "effect_table", "rows_of", "sweep_table"]
 
 _EXACT: Final = 12
 _DRAWN: Final = 10_000
@@ -211,3 +211,8 @@ def sweep_table(e: Experiment, results: xr.Dataset) -> pandas.DataFrame:
             columns |= _columns(e, effect[:, :, k], "effect", tested=e.whole(base).is_random)
             parts.append(pandas.DataFrame(columns))
     return pandas.concat(parts, ignore_index=True)
+
+
+def rows_of(table: pandas.DataFrame) -> list[Any]:
+    """The rows of a table, as tuples with names."""
+    return list(table.itertuples())

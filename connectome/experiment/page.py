@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 import xarray as xr
@@ -25,6 +25,7 @@ from connectome.experiment.charts import (
     sweep_chart,
 )
 from connectome.experiment.descriptions import condition_rows, notes
+from connectome.experiment.effects import rows_of
 from connectome.experiment.readouts import READOUTS
 from connectome.experiment.trials import Setup
 from connectome.texts import listed, percent, plural, readable
@@ -122,7 +123,7 @@ def _charts(
     e = setup.experiment
     charts: dict[str, dict[str, Any]] = {"course0": {}, "course1": {}, "effect": {}}
     for by in e.readouts.by:
-        of = shown_populations(results, by)
+        of = shown_populations(setup, results, by)
         course = results.course_hz.sel(control="measured").values[:, :, of].astype(np.float64).mean(1)
         top = 1.05 * float(np.nan_to_num(course).max(initial=0.0)) or 1.0
         charts["course0"][by] = [course_chart(setup, results, e.against(c) or c, of, top) for c in compared]
@@ -166,15 +167,15 @@ def _effects(setup: Setup, table: pandas.DataFrame, condition: str) -> Table:
     """The largest effects of a condition, and what the controls say of them."""
     e = setup.experiment
     mine = table[(table.condition == condition) & table.effect.notna()]
-    measured = mine[mine.control == "measured"]
+    measured = mine[(mine.control == "measured") & (mine.effect != 0)]
     size = measured.effect.abs() / measured.groupby("readout").effect.transform(lambda x: x.abs().max() or 1.0)
     measured = measured.loc[size.sort_values(ascending=False, kind="stable").index[:_MOST_EFFECTS]].sort_index()
     others = [name for name in e.controls.names if name != "measured" and (mine.control == name).any()]
     head = ["", condition, f"minus {e.against(condition)}" if e.against(condition) else "itself", "95 %", "p"]
     head += [f"beyond {_CONTROLS[name]} (p)" for name in others]
-    at = {(r.control, r.readout, r.by, r.value): r for r in mine.itertuples()}
+    at = {(r.control, r.readout, r.by, r.value): r for r in rows_of(mine)}
     rows = []
-    for r in measured.itertuples():
+    for r in rows_of(measured):
         row = [
             f"{r.value}, {_NAMES[r.readout]}" + (f" ({r.units})" if r.units != "1" else ""), readable(r.mean, 3),
             _signed(r.effect), f"{_signed(r.effect_low)} to {_signed(r.effect_high)}", _p(r.p_corrected),
@@ -200,7 +201,7 @@ def _cells(setup: Setup, table: pandas.DataFrame, condition: str) -> Table | Non
     rows = [
         [r.label or f"{r.region} {r.number}", readable(r.rate_hz, 3), _signed(r.effect),
          f"{_signed(r.effect_low)} to {_signed(r.effect_high)}", _p(r.p_corrected), readable(r.latency_ms, 3)]
-        for r in mine.itertuples()
+        for r in rows_of(mine)
     ]  # fmt: skip
     head = ["cell", "rate (Hz)", f"minus {base}", "95 %", "p", "first spike (ms)"]
     return Table(f"Cells that {condition} changes most.", head, rows)
@@ -211,12 +212,16 @@ def _sweep(table: pandas.DataFrame | None) -> dict[str, Any] | None:
     if table is None or table.effect.isna().all():
         return None
     rates = table[table.readout == "rate_hz"]
-    by, value = rates.groupby(["by", "value"], sort=False).effect.apply(lambda x: x.abs().max()).idxmax()
+    most: Any = rates.groupby(["by", "value"], sort=False).effect.apply(lambda x: x.abs().max()).idxmax()
+    by, value = most
     rows = rates[(rates.by == by) & (rates.value == value)].dropna(subset=["effect"])
-    largest = rows.loc[rows.effect.abs().sort_values(ascending=False, kind="stable").index[:_MOST_CELLS]]
+    other_than_zero = rows[rows.effect != 0]
+    largest = other_than_zero.loc[
+        other_than_zero.effect.abs().sort_values(ascending=False, kind="stable").index[:_MOST_CELLS]
+    ]
     shown = [
         [r.cell, _signed(r.effect), f"{_signed(r.effect_low)} to {_signed(r.effect_high)}", _p(r.p_corrected)]
-        for r in largest.itertuples()
+        for r in rows_of(largest)
     ]  # fmt: skip
     base = str(rows.against.iloc[0])
     about = f"The rate of {value} ({by}) in {base} when a cell is silent, minus the rate when none is; all other "
@@ -230,7 +235,8 @@ def _paths(table: pandas.DataFrame | None) -> Table | None:
     if table is None:
         return None
     rows = []
-    for (kind, rank), path in table.groupby(["kind", "path"], sort=False):
+    for key, path in table.groupby(["kind", "path"], sort=False):
+        kind, rank = cast(tuple[str, int], key)
         times = path.latency_ms.to_numpy()
         known = times[~np.isnan(times)]
         order = "-" if known.size < 2 else "yes" if (np.diff(known) > 0).all() else "no"
@@ -248,7 +254,7 @@ def _structure(table: pandas.DataFrame | None) -> Table | None:
         return None
     rows = [
         [r.what, readable(r.value, 3), f"{readable(r.mean, 3)} ± {readable(r.sd, 2)}", readable(r.z, 3), _p(r.p)]
-        for r in table.itertuples()
+        for r in rows_of(table)
     ]  # fmt: skip
     n = int(table.n.iloc[0])
     caption = f"How the ends are joined, against {plural(n, 'shuffled wiring')} (mean ± standard deviation)."

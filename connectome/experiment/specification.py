@@ -21,7 +21,6 @@ A specification names a connectome, says what to make of it (``[physiology]``), 
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -30,11 +29,11 @@ from typing import Any, Final, Literal, get_args
 
 from connectome.arrays import ReadOnly, integer
 from connectome.errors import ConnectomeError
-from connectome.parameters import Parameters, bounded, from_table
+from connectome.experiment.parts import Condition, number, part, plain_table, query, several, text
+from connectome.parameters import Parameters, bounded
 
 __all__ = [
-    "CONTROLS", "Condition", "Controls", "Experiment", "Held", "Paths", "Readouts", "Scaling", "Silencing",
-    "Stimulation", "Sweep",
+    "CONTROLS", "Control", "Controls", "Correction", "Experiment", "Paths", "Readouts", "Sweep", "Test",
 ]  # fmt: skip
 
 Control = Literal["measured", "shuffled", "random-targets"]
@@ -45,182 +44,6 @@ Correction = Literal["holm", "fdr_bh", "none"]
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _NAME_RULE: Final = "letters, digits, '_', '.', '-', at most 64 of them, not starting with '.' or '-'"
 _MOST_SEEDS: Final = 10_000
-
-
-def _several(given: Any) -> list[Any]:
-    return list(given) if isinstance(given, (list, tuple)) else [given]
-
-
-def _plain(part: Any) -> Any:
-    """As TOML has it."""
-    if hasattr(part, "__dataclass_fields__"):
-        shown = {f.name: _plain(getattr(part, f.name)) for f in fields(part)}
-        return {k: v for k, v in shown.items() if v is not None}
-    if isinstance(part, Mapping):
-        return {k: _plain(v) for k, v in part.items()}
-    return [_plain(p) for p in part] if isinstance(part, (list, tuple)) else part
-
-
-def _text(where: str, given: object) -> str:
-    if not isinstance(given, str):
-        raise ConnectomeError(where, "must be a text", repr(given))
-    return given
-
-
-def _query(where: str, given: object) -> str:
-    if not isinstance(given, str) or not given.strip():
-        raise ConnectomeError(where, "must be a query, such as \"class == 'KC'\"", repr(given))
-    return given
-
-
-def _number(where: str, given: object, low: float, *, above: bool = False) -> float:
-    fits = not isinstance(given, bool) and isinstance(given, (int, float)) and math.isfinite(given)
-    if not fits or given < low or (above and given == low):  # type: ignore[operator]  # a number, if it fits
-        least = "" if low == -math.inf else f" {'>' if above else '>='} {low:g}"
-        raise ConnectomeError(where, f"must be a finite number{least}", repr(given))
-    return float(given)  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class _Timed:
-    """Something that is done to cells from one time to another; ``to_ms`` None is the end."""
-
-    cells: str
-    from_ms: float = 0.0
-    to_ms: float | None = None
-
-    def __post_init__(self) -> None:
-        name = type(self).__name__
-        _query(f"{name}.cells", self.cells)
-        start = _number(f"{name}.from_ms", self.from_ms, 0.0)
-        object.__setattr__(self, "from_ms", start)
-        if self.to_ms is not None:
-            end = _number(f"{name}.to_ms", self.to_ms, 0.0)
-            if end <= start:
-                raise ConnectomeError(f"{name}.to_ms", f"must be later than from_ms, {start:g}", f"{end:g}")
-            object.__setattr__(self, "to_ms", end)
-
-
-@dataclass(frozen=True)
-class Stimulation(_Timed):
-    """Cells that are driven.
-
-    Parameters
-    ----------
-    cells : a query, see :mod:`connectome.graph.query`
-    rate_hz : of Poisson events, each of ``weight``; a sensor emits spikes at this rate
-    current_pa : a constant current; one of the two
-    from_ms, to_ms : when; by default throughout
-    weight : of an event, in the unit of the neuron's model; None: what the physiology says
-    """
-
-    rate_hz: float | None = None
-    current_pa: float | None = None
-    weight: float | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if (self.rate_hz is None) == (self.current_pa is None):
-            found = "both" if self.rate_hz is not None else "neither"
-            raise ConnectomeError("Stimulation.rate_hz", "must be given, or else current_pa", found)
-        for name, low in (("rate_hz", 0.0), ("current_pa", -math.inf), ("weight", -math.inf)):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, _number(f"Stimulation.{name}", getattr(self, name), low))
-        if self.weight is not None and self.rate_hz is None:
-            raise ConnectomeError("Stimulation.weight", "must go with rate_hz", self.weight)
-
-
-@dataclass(frozen=True)
-class Silencing(_Timed):
-    """Cells that do not fire."""
-
-
-@dataclass(frozen=True)
-class Held(_Timed):
-    """Cells whose potential is held at ``v_mv``: they do not fire."""
-
-    v_mv: float = math.nan
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "v_mv", _number("Held.v_mv", self.v_mv, -math.inf))
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """Edges whose weights are multiplied ``by`` a number >= 0: those of a transmitter, or any that a query finds."""
-
-    edges: str
-    by: float
-
-    def __post_init__(self) -> None:
-        _query("Scaling.edges", self.edges)
-        object.__setattr__(self, "by", _number("Scaling.by", self.by, 0.0))
-
-
-@dataclass(frozen=True)
-class Condition:
-    """What is done to the network in one condition, besides what is done in the one that it builds on.
-
-    Parameters
-    ----------
-    base : the condition that this one builds on and is compared with; ``from`` in TOML. "" for none: then it is
-        compared with the experiment's reference
-    about : in words
-    stimulate, silence, hold : cells that are driven, kept from firing, held at a potential, in windows of time
-    lesion : queries of cells that are taken out: they have no edges, and nothing is read out of them
-    cut : queries of edges that are removed: ``source.class == 'KC' and target.class == 'MBON'``
-    scale : edges whose weights are multiplied
-    """
-
-    base: str = ""
-    about: str = ""
-    stimulate: tuple[Stimulation, ...] = ()
-    silence: tuple[Silencing, ...] = ()
-    lesion: tuple[str, ...] = ()
-    hold: tuple[Held, ...] = ()
-    cut: tuple[str, ...] = ()
-    scale: tuple[Scaling, ...] = ()
-
-    @classmethod
-    def of(cls, table: object, where: str) -> Condition:
-        """From a table, in which one thing stands for a list of one, and a query for a table of it."""
-        if not isinstance(table, Mapping):
-            raise ConnectomeError(where, "must be a table", repr(table))
-        given = dict(table)
-        if "from" in given:
-            given["base"] = given.pop("from")
-        known = [f.name for f in fields(cls)]
-        for key in given:
-            if key not in known:
-                rule = f"must have no keys but {', '.join(['from', *known[1:]])}"
-                raise ConnectomeError(where, rule, repr(key))
-        parts: dict[str, Any] = {}
-        for key, value in given.items():
-            here = f"{where}.{key}"
-            if key in ("base", "about"):
-                parts[key] = _text(f"{where}.from" if key == "base" else here, value)
-            elif key in ("lesion", "cut"):
-                parts[key] = tuple(_query(here, query) for query in _several(value))
-            else:
-                kind, first = _PARTS[key]
-                tables = [{first: item} if isinstance(item, str) else item for item in _several(value)]
-                parts[key] = tuple(_part(kind, item, here) for item in tables)
-        return cls(**parts)
-
-    def after(self, base: Condition) -> Condition:
-        """What is done where this is done besides what another condition does."""
-        joined = {
-            f.name: getattr(base, f.name) + getattr(self, f.name)
-            for f in fields(self)
-            if f.name not in ("base", "about")
-        }
-        return Condition(self.base, self.about, **joined)
-
-    @property
-    def is_random(self) -> bool:
-        """Whether anything in it is drawn at random."""
-        return any(s.rate_hz for s in self.stimulate)
 
 
 @dataclass(frozen=True)
@@ -245,15 +68,15 @@ class Readouts:
     raster: int = 120
 
     def __post_init__(self) -> None:
-        by = tuple(_text("Readouts.by", name) for name in _several(self.by))
+        by = tuple(text("Readouts.by", name) for name in several(self.by))
         if not by or len(set(by)) < len(by):
             raise ConnectomeError("Readouts.by", "must name region or attributes, each once", list(by))
         object.__setattr__(self, "by", by)
         if self.cells:
-            _query("Readouts.cells", self.cells)
-        object.__setattr__(self, "bin_ms", _number("Readouts.bin_ms", self.bin_ms, 0.0, above=True))
-        object.__setattr__(self, "from_ms", _number("Readouts.from_ms", self.from_ms, 0.0))
-        if self.to_ms is not None and _number("Readouts.to_ms", self.to_ms, 0.0) <= self.from_ms:
+            query("Readouts.cells", self.cells)
+        object.__setattr__(self, "bin_ms", number("Readouts.bin_ms", self.bin_ms, 0.0, above=True))
+        object.__setattr__(self, "from_ms", number("Readouts.from_ms", self.from_ms, 0.0))
+        if self.to_ms is not None and number("Readouts.to_ms", self.to_ms, 0.0) <= self.from_ms:
             raise ConnectomeError("Readouts.to_ms", f"must be later than from_ms, {self.from_ms:g}", self.to_ms)
         integer("Readouts.raster", self.raster, 0, 2000)
 
@@ -287,8 +110,8 @@ class Sweep:
     base: str = ""
 
     def __post_init__(self) -> None:
-        _query("Sweep.silence_each", self.silence_each)
-        _text("Sweep.from", self.base)
+        query("Sweep.silence_each", self.silence_each)
+        text("Sweep.from", self.base)
 
 
 @dataclass(frozen=True)
@@ -311,7 +134,7 @@ class Paths(Parameters):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _query("Paths.to", self.to)
+        query("Paths.to", self.to)
 
 
 @dataclass(frozen=True)
@@ -357,9 +180,9 @@ class Experiment(ReadOnly):
         object.__setattr__(self, "conditions", MappingProxyType(dict(self.conditions)))
         object.__setattr__(self, "physiology", MappingProxyType(dict(self.physiology)))
         for key in ("connectome", "title", "reference"):
-            _text(key, getattr(self, key))
+            text(key, getattr(self, key))
         object.__setattr__(self, "reference", self.reference or next(iter(self.conditions)))
-        object.__setattr__(self, "duration_ms", _number("duration_ms", self.duration_ms, 0.0, above=True))
+        object.__setattr__(self, "duration_ms", number("duration_ms", self.duration_ms, 0.0, above=True))
         integer("seeds", self.seeds, 1, _MOST_SEEDS)
         integer("first_seed", self.first_seed, 0, 2**62)
         for key, kind in (("test", Test), ("correction", Correction), ("dtype", Literal["float32", "float64"])):
@@ -394,22 +217,22 @@ class Experiment(ReadOnly):
             given = parts.get(key)
             if given is not None and not isinstance(given, kind):
                 given = {named.get(k, k): v for k, v in given.items()} if isinstance(given, Mapping) else given
-                parts[key] = _part(kind, given, key)
+                parts[key] = part(kind, given, key)
         return cls(**parts)
 
     def table(self) -> dict[str, Any]:
         """The tables that :meth:`of` reads, with what was left out written out: TOML can hold them."""
         found: dict[str, Any] = {
-            f.name: _plain(getattr(self, f.name))
+            f.name: plain_table(getattr(self, f.name))
             for f in fields(self)
             if f.name not in ("conditions", "sweep", "paths")
         }
         for key, renamed in (("sweep", {"base": "from"}), ("paths", {"start": "from"})):
             part = getattr(self, key)
             if part is not None:
-                found[key] = {renamed.get(k, k): v for k, v in _plain(part).items()}
+                found[key] = {renamed.get(k, k): v for k, v in plain_table(part).items()}
         found["condition"] = {
-            name: {{"base": "from"}.get(k, k): v for k, v in _plain(c).items() if v not in ("", [])}
+            name: {{"base": "from"}.get(k, k): v for k, v in plain_table(c).items() if v not in ("", [])}
             for name, c in self.conditions.items()
         }
         return found
@@ -450,30 +273,12 @@ class Experiment(ReadOnly):
     def _check_times(self) -> None:
         for name, c in self.conditions.items():
             for key in ("stimulate", "silence", "hold"):
-                for part in getattr(c, key):
-                    if part.from_ms >= self.duration_ms or (part.to_ms or 0) > self.duration_ms:
-                        late = part.from_ms if part.from_ms >= self.duration_ms else part.to_ms
+                for each in getattr(c, key):
+                    if each.from_ms >= self.duration_ms or (each.to_ms or 0) > self.duration_ms:
+                        late = each.from_ms if each.from_ms >= self.duration_ms else each.to_ms
                         rule = f"must be within duration_ms, {self.duration_ms:g}"
                         raise ConnectomeError(f"condition.{name}.{key}", rule, f"{late:g} ms")
         r = self.readouts
         if r.from_ms >= self.duration_ms or (r.to_ms or 0) > self.duration_ms:
             found = f"{r.from_ms:g} .. {r.to_ms}" if r.to_ms else f"{r.from_ms:g}"
             raise ConnectomeError("readouts.from_ms", f"must be within duration_ms, {self.duration_ms:g}", found)
-
-
-_PARTS: Final[Mapping[str, tuple[Any, str]]] = {
-    "stimulate": (Stimulation, "cells"), "silence": (Silencing, "cells"), "hold": (Held, "cells"),
-    "scale": (Scaling, "edges"),
-}  # fmt: skip
-
-
-def _part(kind: Any, table: object, where: str) -> Any:
-    """A dataclass from a table; what it must have is asked for by name."""
-    if isinstance(table, kind):
-        return table
-    try:
-        return from_table(kind, table, where)
-    except TypeError:  # a field without a default is not there
-        needed = [f.name for f in fields(kind) if repr(f.default) == repr(field().default) and f.init]
-        missing = [name for name in needed if not isinstance(table, Mapping) or name not in table]
-        raise ConnectomeError(where, f"must have {', '.join(missing)}", repr(table)) from None

@@ -28,6 +28,7 @@ from connectome.experiment.conditions import (
     stretches,
 )
 from connectome.experiment.controls import generator, random_targets
+from connectome.experiment.parts import Silencing
 from connectome.experiment.physiology import physiology_from
 from connectome.experiment.readouts import (
     READOUTS,
@@ -39,7 +40,7 @@ from connectome.experiment.readouts import (
     read_out,
     summarised,
 )
-from connectome.experiment.specification import Experiment, Silencing
+from connectome.experiment.specification import Experiment
 from connectome.graph.connectome import Connectome
 from connectome.graph.selection import NodeSet, node_set
 from connectome.simulate.runs import run
@@ -249,7 +250,7 @@ def assemble(setup: Setup, found: Iterable[tuple[Trial, xr.Dataset]]) -> xr.Data
     population and a cell are. ``found`` is in the order of :meth:`Setup.trials`.
     """
     e, cells = setup.experiment, setup.cells
-    conditions, controls, seeds = list(e.conditions), list(e.controls.names), list(e.all_seeds)
+    conditions, controls, seeds = list(e.conditions), list[str](e.controls.names), list(e.all_seeds)
     n, shown = len(setup.populations), np.flatnonzero(setup.shown)
     counted = setup.counted(conditions[0])
     shape, bins = (len(conditions), len(controls), len(seeds)), counted.bins
