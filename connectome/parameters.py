@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar, get_type_hints
 
 from connectome.errors import ConnectomeError
 
-__all__ = ["Parameters", "bounded", "from_table", "read_toml", "set_key", "to_table"]
+__all__ = ["Parameters", "bounded", "from_table", "read_toml", "set_value", "to_table"]
 
 #: Bytes of a TOML file; a device may have no end.
 _LARGEST: Final = 1 << 20
@@ -89,13 +89,14 @@ def read_toml(path: Path) -> dict[str, Any]:
     return tomllib.loads(data.decode())
 
 
-def set_key(table: dict[str, Any], change: str, example: str, *, least: int = 1) -> None:
-    """Set ``table.key=value`` in nested tables, at ``least`` so many; a value that is no TOML is a text. Raises
+def set_value(table: dict[str, Any], change: str, form: str, hint: str = "") -> None:
+    """Set ``key=value`` or ``table.key=value`` in nested tables, as an option has it; a value that is no TOML is a
+    text. ``form`` is what a change looks like, with as many dots as it needs at least. Raises
     :class:`ConnectomeError`."""
     path, equals, text = change.partition("=")
     *tables, key = path.strip().split(".")
-    if not equals or len(tables) < least or not key or not all(tables):
-        raise ConnectomeError("--set", "must be table.key=value", repr(change), f"For example {example}.")
+    if not equals or len(tables) < form.count(".") or not key or not all(tables):
+        raise ConnectomeError("--set", f"must be {form}", repr(change), hint)
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except (tomllib.TOMLDecodeError, ValueError, RecursionError):

@@ -89,7 +89,7 @@ def _main(options: argparse.Namespace, out: Path) -> int:
 def _read(options: argparse.Namespace) -> tuple[Experiment, str]:
     """The experiment, and the path or name of its connectome: a file beside the specification, or what it says."""
     from connectome.experiment.specification import Experiment
-    from connectome.parameters import read_toml, set_key
+    from connectome.parameters import read_toml, set_value
 
     path: Path = options.specification
     try:
@@ -98,7 +98,7 @@ def _read(options: argparse.Namespace) -> tuple[Experiment, str]:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConnectomeError(str(path), "must be a readable TOML file", reason, "Begin with --draft GRAPH.") from None
     for change in options.changes:
-        set_key(table, change, "readouts.bin_ms=5", least=0)
+        set_value(table, change, "key=value", "For example readouts.bin_ms=5.")
     if options.seeds:
         table["seeds"] = options.seeds
     try:

@@ -22,7 +22,7 @@ from connectome.learning.views import WeightView
 from connectome.neurons.model import NeuronModel
 from connectome.neurons.model import from_table as neuron_from
 from connectome.neurons.model import to_table as neuron_table
-from connectome.parameters import Parameters, bounded, from_table, read_toml, set_key, to_table
+from connectome.parameters import Parameters, bounded, from_table, read_toml, set_value, to_table
 from connectome.rules import Rule
 
 __all__ = ["Configuration", "Data", "Training", "plan_stages", "read_configuration"]
@@ -208,7 +208,7 @@ def read_configuration(path: str | Path | None, changes: Sequence[str] = ()) -> 
     except (OSError, ValueError, RecursionError) as error:  # Python reads no number of 5,000 digits: a ValueError
         raise ConnectomeError(where, "must be a readable TOML file", str(error)) from error
     for change in changes:
-        set_key(table, change, "training.perception=200")
+        set_value(table, change, "table.key=value", "For example training.perception=200.")
     known = {*_TABLES, *_OTHERS}
     for name in table:
         if name not in known:
