@@ -52,14 +52,27 @@ def test_a_dry_run_says_what_would_be_done(here: Path, capsys: pytest.CaptureFix
     assert not (here / "runs").exists()
 
 
-def test_it_writes_the_same_bytes_whatever_the_processes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_killed_and_resumed_it_ends_in_the_same_bytes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever the number of processes; and more seeds and conditions are added to what is there."""
+    write(here / "try.toml", sweep={"silence_each": "region == 'a' and class == 'LN'"})
     assert main(["try.toml", "--out", "one", "--jobs", "1"]) == 0
     assert "Largest effects" in capsys.readouterr().out
+    command = [sys.executable, "-m", "sims.experiment", "try.toml", "--quiet", "--out", "two", "--jobs", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    running = subprocess.Popen(command, env=environment, start_new_session=True)
+    cells = here / "two" / "cells"
+    while not (cells.is_dir() and len(list(cells.glob("*.nc"))) >= 3):
+        assert running.poll() is None, "it must not have ended yet"
+        time.sleep(0.02)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    assert not (here / "two" / "results.nc").exists()
     assert main(["try.toml", "--out", "two", "--jobs", "2", "--quiet"]) == 0
     one, two = contents(here / "one"), contents(here / "two")
     assert one == two
-    assert {"experiment.html", "effects.csv", "cells.csv", "paths.csv", "structure.csv", "results.nc"} <= one.keys()
-    assert sum(name.startswith("cells/") for name in one) == 18
+    tables = {f"{name}.csv" for name in ("effects", "cells", "sweep", "paths", "structure")}
+    assert {"experiment.html", "results.nc", "experiment.toml", *tables} <= one.keys()
+    assert sum(name.startswith("cells/") for name in one) == 18 + 20
     effects = pandas.read_csv(here / "one" / "effects.csv")
     results = load_results(here / "one" / "results.nc")
     row = effects[
@@ -67,39 +80,16 @@ def test_it_writes_the_same_bytes_whatever_the_processes(here: Path, capsys: pyt
     ].iloc[0]
     difference = (results.active - results.base_active).sel(condition="quiet", control="measured")
     assert row.effect == pytest.approx(float(difference.isel(population=0).mean()))
-    # Lost trials are made again, and more seeds and conditions are added to what is there.
-    (here / "one" / "cells" / "quiet-shuffled_seed1.nc").unlink()
-    (here / "one" / "results.nc").unlink()
-    before = (here / "one" / "cells" / "quiet-measured_seed1.nc").stat().st_mtime_ns
-    assert main(["try.toml", "--out", "one", "--quiet"]) == 0
-    assert contents(here / "one") == one
-    assert (here / "one" / "cells" / "quiet-measured_seed1.nc").stat().st_mtime_ns == before
+    kept, lost = (here / "one" / "cells" / f"quiet-{name}_seed1.nc" for name in ("measured", "shuffled"))
+    before, content = kept.stat().st_mtime_ns, lost.read_bytes()
+    lost.unlink()
     assert main(["try.toml", "--out", "one", "--quiet", "--seeds", "3", "--set", "condition.more.from=driven"]) == 0
-    assert (here / "one" / "cells" / "quiet-measured_seed1.nc").stat().st_mtime_ns == before
+    assert kept.stat().st_mtime_ns == before
+    assert lost.read_bytes() == content
     assert load_results(here / "one" / "results.nc").sizes["condition"] == 4
-    assert main(["try.toml", "--out", "one", "--quiet", "--set", "condition.quiet.silence=class == 'KC'"]) == 2
-    assert "--out must hold no experiment with other options" in capsys.readouterr().err
-    assert main(["try.toml", "--out", "one", "--quiet", "--set", "duration_ms=70"]) == 2
-    assert "--out must hold no experiment with other options" in capsys.readouterr().err
-
-
-def test_killed_and_resumed_it_ends_in_the_same_bytes(here: Path) -> None:
-    write(here / "sweep.toml", sweep={"silence_each": "region == 'a' and class == 'LN'"})
-    command = [sys.executable, "-m", "sims.experiment", "sweep.toml", "--quiet", "--out"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    assert main(["sweep.toml", "--quiet", "--out", "whole"]) == 0
-    running = subprocess.Popen([*command, "killed"], env=environment, start_new_session=True)
-    cells = here / "killed" / "cells"
-    while not (cells.is_dir() and len(list(cells.glob("*.nc"))) >= 3):
-        assert running.poll() is None, "it must not have ended yet"
-        time.sleep(0.02)
-    os.killpg(running.pid, signal.SIGKILL)
-    running.wait()
-    assert not (here / "killed" / "results.nc").exists()
-    assert main(["sweep.toml", "--quiet", "--out", "killed"]) == 0
-    killed = contents(here / "killed")
-    assert killed == contents(here / "whole")
-    assert "sweep.csv" in killed
+    for change in ("condition.quiet.silence=class == 'KC'", "duration_ms=70"):
+        assert main(["try.toml", "--out", "one", "--quiet", "--set", change]) == 2
+        assert "--out must hold no experiment with other options" in capsys.readouterr().err
 
 
 def test_what_a_new_user_types(tmp_path: Path) -> None:
