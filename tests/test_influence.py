@@ -75,15 +75,27 @@ def test_paths_are_those_of_an_enumeration(graph: SimpleGraph, a: set[int], b: s
     assert steps_between(graph, *given_) == (math.inf if fewest is None else fewest - 1)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_paths_of_dense_graphs_are_those_of_an_enumeration(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    source, target = np.nonzero((rng.random((6, 6)) < 0.7) & ~np.eye(6, dtype=bool))
+    graph = SimpleGraph.from_arrays(6, source, target, rng.integers(1, 5, source.size).astype(float))
+    expected = every_path(graph, {0, 1}, {4, 5})
+    assert any(a[1] > b[1] for a, b in itertools.pairwise(expected)), "a longer path may be stronger"
+    for n in (1, 3, len(expected)):
+        assert [path.nodes for path in strongest_paths(graph, [0, 1], [4, 5], n)] == [x[2] for x in expected[:n]]
+
+
 def test_ties_are_exact() -> None:
     """1/2 * 1/3 = 1/6 * 1, whatever the logarithms round to; the shorter path comes first, then the lower nodes."""
-    edges = [(0, 1, 1), (9, 1, 1), (1, 4, 1), (9, 4, 2), (0, 2, 1), (9, 2, 5), (2, 3, 1), (3, 5, 1)]
+    edges = [(0, 7, 1), (9, 7, 1), (7, 8, 1), (9, 8, 2), (0, 1, 1), (9, 1, 5), (1, 2, 1), (2, 5, 1)]
     source, target, weight = (np.array(column) for column in zip(*edges, strict=True))
     graph = SimpleGraph.from_arrays(10, source, target, weight.astype(float))
-    found = strongest_paths(graph, [0], [4, 5], 2)
-    assert [path.nodes for path in found] == [(0, 1, 4), (0, 2, 3, 5)]
+    found = strongest_paths(graph, [0], [5, 8], 2)
+    assert [path.nodes for path in found] == [(0, 7, 8), (0, 1, 2, 5)]
     assert found[0].strength == found[1].strength == float(Fraction(1, 6))
     assert found[0].fractions == (0.5, float(Fraction(1, 3)))
+    assert strongest_paths(graph, [0], [5, 8], 1) == found[:1]
 
 
 @given(graphs(), st.integers(1, 4), st.booleans())

@@ -71,6 +71,9 @@ INPUTS = {
     "verify": ["FILE"],
     "develop": ["--config", "FILE", "--out", "new"],
     "develop resume": ["--resume", "FILE"],
+    "experiment": ["FILE", "--dry-run"],
+    "experiment connectome": ["trial.toml", "--dry-run", "--set", "connectome=FILE"],
+    "experiment draft": ["new.toml", "--draft", "FILE"],
 }
 OUTPUTS = {
     "simulate": (["good.h5", "--duration-ms", "1", "--no-raster", "--out", "OUT"], ".h5"),
@@ -172,6 +175,22 @@ OTHERS = {
         (["STUDY", "--out", "text.h5/x"], "--out"), (["STUDY", "--out", "x" * 300], "--out"),
         (["STUDY", "--seeds", "x"], "--seeds"),
     ],
+    "experiment": [
+        ([], "required"), (["trial.toml", "--seeds", "0"], "--seeds"), (["trial.toml", "--jobs", "-2"], "--jobs"),
+        (["trial.toml", "--seeds", "x"], "--seeds"), (["trial.toml", "--set", "seeds"], "--set must be key=value"),
+        (["trial.toml", "--set", f"seeds={HUGE}"], "trial.toml: seeds must be an integer"),
+        (["trial.toml", "--set", "duration_ms=nan"], "trial.toml: duration_ms must be a finite number"),
+        (["trial.toml", "--set", "duration_ms=0.05"], "duration_ms must be a whole number of steps"),
+        (["trial.toml", "--set", "condition.x=3"], "condition.x must be a table"),
+        (["trial.toml", "--set", "condition.x.silence=3"], "condition.x.silence must be a table"),
+        (["trial.toml", "--set", "condition.x.silence=class"], "condition.x.silence: query 'class'"),
+        (["trial.toml", "--set", "sweep.silence_each=role == 'x'"], "sweep.silence_each must find at least one cell"),
+        (["trial.toml", "--set", "physiology=hope"], "physiology must be among"),
+        (["trial.toml", "--set", "readouts.by=['hope']"], "readouts.by must be region, or attributes"),
+        (["trial.toml", "--out", "text.h5"], "--out"), (["trial.toml", "--out", "text.h5/x"], "--out"),
+        (["trial.toml", "--out", "x" * 300], "--out"), (["trial.toml", "--draft", "good.h5"], "must not exist already"),
+        (["none/x.toml", "--draft", "good.h5"], "must be a file in a folder that can be written"),
+    ],
     "verify": [([], "required"), (["foreign"], "foreign"), (["run"], "results.nc")],
 }  # fmt: skip
 
@@ -181,7 +200,7 @@ def cases() -> Iterator[object]:
         for kind, file in FILES.items():
             if name == "develop" and file in ("empty.h5", "/dev/null"):  # every number keeps its default
                 continue
-            told = [file if a == "FILE" else a for a in arguments]
+            told = [a.replace("FILE", file) for a in arguments]
             named = Path(file).name[:50] if file.isprintable() else ""
             yield pytest.param(name.split()[0], told, named, id=f"{name}: {kind}")
     for name, (arguments, suffix) in OUTPUTS.items():
@@ -232,6 +251,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "unknown": "[anatomy]\nneuron = 3", "table": "[magic]\n", "type": "[training]\nbatch = 'x'",
         "range": "[anatomy]\nlocal_density = 7", "nan": "[anatomy]\nlocal_gain = nan",
         "wiring": "[anatomy]\nwiring = 'text.h5'",
+        "trial": "connectome = 'good.h5'\n[condition.rest]\n",
     }  # fmt: skip
     for name, text in texts.items():
         (place / f"{name}.toml").write_text(text)
