@@ -79,9 +79,8 @@ def test_paths_are_those_of_an_enumeration(graph: SimpleGraph, a: set[int], b: s
 def test_paths_of_dense_graphs_are_those_of_an_enumeration(seed: int) -> None:
     rng = np.random.default_rng(seed)
     source, target = np.nonzero((rng.random((6, 6)) < 0.7) & ~np.eye(6, dtype=bool))
-    graph = SimpleGraph.from_arrays(6, source, target, rng.integers(1, 5, source.size).astype(float))
+    graph = SimpleGraph.from_arrays(6, source, target, rng.choice([1.0, 2.0, 50.0], source.size))
     expected = every_path(graph, {0, 1}, {4, 5})
-    assert any(a[1] > b[1] for a, b in itertools.pairwise(expected)), "a longer path may be stronger"
     for n in (1, 3, len(expected)):
         assert [path.nodes for path in strongest_paths(graph, [0, 1], [4, 5], n)] == [x[2] for x in expected[:n]]
 
