@@ -16,13 +16,14 @@ def brain(n: int = 40, n_edges: int = 400, seed: int = 0) -> Connectome:
     """Two regions with classes, a sensor and an effector; every fourth neuron inhibits."""
     rng = np.random.default_rng(seed)
     sign = np.where(np.arange(n) % 4 == 3, -1, 1)
+    known: dict[str, Any] = {
+        "class": np.where(sign < 0, "LN", np.where(np.arange(n) < n // 4, "PN", "KC")).tolist(),
+        "side": ["left", "right"] * (n // 2), "age": [None if i % 5 == 0 else i for i in range(n)],
+    }  # fmt: skip
     regions = [
         Region(
-            name, n, neuron=NeuronParameters(t_ref_ms=2.0), sign=sign, label=[f"{name}{i}" for i in range(n)],
-            attributes={
-                "class": np.where(sign < 0, "LN", np.where(np.arange(n) < n // 4, "PN", "KC")).tolist(),
-                "side": ["left", "right"] * (n // 2), "age": [None if i % 5 == 0 else i for i in range(n)],
-            },
+            name, n, neuron=NeuronParameters(t_ref_ms=2.0), sign=sign, label=np.array([f"{name}{i}" for i in range(n)]),
+            attributes=known,
         )
         for name in ("a", "b")
     ]  # fmt: skip

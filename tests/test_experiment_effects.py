@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,7 +73,7 @@ def test_tables_of_an_experiment() -> None:
     setup = prepare(e, brain())
     results = perform(e, brain())
     flat = effect_table(e, results)
-    table = flat.set_index(["condition", "control", "readout", "by", "value"]).sort_index()
+    table: Any = flat.set_index(["condition", "control", "readout", "by", "value"]).sort_index()
     row = table.loc["quiet", "shuffled", "rate_hz", "class", "KC"]
     at = {"condition": "quiet", "control": "shuffled"}
     k = int(np.flatnonzero(results.value.values == "KC")[0])
