@@ -44,6 +44,7 @@ def test_it_says_what_was_done(shown: Path) -> None:
     assert HOSTILE not in html
     assert "stimulate 8 cells at 600 Hz, from 5 ms to 50 ms" in html
     assert "Effects of quiet against driven" in html
+    assert "Effects of driven." in html or "Effects of driven;" in html, "beside what shuffled wiring gives"
     assert "beyond shuffled wiring (p)" in html
     assert "Each cell silenced in turn" in html
     assert "strongest 1" in html

@@ -51,7 +51,7 @@ def path_ends(setup: Setup) -> tuple[NodeSet, NodeSet]:
 
 
 def path_table(setup: Setup, results: xr.Dataset) -> pandas.DataFrame:
-    """A row for each cell of each of the strongest paths, and of the shortest.
+    """A row for each cell of each of the strongest paths, and of the shortest that are not among these.
 
     Columns: kind (strongest, shortest), path (its rank), step, region, number, cell; input_share of the edge that
     leads to the cell (missing at the first); strength of the whole path; latency_ms, the mean over the seeds in which
@@ -68,8 +68,10 @@ def path_table(setup: Setup, results: xr.Dataset) -> pandas.DataFrame:
     column_of = {key: column for column, key in enumerate(keys)}
     labels = _labels(setup)
     rows: list[dict[str, Any]] = []
-    for kind, search in (("strongest", strongest_paths), ("shortest", shortest_paths)):
-        for rank, path in enumerate(search(graph, start, end, e.paths.n), 1):
+    strongest = strongest_paths(graph, start, end, e.paths.n)
+    others = [path for path in shortest_paths(graph, start, end, e.paths.n) if path not in strongest]
+    for kind, paths in (("strongest", strongest), ("shortest", others)):
+        for rank, path in enumerate(paths, 1):
             rows += _rows(kind, rank, path, region, number, labels, late, column_of)
     columns = [
         "kind", "path", "step", "region", "number", "cell", "input_share", "strength", "latency_ms", "n_fired",
