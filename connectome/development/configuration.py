@@ -23,7 +23,7 @@ from connectome.learning.views import WeightView
 from connectome.neurons.model import NeuronModel
 from connectome.neurons.model import from_table as neuron_from
 from connectome.neurons.model import to_table as neuron_table
-from connectome.parameters import Parameters, bounded, from_table, to_table
+from connectome.parameters import Parameters, bounded, from_table, set_value, to_table
 from connectome.rules import Rule
 
 __all__ = ["Configuration", "Data", "Training", "plan_stages", "read_configuration"]
@@ -212,7 +212,7 @@ def read_configuration(path: str | Path | None, changes: Sequence[str] = ()) -> 
     except (OSError, ValueError, RecursionError) as error:  # Python reads no number of 5,000 digits: a ValueError
         raise ConnectomeError(where, "must be a readable TOML file", str(error)) from error
     for change in changes:
-        _set(table, change)
+        set_value(table, change, "table.key=value", "For example training.perception=200.")
     known = {*_TABLES, *_OTHERS}
     for name in table:
         if name not in known:
@@ -229,24 +229,6 @@ def _toml(path: Path) -> dict[str, Any]:
     if len(data) > _LARGEST:
         raise ValueError(f"more than {_LARGEST:,} bytes")
     return tomllib.loads(data.decode())
-
-
-def _set(table: dict[str, Any], change: str) -> None:
-    """Set ``table.key=value`` in nested tables; a value that is no TOML is a text."""
-    path, equals, text = change.partition("=")
-    *tables, key = path.strip().split(".")
-    if not equals or not tables or not key or not all(tables):
-        raise ConnectomeError("--set", "must be table.key=value", repr(change), "For example training.perception=200.")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, ValueError, RecursionError):
-        value = text.strip()
-    for name in tables:
-        inner = table.setdefault(name, {})
-        if not isinstance(inner, dict):
-            raise ConnectomeError("--set", f"must lead through tables; {name} is none", repr(change))
-        table = inner
-    table[key] = value
 
 
 def _configuration(table: Mapping[str, Any]) -> Configuration:

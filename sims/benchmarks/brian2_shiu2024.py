@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -58,16 +59,17 @@ def _read(folder: Path) -> tuple[int, Any, Any, Any]:
     n = len(pd.read_csv(folder / "Completeness_783.csv", index_col=0))
     columns = ["Presynaptic_Index", "Postsynaptic_Index", "Excitatory x Connectivity"]
     table = pd.read_parquet(folder / "Connectivity_783.parquet", columns=columns)
-    return (n, *(table[name].to_numpy() for name in columns))
+    source, target, weight = (table[name].to_numpy() for name in columns)
+    return n, source, target, weight
 
 
 def main(argument: str) -> None:
     """Do what was asked."""
     asked = json.loads(argument)
     marks = [time.perf_counter()]
-    import brian2 as b
     import numpy as np
 
+    b: Any = import_module("brian2")
     standalone = asked.get("standalone", True)
     if standalone:
         b.prefs.devices.cpp_standalone.openmp_threads = 0
@@ -80,7 +82,7 @@ def main(argument: str) -> None:
     files = _read(Path(asked["folder"]))
     marks.append(time.perf_counter())
     network, monitor = _network(b, asked, files)
-    said = {}
+    said: dict[str, Any] = {}
     if standalone:
         b.device.insert_code("before_network_run", "const std::clock_t began = std::clock();")
         b.device.insert_code(
