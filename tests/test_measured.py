@@ -273,7 +273,8 @@ def test_hcp(tmp_path: Path) -> None:
     assert recognise(tmp_path) == recognise(tmp_path / "strucMatrix_ctx_schaefer_100.csv") == "hcp"
     c = exchange.read(tmp_path)
     assert edges_of(c) == {
-        (labels[0], labels[1]): 2.5, (labels[1], labels[0]): 2.5, (labels[1], labels[2]): 1.0, (labels[2], labels[1]): 1.0,
+        (labels[0], labels[1]): 2.5, (labels[1], labels[0]): 2.5, (labels[1], labels[2]): 1.0,
+        (labels[2], labels[1]): 1.0,
     }  # fmt: skip
     assert told(c, "side") == ["left", "left", "right"]
     assert told(c, "network") == ["Vis", "SomMot", "Vis"]
