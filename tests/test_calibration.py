@@ -41,7 +41,7 @@ def brain(n: int = 300, m: int = 6000) -> Connectome:
             edges.append(
                 EdgeSet.from_arrays(
                     (s, "local" if s == t else "long_range", t), fly.source[here] % half, fly.target[here] % half,
-                    fly.count[here], n_source=half, n_target=half, dt_ms=0.1,
+                    fly.synapses[here], n_source=half, n_target=half, dt_ms=0.1,
                 )
             )  # fmt: skip
     return Connectome.of(regions, edges)

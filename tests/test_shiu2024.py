@@ -43,7 +43,7 @@ def ours(
     n, m = fly.id.size, cells.size
     brain = Region("brain", n, attributes={"nt_type": np.where(fly.sign < 0, "GABA", "ACH")})
     edges = EdgeSet.from_arrays(
-        ("brain", "local", "brain"), fly.source, fly.target, fly.count, n_source=n, n_target=n, dt_ms=0.1
+        ("brain", "local", "brain"), fly.source, fly.target, fly.synapses, n_source=n, n_target=n, dt_ms=0.1
     )
     physiology = replace(PRESET, neuron=replace(PRESET.neuron, v_reset_mv=reset_mv))
     network, _ = animate(Connectome.of([brain], [edges]), physiology)
@@ -62,7 +62,7 @@ def written_down(fly: Fly, cells: NDArray[np.int64], events: Spikes, steps: int,
     """Brian's step: state update, threshold, synapses, reset. What is "unless refractory" is not written to either."""
     n, delay = fly.id.size, 18
     matrix = np.zeros((n, n))
-    matrix[fly.source, fly.target] = 0.275 * fly.count * fly.sign[fly.source]
+    matrix[fly.source, fly.target] = 0.275 * fly.synapses * fly.sign[fly.source]
     v, g, last, pause = np.full(n, -52.0), np.zeros(n), np.full(n, -1000), np.full(n, 22)
     pause[cells] = 0
     a, b = np.exp(-0.1 / 20), np.exp(-0.1 / 5)

@@ -27,6 +27,7 @@ from connectome.errors import ConnectomeError
 from connectome.neurons.iaf_psc_exp import NeuronParameters
 from connectome.neurons.model import NeuronModel, from_table, to_table
 from connectome.neurons.shiu2024 import Shiu2024
+from connectome.parameters import set_value
 
 __all__ = [
     "FLY", "MAMMAL", "PRESETS", "TRANSMITTER_COLUMNS", "Physiology", "physiology_from", "plain", "preset",
@@ -201,14 +202,18 @@ def table_of(physiology: Physiology) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def read_physiology(text: str) -> Physiology:
-    """A preset by name, or the table ``[physiology]`` of a TOML file. Raises :class:`ConnectomeError`."""
-    if text in PRESETS or not text.endswith(".toml"):
-        return preset(text)
-    try:
-        table = tomllib.loads(Path(text).read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConnectomeError(text, "must be a TOML file", getattr(error, "strerror", None) or error) from None
-    if not isinstance(table.get("physiology"), dict):
-        raise ConnectomeError(text, "must have a table [physiology]", ", ".join(table) or "none")
-    return physiology_from(table["physiology"], f"{text}: physiology")
+def read_physiology(text: str, changes: Sequence[str] = ()) -> Physiology:
+    """A preset by name, or the table ``[physiology]`` of a TOML file, with changes such as ``gain=2`` or
+    ``neuron.t_ref_ms=3``. Raises :class:`ConnectomeError`."""
+    table: dict[str, Any] = {"preset": text}
+    if text.endswith(".toml"):
+        try:
+            found = tomllib.loads(Path(text).read_text("utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise ConnectomeError(text, "must be a TOML file", getattr(error, "strerror", None) or error) from None
+        if not isinstance(found.get("physiology"), dict):
+            raise ConnectomeError(text, "must have a table [physiology]", ", ".join(found) or "none")
+        table = found["physiology"]
+    for change in changes:
+        set_value(table, change, "key=value", "For example gain=2 or neuron.t_ref_ms=3.")
+    return physiology_from(table, f"{text}: physiology" if text.endswith(".toml") else "physiology")

@@ -26,7 +26,7 @@ class Fly(NamedTuple):
     sign: NDArray[np.int8]
     source: NDArray[np.int32]
     target: NDArray[np.int32]
-    count: NDArray[np.int32]
+    synapses: NDArray[np.int32]
 
 
 def fly_like(n: int, m: int, seed: int = 1) -> Fly:
@@ -61,6 +61,7 @@ def write_files(fly: Fly, folder: Path) -> None:
     columns: dict[str, Any] = {
         "Presynaptic_ID": fly.id[fly.source], "Postsynaptic_ID": fly.id[fly.target],
         "Presynaptic_Index": fly.source.astype(np.int64), "Postsynaptic_Index": fly.target.astype(np.int64),
-        "Connectivity": fly.count.astype(np.int64), "Excitatory": sign, "Excitatory x Connectivity": sign * fly.count,
+        "Connectivity": fly.synapses.astype(np.int64), "Excitatory": sign,
+        "Excitatory x Connectivity": sign * fly.synapses,
     }  # fmt: skip
     parquet.write_table(pyarrow.table(columns), folder / "Connectivity_783.parquet")
