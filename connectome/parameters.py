@@ -5,12 +5,17 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import tomllib
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, get_type_hints
+from pathlib import Path
+from typing import Any, Final, TypeVar, get_type_hints
 
 from connectome.errors import ConnectomeError
 
-__all__ = ["Parameters", "bounded", "from_table", "to_table"]
+__all__ = ["Parameters", "bounded", "from_table", "read_toml", "set_value", "to_table"]
+
+#: Bytes of a TOML file; a device may have no end.
+_LARGEST: Final = 1 << 20
 
 T = TypeVar("T")
 
@@ -73,3 +78,32 @@ def from_table(cls: Callable[..., T], table: object, where: str) -> T:
 def to_table(parameters: Any) -> dict[str, Any]:
     """The inverse of :func:`from_table`, every field written out."""
     return dataclasses.asdict(parameters)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file. Raises OSError, ValueError and RecursionError for one that cannot be read."""
+    with path.open("rb") as file:
+        data = file.read(_LARGEST + 1)
+    if len(data) > _LARGEST:
+        raise ValueError(f"more than {_LARGEST:,} bytes")
+    return tomllib.loads(data.decode())
+
+
+def set_value(table: dict[str, Any], change: str, form: str, hint: str = "") -> None:
+    """Set ``key=value`` or ``table.key=value`` in nested tables, as an option has it; a value that is no TOML is a
+    text. ``form`` is what a change looks like, with as many dots as it needs at least. Raises
+    :class:`ConnectomeError`."""
+    path, equals, text = change.partition("=")
+    *tables, key = path.strip().split(".")
+    if not equals or len(tables) < form.count(".") or not key or not all(tables):
+        raise ConnectomeError("--set", f"must be {form}", repr(change), hint)
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except (tomllib.TOMLDecodeError, ValueError, RecursionError):
+        value = text.strip()
+    for name in tables:
+        inner = table.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise ConnectomeError("--set", f"must lead through tables; {name} is none", repr(change))
+        table = inner
+    table[key] = value

@@ -74,6 +74,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "izhikevich": "connectome.neurons.izhikevich:Izhikevich",
             "aeif_psc_exp": "connectome.neurons.aeif_psc_exp:AeifPscExp",
             "leaky_integrator": "connectome.neurons.leaky_integrator:LeakyIntegrator",
+            "shiu2024": "connectome.neurons.shiu2024:Shiu2024",
         },
         "views": {
             "gain": "connectome.mechanisms.weight_gain:WeightGain",

@@ -24,6 +24,7 @@ from connectome.io import (
     hdf5,
     mat_files,
     matrices,
+    measured,
     pyg_files,
     scripts,
     snapshot,
@@ -152,12 +153,12 @@ def read(
     path: str | os.PathLike[str], format: str | None = None, *, unsigned: bool = False,
     regions_from: str | None = None, kinds_from: str | None = None,
 ) -> Connectome:  # fmt: skip
-    """Read a connectome from a file of any format in :data:`FORMATS`, or from a folder: the last stage of a run, or a
-    SONATA circuit.
+    """Read a connectome from a file of any format in :data:`FORMATS`, or from a folder: the last stage of a run, a
+    SONATA circuit, or a measured connectome as it is published (:mod:`connectome.io.measured`).
 
     Parameters
     ----------
-    format : a name in :data:`FORMATS`; default: :func:`format_of` the path
+    format : a name in :data:`FORMATS` or in :data:`connectome.io.measured.MEASURED`; default: what the path is
     unsigned : a table's weights are sizes, see :func:`connectome.io.edge_tables.read_csv`
     regions_from : the attribute of neurons whose values are the regions: see
         :func:`connectome.graph.partition.regions_from`
@@ -173,6 +174,9 @@ def read(
 
 def _read(path: str | os.PathLike[str], format: str | None, unsigned: bool) -> Connectome:
     place = Path(path)
+    measured_as = measured.recognise(place) if format is None else format if format in measured.MEASURED else ""
+    if measured_as:
+        return measured.read(measured_as, place)
     if format is None and os.path.isdir(place) and not (place / "circuit_config.json").exists():
         stages = snapshot.list_stages(place)
         if not stages:

@@ -31,6 +31,7 @@ from sims.benchmarks.microcircuit import microcircuit
 from sims.benchmarks.models import MODELS
 from sims.benchmarks.neurons import neurons
 from sims.benchmarks.peers import PEERS
+from sims.benchmarks.shiu2024 import shiu2024
 from sims.program import ended, exit_codes, refuse_taken
 
 if TYPE_CHECKING:
@@ -39,7 +40,10 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _NO_PEERS: Final = ("none", "auto")
-_ALL: Final = {**MODELS, "microcircuit": microcircuit, "neurons": neurons, "analysis": analysis, "annotated": annotated}
+_ALL: Final = {
+    **MODELS, "microcircuit": microcircuit, "neurons": neurons, "shiu2024": shiu2024, "analysis": analysis,
+    "annotated": annotated,
+}  # fmt: skip
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         "models",
         nargs="*",
         metavar="MODEL",
-        help="what to measure (default: all but microcircuit, neurons, analysis and annotated)",
+        help="what to measure (default: all but microcircuit, neurons, shiu2024, analysis and annotated)",
     )
     parser.add_argument(
         "--peers",

@@ -1,6 +1,7 @@
-"""Run a snapshot: drive it, write its spikes, print what they say of its state, draw them.
+"""Run a graph: make it live, drive it, write its spikes, print what they say of its state, draw them.
 
 python -m sims.simulate SNAPSHOT --duration-ms 1000 --drive REGION:poisson=8000,30 --out spikes.h5
+python -m sims.simulate connectome.csv --physiology shiu2024 --stimulate "type == 'ORN_DM1'" --out spikes.h5
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connectome.errors import ConnectomeError
 from connectome.memory import refuse_memory
-from sims.inputs import add_shape, shaped
+from sims.inputs import add_shape, open_graph, shaped
+from sims.physiologies import add_physiology, check_physiology, made_alive
 from sims.program import add_common, ended, exit_codes, refuse_seed, refuse_taken
 from sims.screen import print_table
 
@@ -32,17 +35,20 @@ __all__ = ["main", "stimulus_of"]
 
 _DRIVE = re.compile(r"(?P<region>[^:=]+):(?P<kind>poisson|current)=(?P<numbers>.*)", re.DOTALL)
 _DRIVE_RULE = "must be REGION:poisson=RATE_HZ[,WEIGHT_PA] or REGION:current=PA"
+_MOST_WARNINGS = 12
 _MAX_RATE_HZ = 1e6  # of one neuron: 100,000 synapses at 10 Hz
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m sims.simulate",
-        description="Run a snapshot, write its spikes (HDF5, SONATA), print rate, irregularity and synchrony of each "
+        description="Run a graph, write its spikes (HDF5, SONATA), print rate, irregularity and synchrony of each "
         "region, and draw a raster.",
         epilog=exit_codes(),
     )
-    parser.add_argument("snapshot", type=Path, metavar="SNAPSHOT", help="a .h5 file of sims.develop or of save()")
+    parser.add_argument(
+        "graph", metavar="GRAPH", help="a snapshot, any other file that is read, or the name of a measured connectome"
+    )
     parser.add_argument(
         "--duration-ms", type=float, default=1000.0, metavar="MS", help="how long, in model time (default: 1000)"
     )
@@ -71,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         "--engine", default="numba", choices=["numba", "torch"],
         help="event driven, or message passing, which also runs neuron models without a kernel (default: numba)",
     )  # fmt: skip
+    add_physiology(parser)
     add_shape(parser)
     add_common(parser)
     return parser
@@ -89,23 +96,20 @@ def _simulate(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from connectome.analysis.activity import activity
+    from connectome.experiment.checks import activity_warnings, weight_warnings
     from connectome.io.results import save_figure
-    from connectome.io.snapshot import load, open_snapshot
     from connectome.io.spikes import save_spikes
     from connectome.simulate.runs import run
 
     console = Console(quiet=options.quiet)
-    snapshot = open_snapshot(options.snapshot)
-    # Measured: to read a snapshot and run it, spikes left out.
-    refuse_memory(
-        f"{snapshot.n_edges:,} edges",
-        300e6 + 45 * snapshot.n_edges,
-        "Close other programs, or take a machine with more.",
-    )
-    connectome = shaped(load(options.snapshot), options)
+    _refuse_memory(options.graph)
+    connectome = shaped(open_graph(options.graph), options)
     stimulus, replayed = stimulus_of(options.drive, options.spikes, connectome.regions)
+    if options.physiology:
+        connectome, of_cells = made_alive(connectome, options, console, _gain_picture(options))
+        stimulus = _joined(stimulus, of_cells)
     console.print(
-        f"{options.snapshot.name}: {connectome.n_neurons:,} neurons, {connectome.n_edges:,} edges, steps of "
+        f"{Path(options.graph).name}: {connectome.n_neurons:,} neurons, {connectome.n_edges:,} edges, steps of "
         f"{connectome.dt_ms:g} ms{_models(connectome.regions.values())}", highlight=False, markup=False,
     )  # fmt: skip
     for line in _describe(options.drive, replayed):
@@ -122,6 +126,10 @@ def _simulate(options: argparse.Namespace) -> int:
 
         save_figure(draw_raster(spikes, connectome.regions), raster)
     _report(console, spikes, activity(spikes, connectome.regions, skip_ms=options.skip_ms), display)
+    said = [*weight_warnings(connectome), *activity_warnings(spikes, connectome)]
+    more = [f"And {len(said) - _MOST_WARNINGS} more like these."] if len(said) > _MOST_WARNINGS else []
+    for line in said[:_MOST_WARNINGS] + more:
+        console.print(f"Note: {line}", highlight=False, markup=False, soft_wrap=True)
     console.print("Written: " + ", ".join(str(p) for p in (options.out, raster) if p), markup=False, soft_wrap=True)
     return 0
 
@@ -137,10 +145,10 @@ def _check(options: argparse.Namespace, raster: Path | None) -> None:
         raise ConnectomeError(
             "--skip-ms", f"must be 0 or more and less than --duration-ms, {options.duration_ms:g}", options.skip_ms
         )
-    taken = {
-        os.path.realpath(p): name for name, p in (("SNAPSHOT", options.snapshot), ("--spikes", options.spikes)) if p
-    }
-    for name, path, suffix in (("--out", options.out, ".h5"), ("--raster", raster, ".png")):
+    taken = {os.path.realpath(p): name for name, p in (("GRAPH", options.graph), ("--spikes", options.spikes)) if p}
+    check_physiology(options)
+    gain = _gain_picture(options) if options.calibrate else None
+    for name, path, suffix in (("--out", options.out, ".h5"), ("--raster", raster, ".png"), ("--out", gain, ".png")):
         if path is None:
             continue
         if path.suffix != suffix:
@@ -148,6 +156,30 @@ def _check(options: argparse.Namespace, raster: Path | None) -> None:
         if os.path.realpath(path) in taken:
             raise ConnectomeError(name, f"must not be the file of {taken[os.path.realpath(path)]}", repr(str(path)))
         refuse_taken(name, path, overwrite=options.overwrite)
+
+
+def _refuse_memory(graph: str) -> None:
+    """Refuse a snapshot that is too large, before it is read. Measured: to read one and run it, spikes left out."""
+    from connectome.io.exchange import format_of
+    from connectome.io.snapshot import open_snapshot
+
+    if not (Path(graph).is_file() and graph.endswith(".h5") and format_of(graph).name == "snapshot"):
+        return
+    n_edges = open_snapshot(graph).n_edges
+    refuse_memory(f"{n_edges:,} edges", 300e6 + 45 * n_edges, "Close other programs, or take a machine with more.")
+
+
+def _gain_picture(options: argparse.Namespace) -> Path:
+    out: Path = options.out
+    return out.with_name(f"{out.stem}_gain.png")
+
+
+def _joined(stimulus: Stimulus, more: Stimulus) -> Stimulus:
+    """Both; what is stimulated must have no Poisson drive besides."""
+    both = sorted(stimulus.poisson.keys() & more.poisson.keys())
+    if both:
+        raise ConnectomeError("--stimulate", "must not be of regions that --drive gives Poisson events", both[0])
+    return replace(stimulus, poisson={**stimulus.poisson, **more.poisson})
 
 
 def stimulus_of(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from rich.console import Console
 
-    from sims.studies.cells import Cell, Study, StudyTable
+    from sims.studies.cells import Study, StudyTable
 
 __all__ = ["main"]
 
@@ -67,9 +67,10 @@ def _study(options: argparse.Namespace, out: Path) -> int:
 
     from rich.console import Console
 
+    from connectome import __version__
     from connectome.graph.flat import cores
     from connectome.io.results import save_figure, save_results, save_text
-    from sims.studies.cells import gather
+    from sims.studies.cells import gather, keep_plan, make_folder, run_shown
 
     study: Study = plugins.load("studies", options.study, "study")(options.quick, options.images)
     for name in ("seeds", "jobs"):
@@ -83,16 +84,14 @@ def _study(options: argparse.Namespace, out: Path) -> int:
             if name not in study.conditions:
                 raise ConnectomeError("--conditions", f"must be among {', '.join(study.conditions)}", repr(name))
         study = replace(study, conditions=chosen)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConnectomeError("--out", "must be a folder that can be written", f"{out}: {error.strerror}") from error
+    make_folder(out)
     console = Console(quiet=options.quiet)
     with locked("--out", out):
-        _agree(study, options, out)
+        plan = {"study": options.study, "version": __version__, "options": dict(study.options)}
+        keep_plan(plan, out / PLAN, "study")
         cells = study.cells()
         began = time.monotonic()
-        _run(study, cells, out, min(options.jobs or cores(), len(cells)), console)
+        run_shown(study, cells, out, min(options.jobs or cores(), len(cells)), console)
         results = gather(study, cells, out).assign_attrs(study=options.study, options=json.dumps(study.options))
         save_results(results, out / RESULTS)
         figures = study.figures(results)
@@ -103,49 +102,6 @@ def _study(options: argparse.Namespace, out: Path) -> int:
     console.print(f"Written to {out}/: {REPORT}, {RESULTS}, {', '.join(f'{n}.png' for n in figures)}", highlight=False)
     console.print(f"Took {time.monotonic() - began:.0f} s.", highlight=False)
     return 0
-
-
-def _agree(study: Study, options: argparse.Namespace, out: Path) -> None:
-    """Cells of other options must not be taken for this study's."""
-    from connectome import __version__
-    from connectome.io.results import save_text
-
-    plan = {"study": options.study, "version": __version__, "options": dict(study.options)}
-    path = out / PLAN
-    if path.exists():
-        try:
-            before = json.loads(path.read_bytes())
-        except (OSError, ValueError, RecursionError) as error:
-            raise ConnectomeError(str(path), "must be as the study wrote it", str(error)) from error
-        if before != json.loads(json.dumps(plan)):
-            raise ConnectomeError(
-                "--out", "must hold no study with other options or of another version", str(path),
-                "Choose another folder, or remove this one.",
-            )  # fmt: skip
-    else:
-        save_text(json.dumps(plan, indent=1), path)
-
-
-def _run(study: Study, cells: Sequence[Cell], out: Path, jobs: int, console: Console) -> None:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    from sims.studies.cells import run_cells
-
-    columns = (
-        TextColumn("cells"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )  # fmt: skip
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("", total=len(cells))
-        for cell in run_cells(study, cells, out, jobs):
-            progress.update(bar, advance=1, description=f"{cell.condition}, seed {cell.seed}")
 
 
 def _report(name: str, study: Study, results: xr.Dataset, figures: Sequence[str]) -> str:

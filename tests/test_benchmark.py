@@ -24,6 +24,7 @@ from sims.benchmarks.bench import Bench, Spread, Table
 from sims.benchmarks.delivery import compiled_limit, deliver, limit_mev_s, our_mev_s, rows
 from sims.benchmarks.microcircuit import description
 from sims.benchmarks.models import MODELS, compare
+from sims.benchmarks.shiu2024 import shiu2024
 
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 NETWORK = sims.benchmarks.peers.Network("cuba", 200, 0.1, "none", 20.0)
@@ -148,6 +149,34 @@ sys.exit("out of luck")
     table = compared({"nest": python})
     assert "nest failed: out of luck" in table.note
     assert [row["simulator"] for row in table.rows] == ["ours", "ours, constant weights"]
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 2])
+def test_the_fly_beside_its_peer(tmp_path: Path, rounds: int) -> None:
+    """It is asked for what ours is asked for, of files that there are; one that fails is left out, and that is said."""
+    python = fake_peer(tmp_path, f"""
+asked = json.loads(sys.argv[2])
+import os
+assert {{"Connectivity_783.parquet", "Completeness_783.csv"}} <= set(os.listdir(asked["folder"])), asked
+assert len(set(asked["cells"])) == 20 and asked["rate_hz"] == 150 and asked["duration_ms"] == 100
+print(json.dumps({{"version": "Fake 1", "read_s": 2.0, "compile_s": 7.0, "spikes": 300}}), flush=True)
+for k in range({rounds}):
+    sys.stdin.readline()
+    print(json.dumps({{"simulate_cpu_s": 10.0 + k}}), flush=True)
+""")  # fmt: skip
+    table = next(shiu2024(Bench(2, 1, True, {"brian2": python}, None, set(), lambda _: None)))
+    ours, *theirs = table.rows
+    assert ours["spikes"] > 250, "of 20 cells that fire at 150 Hz for 100 ms"
+    assert ours["first_result_s"] >= ours["read_s"] + ours["build_s"] + ours["run_s"] > 0
+    if rounds < 2:
+        assert "brian2 failed: exit code 0" in table.note
+        assert not theirs
+        return
+    (fake,) = theirs
+    assert (fake["simulator"], fake["read_s"], fake["compile_s"], fake["spikes"]) == ("Fake 1", 2.0, 7.0, 300)
+    assert fake["simulate_s"] == Spread(10.5, 10.0, 11.0)
+    assert fake["simulate_ratio"].median > 100
+    assert fake["first_result_ratio"] == fake["first_result_s"] / ours["first_result_s"]
 
 
 def test_peers_need_only_the_standard_library() -> None:

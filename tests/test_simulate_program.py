@@ -17,10 +17,13 @@ from matplotlib.image import imread
 
 import connectome.simulate.runs
 from connectome import Connectome, EdgeSet, NeuronParameters, Region
+from connectome.experiment import animate, physiology_from, stimulate
+from connectome.io.exchange import read
 from connectome.io.snapshot import load, save
 from connectome.io.spikes import load_spikes, save_spikes
 from connectome.neurons import AeifPscExp, Izhikevich
 from connectome.simulate.runs import Poisson, Stimulus, run
+from sims.benchmarks.fly import fly_like
 from sims.simulate import main
 
 DRIVE = ["--drive", "eye:poisson=200", "--drive", "*:current=200", "--drive", "cortex:poisson=500,100"]
@@ -198,7 +201,7 @@ def test_its_own_input_is_never_written_over(
 ) -> None:
     before = snapshot.read_bytes()
     assert program(snapshot, snapshot, "--overwrite") == 2
-    assert "--out must not be the file of SNAPSHOT" in refused(capsys)
+    assert "--out must not be the file of GRAPH" in refused(capsys)
     assert snapshot.read_bytes() == before
     assert program(snapshot, tmp_path / "s.h5", "--spikes", str(tmp_path / "s.h5"), "--overwrite") == 2
     assert "--out must not be the file of --spikes" in refused(capsys)
@@ -328,7 +331,7 @@ def test_spikes_of_another_network_are_refused(
 
 def test_what_is_no_snapshot_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert program(tmp_path / "none.h5", tmp_path / "s.h5") == 2
-    assert "none.h5 must be a file that can be read" in refused(capsys)
+    assert "graph must be a file, a run's folder or the name" in refused(capsys)
     save_spikes(run(Connectome.of([Region("a", 2)]), 1.0), tmp_path / "spikes.h5")
     assert program(tmp_path / "spikes.h5", tmp_path / "s.h5") == 2
     assert "must be to the SONATA format, with groups /nodes and /edges" in refused(capsys)
@@ -351,3 +354,68 @@ def test_what_would_not_fit_in_memory_is_refused(
     assert "memory must have about 0.3 GB free for" in error
     assert "found 0.1 GB" in error
     assert not list(tmp_path.iterdir())
+
+
+# Physiology
+
+
+@pytest.fixture
+def counted(tmp_path: Path) -> Path:
+    """A table of counts, and one of cells."""
+    fly = fly_like(200, 4000)
+    file = tmp_path / "fly.csv"
+    rows = zip(fly.id[fly.source], fly.id[fly.target], fly.synapses, strict=True)
+    file.write_text("pre_root_id,post_root_id,syn_count\n" + "".join(f"{i},{j},{k}\n" for i, j, k in rows))
+    cells = [
+        (i, "ACH" if sign > 0 else "GABA", ("PN", "KC")[k % 2])
+        for k, (i, sign) in enumerate(zip(fly.id, fly.sign, strict=True))
+    ]
+    lines = "".join(f"{i},{nt},{kind}\n" for i, nt, kind in cells)
+    (tmp_path / "fly_nodes.csv").write_text(f"root_id,nt_type,class\n{lines}")
+    return file
+
+
+def test_counts_are_made_alive(counted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The spikes are those of the same in Python, and the program says what it made of the counts."""
+    out = tmp_path / "a.h5"
+    query = "class == 'PN' and nt_type == 'ACH'"
+    given = [str(counted), "--regions-from", "class", "--out", str(out), "--duration-ms", "200", "--no-raster"]
+    assert main([*given, "--physiology", "shiu2024", "--set", "gain=2", "--stimulate", query, "--seed", "3"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    graph = read(counted, regions_from="class")
+    physiology = physiology_from({"preset": "shiu2024", "gain": 2})
+    network, account = animate(graph, physiology)
+    cells = network.select(query)
+    network, stimulus = stimulate(network, physiology, cells, 150.0)
+    wanted, found = run(network, 200.0, stimulus, seed=3), load_spikes(out)
+    assert wanted.n_spikes.values.min() > 10
+    np.testing.assert_array_equal(found.spike_neuron, wanted.spike_neuron)
+    np.testing.assert_allclose(found.spike_time_ms, wanted.spike_time_ms)
+    assert str(account) in said
+    assert f"Stimulated at 150 Hz: {len(cells)} cells" in said
+    assert "neurons of shiu2024" in said
+
+
+def test_a_calibration_is_drawn(counted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = [str(counted), "--out", str(tmp_path / "a.h5"), "--duration-ms", "50", "--no-raster"]
+    options = ["--physiology", "shiu2024", "--stimulate", "class == 'PN'", "--calibrate"]
+    assert main([*given, *options, "edge"]) == 0
+    assert "Hz after;" in capsys.readouterr().out
+    assert (tmp_path / "a_gain.png").stat().st_size > 10_000
+    assert main([*given, *options, "edge"]) == 2
+    assert "must not exist already" in refused(capsys)
+    assert main([*given, *options, "1e6", "--overwrite"]) == 2
+    assert "between what the gains give" in refused(capsys)
+
+
+def test_silence_and_counts_are_said(counted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(counted), "--out", str(tmp_path / "a.h5"), "--duration-ms", "5", "--no-raster"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Note: All 4,000 weights are whole numbers" in said
+    assert "Note: all is silent: none of its 200 neurons fired in 5 ms." in said
+
+
+def test_a_region_has_one_poisson_drive(counted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = [str(counted), "--out", str(tmp_path / "a.h5"), "--drive", "all:poisson=5,5", "--physiology", "shiu2024"]
+    assert main([*given, "--stimulate", "class == 'PN'"]) == 2
+    assert "--stimulate must not be of regions that --drive gives Poisson events; found all" in refused(capsys)

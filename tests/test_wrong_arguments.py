@@ -73,6 +73,9 @@ INPUTS = {
     "verify": ["FILE"],
     "develop": ["--config", "FILE", "--out", "new"],
     "develop resume": ["--resume", "FILE"],
+    "experiment": ["FILE", "--dry-run"],
+    "experiment connectome": ["trial.toml", "--dry-run", "--set", "connectome=FILE"],
+    "experiment draft": ["new.toml", "--draft", "FILE"],
 }
 OUTPUTS = {
     "simulate": (["good.h5", "--duration-ms", "1", "--no-raster", "--out", "OUT"], ".h5"),
@@ -128,6 +131,18 @@ OTHERS = {
         (["good.h5", "--drive", "a:current=1e999"], "--drive"), (["good.h5", "--drive", "a"], "--drive"),
         (["good.h5", "--drive", "a:poisson=-1,5"], "--drive"), (["good.h5", "--dtype", "int"], "--dtype"),
         (["good.h5", "--out", "spikes.txt"], "--out must end in .h5"),
+        (["good.h5", "--set", "gain=2"], "--set must go with --physiology"),
+        (["good.h5", "--stimulate", "index == 0"], "--stimulate must go with --physiology"),
+        (["good.h5", "--calibrate", "edge"], "--calibrate must go with --physiology"),
+        (["good.h5", "--physiology", "worm"], "physiology must be among shiu2024"),
+        (["good.h5", "--physiology", "range.toml"], "range.toml must have a table [physiology]; found anatomy"),
+        (["good.h5", "--physiology", "nowhere.toml"], "nowhere.toml must be a TOML file"),
+        (["good.h5", "--physiology", "mammal", "--set", "gain"], "--set must be key=value"),
+        (["good.h5", "--physiology", "mammal", "--set", "gain=-1"], "physiology.gain must be a finite number > 0"),
+        (["good.h5", "--physiology", "mammal", "--calibrate", "nan"], "--calibrate must be a rate in Hz, or edge"),
+        (["good.h5", "--physiology", "mammal", "--stimulate-hz", "-1"], "--stimulate-hz must be 0 .. 10,000"),
+        (["good.h5", "--physiology", "mammal", "--stimulate", "index >"], "query"),
+        (["good.h5", "--physiology", "mammal", "--set", "sign_by=", "--stimulate", "index > 1e6"], "for some cells"),
     ],
     "benchmark": [
         (["chess"], "MODEL must be one of"), (["--repeats", "0"], "--repeats"), (["--repeats", HUGE], "--repeats"),
@@ -187,6 +202,22 @@ OTHERS = {
         (["STUDY", "--out", "text.h5/x"], "--out"), (["STUDY", "--out", "x" * 300], "--out"),
         (["STUDY", "--seeds", "x"], "--seeds"),
     ],
+    "experiment": [
+        ([], "required"), (["trial.toml", "--seeds", "0"], "--seeds"), (["trial.toml", "--jobs", "-2"], "--jobs"),
+        (["trial.toml", "--seeds", "x"], "--seeds"), (["trial.toml", "--set", "seeds"], "--set must be key=value"),
+        (["trial.toml", "--set", f"seeds={HUGE}"], "trial.toml: seeds must be an integer"),
+        (["trial.toml", "--set", "duration_ms=nan"], "trial.toml: duration_ms must be a finite number"),
+        (["trial.toml", "--set", "duration_ms=0.05"], "duration_ms must be a whole number of steps"),
+        (["trial.toml", "--set", "condition.x=3"], "condition.x must be a table"),
+        (["trial.toml", "--set", "condition.x.silence=3"], "condition.x.silence must be a table"),
+        (["trial.toml", "--set", "condition.x.silence=class"], "condition.x.silence: query 'class'"),
+        (["trial.toml", "--set", "sweep.silence_each=role == 'x'"], "sweep.silence_each must find at least one cell"),
+        (["trial.toml", "--set", "physiology=hope"], "physiology must be among"),
+        (["trial.toml", "--set", "readouts.by=['hope']"], "readouts.by must be region, or attributes"),
+        (["trial.toml", "--out", "text.h5"], "--out"), (["trial.toml", "--out", "text.h5/x"], "--out"),
+        (["trial.toml", "--out", "x" * 300], "--out"), (["trial.toml", "--draft", "good.h5"], "must not exist already"),
+        (["none/x.toml", "--draft", "good.h5"], "must be a file in a folder that can be written"),
+    ],
     "verify": [([], "required"), (["foreign"], "foreign"), (["run"], "results.nc")],
 }  # fmt: skip
 
@@ -196,7 +227,7 @@ def cases() -> Iterator[object]:
         for kind, file in FILES.items():
             if name == "develop" and file in ("empty.h5", "/dev/null"):  # every number keeps its default
                 continue
-            told = [file if a == "FILE" else a for a in arguments]
+            told = [a.replace("FILE", file) for a in arguments]
             named = Path(file).name[:50] if file.isprintable() else ""
             yield pytest.param(name.split()[0], told, named, id=f"{name}: {kind}")
     for name, (arguments, suffix) in OUTPUTS.items():
@@ -247,6 +278,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "unknown": "[anatomy]\nneuron = 3", "table": "[magic]\n", "type": "[training]\nbatch = 'x'",
         "range": "[anatomy]\nlocal_density = 7", "nan": "[anatomy]\nlocal_gain = nan",
         "wiring": "[anatomy]\nwiring = 'text.h5'",
+        "trial": "connectome = 'good.h5'\n[condition.rest]\n",
     }  # fmt: skip
     for name, text in texts.items():
         (place / f"{name}.toml").write_text(text)

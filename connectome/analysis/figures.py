@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from connectome.development.results import of_kind
 from connectome.graph.parts import Region
 
-__all__ = ["draw_development", "draw_raster", "log_limits"]
+__all__ = ["draw_development", "draw_gain_scan", "draw_raster", "log_limits"]
 
 #: For each kind of edge between neurons: its name, a colour of Okabe & Ito's, told apart by everyone, line and marker.
 _KINDS = {"local": ("local", "#0072B2", "-", "o"), "long_range": ("long-range", "#D55E00", "--", "s")}
@@ -28,6 +28,7 @@ _LINE = 0.17  # inches that a line of a region's name takes
 _AXIS = 0.8  # inches of what is above and below the bands
 _TALLEST = 100.0  # inches: 10,000 pixels
 _MAX_DOTS = 200_000  # spikes in a raster
+_MAX_LINES = 8  # regions in a picture of a scan
 
 
 def log_limits(values: ArrayLike) -> tuple[float, float]:
@@ -197,6 +198,39 @@ def _bands(rows: list[int], lines: float) -> list[float]:
         least = sum(height) / max(lines, len(rows))
         height = [max(n, least) for n in height]
     return height
+
+
+def draw_gain_scan(scan: xr.Dataset) -> Figure:
+    """Rates at each gain, while driven and after: of all neurons, and of up to eight regions, those that differ most.
+    ``scan`` is what :func:`connectome.experiment.calibrate` gives, or ``gain_scan``."""
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    floor = min([float(v[v > 0].min()) for v in (scan.rate_hz.values, scan.after_hz.values) if (v > 0).any()] or [1.0])
+    spread = np.ptp(np.log(np.maximum(scan.rate_hz.values, floor)), axis=0)
+    most = _MAX_LINES if scan.sizes["region"] > 1 else 0
+    shown = np.sort(np.argsort(-spread, kind="stable")[:most])
+    colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, max(len(shown), 1)))
+    for axis, name, title in (
+        (axes[0], "rate_hz", f"Driven, {scan.attrs['drive_ms']:g} ms"),
+        (axes[1], "after_hz", f"After the drive, the last {scan.attrs['after_ms'] / 2:g} ms"),
+    ):  # fmt: skip
+        for colour, k in zip(colours, shown, strict=False):
+            label = str(scan.region.values[k])
+            axis.plot(scan.gain, scan[name][:, k], color=colour, lw=1.2, marker=".", label=label)
+        mean = scan["mean_hz" if name == "rate_hz" else "mean_after_hz"]
+        axis.plot(scan.gain, mean, color="black", lw=2, marker="o", ms=4, label="all neurons")
+        if "chosen_gain" in scan.attrs:
+            axis.axvline(scan.attrs["chosen_gain"], color="#D55E00", lw=1.5, ls="--", zorder=0)
+        axis.set(xlabel="gain", xscale="log", title=title)
+        axis.set_yscale("symlog", linthresh=floor)
+        axis.set_ylim(0, None)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("rate (Hz)")
+    axes[1].legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=9)
+    if "chosen_gain" in scan.attrs:
+        aim = {"edge": "the largest at which activity dies out"}.get(scan.attrs["aim"], scan.attrs["aim"])
+        figure.suptitle(f"{scan.attrs['physiology']}: gain {scan.attrs['chosen_gain']:.3g}, {aim}", fontsize=12)
+    return figure
 
 
 def _rows(region: Region, part: float) -> Any:

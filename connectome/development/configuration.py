@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +23,7 @@ from connectome.learning.views import WeightView
 from connectome.neurons.model import NeuronModel
 from connectome.neurons.model import from_table as neuron_from
 from connectome.neurons.model import to_table as neuron_table
-from connectome.parameters import Parameters, bounded, from_table, to_table
+from connectome.parameters import Parameters, bounded, from_table, read_toml, set_value, to_table
 from connectome.rules import Rule
 
 __all__ = ["Configuration", "Data", "Training", "plan_stages", "read_configuration"]
@@ -191,9 +190,6 @@ class Configuration(ReadOnly):
         return changed
 
 
-#: Bytes of a configuration file; a device may have no end.
-_LARGEST: Final = 1 << 20
-
 #: The tables of a configuration file that are a dataclass each.
 _TABLES: Final = {
     "anatomy": Anatomy,
@@ -220,11 +216,11 @@ def read_configuration(path: str | Path | None, changes: Sequence[str] = ()) -> 
     """
     where = "configuration" if path is None else f"configuration {path}"
     try:
-        table: dict[str, Any] = {} if path is None else _toml(Path(path))
+        table: dict[str, Any] = {} if path is None else read_toml(Path(path))
     except (OSError, ValueError, RecursionError) as error:  # Python reads no number of 5,000 digits: a ValueError
         raise ConnectomeError(where, "must be a readable TOML file", str(error)) from error
     for change in changes:
-        _set(table, change)
+        set_value(table, change, "table.key=value", "For example training.perception=200.")
     known = {*_TABLES, *_OTHERS}
     for name in table:
         if name not in known:
@@ -233,32 +229,6 @@ def read_configuration(path: str | Path | None, changes: Sequence[str] = ()) -> 
         return _configuration(table)
     except ConnectomeError as error:
         raise ConnectomeError(f"{where}: {error.field}", error.rule, error.found, error.hint) from None
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        data = file.read(_LARGEST + 1)
-    if len(data) > _LARGEST:
-        raise ValueError(f"more than {_LARGEST:,} bytes")
-    return tomllib.loads(data.decode())
-
-
-def _set(table: dict[str, Any], change: str) -> None:
-    """Set ``table.key=value`` in nested tables; a value that is no TOML is a text."""
-    path, equals, text = change.partition("=")
-    *tables, key = path.strip().split(".")
-    if not equals or not tables or not key or not all(tables):
-        raise ConnectomeError("--set", "must be table.key=value", repr(change), "For example training.perception=200.")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, ValueError, RecursionError):
-        value = text.strip()
-    for name in tables:
-        inner = table.setdefault(name, {})
-        if not isinstance(inner, dict):
-            raise ConnectomeError("--set", f"must lead through tables; {name} is none", repr(change))
-        table = inner
-    table[key] = value
 
 
 def _configuration(table: Mapping[str, Any]) -> Configuration:

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from connectome.neurons.izhikevich import Izhikevich
     from connectome.neurons.leaky_integrator import LeakyIntegrator
     from connectome.neurons.model import Arrivals, NeuronModel, draw, register
+    from connectome.neurons.shiu2024 import Shiu2024
 
 __all__ = [
     "AeifPscExp", "Alif", "Arrivals", "IafCondExp", "Izhikevich", "LeakyIntegrator", "NeuronModel", "NeuronParameters",
-    "draw", "register",
+    "Shiu2024", "draw", "register",
 ]  # fmt: skip
 
 __getattr__ = names_from(
@@ -31,5 +32,6 @@ __getattr__ = names_from(
         "connectome.neurons.izhikevich": ["Izhikevich"],
         "connectome.neurons.leaky_integrator": ["LeakyIntegrator"],
         "connectome.neurons.model": ["Arrivals", "NeuronModel", "draw", "register"],
+        "connectome.neurons.shiu2024": ["Shiu2024"],
     },
 )

@@ -65,7 +65,8 @@ _LANES = np.uint64(LANES)
 #:
 #: update : the address of the kernel; place : of neuron 0; size : N
 #: row : R, how far apart the rows of ``state`` are, and of ``constants`` if ``each``
-#: each : 1 if there are constants for each neuron, 0 if one for all; varies : likewise of ``drive``
+#: each : a bit for each constant that is one for each neuron; if it is not 0, all are stored so
+#: varies : 1 if ``drive`` is one for each neuron
 #: signs : 2; or 1 where arrivals of both signs are in ``excitatory``
 #: clamped : 1 if ``clamp`` and ``held`` say something; clamp_row : what to add for the next step's ``clamp``, N or 0
 #: first, last : neurons ``first .. last - 1``, the first a multiple of 16

@@ -68,7 +68,7 @@ def make_cells(
             clamps[r.name] = Clamped(np.full(r.size, NEVER, np.uint8), np.zeros(r.size), none, none)
         row = -(-r.size // LANES) * LANES
         given = model.constants(dt_ms)
-        each = any(np.ndim(value) for value in given.values())
+        each = sum(1 << k for k, value in enumerate(given.values()) if np.ndim(value))
         constants = aligned_zeros((len(given), row if each else LANES), dtype)
         for k, value in enumerate(given.values()):
             constants[k, : r.size if each else LANES] = value
@@ -79,7 +79,7 @@ def make_cells(
         held = clamps[r.name].held.astype(dtype) if r.name in clamps else np.zeros(0, dtype)
         update, signs = _compiled(model.kernel, dtype), 1 if model.one_accumulator and r.name not in apart else 2
         for name, value in (
-            ("update", update.address), ("constants", constants.ctypes.data), ("each", int(each)), ("row", row),
+            ("update", update.address), ("constants", constants.ctypes.data), ("each", each), ("row", row),
             ("state", state.ctypes.data), ("held", held.ctypes.data), ("clamped", int(r.name in clamps)),
             ("place", start[r.name]), ("size", r.size), ("signs", signs),
         ):  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import re
@@ -16,8 +17,9 @@ from connectome.errors import ConnectomeError
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
+    from rich.console import Console
 
-__all__ = ["Cell", "Study", "StudyTable", "gather", "run_cells"]
+__all__ = ["Cell", "Study", "StudyTable", "gather", "keep_plan", "loaded", "make_folder", "run_cells", "run_shown"]
 
 CELLS = "cells"
 
@@ -129,14 +131,66 @@ def _work(
     save_results(results.assign_attrs(condition=cell.condition, seed=cell.seed), path)
 
 
-def gather(study: Study, cells: Sequence[Cell], folder: Path) -> xr.Dataset:
-    """The results of these cells as one dataset, dims ``condition`` and ``seed`` first. Raises
-    :class:`ConnectomeError` for a cell's file that is damaged or is another cell's."""
-    import xarray as xr
+def make_folder(out: Path) -> None:
+    """The folder of a study. Raises :class:`ConnectomeError`."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConnectomeError("--out", "must be a folder that can be written", f"{out}: {error.strerror}") from error
 
+
+def keep_plan(plan: Mapping[str, Any], path: Path, what: str, grows: str = "") -> None:
+    """Write down what the cells in this folder depend on, or check that it is the same: cells of other options must not
+    be taken for these. ``grows``: the key of a table to which entries may be added. Raises
+    :class:`ConnectomeError`."""
+    from connectome.io.results import save_text
+
+    new: dict[str, Any] = json.loads(json.dumps(plan))
+    if path.exists():
+        try:
+            before = json.loads(path.read_bytes())
+            if grows:  # what is new to either is kept
+                new[grows] = {**before[grows], **new[grows]}
+                agrees = {**new, grows: {k: new[grows][k] for k in before[grows]}} == before
+            else:
+                agrees = new == before
+        except (OSError, ValueError, RecursionError, LookupError, TypeError) as error:
+            raise ConnectomeError(str(path), f"must be as the {what} wrote it", str(error)) from error
+        if not agrees:
+            raise ConnectomeError(
+                "--out", f"must hold no {what} with other options or of another version", str(path),
+                "Choose another folder, or remove this one.",
+            )  # fmt: skip
+        if new == before:
+            return
+    save_text(json.dumps(new, indent=1), path)
+
+
+def run_shown(study: Study, cells: Sequence[Cell], out: Path, jobs: int, console: Console) -> None:
+    """:func:`run_cells` with a line that says how far it is."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("cells"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False),
+    )  # fmt: skip
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("", total=len(cells))
+        for cell in run_cells(study, cells, out, jobs):
+            progress.update(bar, advance=1, description=f"{cell.condition}, seed {cell.seed}")
+
+
+def loaded(cells: Sequence[Cell], folder: Path) -> Iterator[tuple[Cell, xr.Dataset]]:
+    """Each cell's results, from its file. Raises :class:`ConnectomeError` for one that is damaged or another cell's."""
     from connectome.io.results import load_results
 
-    found: dict[int, list[xr.Dataset]] = {}
     for cell in cells:
         path = folder / CELLS / cell.file
         results = load_results(path)
@@ -144,6 +198,16 @@ def gather(study: Study, cells: Sequence[Cell], folder: Path) -> xr.Dataset:
             raise ConnectomeError(
                 str(path), f"must be of {cell.condition!r}, seed {cell.seed}", "another cell's", "Remove it."
             )
+        yield cell, results
+
+
+def gather(study: Study, cells: Sequence[Cell], folder: Path) -> xr.Dataset:
+    """The results of these cells as one dataset, dims ``condition`` and ``seed`` first. Raises
+    :class:`ConnectomeError` for a cell's file that is damaged or is another cell's."""
+    import xarray as xr
+
+    found: dict[int, list[xr.Dataset]] = {}
+    for cell, results in loaded(cells, folder):
         results.attrs = {}
         found.setdefault(cell.seed, []).append(results.assign_coords(condition=cell.condition))
     rows = [xr.concat(each, "condition", join="outer").assign_coords(seed=seed) for seed, each in found.items()]

@@ -48,7 +48,7 @@ from connectome.graph.connectome import Connectome
 from connectome.graph.parts import KINDS, ROLES, Kind
 from connectome.texts import listed, percent, plural, readable
 
-__all__ = ["Sample", "report"]
+__all__ = ["Sample", "report", "to_json"]
 
 #: The metrics of the page, each if it is expected to take no more than so many seconds for a graph.
 _METRICS: Final = (
@@ -119,6 +119,7 @@ def report(
     counts = [_count(scene, i, name, kinds) for i, name in enumerate(names)]
     payload = {
         "charts": charts, "scene": scene.view, "n_stages": len(stages), "kinds": kinds, "counts": counts,
+        "measure": "edges",
     }  # fmt: skip
     last = stages[-1]
     parts: dict[str, Any] = {
@@ -155,9 +156,9 @@ def report(
         if there
     ]  # fmt: skip
     html = templates.get_template("report.html").render(
-        parts, payload=Markup(_json(payload)), plotly=Markup(plotly),
+        parts, payload=Markup(to_json(payload)), plotly=Markup(plotly),
         css=Markup((folder / "report.css").read_text("utf-8")),
-        script=Markup((folder / "report.js").read_text("utf-8")),
+        script=Markup("".join((folder / name).read_text("utf-8") for name in ("charts.js", "report.js"))),
     )  # fmt: skip
     mb, of_plotly = len(html.encode()) / 1e6, len(plotly.encode()) / 1e6
     return html.replace("@size@", f"It has {mb:.1f} MB, {of_plotly:.1f} of them the script that draws.", 1)
@@ -176,7 +177,7 @@ def _metrics(
     return metric_table(measured, columns[-1] if reference else None, left_out)
 
 
-def _json(payload: Any) -> str:
+def to_json(payload: Any) -> str:
     """JSON that cannot end the script element it stands in."""
     text = json.dumps(payload, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -1,0 +1,71 @@
+"""A connectome with shuffled wiring: the control for whatever depends on who is joined to whom.
+
+Within each edge set, targets are swapped between edges (:data:`connectome.analysis.nulls.DEFINITIONS`, ``degree``).
+Each neuron keeps its out- and in-degree in every set; signs, weights, delays and all else that is known of an edge stay
+with its source, and so does each neuron's out-strength. No edge is made to join a pair that another joins already.
+Edges from a neuron to itself stay as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectome.analysis.nulls import ATTEMPTS, SWAPS
+from connectome.arrays import csr_order, integer, is_constant, lock
+from connectome.graph.connectome import Connectome
+from connectome.graph.parts import EdgeSet
+
+__all__ = ["shuffled_wiring"]
+
+
+def shuffled_wiring(connectome: Connectome, seed: int = 0) -> Connectome:
+    """The same neurons and edges with other targets: see the head of this module. Raises :class:`ConnectomeError`."""
+    seeds = np.random.SeedSequence(integer("seed", seed, 0, 2**63 - 1)).spawn(len(connectome.edges))
+    edges = {
+        key: _shuffled(e, np.random.default_rng(s)) for (key, e), s in zip(connectome.edges.items(), seeds, strict=True)
+    }
+    return replace(connectome, edges=edges)
+
+
+def _shuffled(e: EdgeSet, rng: np.random.Generator) -> EdgeSet:
+    from connectome.analysis.null_kernels import DEGREE, Slots, rewire
+
+    source, target = e.source, e.target.copy()
+    local = e.key.source == e.key.target
+    moves = np.flatnonzero(source != target) if local else np.arange(len(e))
+    if moves.size < 2:
+        return e
+    shift = 0 if local else e.n_source  # then sources and targets are other neurons
+    indptr = np.searchsorted(source[moves], np.arange(shift + e.n_target + 1)).astype(np.int64)
+    # Read-only where the null models of a graph are: then there is one version of the kernel.
+    slots = Slots(
+        lock(indptr), source[moves], target[moves] + np.int32(shift), np.zeros(moves.size), np.zeros(0, np.int64)
+    )
+    none, state = np.zeros(0, np.int32), rng.integers(2**64, size=1, dtype=np.uint64)
+    rewire(
+        slots, DEGREE, none, none, lock(np.zeros((0, 3))), np.zeros(0), SWAPS * moves.size // 2, ATTEMPTS * moves.size,
+        state,
+    )  # fmt: skip
+    target[moves] = slots.target - np.int32(shift)
+    return _with_targets(e, target)
+
+
+def _with_targets(e: EdgeSet, target: NDArray[np.int32]) -> EdgeSet:
+    """The edge set with each edge led to another target, in the order that edge sets have."""
+    indices = target.astype(e.indices.dtype)
+    order = csr_order(e.source, indices, e.delay_steps, e.indptr, e.n_target)
+    if order is None:
+        return replace(e, indices=lock(indices))
+
+    def ordered(column: NDArray[Any]) -> NDArray[Any]:
+        return column if is_constant(column) else lock(column[order])
+
+    return replace(
+        e, indices=lock(indices[order]), weight=ordered(e.weight), delay_steps=ordered(e.delay_steps),
+        birth_stage=ordered(e.birth_stage), state={k: ordered(v) for k, v in e.state.items()},
+        attributes={k: a.take(order) for k, a in e.attributes.items()},
+    )  # fmt: skip

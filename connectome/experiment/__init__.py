@@ -1,0 +1,44 @@
+"""Experiments on connectomes: what makes a wiring diagram live, what is done to it, what is read out, what it means.
+
+Nothing is imported before it is used.
+"""
+
+from typing import TYPE_CHECKING
+
+from connectome.lazy import names_from
+
+if TYPE_CHECKING:
+    from connectome.experiment.activation import path_table, structure_table
+    from connectome.experiment.animation import Account, animate, stimulate
+    from connectome.experiment.calibration import Trial, calibrate, gain_scan
+    from connectome.experiment.checks import activity_warnings, weight_warnings
+    from connectome.experiment.effects import cell_table, effect_table, sweep_table
+    from connectome.experiment.page import page
+    from connectome.experiment.parts import Condition
+    from connectome.experiment.physiology import PRESETS, Physiology, physiology_from, preset, read_physiology
+    from connectome.experiment.specification import Experiment
+    from connectome.experiment.trials import perform, prepare
+
+__all__ = [
+    "PRESETS", "Account", "Condition", "Experiment", "Physiology", "Trial", "activity_warnings", "animate",
+    "calibrate", "cell_table", "effect_table", "gain_scan", "page", "path_table", "perform", "physiology_from",
+    "prepare", "preset", "read_physiology", "stimulate", "structure_table", "sweep_table", "weight_warnings",
+]  # fmt: skip
+
+__getattr__ = names_from(
+    __name__,
+    {
+        "connectome.experiment.activation": ["path_table", "structure_table"],
+        "connectome.experiment.animation": ["Account", "animate", "stimulate"],
+        "connectome.experiment.calibration": ["Trial", "calibrate", "gain_scan"],
+        "connectome.experiment.checks": ["activity_warnings", "weight_warnings"],
+        "connectome.experiment.effects": ["cell_table", "effect_table", "sweep_table"],
+        "connectome.experiment.page": ["page"],
+        "connectome.experiment.parts": ["Condition"],
+        "connectome.experiment.physiology": [
+            "PRESETS", "Physiology", "physiology_from", "preset", "read_physiology",
+        ],
+        "connectome.experiment.specification": ["Experiment"],
+        "connectome.experiment.trials": ["perform", "prepare"],
+    },
+)  # fmt: skip

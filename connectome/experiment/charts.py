@@ -1,0 +1,180 @@
+"""The charts of an experiment's page, as what Plotly's script takes (as :mod:`connectome.analysis.report.charts`).
+
+A population has a colour that colour-blind people tell apart, and a line style besides; a control a marker of its own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from connectome.analysis.report.charts import Chart, plain
+from connectome.experiment.trials import Setup
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["MOST_LINES", "course_chart", "effect_chart", "raster_chart", "shown_populations", "sweep_chart"]
+
+MOST_LINES: Final = 6
+_MOST_ROWS: Final = 24
+_MOST_DRIVEN: Final = 0.1
+_MOST_DOTS: Final = 8000
+_LINES: Final = (
+    ("--local", "solid"), ("--long_range", "dash"), ("--afferent", "dot"), ("--efferent", "dashdot"),
+    ("--ink", "solid"), ("--soft", "dash"),
+)  # fmt: skip
+_CONTROLS: Final = {
+    "measured": ("measured wiring", "--local", "circle"),
+    "shuffled": ("shuffled wiring", "--long_range", "square-open"),
+    "random-targets": ("random targets", "--afferent", "diamond-open"),
+}  # fmt: skip
+
+
+def shown_populations(setup: Setup, results: xr.Dataset, by: str) -> NDArray[np.int64]:
+    """The populations of one attribute that lines are drawn of: those that are most active in any condition, without
+    those of which a tenth or more is stimulated, beside which all others would look silent."""
+    driven = np.zeros(len(setup.cells), bool)
+    for name in setup.experiment.conditions:
+        for _, nodes in setup.own(name).stimulate:
+            driven |= setup.cells.mask(nodes)
+    every = np.flatnonzero(results.by.values == by)
+    share = np.array([driven[setup.populations[k].cells].mean() for k in every.tolist()])
+    mine = every[share < _MOST_DRIVEN] if (share < _MOST_DRIVEN).any() else every
+    rate = results.rate_hz.sel(control="measured").values[..., mine]
+    most = np.nan_to_num(rate, nan=-1.0).max(axis=(0, 1))
+    return np.sort(mine[np.argsort(-most, kind="stable")[:MOST_LINES]])
+
+
+def course_chart(setup: Setup, results: xr.Dataset, condition: str, of: NDArray[np.int64], top: float) -> Chart:
+    """Rates over time, the mean over seeds on the measured wiring; when stimulation is on is shaded."""
+    x = results.bin.values.tolist()
+    mean = results.course_hz.sel(condition=condition, control="measured").values.astype(np.float64).mean(0)
+    traces = []
+    for k, (colour, dash) in zip(of.tolist(), _LINES, strict=False):
+        name = plain(results.value.values[k])
+        traces.append({
+            "type": "scatter", "mode": "lines", "name": name, "line": {"color": colour, "dash": dash, "width": 2.5},
+            "x": x, "y": [None if v != v else round(v, 4) for v in mean[k].tolist()],
+            "hovertemplate": f"%{{y:.3g}} Hz at %{{x:.4g}} ms<extra>{name}</extra>",
+        })  # fmt: skip
+    e = setup.experiment
+    on = [
+        {
+            "type": "rect", "xref": "x", "yref": "paper", "x0": s.from_ms,
+            "x1": e.duration_ms if s.to_ms is None else s.to_ms, "y0": 0, "y1": 1, "layer": "below",
+            "fillcolor": "--line", "opacity": 0.35, "line": {"width": 0},
+        }
+        for s in e.whole(condition).stimulate
+    ]  # fmt: skip
+    bins = setup.counted(condition).bins
+    return {
+        "data": traces,
+        "layout": {
+            "showlegend": True, "shapes": on,
+            "xaxis": {"title": {"text": "time (ms)"}, "range": [float(bins[0]), float(bins[-1])], "showgrid": False},
+            "yaxis": {"title": {"text": "rate (Hz)"}, "range": [0, top]},
+        },
+    }  # fmt: skip
+
+
+def raster_chart(setup: Setup, results: xr.Dataset, condition: str, by: str) -> Chart:
+    """A dot a spike of the first seed, a row a cell; the same cells in every condition, by the populations of an
+    attribute."""
+    rows = results.raster_cells.values
+    first = [p for p in setup.populations if p.by == by]
+    group = np.full(len(setup.cells), len(first))
+    for k, population in enumerate(first):
+        group[population.cells] = k
+    order = np.argsort(group[rows], kind="stable")
+    place = {int(cell): k for k, cell in enumerate(rows[order].tolist())}
+    mine = np.flatnonzero(results.raster_condition.values == list(setup.experiment.conditions).index(condition))
+    mine = mine[np.linspace(0, mine.size - 1, min(mine.size, _MOST_DOTS)).round().astype(int)] if mine.size else mine
+    y = [place[int(cell)] for cell in results.raster_cell.values[mine].tolist()]
+    ticks, lines, at = [], [], 0
+    for k in sorted(set(group[rows].tolist())):
+        n = int((group[rows] == k).sum())
+        ticks.append((at + (n - 1) / 2, plain(first[k].value) if k < len(first) else "-"))
+        at += n
+        lines.append(at - 0.5)
+    bins = setup.counted(condition).bins
+    return {
+        "data": [{
+            "type": "scattergl" if len(y) > 2000 else "scatter", "mode": "markers", "name": "spikes",
+            "hoverinfo": "skip",
+            "x": np.round(results.raster_time_ms.values[mine].astype(np.float64), 2).tolist(), "y": y,
+            "marker": {"color": "--ink", "symbol": "circle", "size": 4},
+        }],
+        "layout": {
+            "showlegend": False,
+            "xaxis": {"title": {"text": "time (ms)"}, "range": [float(bins[0]), float(bins[-1])], "showgrid": False},
+            "yaxis": {
+                "range": [max(at, 1) - 0.5, -0.5], "tickvals": [t for t, _ in ticks], "ticktext": [t for _, t in ticks],
+                "ticks": "", "showgrid": False, "zeroline": False,
+            },
+            "shapes": [
+                {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y_, "y1": y_,
+                 "line": {"color": "--line", "width": 1}}
+                for y_ in lines[:-1]
+            ],
+        },
+    }  # fmt: skip
+
+
+def effect_chart(table: pandas.DataFrame, condition: str, by: str) -> Chart:
+    """The effect on rates of each population with its interval, on the measured wiring and the controls."""
+    mine = table[(table.condition == condition) & (table.by == by) & (table.readout == "rate_hz")]
+    measured = mine[mine.control == "measured"].dropna(subset=["effect"])
+    names = measured.reindex(measured.effect.abs().sort_values(ascending=False, kind="stable").index).value[:_MOST_ROWS]
+    shown = [name for name in measured.value if name in set(names)]
+    traces = []
+    for k, (control, (title, colour, symbol)) in enumerate(_CONTROLS.items()):
+        here = mine[mine.control == control].set_index("value")
+        rows = [(i, here.loc[name]) for i, name in enumerate(shown) if name in here.index]
+        rows = [(i, row) for i, row in rows if row.effect == row.effect]
+        if rows:
+            half = [row.effect - row.effect_low for _, row in rows]
+            traces.append({
+                "type": "scatter", "mode": "markers", "name": title, "x": [row.effect for _, row in rows],
+                "y": [i + 0.22 * (k - 1) for i, _ in rows],
+                "error_x": {
+                    "type": "data", "array": [0.0 if h != h else h for h in half], "color": colour, "thickness": 2,
+                    "width": 4,
+                },
+                "marker": {"color": colour, "symbol": symbol, "size": 9},
+                "text": [plain(shown[i]) for i, _ in rows],
+                "hovertemplate": f"%{{text}}: %{{x:.3g}} Hz<extra>{title}</extra>",
+            })  # fmt: skip
+    return {
+        "data": traces,
+        "layout": {
+            "showlegend": True,
+            "xaxis": {"title": {"text": "effect on the rate (Hz)"}, "rangemode": "tozero"},
+            "yaxis": {
+                "tickvals": list(range(len(shown))), "ticktext": [plain(name) for name in shown],
+                "range": [max(len(shown), 1) - 0.5, -0.5], "showgrid": False, "zeroline": False,
+            },
+        },
+    }  # fmt: skip
+
+
+def sweep_chart(rows: pandas.DataFrame, units: str) -> Chart:
+    """The effect of each silenced cell with its interval, in order."""
+    ordered = rows.sort_values("effect", kind="stable")
+    half = (ordered.effect - ordered.effect_low).fillna(0.0)
+    return {
+        "data": [{
+            "type": "scatter", "mode": "markers", "name": "silenced cell", "x": list(range(1, len(ordered) + 1)),
+            "y": ordered.effect.round(6).tolist(), "text": [plain(name) for name in ordered.cell],
+            "error_y": {"type": "data", "array": half.round(6).tolist(), "color": "--soft", "thickness": 1, "width": 0},
+            "marker": {"color": "--local", "symbol": "circle", "size": 5},
+            "hovertemplate": f"%{{text}}: %{{y:.3g}} {units}<extra></extra>",
+        }],
+        "layout": {
+            "showlegend": False, "xaxis": {"title": {"text": "silenced cells, in order of the effect"}},
+            "yaxis": {"title": {"text": f"effect ({units})"}, "rangemode": "tozero"},
+        },
+    }  # fmt: skip

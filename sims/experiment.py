@@ -1,0 +1,228 @@
+"""Experiment on a connectome: stimulate, silence, lesion, cut, and see what changes against controls.
+
+python -m sims.experiment SPEC.toml --dry-run
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from connectome.errors import ConnectomeError
+from connectome.texts import plural, readable
+from sims.program import ended, exit_codes, locked, refuse_taken
+from sims.screen import print_table
+
+if TYPE_CHECKING:
+    import pandas
+    from rich.console import Console
+
+    from connectome.experiment.specification import Experiment
+    from connectome.experiment.trials import Setup
+
+__all__ = ["main"]
+
+PLAN, SPECIFICATION, RESULTS, PAGE = "plan.json", "experiment.toml", "results.nc", "experiment.html"
+_SHOWN = 12
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sims.experiment",
+        description="Run the conditions of an experiment on a connectome, on shuffled wiring and with random targets "
+        "besides, over several seeds; write results (netCDF), tables with intervals and p-values (CSV), and a page.",
+        epilog=exit_codes(kept="finished trials are kept: the same command goes on from them"),
+    )
+    parser.add_argument("specification", metavar="SPEC.toml", type=Path, help="what is to be done; see --draft")
+    parser.add_argument("--dry-run", action="store_true", help="check it, print the conditions, and end")
+    parser.add_argument(
+        "--draft", metavar="GRAPH", help="write SPEC.toml to begin with, for this graph and the columns that it has"
+    )
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: runs/NAME-OF-SPEC")
+    parser.add_argument("--seeds", type=int, metavar="N", help="how many trials of each condition")
+    parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: one a core)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="TABLE.KEY=VALUE", dest="changes",
+        help="change the specification, for example readouts.bin_ms=5; may be given several times",
+    )  # fmt: skip
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    options = _parser().parse_args(argv)
+    out: Path = options.out or Path("runs") / options.specification.stem
+
+    def kept() -> str:
+        if options.dry_run or options.draft or not out.is_dir():
+            return "No file is half-written."
+        return f"Finished trials are in {out}: the same command goes on from them."
+
+    return ended("experiment", lambda: _main(options, out), kept)
+
+
+def _main(options: argparse.Namespace, out: Path) -> int:
+    from rich.console import Console
+
+    console = Console(quiet=options.quiet)
+    if options.draft:
+        return _draft(options, console)
+    for name in ("seeds", "jobs"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            raise ConnectomeError(f"--{name}", "must be 1 or more", getattr(options, name))
+    experiment, graph = _read(options)
+    from connectome.experiment.trials import prepare
+    from sims.inputs import open_graph
+
+    setup = prepare(experiment, open_graph(graph))
+    _describe(setup, graph, console)
+    if not options.dry_run:
+        _run(setup, graph, out, options, console)
+    return 0
+
+
+def _read(options: argparse.Namespace) -> tuple[Experiment, str]:
+    """The experiment, and the path or name of its connectome: a file beside the specification, or what it says."""
+    from connectome.experiment.specification import Experiment
+    from connectome.parameters import read_toml, set_value
+
+    path: Path = options.specification
+    try:
+        table = read_toml(path)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConnectomeError(str(path), "must be a readable TOML file", reason, "Begin with --draft GRAPH.") from None
+    for change in options.changes:
+        set_value(table, change, "key=value", "For example readouts.bin_ms=5.")
+    if options.seeds:
+        table["seeds"] = options.seeds
+    try:
+        experiment = Experiment.of(table)
+        if not experiment.connectome:
+            raise ConnectomeError("connectome", "must be a file, or the name of a measured connectome", "none")
+    except ConnectomeError as error:
+        raise ConnectomeError(f"{path}: {error.field}", error.rule, error.found, error.hint) from None
+    beside = path.parent / experiment.connectome
+    return experiment, str(beside) if beside.exists() else experiment.connectome
+
+
+def _draft(options: argparse.Namespace, console: Console) -> int:
+    """Write a specification to begin with."""
+    from connectome.experiment.draft import draft
+    from connectome.io.results import save_text
+    from sims.inputs import open_graph
+
+    refuse_taken("SPEC.toml", options.specification, overwrite=False)
+    text = draft(open_graph(options.draft), _from(options.specification, options.draft))
+    save_text(text, options.specification)
+    console.print(f"Written: {options.specification}. Change what it says, then try it with --dry-run.", markup=False)
+    return 0
+
+
+def _from(specification: Path, graph: str) -> str:
+    """A file as the specification beside it, or elsewhere, names it."""
+    place = Path(graph)
+    if not place.exists():
+        return graph
+    here, there = specification.parent.resolve(), place.resolve()
+    return there.relative_to(here).as_posix() if there.is_relative_to(here) else there.as_posix()
+
+
+# What is to be done, in words
+
+
+def _describe(setup: Setup, graph: str, console: Console) -> None:
+    from connectome.experiment.descriptions import condition_rows, notes
+
+    network, e = setup.network, setup.experiment
+    neurons, edges = plural(network.n_neurons, "neuron"), plural(network.n_edges, "edge")
+    console.print(f"{graph}: {neurons}, {edges}. {setup.about}", highlight=False, markup=False)
+    for name, base, done in condition_rows(setup):
+        builds = "" if base == "-" else f", from {base}"
+        console.print(f"  {name}{builds}: {done}", highlight=False, markup=False)
+    trials = len(setup.trials())
+    seeds = f"seed{'s' * (e.seeds > 1)} {e.first_seed}" + (f" to {e.first_seed + e.seeds - 1}" if e.seeds > 1 else "")
+    console.print(f"On: {', '.join(e.controls.names)}; {seeds}; {plural(trials, 'trial')} of {e.duration_ms:g} ms.",
+                  highlight=False, markup=False)  # fmt: skip
+    for note in notes(setup):
+        console.print(note, highlight=False, markup=False)
+
+
+# Doing it
+
+
+def _run(setup: Setup, graph: str, out: Path, options: argparse.Namespace, console: Console) -> None:
+    import tomli_w
+
+    from connectome import __version__
+    from connectome.experiment.page import page
+    from connectome.experiment.trials import assemble
+    from connectome.graph.flat import cores
+    from connectome.io.results import save_results, save_text
+    from sims.studies.cells import keep_plan, make_folder, run_shown
+    from sims.studies.trials import cells_of, found, plan_of, study_of
+
+    began = time.monotonic()
+    make_folder(out)
+    with locked("--out", out):
+        keep_plan(plan_of(setup, __version__), out / PLAN, "experiment", grows="conditions")
+        cells = cells_of(setup)
+        run_shown(study_of(setup.experiment, graph), cells, out, min(options.jobs or cores(), len(cells)), console)
+        results = assemble(setup, found(cells, out))
+        save_results(results, out / RESULTS)
+        tables = dict(_tables(setup, results))
+        for name, table in tables.items():
+            save_text(table.to_csv(index=False), out / f"{name}.csv")
+        specification = tomli_w.dumps(setup.experiment.table())
+        save_text(specification, out / SPECIFICATION)
+        save_text(page(setup, results, tables, source=Path(graph).name), out / PAGE)
+    _show(setup, tables, console)
+    written = [PAGE, *(f"{name}.csv" for name in tables), RESULTS, SPECIFICATION]
+    console.print(f"Written to {out}/: {', '.join(written)}", highlight=False, markup=False, soft_wrap=True)
+    console.print(
+        f"Took {time.monotonic() - began:.0f} s. Open {out / PAGE} in a browser.", highlight=False, markup=False
+    )
+
+
+def _tables(setup: Setup, results: Any) -> Iterator[tuple[str, pandas.DataFrame]]:
+    from connectome.experiment.activation import path_table, structure_table
+    from connectome.experiment.effects import cell_table, effect_table, sweep_table
+
+    e = setup.experiment
+    yield "effects", effect_table(e, results)
+    yield "cells", cell_table(e, results)
+    if e.sweep:
+        yield "sweep", sweep_table(e, results)
+    if e.paths:
+        yield "paths", path_table(setup, results)
+        yield "structure", structure_table(setup)
+
+
+def _show(setup: Setup, tables: dict[str, pandas.DataFrame], console: Console) -> None:
+    """The effects on rates, the largest first."""
+    from connectome.experiment.effects import rows_of
+
+    table = tables["effects"]
+    e = setup.experiment
+    shown = table[(table.readout == "rate_hz") & (table.control == "measured") & (table.against != "")]
+    shown = shown.reindex(shown.effect.abs().sort_values(ascending=False, kind="stable").index)[:_SHOWN]
+    rows = [
+        [
+            f"{r.condition} - {r.against}, {r.value}", readable(r.mean, 3), readable(r.effect, 3),
+            f"{readable(r.effect_low, 3)} to {readable(r.effect_high, 3)}", readable(r.p_corrected, 2),
+        ]
+        for r in rows_of(shown)
+    ]  # fmt: skip
+    if rows:
+        print_table(
+            console, "Largest effects on rates, Hz", ["", "rate", "effect", "95 %", f"p ({e.correction})"], rows
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
