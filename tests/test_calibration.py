@@ -32,7 +32,7 @@ def brain(n: int = 300, m: int = 6000) -> Connectome:
     """Two regions that excite and inhibit each other."""
     fly = fly_like(n, m)
     half = n // 2
-    nt = np.where(fly.sign < 0, "GABA", "ACH")
+    nt: Any = np.where(fly.sign < 0, "GABA", "ACH")
     regions = [Region(name, half, attributes={"nt": nt[k * half : (k + 1) * half]}) for k, name in enumerate("ab")]
     edges = []
     for i, s in enumerate("ab"):
@@ -88,7 +88,8 @@ def test_calibrated_to_a_rate(region: Any) -> None:
 def test_calibrated_to_the_edge_of_activity() -> None:
     """At the gain found everything ends with the drive; at the next that was tried it goes on."""
     excited = brain()
-    excited = replace(excited, regions={k: replace(r, attributes={"nt": "ACH"}) for k, r in excited.regions.items()})
+    nt: Any = {"nt": "ACH"}
+    excited = replace(excited, regions={k: replace(r, attributes=nt) for k, r in excited.regions.items()})
     found, scan = calibrate(excited, SHIU, drive, trial=TRIAL)
     after = scan.mean_after_hz
     assert float(after.sel(gain=found.gain)) == 0
@@ -98,8 +99,10 @@ def test_calibrated_to_the_edge_of_activity() -> None:
     figure = draw_gain_scan(scan)
     lines = figure.axes[1].get_lines()
     np.testing.assert_array_equal(lines[-2].get_ydata(), after)
-    assert lines[-1].get_xdata()[0] == found.gain
-    assert [t.get_text() for t in figure.axes[1].get_legend().get_texts()] == ["a", "b", "all neurons"]
+    assert np.asarray(lines[-1].get_xdata())[0] == found.gain
+    legend = figure.axes[1].get_legend()
+    assert legend is not None
+    assert [t.get_text() for t in legend.get_texts()] == ["a", "b", "all neurons"]
 
 
 def test_what_no_gain_gives_is_refused() -> None:
@@ -107,7 +110,8 @@ def test_what_no_gain_gives_is_refused() -> None:
         calibrate(brain(), SHIU, drive, target_hz=1e6, gains=(0.1, 1.0), trial=TRIAL)
     with pytest.raises(ConnectomeError, match=r"edge of activity between them; found it dies out even at 0\.02"):
         calibrate(brain(), SHIU, drive, gains=(0.01, 0.02), trial=TRIAL)
-    alive = replace(SHIU, neuron=replace(SHIU.neuron, i_e_pa=10.0))
+    neuron: Any = SHIU.neuron
+    alive = replace(SHIU, neuron=replace(neuron, i_e_pa=10.0))
     with pytest.raises(ConnectomeError, match=r"it outlives the drive at the least gain, 0\.01"):
         calibrate(brain(), alive, drive, gains=(0.01, 0.02), trial=TRIAL)
     with pytest.raises(ConnectomeError, match="region must be one of a, b; found 'c'"):

@@ -29,10 +29,17 @@ def packed(path: Path, text: str) -> None:
     path.write_bytes(gzip.compress(text.encode()))
 
 
+def labels_of(c: Connectome, region: str) -> list[str]:
+    """What each neuron is called."""
+    label = c.regions[region].label
+    assert label is not None
+    return list(map(str, label))
+
+
 def edges_of(c: Connectome) -> dict[tuple[str, str], float]:
     """Labels of both ends -> weight, summed."""
     (e,) = c.edges.values()
-    label = c.regions[e.key.source].label
+    label = labels_of(c, e.key.source)
     found: dict[tuple[str, str], float] = {}
     for i, j, w in zip(e.source, e.target, e.weight, strict=True):
         pair = str(label[i]), str(label[j])
@@ -76,7 +83,7 @@ def test_codex_tables_of_flywire(tmp_path: Path) -> None:
     assert recognise(tmp_path) == "flywire"
     c = exchange.read(tmp_path)
     label = [str(ROOT + k) for k in (1, 0, 3, 2)]
-    assert c.regions["brain"].label.tolist() == label, "in the order of the table of neurons"
+    assert labels_of(c, "brain") == label, "in the order of the table of neurons"
     assert edges_of(c) == {(label[1], label[0]): 14.0, (label[0], label[3]): 6.0}
     (e,) = c.edges.values()
     assert e.attributes["neuropil"].tolist() == ["LO_R", "AL_R", "AL_L"]
@@ -123,7 +130,7 @@ def test_the_model_of_shiu(tmp_path: Path) -> None:
     np.testing.assert_array_equal(e.weight, fly.synapses * fly.sign[fly.source])
     sends = np.bincount(fly.source, minlength=60) > 0
     np.testing.assert_array_equal(c.regions["brain"].sign, np.where(sends, fly.sign, 0))
-    assert c.regions["brain"].label.tolist() == [str(i) for i in fly.id]
+    assert labels_of(c, "brain") == [str(i) for i in fly.id]
     assert animate(c, preset("shiu2024"))[1].sign_by == "their weights"
 
 
@@ -188,11 +195,12 @@ def test_malecns(tmp_path: Path) -> None:
         },
         f"body-stats-{name}-minconf-0.5.feather": {"body": [5, 6], "pre": [10, 20], "synweight": [1, 2]},
     }  # fmt: skip
+    columns: Any
     for file, columns in tables.items():
         feather.write_feather(pd.DataFrame(columns), str(tmp_path / file))
     assert recognise(tmp_path) == "malecns"
     c = exchange.read(tmp_path)
-    assert c.regions["cns"].label.tolist() == ["5", "6"], "those that are traced"
+    assert labels_of(c, "cns") == ["5", "6"], "those that are traced"
     assert edges_of(c) == {("5", "6"): 3.0, ("6", "5"): 2.0}
     assert told(c, "consensus_nt") == ["unclear", "glutamate"]
     assert c.provenance.versions["left out"].startswith("2 of 4 edges")
@@ -245,7 +253,7 @@ def test_larva(tmp_path: Path) -> None:
     assert recognise(tmp_path) == "larva"
     for _ in range(2):
         c = exchange.read(tmp_path)
-        assert c.regions["brain"].label.tolist() == ["10", "20", "30", "40"]
+        assert labels_of(c, "brain") == ["10", "20", "30", "40"]
         assert edges_of(c) == total
         assert told(c, "celltype") == ["KC", "KC", "sensory", None]
         assert told(c, "side") == ["left", "right", "left", None]

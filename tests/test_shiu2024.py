@@ -41,11 +41,13 @@ def ours(
 ) -> Spikes:
     """The events are those of a sensor, a cell of it to each of ``cells``, one step before."""
     n, m = fly.id.size, cells.size
-    brain = Region("brain", n, attributes={"nt_type": np.where(fly.sign < 0, "GABA", "ACH")})
+    nt_type: Any = np.where(fly.sign < 0, "GABA", "ACH")
+    brain = Region("brain", n, attributes={"nt_type": nt_type})
     edges = EdgeSet.from_arrays(
         ("brain", "local", "brain"), fly.source, fly.target, fly.synapses, n_source=n, n_target=n, dt_ms=0.1
     )
-    physiology = replace(PRESET, neuron=replace(PRESET.neuron, v_reset_mv=reset_mv))
+    neuron: Any = PRESET.neuron
+    physiology = replace(PRESET, neuron=replace(neuron, v_reset_mv=reset_mv))
     network, _ = animate(Connectome.of([brain], [edges]), physiology)
     network, _ = stimulate(network, PRESET, {"brain": cells}, 150.0)
     kick = EdgeSet.from_arrays(
@@ -125,4 +127,5 @@ def test_made_graphs_are_what_they_say() -> None:
     assert (np.diff(fly.id) > 0).all()
     assert 0.6 < (fly.sign > 0).mean() < 0.73
     again = fly_like(*LARVA)
-    assert all(np.array_equal(a, b) for a, b in zip(fly, again, strict=True))
+    for a, b in zip(fly, again, strict=True):
+        np.testing.assert_array_equal(a, b)

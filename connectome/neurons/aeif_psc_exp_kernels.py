@@ -136,7 +136,7 @@ def update(task: Any, v: Any) -> Index:
     x = cells(task, v)
     numbers, n = np.empty(LANES, np.uint32), _0
     for i in range(x.first, x.last, _LANES):
-        fine_from = load_lanes(x.constants, np.uint64(17) * x.stride + i * x.each, LANES)
+        fine_from = load_lanes(x.constants, np.uint64(17) * x.stride + (i if x.each else np.uint64(0)), LANES)
         steep = Bits(~at_least(fine_from, load_lanes(x.v, i, LANES)) & ~at_least(load_lanes(x.state, i, LANES), 0.5))
         steep = in_range(steep, i, x.last)
         while steep:
