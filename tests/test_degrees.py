@@ -177,10 +177,13 @@ def test_without_edges(n: int) -> None:
     """Nothing raises or warns; counts and sums are 0, means and shares nan."""
     graph = SimpleGraph.from_arrays(n, [], [])
     zero = {"in_degree", "out_degree", "degree", "in_strength", "out_strength", "strength", "wiring_cost"}
-    zero |= {"wiring_cost_weighted"} | ({"density"} if n > 1 else set()) | ({"spectral_radius"} if n else set())
+    zero |= (
+        {"n_edges", "wiring_cost_weighted"} | ({"density"} if n > 1 else set()) | ({"spectral_radius"} if n else set())
+    )
     for metric in degrees.METRICS + wiring_cost.METRICS:
         found = np.asarray(metric.function(graph), float)
-        assert (found == 0 if metric.name in zero else np.isnan(found)).all(), metric.name
+        known = {"n_nodes": n} | dict.fromkeys(zero, 0)
+        assert (found == known[metric.name] if metric.name in known else np.isnan(found)).all(), metric.name
         assert metric.of != "node" or found.shape == (n,)
 
 
