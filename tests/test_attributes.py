@@ -252,6 +252,21 @@ def test_ten_attributes_survive_each_format(name: str, tmp_path: Path) -> None:
     assert back.digest() == c.digest()
 
 
+def test_a_matlab_file_has_those_of_the_nodes(tmp_path: Path) -> None:
+    import scipy.io
+
+    c = annotated()
+    write(c, tmp_path / "x.mat")
+    back = read(tmp_path / "x.mat")
+    for name, region in c.regions.items():
+        assert {k: (a.type, a.tolist()) for k, a in back.regions[name].attributes.items()} == {
+            k: (a.type, a.tolist()) for k, a in region.attributes.items()
+        }
+    seen_there = scipy.io.loadmat(tmp_path / "x.mat", squeeze_me=True, chars_as_strings=True)
+    assert [str(v) if np.size(v) else None for v in seen_there["attribute_class"]][:5] == NODES["class"]
+    assert seen_there["attribute_root_id"][2] == 2**53 + 1
+
+
 @pytest.mark.parametrize("view", ["networkx", "pandas", "pyg"])
 def test_views_have_them_and_give_them_back(view: str) -> None:
     from connectome import views
@@ -396,6 +411,12 @@ def test_a_snapshot_says_what_it_has_and_is_not_believed(tmp_path: Path) -> None
         h5["nodes/a/0/class"][0] = 0
     with pytest.raises(ConnectomeError, match="must be the digest of the content"):
         load(tmp_path / "a.h5")
+
+
+def test_the_archived_snapshot_opens() -> None:
+    archive = Path(__file__).parent / "archives" / "format_4_attributes.h5"
+    assert open_snapshot(archive).format_version == 4
+    assert load(archive).digest() == annotated().digest()
 
 
 def test_words_of_edges_are_those_of_their_tables() -> None:

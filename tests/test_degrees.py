@@ -13,8 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connectome import Connectome, EdgeSet, Region
 from connectome.analysis import degrees, wiring_cost
-from connectome.analysis.simple_graph import SimpleGraph
+from connectome.analysis.degrees import excitatory_share
+from connectome.analysis.measure import measure
+from connectome.analysis.nulls import null
+from connectome.analysis.simple_graph import SimpleGraph, simple_graph
+from connectome.texts import readable
 from tests.strategies import simple_graphs
 
 Array = np.ndarray[Any, Any]
@@ -185,3 +190,18 @@ def test_loops_are_left_out_and_duplicates_merged() -> None:
     assert value("out_degree", graph).tolist() == [1, 0]
     assert value("out_strength", graph).tolist() == [3.0, 0.0]
     assert value("density", graph) == 0.5
+
+
+def test_shares_of_what_has_no_known_sign_are_not_numbers() -> None:
+    """All weights above 0: excitatory where a neuron says so, not known where none does."""
+    regions = [Region("a", 3, sign=np.array(sign, np.int8)) for sign in ([0, 0, 0], [1, 1, 1], [0, 1, 0])]
+    edges = EdgeSet.from_arrays(("a", "local", "a"), [0, 1, 2], [1, 2, 0], 1.0, n_source=3, n_target=3, dt_ms=0.1)
+    graphs = [simple_graph(Connectome.of([region], [edges])) for region in regions]
+    shares = [measure(g, ["excitatory_share", "wiring_cost", "length_mean"]) for g in graphs]
+    assert [float(s.excitatory_share.sel(region="whole graph").item()) for s in shares[1:]] == [1, 1]
+    for g in (graphs[0], graphs[0].undirected, graphs[0].within(["a"]), null(graphs[0], "degree", 1)):
+        assert np.isnan(excitatory_share(g)).all()
+    assert np.isnan(shares[0].excitatory_share).all()
+    assert np.isnan(shares[0].wiring_cost).all()  # no neuron has a known place
+    assert np.isnan(shares[0].length_mean).all()
+    assert readable(float(shares[0].wiring_cost[0, 0])) == "-"

@@ -22,7 +22,10 @@ from tests.strategies import connectomes
 
 def two_stages() -> list[Connectome]:
     """Region a, then a and b: two edges in a, one of them a duplicate later; a loop; two edges from a to b."""
-    a, b = Region("a", 3, position_um=np.array([[0.0, 0, 0], [3, 0, 0], [3, 4, 0]])), Region("b", 2)
+    a, b = (
+        Region("a", 3, position_um=np.array([[0.0, 0, 0], [3, 0, 0], [3, 4, 0]])),
+        Region("b", 2, position_um=np.zeros((2, 3))),
+    )
     in_a = EdgeSet.from_arrays(
         ("a", "local", "a"), [0, 1, 2], [1, 2, 2], [1.0, -2.0, 9.0], n_source=3, n_target=3, dt_ms=0.1
     )

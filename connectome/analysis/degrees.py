@@ -177,7 +177,8 @@ def _assortativity(graph: SimpleGraph, at_source: NDArray[Any], at_target: NDArr
 
 
 def _balance(graph: SimpleGraph) -> tuple[Values, Values]:
-    weight = graph.weight
+    """(N,) the excitatory and the inhibitory weight into each node, nan where signs are not known."""
+    weight = graph.weight if graph.has_signs else np.full(graph.n_edges, math.nan)
     excitatory = _summed(graph.target, np.maximum(weight, 0), graph.n)
     return excitatory, _summed(graph.target, np.maximum(-weight, 0), graph.n)
 
@@ -248,11 +249,12 @@ METRICS: Final[tuple[Metric, ...]] = (
     ),
     Metric(
         "excitation_inhibition_ratio", "node", excitation_inhibition_ratio, "1",
-        "sum of the excitatory over sum of the |inhibitory| weights into a node; nan without inhibition", "structural",
+        "sum of the excitatory over sum of the |inhibitory| weights into a node; nan without inhibition, or where no "
+        "sign is known", "structural",
     ),
     Metric(
         "excitatory_share", "node", excitatory_share, "1",
-        "excitatory weight over |weight| into a node; nan without weight", "structural",
+        "excitatory weight over |weight| into a node; nan without weight, or where no sign is known", "structural",
     ),
     Metric(
         "local_share", "graph", local_share, "1",

@@ -226,6 +226,7 @@ def _graph_of(
         weight,
         position_um=graph.position_um,
         region=graph.region,
+        has_signs=graph.has_signs,
         regions=graph.regions,
         label=graph.label,
     )

@@ -88,6 +88,7 @@ class SimpleGraph:
     regions : names
     n_loops, n_parallel : self-loops and parallel edges that were left out, or merged
     label : (N,) what the nodes are called, "" for one without a name; None if none has one
+    has_signs : whether it is known which edges are inhibitory: not where no neuron has a sign and no weight is below 0
     """
 
     indptr: NDArray[np.int64]
@@ -100,12 +101,13 @@ class SimpleGraph:
     n_loops: int = 0
     n_parallel: int = 0
     label: NDArray[np.str_] | None = None
+    has_signs: bool = True
 
     @classmethod
     def from_arrays(
         cls, n: int, source: ArrayLike, target: ArrayLike, weight: ArrayLike | None = None, *,
         length_um: ArrayLike | None = None, position_um: ArrayLike | None = None, region: ArrayLike | None = None,
-        regions: tuple[str, ...] = ("all",), label: ArrayLike | None = None,
+        regions: tuple[str, ...] = ("all",), label: ArrayLike | None = None, has_signs: bool = True,
     ) -> SimpleGraph:  # fmt: skip
         """From edges in any order, with weights of 1 and at no known place unless given. Raises
         :class:`ConnectomeError`.
@@ -137,7 +139,7 @@ class SimpleGraph:
             length_um=lock(distance(indptr, kept, position) if length_um is None else length), position_um=position,
             region=freeze("region", np.zeros(n, np.int32) if region is None else region, np.int32, (n,)),
             regions=tuple(regions), n_loops=loops, n_parallel=src.size - loops - kept.size,
-            label=None if label is None else _names(label, n),
+            label=None if label is None else _names(label, n), has_signs=has_signs,
         )  # fmt: skip
 
     @property
@@ -204,7 +206,7 @@ class SimpleGraph:
         return SimpleGraph.from_arrays(
             int(keep.sum()), number[source[edge]], number[self.target[edge]], self.weight[edge],
             length_um=self.length_um[edge], position_um=self.position_um[keep], region=new_region[keep], regions=names,
-            label=None if self.label is None else self.label[keep],
+            label=None if self.label is None else self.label[keep], has_signs=self.has_signs,
         )  # fmt: skip
 
 
@@ -237,6 +239,7 @@ def simple_graph(c: Connectome, *, kinds: Collection[str] = ("local", "long_rang
         len(position), source, target, joined([e.weight for e in chosen], np.float64), length_um=length,
         position_um=position, region=np.repeat(np.arange(len(regions)), [r.size for r in regions]),
         regions=tuple(r.name for r in regions), label=_labels(regions),
+        has_signs=any(r.sign.any() for r in regions) or any((e.weight < 0).any() for e in chosen),
     )  # fmt: skip
 
 
