@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -78,6 +79,7 @@ def _make_cache_safe(dispatcher: Any) -> None:
 _PROCESS = secrets.token_hex(4)
 
 
+@cache
 def _stamp() -> tuple[tuple[str, int, int], ...]:
     files = [Path(__file__), *sorted(Path(__file__).parent.rglob("*_kernels.py"))]
     return tuple((f.name, status.st_mtime_ns, status.st_size) for f in files for status in [os.stat(f)])

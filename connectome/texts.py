@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["listed", "percent", "plural", "readable"]
+__all__ = ["listed", "percent", "plural", "readable", "shown_p"]
 
 _ZERO: Final = 1e-12
 _LARGE: Final = 1e15
@@ -26,6 +26,11 @@ def readable(value: float, digits: int = 4) -> str:
 def percent(part: float, digits: int = 1) -> str:
     """97.5 %."""
     return f"{100 * part:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def shown_p(p: float) -> str:
+    """A p-value: 0.023; 2e-05; a dash for nan."""
+    return "-" if math.isnan(p) else f"{p:.3f}" if p >= 0.001 else f"{p:.1g}"
 
 
 def listed(words: Sequence[str]) -> str:

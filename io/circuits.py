@@ -7,6 +7,7 @@ between the same regions make one edge set, one after the other. Types in CSV fi
 - Positions: ``x, y, z`` or ``positions`` (n, 3), micrometres. Labels: ``label``, else ``name``.
 - Weights: ``syn_weight`` times ``nsyns`` where there is one, pA as for bmtk's PointNet; 1 if there is none. Delays:
   ``delay`` (ms), else one step. Edges between virtual nodes, or into them, cannot be: they are refused.
+- Attributes: all other properties, of nodes and of edges, from the groups or the types; enumerations are texts.
 - Neuron parameters: ``dynamics_params`` under NEST's names, where one value holds for the whole population, and the
   defaults otherwise. JSON files of parameters, morphologies and templates are not read.
 
@@ -22,7 +23,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -34,6 +35,7 @@ from numpy.typing import NDArray
 
 from connectome import plugins
 from connectome.errors import ConnectomeError
+from connectome.graph.attributes import EDGE_WORDS, NODE_WORDS, Attribute, attribute_name, joined_attributes
 from connectome.graph.connectome import Connectome
 from connectome.graph.parts import EdgeSet, Region
 from connectome.graph.tables import DEFAULT_DT_MS, DEFAULT_WEIGHT_PA, kind_between, region_names
@@ -52,6 +54,8 @@ _MOST_TIMES: Final = 64
 _MAX_POPULATIONS: Final = 1 << 12
 _DEPTH: Final = 16
 _NOTHING: Final = ("NULL", "NA", "")
+_NODE_PROPERTIES: Final = ("x", "y", "z", "positions", "label", "model_type", "model_template")
+_EDGE_PROPERTIES: Final = ("syn_weight", "delay", "model_template")
 
 
 def read_circuit(path: str | os.PathLike[str], *, dt_ms: float | None = None) -> Connectome:
@@ -199,6 +203,12 @@ class _File:
             raise ConnectomeError(where, "must be numbers or text", dataset.dtype)
         return np.asarray(dataset[...])
 
+    def fill_value(self, *place: str) -> Any:
+        """What stands for a missing number in a column of integers; None if nothing does."""
+        dataset = self.find(*place)
+        given = dataset.attrs.get("_FillValue") if isinstance(dataset, h5py.Dataset) else None
+        return given if isinstance(given, np.integer) else None
+
 
 class _Table:
     """One population's properties: from its groups, else from its types."""
@@ -247,6 +257,54 @@ class _Table:
             raise ConnectomeError("/".join(("", *self._place)), "must have types that the CSV file has", "others")
         values: NDArray[Any] = self._types[name][order][at]
         return values
+
+    def attributes(self, known: Collection[str], words: frozenset[str]) -> dict[str, Attribute]:
+        """All columns but the known ones."""
+        groups = np.unique(self._group).tolist()
+        names = {name: None for group in groups for name in self._file.members(*self._place, str(group))}
+        found: dict[str, Attribute] = {}
+        for name in dict.fromkeys([*names, *self._types]):
+            if name not in known and not name.startswith("@") and not name.endswith(("_type_id", "_params")):
+                attribute = self._attribute(name, groups)
+                if attribute is None or attribute.is_missing.all():
+                    continue
+                if name != "pop_name" or attribute.categories != (self._place[1],):  # as our own files have it
+                    found[attribute_name(name, words, found)] = attribute
+        return found
+
+    def _attribute(self, name: str, groups: list[int]) -> Attribute | None:
+        """A column of one value a row, missing where nothing gives one; None if it is of another shape."""
+        where = "/".join(("", *self._place, name))
+        parts: list[tuple[dict[str, Attribute], int]] = []
+        order = [np.flatnonzero(self._group == group) for group in groups]
+        for group, rows in zip(groups, order, strict=True):
+            values = self._file.column(*self._place, str(group), name)
+            library = self._file.column(*self._place, str(group), "@library", name)
+            if values is None:
+                values = self._of_types(name, self._group == group)
+            else:
+                index = self._index[rows]
+                if index.size and (index.min() < 0 or index.max() >= len(values)):
+                    raise ConnectomeError(where, f"must have {index.max() + 1} rows, as its index says", len(values))
+                values = values[index]
+            if values is None:
+                parts.append(({}, rows.size))
+                continue
+            if values.ndim != 1:
+                return None
+            if library is not None:
+                if values.size and not (values.dtype.kind in "iu" and 0 <= values.min() <= values.max() < library.size):
+                    raise ConnectomeError(where, f"must be places among the {library.size} texts of @library", "others")
+                made = Attribute.of_codes(where, values.astype(np.int64), [str(text) for text in library.tolist()])
+            elif values.dtype == object:
+                made = Attribute.of(where, ["" if v in _NOTHING else v for v in values.tolist()], values.size)
+            else:
+                nothing = self._file.fill_value(*self._place, str(group), name)
+                lost = np.zeros(values.size, bool) if nothing is None else values == nothing
+                made = Attribute.of_masked(where, np.where(lost, 0, values).astype(values.dtype), lost)
+            parts.append(({name: made}, rows.size))
+        joined = joined_attributes(where, parts).get(name)
+        return None if joined is None else joined.take(np.argsort(np.concatenate(order), kind="stable"))
 
     def numbers(self, *name: str, missing: float | None = None) -> NDArray[np.float64] | None:
         """As :meth:`get`, numbers. Raises :class:`ConnectomeError` for what is none."""
@@ -305,10 +363,11 @@ def _nodes(path: Path, types_path: Path | None) -> Iterator[tuple[str, Region]]:
             if n and model is not None and all(v == "virtual" for v in model.tolist()):
                 about["role"] = "sensor"
             position = table.numbers("positions")
-            axes = [table.numbers(axis, missing=0.0) for axis in "xyz"]
+            axes = [table.numbers(axis, missing=math.nan) for axis in "xyz"]
             about["position_um"] = np.stack(axes, axis=1) if position is None else position  # type: ignore[arg-type]  # none is None
             label = next((v for v in map(table.get, ("label", "name")) if v is not None and v.dtype == object), None)
             (region,) = region_names(where, [name])
+            about["attributes"] = table.attributes(_NODE_PROPERTIES, NODE_WORDS)
             yield name, Region(region, n, neuron=_neuron(table), label=label, **about)
 
 
@@ -360,5 +419,5 @@ def _edges(
             yield EdgeSet.from_arrays(
                 (source.name, kind_between(source, target), target.name), ends[0], ends[1],
                 weight * count, n_source=source.size, n_target=target.size, dt_ms=dt_ms,
-                delay_ms=np.maximum(delay, dt_ms),
+                delay_ms=np.maximum(delay, dt_ms), attributes=table.attributes(_EDGE_PROPERTIES, EDGE_WORDS),
             )  # fmt: skip

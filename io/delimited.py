@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +21,7 @@ from connectome.errors import ConnectomeError
 from connectome.graph.attributes import FLAG, TEXT, Attribute, attribute_name
 from connectome.graph.columns import NO_FLAG
 from connectome.graph.tables import STATE
-from connectome.io.files import naming
+from connectome.io.files import naming, unpacked
 from connectome.io.text_files import beginning, delimiter_of, opened, read_header, rows_of
 
 __all__ = [
@@ -38,8 +39,10 @@ _NO_NUMBER: Final = ["", "nan", "NaN", "NA", "N/A", "null", "None"]
 _NOTHING: Final = ("", "nan", "NaN", "N/A", "n/a", "null", "None", "<NA>")
 _FLAGS: Final = {"true": 1, "false": 0, "1": 1, "0": 0}
 INTEGER: Final = re.compile(r"-?(0|[1-9][0-9]{0,18})")
-_NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_NUMBER: Final = re.compile(r"[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 MAX_COLUMNS: Final = 10_000
+DECIMAL_COMMA: Final = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
+COMMA_HINT: Final = "Write a decimal point; commas are read where semicolons separate the columns."
 CHUNK_ROWS: Final = 1 << 18
 #: Rows from which the kind of a column is read.
 _SAMPLE: Final = 1 << 12
@@ -102,7 +105,7 @@ def naming_once(path: Path, what: str) -> Iterator[None]:
         try:
             yield
         except ConnectomeError as error:
-            if not error.field.startswith(str(path.with_suffix(""))):
+            if not error.field.startswith(str(unpacked(path).with_suffix(""))):
                 raise
             named = error
     if named is not None:
@@ -120,11 +123,12 @@ def read_columns(
 ) -> Columns:  # fmt: skip
     """The wanted columns of a table with a header, and all others as attributes. Names are compared without case.
 
-    The delimiter (comma, tab or semicolon) is the one that the header has most of. Columns whose names start with
-    ``state_`` hold numbers and may have empty cells. Others are what their cells are: integers, numbers, flags (true,
-    false) or texts, or what ``types`` says of them (of :data:`~connectome.graph.attributes.TYPES`); a column without
-    any value is left out, and ``words`` are no names of attributes. The file is read part by part. Raises
-    :class:`ConnectomeError` for ragged rows, for two columns of one name and for a cell that is no number.
+    The delimiter (comma, tab or semicolon) is the one that the header has most of; with semicolons, numbers may have
+    decimal commas, all of them. Texts lose spaces at their ends. Columns whose names start with ``state_`` hold numbers
+    and may have empty cells. Others are what their cells are: integers, numbers, flags (true, false) or texts, or what
+    ``types`` says of them (of :data:`~connectome.graph.attributes.TYPES`); a column without any value is left out, and
+    ``words`` are no names of attributes. The file is read part by part. Raises :class:`ConnectomeError` for ragged
+    rows, for two columns of one name and for a cell that is no number.
     """
     where = os.fspath(path)
     header = read_header(path)
@@ -178,7 +182,7 @@ class _Parser:
     ) -> None:  # fmt: skip
         self.path, self.header, self.chosen, self.others, self.types = path, header, chosen, others, types
         self.delimiter = delimiter_of(beginning(path))
-        self.size = 0
+        self.size, self.decimal = 0, "."
         self.plan: dict[int, str] = {}
 
     def read(self) -> dict[int, Any]:
@@ -195,43 +199,51 @@ class _Parser:
                 rule = f"must have rows of {len(self.header)} fields, as its header has"
                 raise ConnectomeError(os.fspath(self.path), rule, reason) from None
             except (ValueError, OverflowError) as error:
-                if isinstance(error, (ConnectomeError, UnicodeDecodeError)) or not self._demoted():
-                    if isinstance(error, (ConnectomeError, UnicodeDecodeError)):
-                        raise
+                if isinstance(error, ConnectomeError):
+                    raise
+                if not self._demoted():
                     raise self._no_number() from None
 
     def _planned(self) -> dict[int, str]:
         """Place -> how pandas shall read a column, from its first rows."""
-        first = next(self._parts(dict.fromkeys(range(len(self.header)), "str"), _SAMPLE), None)
+        first = next(self._parts(dict.fromkeys(range(len(self.header)), "object"), _SAMPLE), None)
+        sample = {
+            at: [] if first is None else [cell.strip() for cell in first[at].tolist()] for at in range(len(self.header))
+        }
+        if self.delimiter == ";":
+            numeric = [cells for at, cells in sample.items() if at in self.chosen and self.chosen[at].is_number]
+            self.decimal = _decimal_mark(itertools.chain(*numeric)) or _decimal_mark(itertools.chain(*sample.values()))
         plan: dict[int, str] = {}
         for at, title in enumerate(self.header):
-            cells = [] if first is None else [cell.strip() for cell in first[at].tolist()]
+            cells = [cell.replace(",", ".") for cell in sample[at]] if self.decimal == "," else sample[at]
             if at in self.chosen:
                 is_key = self.chosen[at].is_key and bool(cells) and all(map(INTEGER.fullmatch, cells))
-                plan[at] = "float64" if self.chosen[at].is_number else "int64" if is_key else "category"
+                plan[at] = "float64" if self.chosen[at].is_number else "int64" if is_key else "object"
             elif at in self.others:
                 plan[at] = _planned(cells, self.types.get(title.strip()))
         return plan
 
     def _read(self) -> dict[int, Any]:
+        import pandas
+
         columns: dict[int, list[Any]] = {at: [] for at in self.plan}
-        places: dict[int, dict[str, int]] = {at: {} for at, kind in self.plan.items() if kind == "category"}
+        places: dict[int, dict[str, int]] = {at: {} for at, kind in self.plan.items() if kind == "object"}
         self.size = 0
         for part in self._parts(self.plan, CHUNK_ROWS):
             self.size += len(part)
             for at, kind in self.plan.items():
-                if kind != "category":
+                if kind != "object":
                     columns[at].append(part[at].to_numpy(kind))
                     continue
+                code, names = pandas.factorize(part[at].to_numpy(object))
                 place = places[at]
-                names = [str(name).strip() for name in part[at].cat.categories]
-                new = np.array([place.setdefault(name, len(place)) for name in names], np.int32)
-                columns[at].append(new[part[at].cat.codes.to_numpy()] if names else np.zeros(0, np.int32))
+                new = [place.setdefault(name, len(place)) for name in map(str.strip, names.tolist())]
+                columns[at].append(np.array(new, np.int32)[code] if new else np.zeros(0, np.int32))
         found: dict[int, Any] = {}
         for at, kind in self.plan.items():
-            dtype = np.int32 if kind == "category" else kind
+            dtype = np.int32 if kind == "object" else kind
             array = np.concatenate([np.zeros(0, dtype), *columns.pop(at)], dtype=dtype)
-            found[at] = Texts(array, list(places[at])) if kind == "category" else array
+            found[at] = Texts(array, list(places[at])) if kind == "object" else array
         return found
 
     def _parts(self, plan: Mapping[int, str], rows: int) -> Iterator[Any]:
@@ -244,8 +256,9 @@ class _Parser:
             options: dict[str, Any] = {"na_values": numeric, **_exact(pandas.__version__)}
             try:
                 with pandas.read_csv(
-                    stream, sep=self.delimiter, header=0, names=range(len(self.header)), index_col=False,
-                    skipinitialspace=True, keep_default_na=False, dtype=dict(plan), chunksize=rows, **options,
+                    stream, sep=self.delimiter, decimal=self.decimal or ".", header=0, names=range(len(self.header)),
+                    index_col=False, skipinitialspace=True, keep_default_na=False, dtype=dict(plan), chunksize=rows,
+                    **options,
                 ) as parts:  # fmt: skip
                     yield from parts
             except pandas.errors.EmptyDataError:
@@ -258,44 +271,59 @@ class _Parser:
     def _demoted(self) -> bool:
         """Whether a column that was thought to be of integers, or of numbers, is of texts now."""
         for at, kind in self.plan.items():
-            if kind == "category" or (at in self.chosen and self.chosen[at].is_number):
+            if kind == "object" or (at in self.chosen and self.chosen[at].is_number):
                 continue
             try:
-                for part in self._parts({**dict.fromkeys(range(len(self.header)), "str"), at: kind}, CHUNK_ROWS):
+                for part in self._parts({**dict.fromkeys(range(len(self.header)), "object"), at: kind}, CHUNK_ROWS):
                     part[at].to_numpy(kind)
             except (ValueError, OverflowError):
-                self.plan[at] = "category"
+                self.plan[at] = "object"
                 return True
         return False
 
     def _no_number(self) -> ConnectomeError:
         """The error for the first cell of these columns that is no number."""
         numeric = [at for at, column in self.chosen.items() if column.is_number]
-        names = [self.header[at].strip() for at in numeric]
         with rows_of(self.path) as (reader, rows), suppress(csv.Error):
             next(rows, None)
             for fields in rows:
                 for at in numeric:
                     cell = fields[at].strip() if at < len(fields) else ""
-                    try:
-                        bad = cell not in _NO_NUMBER and ("_" in cell or math.isnan(float(cell)))
-                    except ValueError:
-                        bad = True
-                    if bad:
+                    if not _is_number(cell, self.decimal):
+                        comma = self.decimal != "," and DECIMAL_COMMA.fullmatch(cell)
+                        hint = "Elsewhere it has decimal commas." if self.decimal == "," and "." in cell else ""
                         place = f"{os.fspath(self.path)}: line {reader.line_num}, {normal(self.header[at])}"
-                        return ConnectomeError(place, "must be a number", repr(cell[:80]))
-        return ConnectomeError(os.fspath(self.path), f"must have numbers in {', '.join(names)}", "something else")
+                        return ConnectomeError(
+                            place, "must be a number", repr(cell[:80]), COMMA_HINT if comma else hint
+                        )  # fmt: skip
+        names = ", ".join(self.header[at].strip() for at in numeric)
+        return ConnectomeError(os.fspath(self.path), f"must have numbers in {names}", "something else")
+
+
+def _decimal_mark(cells: Iterable[str]) -> str:
+    """Comma or point, as the first number with one of them has it; nothing if none has."""
+    marked = (cell for cell in cells if DECIMAL_COMMA.fullmatch(cell) or ("." in cell and _NUMBER.fullmatch(cell)))
+    return next(("." if "." in cell else "," for cell in marked), "")
+
+
+def _is_number(cell: str, decimal: str) -> bool:
+    """Whether it is one, or says that there is none."""
+    number = cell.replace(",", ".") if decimal == "," and "." not in cell else cell
+    try:
+        return cell in _NO_NUMBER or not ("_" in cell or ("." in cell and decimal == ",") or math.isnan(float(number)))
+    except ValueError:
+        return False
 
 
 def _planned(cells: list[str], kind: str | None) -> str:
     """How a column is read that nobody asked for: as its first cells are, or as its type is known to be."""
     if kind is not None:
-        return "float64" if kind.startswith("float") else "category"
+        return "float64" if kind.startswith("float") else "object"
     known = [cell for cell in cells if cell not in _NOTHING]
     if known and len(known) == len(cells) and all(map(INTEGER.fullmatch, known)):
         return "int64"
     floats = known and all(map(_NUMBER.fullmatch, known)) and not all(map(INTEGER.fullmatch, known))
-    return "float64" if floats else "category"
+    return "float64" if floats else "object"
 
 
 def _attribute(where: str, column: Any, kind: str | None) -> Attribute:
@@ -351,6 +379,14 @@ def _numbered(keys: NDArray[np.int64]) -> Texts:
 
     code, values = pandas.factorize(keys)
     return Texts(code.astype(np.int32), [str(value) for value in values.tolist()])
+
+
+def _stripped(names: list[str], code: NDArray[Any]) -> Texts:
+    """Texts without spaces at their ends, each once."""
+    plain = [name.strip() for name in names]
+    kept = list(dict.fromkeys(plain))
+    place = {name: i for i, name in enumerate(kept)}
+    return Texts(np.array([*(place[name] for name in plain), -1], np.int64)[code], kept)
 
 
 def _exact(version: str) -> dict[str, Any]:

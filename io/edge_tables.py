@@ -50,13 +50,21 @@ from connectome.io.delimited import (
     normal,
     read_columns,
 )
-from connectome.io.files import read_bytes, write_lines
+from connectome.io.files import read_bytes, unpacked, write_lines
 from connectome.io.hdf5 import atomic
-from connectome.io.matrices import read_matrix
-from connectome.io.node_tables import NODE_COLUMNS, categorical, node_attributes, node_table, read_nodes
+from connectome.io.matrices import may_be_matrix, read_matrix
+from connectome.io.node_tables import (
+    NODE_COLUMNS,
+    End,
+    categorical,
+    node_attributes,
+    node_table,
+    read_nodes,
+    signed_weights,
+)
 from connectome.io.parquet_files import ABOUT, pyarrow_parquet
 from connectome.io.parquet_files import read_columns as read_parquet_columns
-from connectome.io.text_files import read_header
+from connectome.io.text_files import read_header, read_text
 from connectome.wiring.edges import TRACT_VELOCITY_MM_PER_MS, Conduction
 
 if TYPE_CHECKING:
@@ -101,19 +109,25 @@ _LENGTH: Final = STATE + "tract_length_um"
 
 def read_csv(
     path: str | os.PathLike[str], *, dt_ms: float | None = None,
-    velocity_mm_per_ms: float = TRACT_VELOCITY_MM_PER_MS,
+    velocity_mm_per_ms: float = TRACT_VELOCITY_MM_PER_MS, unsigned: bool = False,
 ) -> Connectome:  # fmt: skip
     """Read an edge table as text in UTF-8, with commas, tabs or semicolons; a table without source and target is read
     as a matrix, by :func:`connectome.io.matrices.read_matrix`.
 
     ``dt_ms`` is the resolution of delays (default: the file's own, else 0.1 ms); ``velocity_mm_per_ms`` that of spikes
-    along a tract length. Raises :class:`ConnectomeError` with file, line and column.
+    along a tract length. ``unsigned``: weights are sizes, such as numbers of synapses; those of neurons whose sign is
+    -1 become negative. Raises :class:`ConnectomeError` with file, line and column.
     """
     file = Path(path)
     with naming_once(file, "a table of edges"):
         names = {normal(name) for name in read_header(file)}
         has = {end for end in ("source", "target") if names & {end, *EDGE_COLUMNS[end].aliases}}
-    if not has:
+        if not has and not may_be_matrix(read_text(file)):
+            raise ConnectomeError(
+                f"{file}: line 1", "must name columns source and target, or be a square matrix of numbers",
+                ", ".join(read_header(file))[:200], f"Known besides: {', '.join(EDGE_COLUMNS['source'].aliases)}.",
+            )  # fmt: skip
+    if not has and not unsigned:
         return read_matrix(file, dt_ms=dt_ms)
     with naming_once(file, "a table of edges"):
         about_file = _beside(file, "_about.json")
@@ -122,8 +136,8 @@ def read_csv(
             raise ConnectomeError(str(about_file), "must be a JSON object", type(about).__name__)
         of_nodes, of_edges = _types(views_header(about, str(about_file)))
         edges = read_columns(file, EDGE_COLUMNS, EDGE_WORDS, of_edges)
-        nodes = read_nodes(_beside(file, f"_nodes{file.suffix}"), of_nodes)
-        return _connectome(edges, nodes, about, dt_ms, velocity_mm_per_ms)
+        nodes = read_nodes(_beside(file, f"_nodes{unpacked(file).suffix}"), of_nodes)
+        return _connectome(edges, nodes, about, dt_ms, velocity_mm_per_ms, unsigned)
 
 
 def _types(header: Header) -> tuple[dict[str, str], dict[str, str]]:
@@ -143,7 +157,7 @@ def write_csv(connectome: Connectome, path: str | os.PathLike[str]) -> None:
     nodes, edges = to_pandas(connectome)
     separator = "\t" if file.suffix.lower() in (".tsv", ".tab") else ","
     write_lines(_beside(file, "_about.json"), [json.dumps(nodes.attrs, indent=1, sort_keys=True)])
-    write_lines(_beside(file, f"_nodes{file.suffix}"), _lines(nodes, separator))
+    write_lines(_beside(file, f"_nodes{unpacked(file).suffix}"), _lines(nodes, separator))
     write_lines(file, _lines(edges, separator))
 
 
@@ -155,7 +169,11 @@ def _lines(frame: pandas.DataFrame, separator: str, rows: int = 1 << 14) -> Iter
 
 
 def _beside(path: Path, ending: str) -> Path:
-    return path.with_name(f"{path.stem}{ending}")
+    """The file of this ending beside one, packed if there is a packed one alone."""
+    plain = unpacked(path)
+    place = plain.with_name(f"{plain.stem}{ending}")
+    packed = place.with_name(f"{place.name}.gz")
+    return packed if packed.exists() and not place.exists() else place
 
 
 # Parquet
@@ -163,15 +181,15 @@ def _beside(path: Path, ending: str) -> Path:
 
 def read_parquet(
     path: str | os.PathLike[str], *, dt_ms: float | None = None,
-    velocity_mm_per_ms: float = TRACT_VELOCITY_MM_PER_MS,
+    velocity_mm_per_ms: float = TRACT_VELOCITY_MM_PER_MS, unsigned: bool = False,
 ) -> Connectome:  # fmt: skip
     """Read an edge table in parquet, with ``name_nodes.parquet`` if it is there. As :func:`read_csv`."""
     file = Path(path)
     with naming_once(file, "a table of edges"):
         edges, about = read_parquet_columns(file, EDGE_COLUMNS, EDGE_WORDS)
-        beside = _beside(file, f"_nodes{file.suffix}")
+        beside = _beside(file, f"_nodes{unpacked(file).suffix}")
         nodes = read_parquet_columns(beside, NODE_COLUMNS, NODE_WORDS)[0] if beside.exists() else None
-        return _connectome(edges, nodes, about, dt_ms, velocity_mm_per_ms)
+        return _connectome(edges, nodes, about, dt_ms, velocity_mm_per_ms, unsigned)
 
 
 def write_parquet(connectome: Connectome, path: str | os.PathLike[str]) -> None:
@@ -182,7 +200,7 @@ def write_parquet(connectome: Connectome, path: str | os.PathLike[str]) -> None:
     nodes, edges = to_pandas(connectome)
     about = {ABOUT: json.dumps(nodes.attrs, sort_keys=True).encode()}
     nodes.attrs.clear()
-    for frame, place in ((nodes, _beside(file, f"_nodes{file.suffix}")), (edges, file)):
+    for frame, place in ((nodes, _beside(file, f"_nodes{unpacked(file).suffix}")), (edges, file)):
         table = arrow.Table.from_pandas(frame, preserve_index=False)
         buffer = io.BytesIO()
         parquet.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), **about}), buffer)
@@ -197,8 +215,9 @@ def write_parquet(connectome: Connectome, path: str | os.PathLike[str]) -> None:
 
 
 def _connectome(
-    edges: Columns, nodes: Columns | None, about: Mapping[str, Any], dt_ms: float | None, velocity_mm_per_ms: float
-) -> Connectome:
+    edges: Columns, nodes: Columns | None, about: Mapping[str, Any], dt_ms: float | None, velocity_mm_per_ms: float,
+    unsigned: bool,
+) -> Connectome:  # fmt: skip
     """A connectome from columns of edges and, if there is one, the table of nodes."""
     import pandas
 
@@ -257,10 +276,14 @@ def _connectome(
     table.attrs.update(about)
     frame["source_region"], frame["source"] = source
     frame["target_region"], frame["target"] = target
+    if "sign" in table and "weight_pa" in frame:
+        frame["weight_pa"] = signed_weights(edges, table, source, unsigned)
+    elif unsigned:
+        raise ConnectomeError(edges.path, "must have weights, and a nodes file with a column sign", "none, or not both")
     return from_tables(table, frame, of_nodes, of_edges, dt_ms=step)
 
 
-def _nodes_that_occur(edges: Columns) -> tuple[pandas.DataFrame, list[_End]]:
+def _nodes_that_occur(edges: Columns) -> tuple[pandas.DataFrame, list[End]]:
     """Nodes of edges that come without a table of them."""
     import pandas
 
@@ -296,11 +319,11 @@ def _nodes_that_occur(edges: Columns) -> tuple[pandas.DataFrame, list[_End]]:
     return table, _ends(edges, here, node_region, index, regions)
 
 
-def _indexed_nodes(edges: Columns, nodes: Columns) -> tuple[pandas.DataFrame, list[_End]]:
+def _indexed_nodes(edges: Columns, nodes: Columns) -> tuple[pandas.DataFrame, list[End]]:
     """Nodes that are counted from 0 in each region, as in our own files."""
     table, _, regions = node_table(nodes)
     table["index"] = nodes.numbers["index"]
-    found: list[_End] = []
+    found: list[End] = []
     for end in _ENDS:
         given = edges.texts[end]
         bad = np.array([not (name.isdecimal() and len(name) < 11) for name in given.names], bool)[given.code]
@@ -321,7 +344,7 @@ def _indexed_nodes(edges: Columns, nodes: Columns) -> tuple[pandas.DataFrame, li
     return table, found
 
 
-def _named_nodes(edges: Columns, nodes: Columns) -> tuple[pandas.DataFrame, list[_End], str]:
+def _named_nodes(edges: Columns, nodes: Columns) -> tuple[pandas.DataFrame, list[End], str]:
     """Nodes that edges name, and the column that has the names."""
     table, region, regions = node_table(nodes)
     if "region" not in nodes.texts and "source_region" in edges.texts:
@@ -345,13 +368,12 @@ def _named_nodes(edges: Columns, nodes: Columns) -> tuple[pandas.DataFrame, list
     return table, _ends(edges, np.concatenate(rows), region, count_within(region), regions), key
 
 
-_End = tuple["pandas.Categorical[str]", NDArray[np.int64]]
 _ENDS: Final = ("source", "target")
 
 
 def _ends(
     edges: Columns, node: NDArray[np.int64], region: NDArray[np.int64], index: NDArray[np.int64], regions: list[str]
-) -> list[_End]:
+) -> list[End]:
     """Region and index of the sources and of the targets, from the nodes of both, one after the other."""
     return [(categorical(region[part], regions), index[part]) for part in (node[: edges.size], node[edges.size :])]
 

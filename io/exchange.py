@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -25,10 +26,11 @@ from connectome.io import (
     matrices,
     measured,
     pyg_files,
+    scripts,
     snapshot,
     tvb,
 )
-from connectome.io.files import read_bytes
+from connectome.io.files import read_bytes, unpacked
 
 __all__ = ["FORMATS", "Format", "format_of", "read", "write"]
 
@@ -55,6 +57,15 @@ def _by_name(formats: Iterable[Format]) -> Mapping[str, Format]:
 
 def _beside_csv(path: Path) -> list[Path]:
     return [path.with_name(f"{path.stem}_nodes{path.suffix}"), path.with_name(f"{path.stem}_about.json")]
+
+
+def _script(simulator: str) -> Format:
+    about = scripts.SIMULATORS[simulator]
+    return Format(
+        simulator, (f".{simulator}.py",), None, partial(scripts.write_script, simulator=simulator),
+        f"a script that builds and runs it in {about.title}, and its data beside it (.npz)",
+        lambda path: [scripts.data_file(path)],
+    )  # fmt: skip
 
 
 def _write_snapshot(connectome: Connectome, path: Path) -> None:
@@ -102,16 +113,23 @@ FORMATS: Final = _by_name(
         ),
         Format("matrix", (".npy", ".npz", ".txt"), matrices.read_matrix, None, "a matrix of weights; row = source"),
         Format("tvb", (".zip",), tvb.read_tvb, tvb.write_tvb, "The Virtual Brain's connectivity: regions or neurons"),
+        *map(_script, scripts.SIMULATORS),
     ]
 )  # fmt: skip
+
+
+#: What reads weights that have no signs.
+_UNSIGNED: Final = {"csv": edge_tables.read_csv, "parquet": edge_tables.read_parquet}
 
 
 def format_of(path: str | os.PathLike[str], *, writing: bool = False) -> Format:
     """The format of a path: by its ending or, to read where two have the same one, by its content. Raises
     :class:`ConnectomeError` for an ending that none has."""
-    name = Path(path).name.lower()
+    name = (Path(path) if writing else unpacked(path)).name.lower()
     able = [f for f in FORMATS.values() if (f.write if writing else f.read)]
     found = [f for f in able if name.endswith(f.suffixes)]
+    if name != Path(path).name.lower():
+        found = [f for f in found if f.read not in (snapshot.load, circuits.read_circuit)]  # HDF5 is opened in place
     if not found:
         endings = ", ".join(sorted({suffix for f in able for suffix in f.suffixes}))
         raise ConnectomeError(
@@ -132,8 +150,8 @@ def _json(path: str | os.PathLike[str]) -> str:
 
 
 def read(
-    path: str | os.PathLike[str], format: str | None = None, *, regions_from: str | None = None,
-    kinds_from: str | None = None,
+    path: str | os.PathLike[str], format: str | None = None, *, unsigned: bool = False,
+    regions_from: str | None = None, kinds_from: str | None = None,
 ) -> Connectome:  # fmt: skip
     """Read a connectome from a file of any format in :data:`FORMATS`, or from a folder: the last stage of a run, a
     SONATA circuit, or a measured connectome as it is published (:mod:`connectome.io.measured`).
@@ -141,6 +159,7 @@ def read(
     Parameters
     ----------
     format : a name in :data:`FORMATS` or in :data:`connectome.io.measured.MEASURED`; default: what the path is
+    unsigned : a table's weights are sizes, see :func:`connectome.io.edge_tables.read_csv`
     regions_from : the attribute of neurons whose values are the regions: see
         :func:`connectome.graph.partition.regions_from`
     kinds_from : the attribute of edges whose values are sets of their own: see
@@ -148,12 +167,12 @@ def read(
 
     Raises :class:`ConnectomeError` naming the file.
     """
-    found = _read(path, format)
+    found = _read(path, format, unsigned)
     found = found if regions_from is None else partition.regions_from(found, regions_from)
     return found if kinds_from is None else partition.split_edges(found, kinds_from)
 
 
-def _read(path: str | os.PathLike[str], format: str | None) -> Connectome:
+def _read(path: str | os.PathLike[str], format: str | None, unsigned: bool) -> Connectome:
     place = Path(path)
     measured_as = measured.recognise(place) if format is None else format if format in measured.MEASURED else ""
     if measured_as:
@@ -166,6 +185,10 @@ def _read(path: str | os.PathLike[str], format: str | None) -> Connectome:
     chosen = _named(format) if format is not None else FORMATS["sonata"] if os.path.isdir(place) else format_of(place)
     if chosen.read is None:
         raise ConnectomeError("format", "must be one that can be read", repr(chosen.name))
+    if unsigned:
+        if chosen.name not in _UNSIGNED:
+            raise ConnectomeError("unsigned", f"must go with one of {', '.join(_UNSIGNED)}", chosen.name)
+        return _UNSIGNED[chosen.name](place, unsigned=True)
     return chosen.read(place)
 
 

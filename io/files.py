@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import stat
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from io import BufferedReader
+from io import BufferedReader, RawIOBase
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from connectome.errors import ConnectomeError
 from connectome.io.hdf5 import Sink, atomic
 
-__all__ = ["naming", "plain_file", "read_bytes", "write_lines", "writing"]
+__all__ = ["naming", "plain_file", "read_bytes", "unpacked", "write_lines", "writing"]
 
 #: The largest text or matrix file that is read. What is made of one takes a few times as much memory.
 MAX_BYTES: Final = 1 << 29
 _LINES_A_WRITE: Final = 4096
+_GZIP: Final = ".gz"
 
 
 @contextmanager
@@ -42,10 +45,16 @@ def naming(path: str | os.PathLike[str], what: str) -> Iterator[None]:
         raise ConnectomeError(name, f"must be {what}", f"{type(error).__name__}: {reason}"[:300]) from None
 
 
+def unpacked(path: str | os.PathLike[str]) -> Path:
+    """The name of what a path holds: that without ``.gz`` for a compressed file."""
+    place = Path(path)
+    return place.with_suffix("") if place.suffix.lower() == _GZIP else place
+
+
 @contextmanager
-def plain_file(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> Iterator[BufferedReader]:
-    """A plain file, open to read. Raises :class:`ConnectomeError` for one that is none, is larger than ``max_bytes`` or
-    cannot be read."""
+def plain_file(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> Iterator[BufferedReader[Any]]:
+    """A plain file, open to read, unpacked if its name ends in ``.gz``. Raises :class:`ConnectomeError` for one that is
+    none, is larger than ``max_bytes``, packed or not, or cannot be read."""
     name = os.fspath(path)
     try:
         descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not block
@@ -61,14 +70,41 @@ def plain_file(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> Iter
             )  # fmt: skip
         raise ConnectomeError(name, "must be a file", "a folder" if stat.S_ISDIR(status.st_mode) else "a device")
     with open(descriptor, "rb") as file:
-        yield file
+        if not name.lower().endswith(_GZIP):
+            yield file
+            return
+        with gzip.GzipFile(fileobj=file) as packed, BufferedReader(_Unpacked(name, packed, max_bytes)) as found:
+            yield found
+
+
+class _Unpacked(RawIOBase):
+    """What a gzip file holds, within a bound."""
+
+    def __init__(self, name: str, file: gzip.GzipFile, max_bytes: int) -> None:
+        self._name, self._file, self._most, self._left = name, file, max_bytes, max_bytes
+
+    def readable(self) -> bool:
+        """As a file's."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """As a file's. Raises :class:`ConnectomeError`."""
+        try:
+            data = self._file.read(len(buffer))
+        except (OSError, EOFError, zlib.error) as error:
+            raise ConnectomeError(self._name, "must be a gzip file", str(error)[:200]) from None
+        self._left -= len(data)
+        if self._left < 0:
+            raise ConnectomeError(self._name, f"must have at most {self._most:,} bytes once it is unpacked", "more")
+        buffer[: len(data)] = data
+        return len(data)
 
 
 def read_bytes(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> bytes:
     """The content of a file. Raises as :func:`plain_file`."""
     with plain_file(path, max_bytes) as file:
         try:
-            return file.read(max_bytes)
+            return file.read()
         except OSError as error:
             raise ConnectomeError(str(path), "must be a file that can be read", error.strerror or error) from None
 

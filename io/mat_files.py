@@ -10,11 +10,13 @@ Written with scipy, for MATLAB, Octave and bctpy:
 ``regions``        (N, 1)     cell of each node's region
 ``coordinates``    (N, 3)     micrometres
 ``sign``           (N, 1)     -1, 0 or 1
+``attribute_NAME``  (N, 1)    an attribute of the nodes: a cell of texts, or numbers; flags are 0 and 1
 ``connectome``     text       JSON: dt_ms, the parameters of regions, provenance
 =================  =========  =============================================================================
 
-No other state of edges, and none of neurons, is in it. Matrices are full up to 4,096 nodes, as the toolbox wants them,
-and sparse above.
+No other state of edges, no attribute of them, and no state of neurons is in it. A missing text is empty, a missing
+number nan, a missing integer or flag the lowest number of its type. Matrices are full up to 4,096 nodes, as the toolbox
+wants them, and sparse above.
 
 Reading decodes the file itself (MATLAB 5 to 7.2): numbers, sparse matrices, text and cells of text, each backed by as
 many bytes as it claims. Structures, objects and functions are passed over: scipy's reader follows them to any depth.
@@ -35,6 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.errors import ConnectomeError
+from connectome.graph.attributes import NODE_WORDS, Attribute, attribute_name, joined_attributes
 from connectome.graph.connectome import Connectome
 from connectome.graph.parts import Region
 from connectome.graph.tables import STATE, connect, entries, header_of, make_regions, numbers, read_header
@@ -46,6 +49,9 @@ MAX_DENSE: Final = 4096
 #: What all variables of a file may take, decompressed: a full matrix of 16,384 nodes.
 MAX_BYTES: Final = 1 << 31
 TRACT_LENGTH: Final = "tract_length_um"
+ATTRIBUTE: Final = "attribute_"
+#: MATLAB's names have 63 letters.
+_LONGEST: Final = 63 - len(ATTRIBUTE)
 HEADER_BYTES: Final = 128
 _TITLE: Final = b"MATLAB 5.0 MAT-file, written by connectome"
 # Types of data and classes of arrays: MathWorks, "MAT-File Format", R2019b, tables 1-1 and 1-3.
@@ -101,6 +107,11 @@ def write_mat(connectome: Connectome, path: str | os.PathLike[str]) -> None:
         "sign": joined([r.sign for r in regions])[:, None],
         "connectome": json.dumps(header_of(connectome), sort_keys=True),
     }
+    for name, attribute in joined_attributes("nodes", [(r.attributes, r.size) for r in regions]).items():
+        if len(name) > _LONGEST:
+            rule = f"must have a name of at most {_LONGEST} letters for MATLAB"
+            raise ConnectomeError(f"attribute {name!r}", rule, len(name))
+        content[ATTRIBUTE + name] = _column(attribute)
     if any(TRACT_LENGTH in e.state for e in sets):
         lengths = joined([e.state.get(TRACT_LENGTH, np.full(len(e), math.nan)) for e in sets])
         content[TRACT_LENGTH] = matrix(lengths, count)
@@ -110,6 +121,16 @@ def write_mat(connectome: Connectome, path: str | os.PathLike[str]) -> None:
     buffer.write(_TITLE.ljust(116))  # scipy writes the date
     with writing(path) as sink:
         sink.write(buffer.getbuffer())
+
+
+def _column(attribute: Attribute) -> NDArray[Any]:
+    """(N, 1) as MATLAB has it."""
+    if attribute.names is not None:
+        return _cell([text or "" for text in attribute.tolist()])
+    values = np.array(attribute.values)
+    if attribute.is_flag:
+        values[attribute.is_missing] = np.iinfo(np.int8).min
+    return values[:, None]
 
 
 def _names(region: Region) -> list[str]:
@@ -139,7 +160,7 @@ def read_mat(path: str | os.PathLike[str]) -> Connectome:
         header = read_header(json.loads(found["connectome"]) if "connectome" in found else {}, "connectome")
         nodes = _nodes(found, n)
         header = header._replace(regions={k: {**v, "state": ()} for k, v in header.regions.items()})
-        regions, code, index = make_regions("nodes", n, nodes, header)
+        regions, code, index = make_regions("nodes", n, nodes, header, _attributes(found, n))
         row, column, weight, _ = entries("connectivity", matrix)
         columns: dict[str, Any] = {"weight": weight}
         if "delay_ms" in found:
@@ -201,6 +222,25 @@ def _nodes(found: Mapping[str, Any], n: int) -> dict[str, Any]:
         values = numbers(name, values.toarray() if hasattr(values, "toarray") else values)
         nodes |= dict(zip("xyz", values.T, strict=True)) if width == 3 else {"sign": values[:, 0]}
     return nodes
+
+
+def _attributes(found: Mapping[str, Any], n: int) -> dict[str, Attribute]:
+    """The attributes of the nodes."""
+    attributes: dict[str, Attribute] = {}
+    for title, values in found.items():
+        if not title.startswith(ATTRIBUTE) or isinstance(values, str):
+            continue
+        if not isinstance(values, list):
+            values = np.asarray(values.toarray() if hasattr(values, "toarray") else values)
+            if values.shape != (n, 1):
+                raise ConnectomeError(title, f"must have shape ({n}, 1)", values.shape)
+            values = values[:, 0]
+        name = attribute_name(title.removeprefix(ATTRIBUTE), NODE_WORDS, attributes)
+        is_integer = not isinstance(values, list) and values.dtype.kind == "i"
+        attributes[name] = (
+            Attribute(values.astype(values.dtype.newbyteorder("="))) if is_integer else Attribute.of(title, values, n)
+        )
+    return attributes
 
 
 def _at(matrix: Any, row: NDArray[Any], column: NDArray[Any]) -> NDArray[Any]:

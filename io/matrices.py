@@ -1,7 +1,8 @@
 """A square matrix of weights as a connectome: CSV, TSV and other text, npy, npz. Row = source, column = target.
 
 Every entry that is not 0 is an edge, its weight in pA. Text may have a header of names, a first column of names, or
-both, which must then agree. An npz file has ``weights`` and may have ``tract_lengths_mm`` (N, N), ``labels`` (N) and
+both, which must then agree; names may be numbers, as pandas writes them. With semicolons between them numbers may have
+decimal commas. An npz file has ``weights`` and may have ``tract_lengths_mm`` (N, N), ``labels`` (N) and
 ``position_um`` (N, 3); with one array in it, its name does not matter. Beside ``name.csv`` (.npy, ...) may lie
 ``name_nodes.csv`` with the columns of :data:`connectome.io.node_tables.NODE_COLUMNS`: its rows are those of the
 matrix, by name where the matrix has names, else in order; regions, labels, positions, signs and attributes are taken
@@ -30,13 +31,13 @@ from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.graph.tables import DEFAULT_DT_MS
 from connectome.io.archives import unzip
-from connectome.io.delimited import Columns, naming_once
-from connectome.io.files import read_bytes
+from connectome.io.delimited import COMMA_HINT, DECIMAL_COMMA, Columns, naming_once
+from connectome.io.files import read_bytes, unpacked
 from connectome.io.node_tables import node_attributes, node_table, read_nodes
 from connectome.io.text_files import delimiter_of, read_text
 from connectome.wiring.edges import TRACT_VELOCITY_MM_PER_MS, Conduction, from_matrix
 
-__all__ = ["read_matrix"]
+__all__ = ["may_be_matrix", "read_matrix"]
 
 #: A text of so many rows makes 2 GiB.
 MAX_ROWS: Final = 1 << 14
@@ -51,7 +52,7 @@ def read_matrix(
     file = Path(path)
     with naming_once(file, "a square matrix of numbers"):
         arrays: dict[str, NDArray[Any]] = {}
-        match file.suffix.lower():
+        match unpacked(file).suffix.lower():
             case ".npy":
                 arrays["weights"] = _array(str(file), read_bytes(file))
             case ".npz":
@@ -69,7 +70,7 @@ def read_matrix(
             about["node_labels"] = [str(name) for name in arrays["labels"].tolist()]
         if "position_um" in arrays:
             about["position_um"] = arrays["position_um"]
-        nodes = read_nodes(file.with_name(f"{file.stem}_nodes.csv"))
+        nodes = read_nodes(unpacked(file).with_name(f"{unpacked(file).stem}_nodes.csv"))
         if nodes is not None:
             about |= _of_nodes(nodes, len(weight), about.get("node_labels"), str(file))
         if "tract_lengths_mm" in arrays:
@@ -138,21 +139,32 @@ def _text(path: Path) -> tuple[NDArray[np.float64], list[str]]:
     rows: list[NDArray[np.float64]] = []
     names: list[str] = []
     header: list[str] = []
+    first: list[str] = []
     width = 0
     try:
         for fields in reader:
             where, cells = f"{path}: line {reader.line_num}", [cell.strip() for cell in fields]
             if not any(cells):
                 continue
-            if not rows and not header and not all(map(_is_number, cells[1:])):
+            comma = [i for i, cell in enumerate(cells) if DECIMAL_COMMA.fullmatch(cell)]
+            if comma and delimiter != ";":
+                found = repr(cells[comma[0]][:80])
+                raise ConnectomeError(f"{where}, field {comma[0]}", "must be a number", found, COMMA_HINT)
+            for i in comma:
+                cells[i] = cells[i].replace(",", ".")
+            is_corner = not cells[0] and len(cells) > 1  # pandas writes none above the column of names
+            if not rows and not header and (is_corner or not all(map(_is_number, cells[1:]))):
                 header, width = cells, len(cells)
                 continue
-            width = width or len(cells)
-            if len(cells) == width + 1 and not rows and header:  # R writes no corner above the column of names
+            if len(rows) == 1 and len(cells) == width + 1 and not header:  # numbers as names
+                header, rows = first, []
+            width, first = width or len(cells), first or cells
+            if len(cells) == width + 1 and not rows and header:  # R writes no corner at all
                 header, width = ["", *header], width + 1
             if len(cells) != width or len(rows) >= MAX_ROWS:
                 raise ConnectomeError(where, f"must have {width} fields, and be at most {MAX_ROWS:,} rows", len(cells))
-            if (not rows and len(cells) > 1 and not _is_number(cells[0])) or names:
+            if (not rows and len(cells) > 1 and (not _is_number(cells[0]) or (header and not header[0]))) or names:
+                cells = cells.copy()
                 names.append(cells.pop(0))
             try:
                 rows.append(np.array(cells, np.float64))
@@ -161,6 +173,9 @@ def _text(path: Path) -> tuple[NDArray[np.float64], list[str]]:
                 raise ConnectomeError(f"{where}, field {at}", "must be a number", repr(cells[at][:80])) from None
     except csv.Error as error:
         raise ConnectomeError(f"{path}: line {reader.line_num}", "must be CSV", error) from None
+    is_index = first == [str(i) for i in range(len(first))]  # pandas' own names, alone
+    if rows and len(rows) == rows[0].size + 1 and not header and (names or is_index):
+        header, rows, names = first, rows[1:], names[1:]
     if not rows or len(rows) != rows[0].size:
         raise ConnectomeError(
             str(path), "must be a square matrix, or a table of edges with columns source and target",
@@ -171,6 +186,21 @@ def _text(path: Path) -> tuple[NDArray[np.float64], list[str]]:
         at = next(i for i, pair in enumerate(zip(columns, names, strict=True)) if pair[0] != pair[1])
         raise ConnectomeError(str(path), "must name its rows as its columns", f"{names[at]!r} and {columns[at]!r}")
     return np.stack(rows), names or columns
+
+
+def may_be_matrix(text: str) -> bool:
+    """Whether a text without known columns has numbers below its names, if it has names, and the shape of a square
+    matrix. (Of another the columns have names that nobody knows.)"""
+    delimiter = delimiter_of(text)
+    if delimiter not in text.lstrip("\r\n").partition("\n")[0]:
+        return True
+    lines = [line for line in text.splitlines() if line.strip()]
+    first, second = (
+        [cell.strip().strip('"').replace(",", ".") for cell in line.split(delimiter)] for line in (lines * 2)[:2]
+    )
+    if all(map(_is_number, first[1:])):
+        return True
+    return all(map(_is_number, second[1:])) and len(lines) - 1 <= len(second) <= len(lines) + 1
 
 
 def _is_number(text: str) -> bool:

@@ -11,13 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.graph.attributes import NODE_WORDS, Attribute, attribute_name
-from connectome.graph.tables import DEFAULT_REGION, region_names
+from connectome.graph.tables import DEFAULT_REGION, count_within, region_names
 from connectome.io.delimited import INTEGER, Column, Columns, normal, read_columns
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["NODE_COLUMNS", "categorical", "node_attributes", "node_table", "read_nodes"]
+__all__ = ["NODE_COLUMNS", "End", "categorical", "node_attributes", "node_table", "read_nodes", "signed_weights"]
+
+#: The region of each edge's source (or target), and its number there.
+End = tuple["pandas.Categorical[str]", NDArray[np.int64]]
 
 #: Columns of a table of nodes; positions are in micrometres.
 NODE_COLUMNS: Final[Mapping[str, Column]] = {
@@ -85,3 +88,28 @@ def categorical(code: NDArray[np.int64], names: list[str]) -> pandas.Categorical
     import pandas
 
     return pandas.Categorical.from_codes(code, categories=pandas.Index(names, dtype=object))
+
+
+def signed_weights(edges: Columns, table: pandas.DataFrame, source: End, unsigned: bool) -> NDArray[np.float64]:
+    """The weights with the signs of their sources. Raises :class:`ConnectomeError` where they have others."""
+    weight, region = edges.numbers["weight_pa"], table["region"].cat.codes.to_numpy().astype(np.int64)
+    index = table["index"].to_numpy() if "index" in table else count_within(region)
+    place = region << 32 | index.astype(np.int64)
+    order = np.argsort(place)
+    wanted = source[0].codes.astype(np.int64) << 32 | source[1]
+    at = np.minimum(np.searchsorted(place[order], wanted), len(order) - 1)
+    sign = np.where(place[order][at] == wanted, table["sign"].to_numpy()[order][at], 0)
+    if unsigned:
+        if (weight < 0).any():
+            row = int(np.argmax(weight < 0))
+            raise edges.refuse("weight", row, "must be >= 0, as weights have no signs", weight[row])
+        return np.where(sign < 0, -weight, weight)
+    bad = sign * weight < 0
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise edges.refuse(
+            "weight", row, f"must have its source's sign, {sign[row]:g}", f"{weight[row]:g}",
+            "Weights that are sizes, numbers of synapses say, are read with unsigned=True (sims.export --unsigned). A "
+            "sign of 0 allows both.",
+        )  # fmt: skip
+    return weight

@@ -1,12 +1,14 @@
 """The Virtual Brain's connectivity, a zip of text files, read and written.
 
 ``weights.txt`` and ``tract_lengths.txt`` (mm) are N x N with row = target, column = source; ``centres.txt`` has a label
-and x, y, z in mm in each row; ``hemispheres.txt``, if it is there, 1 for the right one. Files are known, as TVB knows
-them, by a part of their name; ``cortical``, ``areas`` and ``average_orientations`` have no place in a connectome and
-are left out. State of neurons, and of edges but for the tract length, has no place there. Sanz Leon et al. (2013),
-https://doi.org/10.3389/fninf.2013.00010.
+and x, y, z in mm in each row; ``hemispheres.txt``, if it is there, 1 for the right one. ``nodes.txt``, which is ours
+and which TVB leaves alone, has the region and the label, spaces and all, of each row, with a tab between them. Others
+are known, as TVB knows them, by a part of their name; ``cortical``, ``areas`` and ``average_orientations`` have no
+place in a connectome and are left out. State of neurons, and of edges but for the tract length, has no place there.
+Sanz Leon et al. (2013), https://doi.org/10.3389/fninf.2013.00010.
 
-A brain region of TVB is a neuron here, with its label; regions are the hemispheres, ``right`` and ``left``, or ``all``.
+A brain region of TVB is a neuron here, with its label; regions are those of ``nodes.txt``, else the hemispheres,
+``right`` and ``left``, or ``all``.
 A tract length is the state ``tract_length_um`` of its edge and gives its delay, at TVB's 3 mm/ms by default. Weights
 are in pA here, and in arbitrary units there.
 """
@@ -24,7 +26,7 @@ from numpy.typing import NDArray
 
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
-from connectome.graph.tables import DEFAULT_DT_MS
+from connectome.graph.tables import DEFAULT_DT_MS, region_names
 from connectome.io.archives import unzip
 from connectome.io.delimited import naming_once
 from connectome.io.hdf5 import atomic
@@ -37,6 +39,7 @@ _HEMISPHERES: Final = ("left", "right")
 #: What TVB looks for in the names of files.
 _TOKENS: Final = {"weights": ("weight",), "lengths": ("tract",), "centres": ("centre", "center"),
                   "hemispheres": ("hemisphere",)}  # fmt: skip
+_NODES: Final = "nodes.txt"
 
 
 def read_tvb(
@@ -76,25 +79,43 @@ def read_tvb(
             if side.shape != (n,) or not np.isin(side, (0, 1)).all():
                 raise ConnectomeError(found["hemispheres"][0], f"must be {n} times 0 or 1", f"{side.size} values")
             about["labels"] = [_HEMISPHERES[int(i)] for i in side]
+        if "nodes" in found:
+            about["labels"], about["node_labels"] = _nodes(*found["nodes"], n)
         weights = _square(*found["weights"], n).T
         return from_matrix(weights, **about, dt_ms=DEFAULT_DT_MS if dt_ms is None else dt_ms)
 
 
+def _nodes(where: str, data: bytes, n: int) -> tuple[list[str], list[str]]:
+    """The region and the label of each of n rows."""
+    lines = _decoded(where, data).split("\n")
+    rows = [line.rstrip("\r").split("\t") for line in (lines if lines[-1] else lines[:-1])]
+    if len(rows) != n or any(len(row) != 2 for row in rows):
+        raise ConnectomeError(where, f"must have {n} rows of a region, a tab and a label", f"{len(rows)} rows")
+    given = list(dict.fromkeys(region for region, _ in rows))
+    name = dict(zip(given, region_names(where, given), strict=True))
+    return [name[region] for region, _ in rows], [label for _, label in rows]
+
+
 def _part(name: str) -> str:
+    if name.lower() == _NODES:
+        return "nodes"
     return next((part for part, tokens in _TOKENS.items() if any(t in name.lower() for t in tokens)), "")
 
 
 def _rows(where: str, data: bytes) -> list[tuple[int, list[str]]]:
     """Line number and fields of each line that has any."""
+    lines = enumerate(_decoded(where, data).splitlines(), 1)
+    return [(i, fields) for i, line in lines if (fields := line.split()) and not fields[0].startswith("#")]
+
+
+def _decoded(where: str, data: bytes) -> str:
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise ConnectomeError(
             f"{where}: line {line}", "must be text in UTF-8", repr(error.object[error.start])
         ) from None
-    lines = enumerate(text.splitlines(), 1)
-    return [(i, fields) for i, line in lines if (fields := line.split()) and not fields[0].startswith("#")]
 
 
 def _square(where: str, data: bytes, n: int) -> NDArray[np.float64]:
@@ -126,8 +147,8 @@ def write_tvb(connectome: Connectome, path: str | os.PathLike[str]) -> None:
 
     Weights of parallel edges are summed. A tract length is the edge's state ``tract_length_um`` or, where there is
     none, its delay at 3 mm/ms, so that TVB at its default speed has the same delays; parallel edges give their mean. A
-    neuron without a label is ``region:index``; spaces become ``_``. Raises :class:`ConnectomeError` for more than
-    16,384 neurons, and if the file cannot be written.
+    neuron without a label is ``region:index`` to TVB; spaces become ``_`` there. Raises :class:`ConnectomeError` for
+    more than 16,384 neurons, and if the file cannot be written.
     """
     n = connectome.n_neurons
     if not 1 <= n <= MAX_NODES:
@@ -155,7 +176,11 @@ def write_tvb(connectome: Connectome, path: str | os.PathLike[str]) -> None:
         "centres.txt": "\n".join(centres) + "\n",
         "weights.txt": _text(weight),
         "tract_lengths.txt": _text(length_mm),
-    }
+        _NODES: "".join(
+            f"{r.name}\t{label}\n" for r in regions
+            for label in ([""] * r.size if r.label is None else r.label.tolist())
+        ),
+    }  # fmt: skip
     if set(connectome.regions) <= set(_HEMISPHERES):
         sides = (str(_HEMISPHERES.index(r.name)) for r in regions for _ in range(r.size))
         texts["hemispheres.txt"] = "\n".join(sides) + "\n"

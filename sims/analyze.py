@@ -8,8 +8,9 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,15 +18,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from connectome.errors import ConnectomeError
-from connectome.texts import readable
-from sims.inputs import add_shape, open_graphs, shaped
+from connectome.texts import readable, shown_p
+from sims.inputs import add_graph_options, add_shape, check_graph_options, open_graphs, prepared, shaped
 from sims.program import add_common, ended, exit_codes, refuse_seed, refuse_taken, split_names
-from sims.screen import print_table
+from sims.screen import print_table, progress
 
 if TYPE_CHECKING:
     import xarray as xr
     from rich.console import Console
 
+    from connectome.analysis.simple_graph import SimpleGraph
     from connectome.graph.connectome import Connectome
 
 __all__ = ["COMMON", "main"]
@@ -36,12 +38,14 @@ COMMON = (
     "transitivity_binary_directed", "characteristic_path_length_binary", "efficiency_global_binary",
     "betweenness_binary", "assortativity_binary_out_in", "modularity", "n_communities",
     "participation_coefficient_both", "small_world_sigma", "small_world_omega", "small_world_propensity_binary",
-    "rich_club_normalised", "core_share", "coreness", "motif_frequency", "excitatory_share", "local_share",
+    "rich_club_peak", "core_share", "coreness", "motif_frequency", "excitatory_share", "local_share",
     "length_mean", "wiring_cost", "spectral_radius",
 )  # fmt: skip
 _SHOWN_LABELS = 13
 #: What is expected to take longer is left out unless it is named.
 _LIMIT_S = 10.0
+#: Metrics that are set beside nulls already.
+_OWN_NULLS = ("rich_club_normalised", "rich_club_p", "small_world")
 
 
 class _Row(NamedTuple):
@@ -70,10 +74,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--list-metrics", action="store_true", help="say what there is, with definitions, and end")
     parser.add_argument("--by-region", action="store_true", help="each region besides the whole graph")
+    add_graph_options(parser)
     parser.add_argument(
-        "--kinds", default="local,long_range", metavar="A,B,...",
-        help="the edges that count, of local, long_range, afferent, efferent (default: %(default)s)",
+        "--null", choices=["degree", "strength", "spatial", "erdos_renyi", "lattice"], metavar="NAME",
+        help="set the whole graph's numbers beside random graphs that keep part of its structure, with z and p: "
+        "%(choices)s (default: none)",
     )  # fmt: skip
+    parser.add_argument(
+        "--nulls",
+        type=int,
+        default=100,
+        metavar="N",
+        help="random graphs of each graph with --null, 2 or more; p is 2 / (N + 1) or more (default: %(default)s)",
+    )
     add_shape(parser)
     parser.add_argument("--nodes", action="store_true", help="write each node's value too (with --out FILE.nc)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the numbers: .nc (netCDF 4) or .csv")
@@ -105,11 +118,21 @@ def _analyze(options: argparse.Namespace) -> int:
     names = _metric_names(options.metrics)
     many = len(options.paths) > 1
     graphs = {n: shaped(c, options) for path in options.paths for n, c in open_graphs(path, many=many)}
-    measured = measure(
-        list(graphs.values()), names, by_region=options.by_region, nodes=options.nodes, seed=options.seed,
-        kinds=split_names(options.kinds), stages=list(graphs), limit_s=None if options.metrics else _LIMIT_S,
-    )  # fmt: skip
+    simple = {name: prepared(c, options) for name, c in graphs.items()}
+    with progress(options.quiet) as say:
+        measured = measure(
+            list(simple.values()), names, by_region=options.by_region, nodes=options.nodes, seed=options.seed,
+            kinds=split_names(options.kinds), stages=list(simple), limit_s=None if options.metrics else _LIMIT_S,
+            on_metric=say,
+        )  # fmt: skip
+        beside = None if options.null is None else _beside(simple, names, options, say)
+    measured = measured.assign_attrs(
+        signs=options.signs or "all", undirected=int(options.undirected), threshold=options.threshold or "none"
+    )
     _report(console, measured)
+    if beside is not None:
+        _report_nulls(console, beside)
+        measured = measured.merge(beside).assign_attrs(beside.attrs)
     if len(graphs) > 1:
         _report_changes(console, graphs)
     if options.out is not None:
@@ -127,10 +150,55 @@ def _analyze(options: argparse.Namespace) -> int:
     return 0
 
 
+def _beside(
+    graphs: dict[str, SimpleGraph], names: list[str], options: argparse.Namespace, say: Callable[[str], None]
+) -> xr.Dataset:
+    """What :func:`beside_nulls` says of the metrics that are numbers and are quick enough, each variable
+    ``null_VARIABLE (stage, number)``."""
+    from connectome.analysis.beside_nulls import beside_nulls, is_number
+    from connectome.analysis.measure import choose, expected_s
+
+    graph = max(graphs.values(), key=lambda g: g.n_edges)
+    most_s = math.inf if options.metrics else _LIMIT_S / options.nulls
+    # What has nulls of its own is left to them.
+    metrics = [
+        m for m in choose(names)
+        if is_number(m) and expected_s(m, graph.n, graph.n_edges) <= most_s and not m.name.startswith(_OWN_NULLS)
+    ]  # fmt: skip
+    if not metrics:
+        raise ConnectomeError("--null", "must go with metrics that are numbers", ", ".join(names)[:100])
+    made = beside_nulls(list(graphs.values()), metrics, list(graphs), options.null, options.nulls, options.seed, say)
+    made = made.rename({"graph": "stage", "metric": "number", "units": "number_units"})
+    names_of = {str(k): str(k) if str(k).startswith("null_") else f"null_{k}" for k in made.data_vars}
+    return made.rename(names_of)
+
+
+def _report_nulls(console: Console, beside: xr.Dataset) -> None:
+    for stage in beside.stage.values:
+        one = beside.sel(stage=stage)
+        rows = [
+            [
+                str(label), *(readable(float(one[f"null_{k}"][at])) for k in ("value", "mean", "sd")),
+                *("-" if math.isnan(z) else f"{z:.1f}" for z in [float(one.null_z[at])]),
+                shown_p(float(one.null_p_corrected[at])),
+            ]
+            for at, label in enumerate(one.number.values)
+        ]  # fmt: skip
+        title = f"{stage}, whole graph beside {beside.attrs['n_nulls']} nulls '{beside.attrs['null']}'"
+        print_table(console, title, ["", "value", "null mean", "null sd", "z", "p"], rows)
+    console.print(
+        f"Nulls: {beside.attrs['null_keeps']}\np: {beside.null_p.attrs['definition']}; corrected for the false "
+        "discovery rate of all numbers here.", highlight=False, markup=False,
+    )  # fmt: skip
+
+
 def _check(options: argparse.Namespace) -> None:
     if not options.paths:
         raise ConnectomeError("PATH", "must be given", "none", "A snapshot, a run's folder, or another graph.")
     refuse_seed(options.seed)
+    check_graph_options(options)
+    if not 2 <= options.nulls <= 10**6:
+        raise ConnectomeError("--nulls", "must be 2 or more", options.nulls)
     for name, path, suffixes in (("--out", options.out, (".nc", ".csv")), ("--lives", options.lives, (".csv",))):
         if path is None:
             continue
@@ -167,8 +235,8 @@ def _rows(measured: xr.Dataset, at: dict[str, Any]) -> Iterator[_Row]:
             yield _Row(shown, units, chosen.values)
         elif chosen.sizes[curve[0]] <= _SHOWN_LABELS:
             for label in chosen[curve[0]].values:
-                yield _Row(f"{shown} {label if curve[0] == 'motif' else f'{curve[0]} {label:g}'}", units,
-                          chosen.sel({curve[0]: label}).values)  # fmt: skip
+                at_label = f"{curve[0]} {label:g}" if chosen[curve[0]].dtype.kind in "iuf" else label
+                yield _Row(f"{shown} {at_label}", units, chosen.sel({curve[0]: label}).values)
         else:
             yield _Row(f"{shown}, highest over {curve[0]}", units, chosen.max(str(curve[0])).values)
 
@@ -195,6 +263,8 @@ def _report(console: Console, measured: xr.Dataset) -> None:
     loops, parallel = int(measured.n_loops.sum()), int(measured.n_parallel.sum())
     if loops or parallel:
         console.print(f"Left out: {loops:,} self-loops. Merged: {parallel:,} parallel edges.", highlight=False)
+    if measured.attrs["symmetry"]:
+        console.print(f"{measured.attrs['symmetry']} See --undirected.", highlight=False, markup=False)
     if measured.attrs["left_out"]:
         console.print(
             f"Not measured: {measured.attrs['left_out']} ({measured.attrs['left_out_why']}; name them with --metrics).",
@@ -227,11 +297,16 @@ def _report_changes(console: Console, graphs: dict[str, Connectome]) -> None:
 
 
 def _csv(measured: xr.Dataset) -> str:
-    """A row for each number: stage, region, metric, label (of a curve), value, units."""
+    """A row for each number: stage, region, metric, label (of a curve, or what of its nulls), value, units."""
+    from connectome.analysis.measure import WHOLE
+
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["stage", "region", "metric", "label", "value", "units"])
     for name, variable in measured.data_vars.items():
+        if "number" in variable.dims:
+            for cell in variable.stack(row=("stage", "number")):
+                writer.writerow([cell.stage.item(), WHOLE, cell.number.item(), name, repr(float(cell)), "1"])
         if "region" not in variable.dims:
             continue
         curve = [d for d in variable.dims if d not in ("stage", "region")]

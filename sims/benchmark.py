@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from connectome.errors import ConnectomeError
 from sims.benchmarks.analysis import analysis
+from sims.benchmarks.annotated import annotated
 from sims.benchmarks.bench import Bench, Spread, Table, digits
 from sims.benchmarks.microcircuit import microcircuit
 from sims.benchmarks.models import MODELS
@@ -39,7 +40,10 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _NO_PEERS: Final = ("none", "auto")
-_ALL: Final = {**MODELS, "microcircuit": microcircuit, "neurons": neurons, "shiu2024": shiu2024, "analysis": analysis}
+_ALL: Final = {
+    **MODELS, "microcircuit": microcircuit, "neurons": neurons, "shiu2024": shiu2024, "analysis": analysis,
+    "annotated": annotated,
+}  # fmt: skip
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         "models",
         nargs="*",
         metavar="MODEL",
-        help="what to measure (default: all but microcircuit, neurons, shiu2024 and analysis)",
+        help="what to measure (default: all but microcircuit, neurons, shiu2024, analysis and annotated)",
     )
     parser.add_argument(
         "--peers",

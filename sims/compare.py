@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from connectome.errors import ConnectomeError
-from connectome.texts import percent, readable
-from sims.inputs import open_graph
+from connectome.texts import percent, readable, shown_p
+from sims.inputs import add_graph_options, check_graph_options, open_graph, prepared
 from sims.program import add_common, ended, exit_codes, refuse_seed, refuse_taken, split_names
-from sims.screen import print_table
+from sims.screen import print_table, progress
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -57,12 +57,9 @@ def _parser() -> argparse.ArgumentParser:
         "--null", default="degree", choices=["degree", "strength", "spatial", "erdos_renyi", "lattice"],
         metavar="NAME", help="what the random graphs keep: %(choices)s (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--nulls", type=int, default=20, metavar="N", help="of each graph, 2 or more (default: 20)")
+    parser.add_argument("--nulls", type=int, default=100, metavar="N", help="of each graph, 2 or more (default: 100)")
     parser.add_argument("--directed", action="store_true", help="distances with directions kept (default: undirected)")
-    parser.add_argument(
-        "--kinds", default="local,long_range", metavar="A,B,...",
-        help="the edges that count, of local, long_range, afferent, efferent (default: %(default)s)",
-    )  # fmt: skip
+    add_graph_options(parser)
     parser.add_argument("--seed", type=int, default=0, help="of nulls and communities, 0 or more (default: 0)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the numbers: .nc (netCDF 4) or .csv")
     add_common(parser)
@@ -77,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     refuse_seed(options.seed)
+    check_graph_options(options)
     if not 2 <= options.nulls <= 10**6:
         raise ConnectomeError("--nulls", "must be 2 or more", options.nulls)
     if options.out is not None:
@@ -88,7 +86,7 @@ def _compare(options: argparse.Namespace) -> int:
 
     from connectome.analysis.comparison import degree_correlation, shared_nodes
     from connectome.analysis.measure import LIMIT_S, choose, expected_s
-    from connectome.analysis.simple_graph import simple_graph
+    from connectome.analysis.nulls import nearly_symmetric
     from connectome.io.results import save_results, save_text
 
     console = Console(quiet=options.quiet)
@@ -96,17 +94,18 @@ def _compare(options: argparse.Namespace) -> int:
     metrics = choose(split_names(options.metrics) if named else COMPARED)
     kinds = split_names(options.kinds)
     connectomes = [open_graph(options.a), open_graph(options.b)]
-    graphs = [simple_graph(c, kinds=kinds) for c in connectomes]
+    graphs = [prepared(c, options) for c in connectomes]
     most = math.inf if named else LIMIT_S / options.nulls
     slow = [m for m in metrics if max(expected_s(m, g.n, g.n_edges) for g in graphs) > most]
     pairs = shared_nodes(connectomes, kinds=kinds)
     names = [Path(options.a).stem, Path(options.b).stem]
     if names[0] == names[1]:
         names = [f"{options.a} (A)", f"{options.b} (B)"] if options.a == options.b else [options.a, options.b]
-    compared = compare(
-        graphs, [m for m in metrics if m not in slow], names, null=options.null, n_nulls=options.nulls,
-        directed=options.directed, seed=options.seed,
-    )  # fmt: skip
+    with progress(options.quiet) as say:
+        compared = compare(
+            graphs, [m for m in metrics if m not in slow], names, null=options.null, n_nulls=options.nulls,
+            directed=options.directed, seed=options.seed, on_null=say,
+        )  # fmt: skip
     correlation = degree_correlation(graphs[0], graphs[1], pairs)
     compared["degree_correlation"] = (
         "coefficient", [correlation.pearson, correlation.spearman],
@@ -115,6 +114,9 @@ def _compare(options: argparse.Namespace) -> int:
     compared = compared.assign_coords(coefficient=["pearson", "spearman"])
     compared.attrs["summary"] = "\n".join(summary(compared))
     _report(console, compared)
+    for name, graph in zip(names, graphs, strict=True):
+        if said := nearly_symmetric(graph):
+            console.print(f"{name}: {said} See --undirected.", highlight=False, markup=False)
     if slow:
         left = ", ".join(m.name for m in slow)
         console.print(f"Not measured, as it would take long: {left} (name them with --metrics).", highlight=False)
@@ -129,84 +131,25 @@ def _compare(options: argparse.Namespace) -> int:
 
 def compare(
     graphs: Sequence[SimpleGraph], metrics: Sequence[Metric], names: Sequence[str], *, null: Any = "degree",
-    n_nulls: int = 20, directed: bool = False, seed: int = 0,
+    n_nulls: int = 100, directed: bool = False, seed: int = 0, on_null: Callable[[str], None] | None = None,
 ) -> xr.Dataset:  # fmt: skip
-    """Metrics of two graphs beside their nulls, ``(graph, metric)``, and their distances.
-
-    A metric of nodes or edges is its mean; of a curve each point is one, but a curve whose labels differ from graph to
-    graph (of the rich club, say) has none. Raises :class:`ConnectomeError`.
+    """Metrics of two graphs beside their nulls, ``(graph, metric)``, as
+    :func:`~connectome.analysis.beside_nulls.beside_nulls` has them, and their distances. Raises
+    :class:`ConnectomeError`.
     """
-    import xarray as xr
-
+    from connectome.analysis.beside_nulls import beside_nulls
     from connectome.analysis.comparison import distances
-    from connectome.analysis.nulls import DEFINITIONS, normalised
-    from connectome.analysis.simple_graph import Metric
 
-    labels, units = _labels(metrics, graphs[0], seed)
-    together = Metric("all", "graph", _vector(metrics, seed), "", "", "")
-    sides = [normalised(g, together, null, n_nulls, seed) for g in graphs]
     found = distances(*graphs, directed=directed)
-    by_graph = ("graph", "metric")
-    return xr.Dataset(
-        {
-            "value": (by_graph, np.array([s.value for s in sides])),
-            "null_mean": (by_graph, np.array([s.mean for s in sides]), {"definition": "of the nulls"}),
-            "null_sd": (by_graph, np.array([s.sd for s in sides]), {"definition": "of the nulls; n - 1 divides"}),
-            "z": (
-                by_graph, np.array([s.z for s in sides]),
-                {"units": "1", "definition": "(value - null_mean) / null_sd; nan where every null has the value"},
-            ),
-            "ks_distance": (
-                "distribution", np.array(found), {"units": "1", "definition": "Kolmogorov-Smirnov, 0 to 1"},
-            ),
-            "energy": ((), found.energy, {"units": "1", "definition": "largest ks_distance (Betzel et al. 2016)"}),
-            "n_nodes": ("graph", [g.n for g in graphs]), "n_edges": ("graph", [g.n_edges for g in graphs]),
-        },
-        {
-            "graph": list(names), "metric": np.array(labels, str), "units": ("metric", np.array(units, str)),
-            "distribution": list(found._fields),
-        },
-        {
-            "null": null, "null_keeps": DEFINITIONS[null], "n_nulls": n_nulls, "seed": seed,
-            "distances_of": "directed graphs" if directed else "undirected graphs",
-        },
+    attrs = {"units": "1", "definition": "Kolmogorov-Smirnov, 0 to 1"}
+    compared = beside_nulls(graphs, metrics, names, null, n_nulls, seed, on_null)
+    return compared.assign(
+        ks_distance=("distribution", np.array(found), attrs),
+        energy=((), found.energy, {"units": "1", "definition": "largest ks_distance (Betzel et al. 2016)"}),
+        n_nodes=("graph", [g.n for g in graphs]), n_edges=("graph", [g.n_edges for g in graphs]),
+    ).assign_coords(distribution=list(found._fields)).assign_attrs(
+        distances_of="directed graphs" if directed else "undirected graphs"
     )  # fmt: skip
-
-
-def _points(metric: Metric, graph: SimpleGraph, seed: int) -> Any:
-    found = metric.value(graph, seed)
-    if metric.of == "graph":
-        return found
-    there = np.asarray(found, float)
-    there = there[~np.isnan(there)]
-    return float(there.mean()) if there.size else math.nan
-
-
-def _vector(metrics: Sequence[Metric], seed: int) -> Callable[[SimpleGraph], np.ndarray[Any, Any]]:
-    def vector(graph: SimpleGraph) -> np.ndarray[Any, Any]:
-        return np.concatenate([np.zeros(0), *(np.atleast_1d(_points(m, graph, seed)) for m in metrics)])
-
-    return vector
-
-
-def _labels(metrics: Sequence[Metric], graph: SimpleGraph, seed: int) -> tuple[list[str], list[str]]:
-    """Of the numbers, and their units."""
-    labels, units = [], []
-    for metric in metrics:
-        found = _points(metric, graph, seed)
-        of = f"{metric.name} (mean)" if metric.of != "graph" else metric.name
-        if not hasattr(found, "dims"):
-            own = [of]
-        elif found.dims[0] in ("motif", "quantile"):
-            own = [f"{of} {label}" for label in found[found.dims[0]].values]
-        else:
-            raise ConnectomeError(
-                "--metrics", "must be numbers, or curves of a fixed length", repr(metric.name),
-                "Its curve has other points in another graph.",
-            )  # fmt: skip
-        labels += own
-        units += [metric.units] * len(own)
-    return labels, units
 
 
 def summary(compared: xr.Dataset) -> list[str]:
@@ -254,7 +197,8 @@ def summary(compared: xr.Dataset) -> list[str]:
     chance = 2 * t.sf(BEYOND / math.sqrt(1 + 1 / n_nulls), n_nulls - 1)
     said.append(
         f"Beyond means |z| > {BEYOND:g} against {n_nulls} nulls '{compared.attrs['null']}' of each graph. By chance "
-        f"alone about {percent(chance, 0)} of numbers are; looked at, without correction, were {looked}."
+        f"alone about {percent(chance, 0)} of numbers are; looked at, without correction, were {looked}. Of these "
+        f"{int((compared.p_corrected.values <= 0.05).sum())} have p <= 0.05 corrected for the false discovery rate."
     )
     n = int(compared.degree_correlation.attrs["n_nodes"])
     pearson, spearman = compared.degree_correlation.values.tolist()
@@ -274,21 +218,25 @@ def summary(compared: xr.Dataset) -> list[str]:
 
 def _report(console: Console, compared: xr.Dataset) -> None:
     a, b = (str(name) for name in compared.graph.values)
-    rows = [[n, f"{int(compared[n][0]):,}", "", f"{int(compared[n][1]):,}", "", ""] for n in ("n_nodes", "n_edges")]
+    rows = [
+        [n, f"{int(compared[n][0]):,}", "", "", f"{int(compared[n][1]):,}", "", "", ""] for n in ("n_nodes", "n_edges")
+    ]
     for at, label in enumerate(compared.metric.values):
         cell = compared.isel(metric=at)
         one, two = (readable(float(v)) for v in cell.value)
         z = ["-" if math.isnan(v) else f"{v:.1f}" if abs(v) < 1e4 else f"{v:.2g}" for v in cell.z.values.tolist()]
+        p = [shown_p(v) for v in cell.p_corrected.values.tolist()]
         units = str(cell.units.values)
-        rows.append([str(label), one, z[0], two, z[1], "" if units == "1" else units])
-    print_table(console, "", ["", a, "z", b, "z", "units"], rows)
+        rows.append([str(label), one, z[0], p[0], two, z[1], p[1], "" if units == "1" else units])
+    print_table(console, "", ["", a, "z", "p", b, "z", "p", "units"], rows)
     gaps = ", ".join(
         f"{str(k).replace('_', ' ')} {readable(float(v))}"
         for k, v in zip(compared.distribution.values, compared.ks_distance.values, strict=True)
     )
     console.print(
         f"Kolmogorov-Smirnov distances ({compared.attrs['distances_of']}): {gaps}. Energy, the largest: "
-        f"{readable(float(compared.energy))}.\nNulls: {compared.attrs['null_keeps']}", highlight=False, markup=False,
+        f"{readable(float(compared.energy))}.\np: {compared.p.attrs['definition']}; corrected for the false discovery "
+        f"rate of all numbers.\nNulls: {compared.attrs['null_keeps']}", highlight=False, markup=False,
     )  # fmt: skip
     console.print()
     for sentence in summary(compared):
@@ -296,23 +244,24 @@ def _report(console: Console, compared: xr.Dataset) -> None:
 
 
 def _csv(compared: xr.Dataset) -> str:
-    """A row for each number: what, which graph (none for what is of both), value, null_mean, null_sd, z, units."""
+    """A row for each number: what, which graph (none for what is of both), value, null_mean, null_sd, z, p,
+    p_corrected, units."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["name", "graph", "value", "null_mean", "null_sd", "z", "units"])
-    columns = ("value", "null_mean", "null_sd", "z")
+    columns = ("value", "null_mean", "null_sd", "z", "p", "p_corrected")
+    writer.writerow(["name", "graph", *columns, "units"])
     for graph in compared.graph.values:
         one = compared.sel(graph=graph)
         for name in ("n_nodes", "n_edges"):
-            writer.writerow([name, graph, int(one[name]), "", "", "", "1"])
+            writer.writerow([name, graph, int(one[name]), *[""] * 5, "1"])
         for at, label in enumerate(compared.metric.values):
             cell = one.isel(metric=at)
             writer.writerow([label, graph, *(repr(float(cell[c])) for c in columns), str(cell.units.values)])
     for name, value in zip(compared.distribution.values, compared.ks_distance.values, strict=True):
-        writer.writerow([f"ks_distance {name}", "", repr(float(value)), "", "", "", "1"])
-    writer.writerow(["energy", "", repr(float(compared.energy)), "", "", "", "1"])
+        writer.writerow([f"ks_distance {name}", "", repr(float(value)), *[""] * 5, "1"])
+    writer.writerow(["energy", "", repr(float(compared.energy)), *[""] * 5, "1"])
     for name, value in zip(compared.coefficient.values, compared.degree_correlation.values, strict=True):
-        writer.writerow([f"degree_correlation {name}", "", repr(float(value)), "", "", "", "1"])
+        writer.writerow([f"degree_correlation {name}", "", repr(float(value)), *[""] * 5, "1"])
     return text.getvalue()
 
 

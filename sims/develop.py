@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connectome.errors import ConnectomeError
-from sims.program import Interrupts, ended, exit_codes, locked, machine, refuse_memory, refuse_seed
+from connectome.memory import refuse_memory
+from sims.program import Interrupts, ended, exit_codes, locked, machine, refuse_seed
 from sims.screen import print_table
 
 if TYPE_CHECKING:

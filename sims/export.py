@@ -1,6 +1,8 @@
-"""Take a graph, or spikes, to another tool: GraphML, GEXF, GML, Cytoscape, MATLAB, tables, The Virtual Brain, NWB...
+"""Take a graph, or spikes, to another tool: GraphML, GEXF, GML, Cytoscape, MATLAB, tables, The Virtual Brain, NWB, or
+as a script that runs it in NEST, Brian 2 or PyNN.
 
 python -m sims.export runs/seed0 --stage motor --format graphml --out motor.graphml
+python -m sims.export runs/seed0 --format nest --drive image:poisson=60 --out motor.nest.py
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from typing import TYPE_CHECKING
 from connectome.errors import ConnectomeError
 from connectome.graph.parts import KINDS
 from sims.inputs import add_shape, open_graph, shaped
-from sims.program import add_common, ended, exit_codes, refuse_taken, split_names
+from sims.program import add_common, ended, exit_codes, refuse_seed, refuse_taken, split_names
+from sims.simulate import stimulus_of
 
 if TYPE_CHECKING:
     from connectome.graph.connectome import Connectome
@@ -51,6 +54,17 @@ def _parser() -> argparse.ArgumentParser:
     add_shape(parser)
     parser.add_argument("--kinds", metavar="A,B,...", help=f"only these edges, of {', '.join(KINDS)} (default: all)")
     parser.add_argument("--regions", metavar="A,B,...", help="only these regions, and the edges between them")
+    parser.add_argument(
+        "--unsigned", action="store_true",
+        help="a table's weights are sizes, such as numbers of synapses: those of neurons of sign -1 become negative",
+    )  # fmt: skip
+    run = parser.add_argument_group("what a script for a simulator does, unless its own command line says otherwise")
+    run.add_argument(
+        "--drive", action="append", metavar="REGION:KIND=...", help="as sims.simulate has it, several times if needed"
+    )
+    run.add_argument("--spikes", type=Path, metavar="FILE", help="spikes of the sensors, a SONATA file")
+    run.add_argument("--duration-ms", type=float, metavar="MS", help="how long, in model time (default: 1000)")
+    run.add_argument("--seed", type=int, metavar="N", help="of the Poisson drive (default: 0)")
     add_common(parser)
     return parser
 
@@ -82,6 +96,7 @@ def selected(connectome: Connectome, kinds: str | None, regions: str | None) -> 
 
 def _export(options: argparse.Namespace) -> int:
     from connectome.io.exchange import FORMATS, format_of
+    from connectome.io.scripts import SIMULATORS, write_script
 
     out: Path = options.out
     refuse_taken("--out", out, overwrite=options.overwrite)
@@ -90,12 +105,22 @@ def _export(options: argparse.Namespace) -> int:
     if options.format == "nwb" or (options.format is None and out.suffix.lower() == ".nwb"):
         return _export_spikes(options)
     chosen = FORMATS[options.format] if options.format else format_of(out, writing=True)
+    for name in ("drive", "spikes", "duration_ms", "seed"):
+        if getattr(options, name) is not None and chosen.name not in SIMULATORS:
+            option = f"--{name.replace('_', '-')}"
+            raise ConnectomeError(option, f"must go with one of {', '.join(SIMULATORS)}", chosen.name)
+    refuse_seed(options.seed or 0)
     for beside in chosen.beside(out):
         refuse_taken("--out", beside, overwrite=options.overwrite)
-    connectome = shaped(open_graph(options.path, options.stage), options)
+    connectome = shaped(open_graph(options.path, options.stage, unsigned=options.unsigned), options)
     connectome = selected(connectome, options.kinds, options.regions)
-    assert chosen.write is not None
-    chosen.write(connectome, out)
+    if chosen.name in SIMULATORS:
+        stimulus, _ = stimulus_of(options.drive or [], options.spikes, connectome.regions)
+        duration_ms = 1000.0 if options.duration_ms is None else options.duration_ms
+        write_script(connectome, out, chosen.name, stimulus, duration_ms=duration_ms, seed=options.seed or 0)
+    else:
+        assert chosen.write is not None
+        chosen.write(connectome, out)
     if not options.quiet:
         neurons, edges = connectome.n_neurons, connectome.n_edges
         print(f"{options.path}: {neurons:,} neurons, {edges:,} edges\nWritten as {chosen.name}: {out}")

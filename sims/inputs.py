@@ -5,14 +5,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from connectome.errors import ConnectomeError
+from connectome.graph.parts import KINDS
+from sims.program import split_names
 
 if TYPE_CHECKING:
+    from connectome.analysis.simple_graph import SimpleGraph
     from connectome.graph.connectome import Connectome
 
-__all__ = ["add_shape", "open_graph", "open_graphs", "shaped"]
+__all__ = [
+    "add_graph_options", "add_shape", "check_graph_options", "open_graph", "open_graphs", "prepared", "shaped",
+]  # fmt: skip
 
 
 def add_shape(parser: argparse.ArgumentParser) -> None:
@@ -47,9 +52,67 @@ def shaped(connectome: Connectome, options: argparse.Namespace) -> Connectome:
     return connectome
 
 
-def open_graph(text: str, stage: str | None = None) -> Connectome:
+def add_graph_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say which edges of a connectome a program measures."""
+    parser.add_argument(
+        "--kinds", default="local,long_range", metavar="A,B,...",
+        help="the edges that count, of local, long_range, afferent, efferent (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--signs",
+        choices=["positive", "negative"],
+        help="only the edges whose weight has this sign (default: all; metrics take |weight|)",
+    )
+    parser.add_argument(
+        "--undirected",
+        action="store_true",
+        help="both directions wherever there is one, each with half the sum of the two weights (default: as they are)",
+    )
+    parser.add_argument(
+        "--threshold",
+        metavar="KIND=NUMBER",
+        help="only the edges that are strong enough, after --signs and --undirected: absolute=PA, |weight| in pA; "
+        "density=SHARE, the strongest, as a share of all pairs of nodes; backbone=ALPHA, the disparity filter of "
+        "Serrano et al. 2009 at this level of significance, such as 0.05 (default: all)",
+    )
+
+
+def check_graph_options(options: argparse.Namespace) -> None:
+    """Refuse what they cannot be. Raises :class:`ConnectomeError`."""
+    for kind in split_names(options.kinds):
+        if kind not in KINDS:
+            raise ConnectomeError("--kinds", f"must be among {', '.join(KINDS)}", repr(kind))
+    if options.threshold is not None:
+        _threshold(options.threshold)
+
+
+def prepared(connectome: Connectome, options: argparse.Namespace) -> SimpleGraph:
+    """The graph that the options of :func:`add_graph_options` ask for. Raises :class:`ConnectomeError`."""
+    from connectome.analysis.simple_graph import simple_graph
+    from connectome.analysis.thresholds import of_sign, threshold
+
+    graph = simple_graph(connectome, kinds=split_names(options.kinds))
+    graph = of_sign(graph, options.signs) if options.signs else graph
+    graph = graph.undirected if options.undirected else graph
+    return threshold(graph, *_threshold(options.threshold)) if options.threshold is not None else graph
+
+
+def _threshold(text: str) -> tuple[Any, float]:
+    name, _, number = text.partition("=")
+    try:
+        if name in ("absolute", "density", "backbone"):
+            return name, float(number)
+    except ValueError:
+        pass
+    raise ConnectomeError(
+        "--threshold", "must be absolute=PA, density=SHARE or backbone=ALPHA", repr(text), "For example density=0.1."
+    )
+
+
+def open_graph(text: str, stage: str | None = None, *, unsigned: bool = False) -> Connectome:
     """Open a path or a name of :func:`connectome.datasets.references.names`. A run's folder gives the stage of this
-    name or number, its last one by default. Raises :class:`ConnectomeError`."""
+    name or number, its last one by default. ``unsigned``: a table's weights are sizes. Raises
+    :class:`ConnectomeError`."""
     from connectome.datasets import references
     from connectome.io.exchange import read
     from connectome.io.snapshot import list_stages, load
@@ -71,7 +134,7 @@ def open_graph(text: str, stage: str | None = None) -> Connectome:
             "graph", "must be a file, a run's folder or the name of a measured connectome", repr(text),
             f"Names: {', '.join(references.names())}.",
         )  # fmt: skip
-    return read(place)
+    return read(place, unsigned=unsigned)
 
 
 def open_graphs(path: str, *, many: bool = False) -> Iterator[tuple[str, Connectome]]:

@@ -18,8 +18,8 @@ from typing import Any, NoReturn
 from connectome.errors import ConnectomeError
 
 __all__ = [
-    "Interrupted", "Interrupts", "add_common", "ended", "exit_codes", "locked", "machine", "refuse_memory",
-    "refuse_seed", "refuse_taken", "split_names",
+    "Interrupted", "Interrupts", "add_common", "ended", "exit_codes", "locked", "machine", "refuse_seed",
+    "refuse_taken", "split_names",
 ]  # fmt: skip
 
 #: Bytes of a file's name, so that a temporary one beside it has room (255 on most systems).
@@ -182,34 +182,6 @@ def refuse_seed(seed: int) -> None:
     """Refuse what random numbers cannot begin with. Raises :class:`ConnectomeError`."""
     if not 0 <= seed < 2**63:
         raise ConnectomeError("--seed", "must be in 0 .. 2**63 - 1", seed)
-
-
-def refuse_memory(what: str, needed_bytes: float, hint: str) -> None:
-    """Refuse to start what would not fit in the memory that is free, swap included. Raises :class:`ConnectomeError`."""
-    free = _free_bytes()
-    if free is not None and needed_bytes > free:
-        raise ConnectomeError(
-            "memory", f"must have about {needed_bytes / 1e9:,.1f} GB free for {what}", f"{free / 1e9:,.1f} GB", hint
-        )
-
-
-def _free_bytes(root: Path = Path("/")) -> int | None:
-    """What the system and the control group leave this process; None where Linux's files do not say."""
-    free = []
-    try:
-        lines = (line.split() for line in (root / "proc/meminfo").read_text().splitlines())
-        found = {line[0]: int(line[1]) * 1024 for line in lines}
-        free.append(found["MemAvailable:"] + found["SwapFree:"])
-    except (OSError, LookupError, ValueError):
-        return None
-    try:
-        group = root / "sys/fs/cgroup"
-        limit, used = ((group / name).read_text().strip() for name in ("memory.max", "memory.current"))
-        inactive = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())["inactive_file"]
-        free.append(int(limit) - int(used) + int(inactive))  # cached files give way
-    except (OSError, LookupError, ValueError):
-        pass  # no such group, or "max"
-    return min(free)
 
 
 def machine() -> str:

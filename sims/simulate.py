@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connectome.errors import ConnectomeError
+from connectome.memory import refuse_memory
 from sims.inputs import add_shape, open_graph, shaped
 from sims.physiologies import add_physiology, check_physiology, made_alive
-from sims.program import add_common, ended, exit_codes, refuse_memory, refuse_seed, refuse_taken
+from sims.program import add_common, ended, exit_codes, refuse_seed, refuse_taken
 from sims.screen import print_table
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from connectome.graph.parts import Region
     from connectome.simulate.runs import Stimulus
 
-__all__ = ["main"]
+__all__ = ["main", "stimulus_of"]
 
 _DRIVE = re.compile(r"(?P<region>[^:=]+):(?P<kind>poisson|current)=(?P<numbers>.*)", re.DOTALL)
 _DRIVE_RULE = "must be REGION:poisson=RATE_HZ[,WEIGHT_PA] or REGION:current=PA"
@@ -103,7 +104,7 @@ def _simulate(options: argparse.Namespace) -> int:
     console = Console(quiet=options.quiet)
     _refuse_memory(options.graph)
     connectome = shaped(open_graph(options.graph), options)
-    stimulus, replayed = _stimulus(options, connectome.regions)
+    stimulus, replayed = stimulus_of(options.drive, options.spikes, connectome.regions)
     if options.physiology:
         connectome, of_cells = made_alive(connectome, options, console, _gain_picture(options))
         stimulus = _joined(stimulus, of_cells)
@@ -181,14 +182,17 @@ def _joined(stimulus: Stimulus, more: Stimulus) -> Stimulus:
     return replace(stimulus, poisson={**stimulus.poisson, **more.poisson})
 
 
-def _stimulus(options: argparse.Namespace, regions: Mapping[str, Region]) -> tuple[Stimulus, Mapping[str, int]]:
-    """What enters, and how many spikes of ``--spikes`` each sensor emits."""
+def stimulus_of(
+    drives: Sequence[str], spikes: Path | None, regions: Mapping[str, Region]
+) -> tuple[Stimulus, Mapping[str, int]]:  # fmt: skip
+    """What ``--drive`` and ``--spikes`` say, and how many spikes of the latter each sensor emits. Raises
+    :class:`ConnectomeError`."""
     from connectome.io.spikes import load_spikes
     from connectome.simulate.runs import Poisson, Stimulus
 
     poisson: dict[str, Poisson] = {}
     current_pa: dict[str, float] = {}
-    for text in options.drive:
+    for text in drives:
         names, kind, numbers = _parse_drive(text, regions)
         for name in names:
             if name in (poisson if kind == "poisson" else current_pa):
@@ -198,17 +202,17 @@ def _stimulus(options: argparse.Namespace, regions: Mapping[str, Region]) -> tup
             else:
                 current_pa[name] = numbers[0]
     replayed = {}
-    if options.spikes is not None:
-        given = load_spikes(options.spikes)
+    if spikes is not None:
+        given = load_spikes(spikes)
         for place, name in enumerate(given.region.values.tolist()):
             if name not in regions:
-                raise ConnectomeError(str(options.spikes), f"must have populations among {list(regions)}", repr(name))
+                raise ConnectomeError(str(spikes), f"must have populations among {list(regions)}", repr(name))
             if regions[name].role == "sensor":
                 mine = given.spike_region.values == place
                 replayed[name] = given.spike_time_ms.values[mine], given.spike_neuron.values[mine]
         if not replayed:
             sensors = [r.name for r in regions.values() if r.role == "sensor"]
-            raise ConnectomeError(str(options.spikes), f"must have a population of a sensor, of {sensors}", "none")
+            raise ConnectomeError(str(spikes), f"must have a population of a sensor, of {sensors}", "none")
     return Stimulus(replayed, current_pa, poisson), {name: len(times) for name, (times, _) in replayed.items()}
 
 

@@ -54,6 +54,7 @@ WAYS: Final[dict[str, tuple[str, ...]]] = {
     "restoration": ("learning.chain=['adam', 'restoration', 'dale']", "learning.restoration.p=0.2"),
     "teacher": ("learning.chain=['adam', 'dale', 'teacher']", "learning.teacher.m=0.9"),
     "mode": ("regions.perception.mode=dawn", "regions.interaction.mode=dusk"),
+    "neurons": ("neuron.learn=['tau_m_ms', 'v_th_mv']", "regions.motor.neuron.learn=['tau_syn_ex_ms']"),
     "views": ("edges.local.view=gain", "edges.afferent.view=quantised", "edges.long_range.view=noisy"),
     "reuse": ("training.reuse=4", "training.patience=2", "training.validate_every=1"),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,12 @@ import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from connectome import ConnectomeError, Region
+from connectome.analysis import figures
 from connectome.analysis.activity import activity
 from connectome.analysis.figures import draw_raster
 
@@ -313,6 +315,18 @@ def test_a_raster_has_a_dot_a_spike_in_its_band() -> None:
     assert legend is not None
     assert [t.get_text() for t in legend.get_texts()] == ["excitatory", "inhibitory", "sensor, or unsigned"]
     assert axis.get_xlim() == (0, 300)
+
+
+@pytest.mark.parametrize("small", [3, 19, 60, 200])
+def test_names_beside_a_raster_do_not_overlap(small: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One region has most of the neurons; where the picture would be too tall, some regions have no name."""
+    monkeypatch.setattr(figures, "_TALLEST", 22.0)
+    regions = {f"r{i}": Region(f"r{i}", 5) for i in range(small)} | {"large": Region("large", 3000)}
+    figure = draw_raster(dataset([(9, 0, 2), (19, small, 0)], list(regions)), regions)
+    FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call]
+    boxes = sorted((t.get_window_extent() for t in figure.axes[0].texts), key=lambda box: -box.y1)
+    assert all(above.y0 >= below.y1 - 0.5 for above, below in pairwise(boxes))
+    assert len(boxes) == small + 1 or (small == 200 and 60 < len(boxes) < 200)
 
 
 def test_a_raster_of_many_neurons_draws_some_and_says_so() -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from connectome import Connectome, EdgeSet, Provenance, Region
-from connectome.analysis.measure import known_metrics, measure
+from connectome.analysis.beside_nulls import beside_nulls
+from connectome.analysis.measure import choose, known_metrics, measure
+from connectome.analysis.simple_graph import simple_graph
+from connectome.analysis.thresholds import of_sign, threshold
+from connectome.io.exchange import read
 from connectome.io.results import load_results
 from connectome.io.snapshot import load, save
 from sims.analyze import COMMON, main
@@ -129,6 +134,11 @@ def test_every_metric_is_listed_with_its_definition(capsys: pytest.CaptureFixtur
         (["{run}", "--out", "{run}/taken.nc"], "must not exist already"),
         (["{run}", "--out", "{empty}/no/x.nc"], "--out must be a file in a folder"),
         (["{run}", "--nodes"], "--nodes must go with"),
+        (["{run}", "--nulls", "1"], "--nulls must be 2 or more"),
+        (["{run}", "--threshold", "strong"], "--threshold must be absolute=PA, density=SHARE or backbone=ALPHA"),
+        (["{run}", "--threshold", "density=much"], "--threshold must be"),
+        (["{run}", "--threshold", "density=2"], "density must be > 0 and at most 1"),
+        (["{run}", "--null", "degree", "--metrics", "community"], "--null must go with metrics that are numbers"),
     ],
 )
 def test_a_mistake_gets_one_line(
@@ -140,3 +150,95 @@ def test_a_mistake_gets_one_line(
     assert says in said
     assert len(said.strip().splitlines()) == 1
     assert (run / "taken.nc").read_text() == ""
+
+
+@pytest.fixture(scope="module")
+def symmetric(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undirected table of 40 cells with names, weights of both signs, and one weight that is wrong."""
+    rng = np.random.default_rng(0)
+    matrix = np.triu(rng.random((40, 40)) < 0.15, 1) * rng.normal(size=(40, 40)).round(3)
+    matrix += matrix.T
+    i, j = np.argwhere(matrix)[0]
+    matrix[i, j] *= 2
+    path = tmp_path_factory.mktemp("symmetric") / "tracts.csv"
+    rows = (f"c{a},c{b},{matrix[a, b]}" for a, b in np.argwhere(matrix))
+    path.write_text("source,target,weight\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def test_a_graph_that_is_nearly_symmetric_is_said_to_be(symmetric: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    null = ["--metrics", "reciprocity,degree", "--null", "degree", "--nulls", "10"]
+    assert main([str(symmetric), *null]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "The graph is symmetric but for 2 of" in shown
+    assert "See --undirected." in shown
+    assert main([str(symmetric), *null, "--undirected"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "symmetric but for" not in shown
+    assert "reciprocity 1 1 0 - -" in shown  # every null has it
+
+
+def test_numbers_beside_nulls_are_those_of_the_library(symmetric: Path, tmp_path: Path) -> None:
+    metrics = ["clustering_binary_directed", "motif_frequency", "density", "community", "rich_club_peak"]
+    given = [
+        str(symmetric),
+        "--metrics",
+        ",".join(metrics),
+        "--undirected",
+        "--null",
+        "degree",
+        "--nulls",
+        "19",
+        "--quiet",
+    ]
+    assert main([*given, "--out", str(tmp_path / "x.nc")]) == 0
+    graph = simple_graph(read(symmetric)).undirected
+    expected = beside_nulls([graph], choose(metrics[:3]), ["tracts"], "degree", 19, 0)
+    found = load_results(tmp_path / "x.nc")
+    assert found.number.values.tolist() == expected.metric.values.tolist()
+    for name in ("p", "z", "p_corrected", "null_mean"):
+        ours = found[name if name.startswith("null") else f"null_{name}"]
+        np.testing.assert_array_equal(ours.values, expected[name].values)
+    assert found.attrs["null_keeps"]
+    assert found.attrs["undirected"] == 1
+    assert main([*given, "--out", str(tmp_path / "x.csv")]) == 0
+    with (tmp_path / "x.csv").open() as file:
+        rows = [r for r in csv.DictReader(file) if r["label"] == "null_p" and r["metric"].startswith("clustering")]
+    assert [float(r["value"]) for r in rows] == [float(expected.p[0, 0])]
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (["--signs", "negative"], lambda g: of_sign(g, "negative")),
+        (["--undirected", "--threshold", "density=0.1"], lambda g: threshold(g.undirected, "density", 0.1)),
+        (["--signs", "positive", "--threshold", "absolute=0.7"],
+         lambda g: threshold(of_sign(g, "positive"), "absolute", 0.7)),
+        (["--threshold", "backbone=0.2"], lambda g: threshold(g, "backbone", 0.2)),
+    ],
+)  # fmt: skip
+def test_parts_of_a_graph(symmetric: Path, tmp_path: Path, options: list[str], part: Any) -> None:
+    out = tmp_path / "x.nc"
+    assert main([str(symmetric), "--metrics", "n_edges,strength,n_nodes", "--out", str(out), "--quiet", *options]) == 0
+    expected = part(simple_graph(read(symmetric)))
+    found = load_results(out)
+    assert found.n_edges.item() == expected.n_edges
+    assert 0 < expected.n_edges < simple_graph(read(symmetric)).n_edges
+    assert found.n_nodes.item() == expected.n == read(symmetric).n_neurons
+    assert found.strength.item() == pytest.approx(2 * np.abs(expected.weight).sum() / expected.n)
+
+
+def test_nodes_are_written_with_their_names(symmetric: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.nc"
+    assert main([str(symmetric), "--metrics", "degree", "--nodes", "--out", str(out), "--quiet"]) == 0
+    found = load_results(out)
+    (region,) = read(symmetric).regions.values()
+    assert region.label is not None
+    assert found.node_label.values.tolist() == region.label.tolist()
+    assert found.node_label[7] == "c15"
+
+
+def test_what_is_being_measured_is_said(symmetric: Path) -> None:
+    told: list[str] = []
+    measure(read(symmetric), ["degree", "n_nodes", "density"], on_metric=told.append)
+    assert told == ["degree (1 of 2)", "density (2 of 2)"]

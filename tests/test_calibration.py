@@ -22,6 +22,8 @@ from connectome.experiment import (
     weight_warnings,
 )
 from connectome.experiment.calibration import GAINS
+from connectome.graph.attributes import Attribute
+from connectome.neurons import Shiu2024
 from connectome.simulate import Poisson, Stimulus, run
 from sims.benchmarks.fly import fly_like
 
@@ -32,8 +34,9 @@ def brain(n: int = 300, m: int = 6000) -> Connectome:
     """Two regions that excite and inhibit each other."""
     fly = fly_like(n, m)
     half = n // 2
-    nt = np.where(fly.sign < 0, "GABA", "ACH")
-    regions = [Region(name, half, attributes={"nt": nt[k * half : (k + 1) * half]}) for k, name in enumerate("ab")]
+    nt = Attribute.of("nt", np.where(fly.sign < 0, "GABA", "ACH"), n)
+    shares = [np.arange(k * half, (k + 1) * half) for k in (0, 1)]
+    regions = [Region(name, half, attributes={"nt": nt.take(s)}) for name, s in zip("ab", shares, strict=True)]
     edges = []
     for i, s in enumerate("ab"):
         for j, t in enumerate("ab"):
@@ -88,18 +91,19 @@ def test_calibrated_to_a_rate(region: Any) -> None:
 def test_calibrated_to_the_edge_of_activity() -> None:
     """At the gain found everything ends with the drive; at the next that was tried it goes on."""
     excited = brain()
-    excited = replace(excited, regions={k: replace(r, attributes={"nt": "ACH"}) for k, r in excited.regions.items()})
+    ach = {"nt": Attribute.of("nt", "ACH", 150)}
+    excited = replace(excited, regions={k: replace(r, attributes=ach) for k, r in excited.regions.items()})
     found, scan = calibrate(excited, SHIU, drive, trial=TRIAL)
     after = scan.mean_after_hz
     assert float(after.sel(gain=found.gain)) == 0
     (higher,) = scan.gain.values[scan.gain.values > found.gain][:1]
     assert float(after.sel(gain=higher)) > 0
     assert higher / found.gain < 1.05
-    figure = draw_gain_scan(scan)
-    lines = figure.axes[1].get_lines()
+    axis: Any = draw_gain_scan(scan).axes[1]
+    lines = axis.get_lines()
     np.testing.assert_array_equal(lines[-2].get_ydata(), after)
     assert lines[-1].get_xdata()[0] == found.gain
-    assert [t.get_text() for t in figure.axes[1].get_legend().get_texts()] == ["a", "b", "all neurons"]
+    assert [t.get_text() for t in axis.get_legend().get_texts()] == ["a", "b", "all neurons"]
 
 
 def test_what_no_gain_gives_is_refused() -> None:
@@ -107,7 +111,7 @@ def test_what_no_gain_gives_is_refused() -> None:
         calibrate(brain(), SHIU, drive, target_hz=1e6, gains=(0.1, 1.0), trial=TRIAL)
     with pytest.raises(ConnectomeError, match=r"edge of activity between them; found it dies out even at 0\.02"):
         calibrate(brain(), SHIU, drive, gains=(0.01, 0.02), trial=TRIAL)
-    alive = replace(SHIU, neuron=replace(SHIU.neuron, i_e_pa=10.0))
+    alive = replace(SHIU, neuron=Shiu2024(i_e_pa=10.0))
     with pytest.raises(ConnectomeError, match=r"it outlives the drive at the least gain, 0\.01"):
         calibrate(brain(), alive, drive, gains=(0.01, 0.02), trial=TRIAL)
     with pytest.raises(ConnectomeError, match="region must be one of a, b; found 'c'"):

@@ -15,6 +15,7 @@ import pytest
 from connectome import Connectome, ConnectomeError, EdgeKey
 from connectome.io.circuits import read_circuit
 from connectome.io.snapshot import save
+from tests.test_attributes import annotated
 from tests.test_snapshot import example
 
 CONFIG = {
@@ -67,7 +68,10 @@ def test_bmtks_network(bmtk_circuit: Path) -> None:
     (bmtk_circuit / "simulation.json").write_text(json.dumps({"network": "${configdir}/circuit_config.json"}))
     c = read_circuit(bmtk_circuit)
     assert {name: (r.size, r.role) for name, r in c.regions.items()} == {"v1": (6, "neuron"), "lgn": (3, "sensor")}
-    assert c.regions["v1"].position_um.tolist() == [[i, 0, 1] for i in range(4)] + [[0, 0, 0]] * 2
+    np.testing.assert_array_equal(c.regions["v1"].position_um, [[i, 0, 1] for i in range(4)] + [[np.nan] * 3] * 2)
+    assert {k: a.tolist() for k, a in c.regions["v1"].attributes.items()} == {
+        "ei": ["e"] * 4 + ["i"] * 2, "pop_name": ["E"] * 4 + ["I"] * 2,
+    }  # fmt: skip
     # Numbers of synapses, 2 and 1, times their weights.
     assert matrix(c, "v1", "v1") == [[0, 0, 0, 0, 10, 10]] * 4 + [[-7] * 4 + [0, 0]] * 2
     assert matrix(c, "lgn", "v1") == [[3, 3, 3, 3, 0, 0]] * 3
@@ -250,3 +254,25 @@ def test_damage_is_refused(tmp_path: Path) -> None:
         except ConnectomeError:
             refused += 1
     assert refused > 30
+
+
+def test_attributes_of_a_snapshot_read_as_a_circuit(tmp_path: Path) -> None:
+    """Enumerations, missing numbers, nan: what another program's file would have."""
+    c = annotated()
+    save(c, tmp_path / "c.h5")
+    for back in (read_circuit(tmp_path / "c.h5"), read_circuit(tmp_path / "c.sonata")):
+        for name, region in c.regions.items():
+            assert {k: a.tolist() for k, a in back.regions[name].attributes.items()} == {
+                k: [v if not isinstance(v, bool) else int(v) for v in a.tolist()] for k, a in region.attributes.items()
+            }  # flags are integers there
+        for key, edges in c.edges.items():
+            found = back.edges[key].attributes
+            assert {k: a.tolist() for k, a in found.items()} == {k: a.tolist() for k, a in edges.attributes.items()}
+
+
+def test_places_beyond_an_enumeration_are_refused(tmp_path: Path) -> None:
+    save(annotated(), tmp_path / "c.h5")
+    with h5py.File(tmp_path / "c.h5", "r+") as file:
+        file["nodes/a/0/class"][0] = 9
+    with pytest.raises(ConnectomeError, match="must be places among the 4 texts of @library"):
+        read_circuit(tmp_path / "c.h5")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import bct
@@ -12,18 +13,23 @@ import networkx as nx
 import numpy as np
 import pytest
 import scipy.sparse.csgraph
+import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from connectome import ConnectomeError
+from connectome.analysis import consensus
 from connectome.analysis.communities import (
     METRICS,
     communities,
     modularity,
+    modularity_signed,
     participation_coefficient,
     within_module_degree_z,
 )
+from connectome.analysis.community_kernels import both_ends
+from connectome.analysis.consensus import agreement, consensus_communities
 from connectome.analysis.simple_graph import SimpleGraph
 from tests.strategies import simple_graphs
 
@@ -66,6 +72,34 @@ def test_modularity_is_that_of_bct_and_networkx(graph: SimpleGraph, seed: int, g
         parts = [set(np.flatnonzero(labels == c).tolist()) for c in np.unique(labels)]
         of_nx = nx.from_numpy_array(a, create_using=nx.DiGraph)
         assert q == pytest.approx(nx.community.modularity(of_nx, parts, resolution=gamma), abs=1e-9)
+
+
+@given(simple_graphs(min_nodes=1), SEED, st.floats(0.0, 1.0))
+def test_signed_modularity_is_that_of_bct(graph: SimpleGraph, seed: int, share: float) -> None:
+    sign = np.where(np.random.default_rng(seed).random(graph.n_edges) < share, -1, 1)
+    g = SimpleGraph.from_arrays(graph.n, graph.source, graph.target, graph.weight * sign).undirected
+    labels = labels_for(g, seed)
+    found = modularity_signed(g, labels)
+    w = np.zeros((g.n, g.n))
+    w[g.source, g.target] = g.weight
+    if not w.any():
+        assert math.isnan(found)
+        return
+    if (w < 0).any() and (w > 0).any():
+        assert found == pytest.approx(bct.modularity_und_sign(w, labels + 1, qtype="sta")[1], abs=1e-9)
+    else:
+        assert found == pytest.approx(modularity(g, labels) * (1 if (w > 0).any() else -1), abs=1e-9)
+
+
+def test_signed_communities_repel_each_other() -> None:
+    """Two communities with negative edges between them: by |weight| they would be one."""
+    sign = np.repeat([1, -1], 10)
+    i, j = np.nonzero(~np.eye(20, dtype=bool))
+    graph = SimpleGraph.from_arrays(20, i, j, sign[i] * sign[j])
+    found = {m.name: m for m in METRICS}["modularity_signed"].value(graph)
+    assert found == modularity_signed(graph, sign)
+    assert found > 0.5
+    assert modularity_signed(graph, np.zeros(20, int)) == pytest.approx(0)
 
 
 @given(simple_graphs(signed=True, min_nodes=1), SEED)
@@ -216,3 +250,84 @@ def test_bad_input_is_named() -> None:
         participation_coefficient(graph, np.arange(60) / 2, "out")
     with pytest.raises(ConnectomeError, match="direction must be out, in or both"):
         within_module_degree_z(graph, truth, "up")  # type: ignore[arg-type] # on purpose
+
+
+@given(simple_graphs(min_nodes=1), SEED)
+def test_agreement_is_that_of_bct(graph: SimpleGraph, seed: int) -> None:
+    labels = np.stack([labels_for(graph, seed % 2**32 + i) for i in range(5)])
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = bct.agreement(labels.T + 1) / 5
+    np.testing.assert_allclose(agreement(labels), expected)
+
+
+def alike(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """The adjusted Rand index."""
+    return float(sklearn.metrics.adjusted_rand_score(a, b))
+
+
+def test_what_runs_agree_on_depends_less_on_the_seed() -> None:
+    """Communities that are hardly there: a run is alike to another run by half, a consensus to another nearly."""
+    graph, planted_labels = planted(120, 4, 3, 5, 1)
+    single = [communities(graph, s) for s in range(6)]
+    agreed = [consensus_communities(graph, s, runs=60) for s in range(6)]
+
+    def mean(found: list[NDArray[np.int32]]) -> float:
+        return float(np.mean([alike(found[i], found[j]) for i in range(6) for j in range(i)]))
+
+    assert mean(single) < 0.8
+    assert mean(agreed) > mean(single) + 0.1
+    assert np.mean([alike(a, planted_labels) for a in agreed]) > np.mean([alike(a, planted_labels) for a in single])
+
+
+def test_consensus_is_that_of_bct_on_the_same_agreement() -> None:
+    """Of the same first runs; bctpy's second round, Louvain on all nodes, ends where ours on groups of nodes does."""
+    graph, _ = planted(60, 3, 3, 4, 2)
+    seeds = np.random.SeedSequence(3).generate_state(40 * 51, np.uint64).reshape(-1, 40)[0]
+    first = np.stack([communities(graph, int(s)) for s in seeds])
+    assert (first != first[0]).any()
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = bct.consensus_und(agreement(first), 0.5, reps=40, seed=1)
+    assert alike(consensus_communities(graph, 3, runs=40), expected) == 1
+
+
+def test_groups_of_nodes_stand_for_their_nodes() -> None:
+    """Each node a group of its own, or two: the weights and strengths of the graph of agreement, added up."""
+    labels = np.random.default_rng(0).integers(0, 3, (7, 9))
+    whole = agreement(np.repeat(labels, [1, 2, 1, 3, 1, 1, 2, 1, 1], axis=1))
+    i, j = np.nonzero(whole >= 0.3)
+    graph = SimpleGraph.from_arrays(13, i, j, whole[i, j])
+    group = np.repeat(np.arange(9), [1, 2, 1, 3, 1, 1, 2, 1, 1])
+    rows = both_ends(graph.indptr, graph.target, graph.weight)
+    expected = np.zeros((9, 9))
+    np.add.at(expected, (group[np.repeat(np.arange(13), np.diff(rows[0]))], group[rows[1]]), rows[2])
+    level, total = consensus._together(labels.astype(np.int32), np.bincount(group), 0.3)
+    found = np.zeros((9, 9))
+    found[np.repeat(np.arange(9), np.diff(level.indptr)), level.neighbour] = level.weight
+    np.testing.assert_allclose(found, expected * (1 - np.eye(9)), rtol=1e-6)
+    np.testing.assert_allclose(level.k_out, np.bincount(group, np.bincount(graph.source, graph.weight)), rtol=1e-6)
+    assert total == pytest.approx(graph.weight.sum())
+
+
+def test_consensus_of_what_is_clear_and_of_nothing() -> None:
+    graph, labels = planted(400, 8, 12, 2, 0)
+    assert alike(consensus_communities(graph, 1, runs=10), labels) == 1
+    assert consensus_communities(SimpleGraph.from_arrays(3, [], [])).tolist() == [0, 1, 2]
+    assert consensus_communities(SimpleGraph.from_arrays(0, [], [])).size == 0
+    two = SimpleGraph.from_arrays(4, [0, 2], [1, 3])
+    assert consensus_communities(two).tolist() == [0, 0, 1, 1]
+    found = {m.name: m.value(two, 1) for m in consensus.METRICS}
+    assert found["consensus_n_communities"] == 2
+    assert found["consensus_modularity"] == modularity(two, [0, 0, 1, 1])
+    assert found["consensus_community"].tolist() == [0, 0, 1, 1]
+
+
+def test_bad_input_of_a_consensus_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, _ = planted(60, 3, 1, 4, 0)
+    for given_, says in (({"tau": 1.0}, "tau must be"), ({"runs": 1}, "runs must be"), ({"seed": -1}, "seed must be")):
+        with pytest.raises(ConnectomeError, match=says):
+            consensus_communities(graph, **given_)
+    monkeypatch.setattr(consensus, "_MOST_GROUPS", 5)
+    with pytest.raises(ConnectomeError, match="must have at most 5 groups of nodes"):
+        consensus_communities(graph, runs=5)

@@ -159,6 +159,18 @@ def test_every_field_refuses_what_does_not_fit(
         ("[neuron]\ntau_m_ms = -1", r": neuron\.tau_m_ms must be > 0; found -1"),
         ("[neuron]\nmodel = 'lif'", r": neuron\.model must be .*; found 'lif'"),
         ("[regions.motor.neuron]\ntau = 1", r": regions\.motor\.neuron must hold parameters of iaf_psc_exp alone"),
+        ("[neuron]\nlearn = 'tau_m_ms'", r": neuron\.learn must be names of parameters; found 'tau_m_ms'"),
+        ("[neuron]\nlearn = {tau_m_ms = 1}", r": neuron\.learn must be names of parameters; found \{'tau_m_ms': 1\}"),
+        ("[neuron]\nlearn = [1]", r": neuron\.learn must name parameters of tau_m_ms, .*; found 1"),
+        ("[neuron]\nlearn = ['t_ref_ms']", r": neuron\.learn must name parameters of tau_m_ms, .*; found 't_ref_ms'"),
+        (
+            "[regions.motor.neuron]\nlearn = ['tau']",
+            r": regions\.motor\.neuron\.learn must name parameters of tau_m_ms, .*; found 'tau'",
+        ),
+        (
+            "[neuron]\nmodel = 'alif'\nadapt_beta_mv = 0\nlearn = ['adapt_beta_mv']",
+            r": neuron\.learn must name parameters that are not at their bound 0; found 'adapt_beta_mv'",
+        ),
         ("[regions.motor]\nmode = 1", r": regions\.motor\.mode must be a name; found 1"),
         ("[training]\ndiagnostics = 'luck'", r": training\.diagnostics must be among mean_rate, .*; found 'luck'"),
         ("[training]\nmethod = 'luck'", r": training\.method must be among development, .*; found 'luck'"),
@@ -225,6 +237,29 @@ def test_what_acts_and_what_learns_are_named_in_order(tmp_path: Path) -> None:
     assert stage.views == {"local": WeightGain(initial=0.5)}
     assert stage.block == ("efferent",)
     assert read(tmp_path, "[rules]\nact = []").rules == {}, "all switched off"
+
+
+def test_parameters_of_neurons_learn_where_they_are_named(tmp_path: Path) -> None:
+    """In all regions, unless one names its own or is of another model."""
+    text = """
+        [neuron]
+        learn = ["tau_m_ms", "v_th_mv"]
+        [regions.motor.neuron]
+        learn = ["tau_syn_ex_ms"]
+        [regions.interaction.neuron]
+        model = "alif"
+    """
+    found = read(tmp_path, text)
+    assert read(tmp_path, tomli_w.dumps(found.table())) == found
+    known = tasks()
+    assert found.stage(known["perception"]).learn["perception"] == ("tau_m_ms", "v_th_mv")
+    assert found.stage(known["motor"]).learn["motor"] == ("tau_syn_ex_ms",)
+    assert found.stage(known["motor"]).neuron == found.neuron
+    both = found.stage(known["interaction"]).learn
+    assert "interaction" not in both
+    assert both["motor"] == ("tau_syn_ex_ms",)
+    off = read(tmp_path, text.replace('["tau_syn_ex_ms"]', "[]"))
+    assert "motor" not in off.stage(known["motor"]).learn
 
 
 def test_regions_have_anatomies_lengths_and_links_of_their_own(tmp_path: Path) -> None:
@@ -298,10 +333,12 @@ def test_rules_of_other_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 def tasks() -> Mapping[str, Task]:
     known: Any = {
-        "perception": SimpleNamespace(name="perception", requires=()),
-        "motor": SimpleNamespace(name="motor", requires=()),
-        "interaction": SimpleNamespace(name="interaction", requires=("perception", "motor")),
-        "smell": SimpleNamespace(name="smell", requires=()),
+        "perception": SimpleNamespace(name="perception", requires=(), recruits=("image", "perception", "digit")),
+        "motor": SimpleNamespace(name="motor", requires=(), recruits=("motor", "muscles")),
+        "interaction": SimpleNamespace(
+            name="interaction", requires=("perception", "motor"), recruits=("perception", "motor", "interaction")
+        ),
+        "smell": SimpleNamespace(name="smell", requires=(), recruits=("smell",)),
     }
     checked: Mapping[str, Task] = known
     return checked

@@ -51,6 +51,8 @@ def stages_with(group: str, thing: Any) -> list[Stage]:
     if group == "neurons":
         unit = replace(ANATOMY, unit_weight=0.0 if thing.weight_unit == "pA" and hasattr(thing, "v_th_mv") else 5.0)
         return [replace(s, neuron=thing, anatomy=unit) for s in plain]
+    if group == "parameters of neurons":
+        return [replace(s, learn=dict.fromkeys(("first", "second"), thing)) for s in plain]
     if group == "modes":
         return [replace(s, mode=thing, chains={"local": (), "afferent": ()}) for s in plain]
     if group == "comparators":
@@ -72,6 +74,7 @@ OTHERS = [
     pytest.param("learning", (FromTorch(torch.optim.RMSprop), Dale()), id="RMSprop of torch"),
     pytest.param("learning", (FromTorch(torch.optim.NAdam), Dale()), id="NAdam of torch"),
     pytest.param("learning", (Sgd(momentum=0.9, nesterov=True), Dale()), id="Nesterov"),
+    pytest.param("parameters of neurons", ("tau_m_ms", "tau_syn_ex_ms", "v_th_mv", "i_e_pa"), id="neurons learn"),
 ]
 GROUPS = ("rules", "learning", "importance", "comparators", "views", "neurons")
 ALL = [
@@ -114,6 +117,7 @@ def test_contract(group: str, thing: Any, tmp_path: Path) -> None:
         sign = again.regions[key.source].sign[edges.source]
         assert (edges.weight * sign >= 0).all(), "not of its neuron's sign"
         assert not {n for n in edges.state if n.startswith("adam_")}, "what lasts for a stage is in the snapshot"
+    assert not {n for r in again.regions.values() for n in r.state if "adam_" in n}, "and of regions"
 
 
 @pytest.mark.parametrize("group", ["rules", "learning", "views"])

@@ -6,14 +6,20 @@ import math
 from typing import Any
 
 import bct
+import igraph
 import networkx as nx
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connectome import Connectome, EdgeSet, Region
 from connectome.analysis import degrees, wiring_cost
-from connectome.analysis.simple_graph import SimpleGraph
+from connectome.analysis.degrees import excitatory_share
+from connectome.analysis.measure import measure
+from connectome.analysis.nulls import null
+from connectome.analysis.simple_graph import SimpleGraph, simple_graph
+from connectome.texts import readable
 from tests.strategies import simple_graphs
 
 Array = np.ndarray[Any, Any]
@@ -52,20 +58,25 @@ def test_density_is_that_of_bct_and_reciprocity_that_of_networkx(graph: SimpleGr
 
 
 @given(simple_graphs(), st.sampled_from([("out", "in"), ("in", "out"), ("out", "out"), ("in", "in")]), st.booleans())
-def test_directed_assortativity_is_that_of_bct(graph: SimpleGraph, ends: tuple[str, str], weighted: bool) -> None:
-    if not graph.n_edges:
-        return
-    flag = {("out", "in"): 1, ("in", "out"): 2, ("out", "out"): 3, ("in", "in"): 4}[ends]
+def test_directed_assortativity_is_that_of_networkx_and_igraph(
+    graph: SimpleGraph, ends: tuple[str, str], weighted: bool
+) -> None:
     matrix = dense(graph)
-    if flag == 4 and weighted:  # bctpy reads the wrong strength there; turning every edge round makes it flag 3
-        flag, matrix = 3, matrix.T
-    reference = bct.assortativity_wei if weighted else bct.assortativity_bin
-    with np.errstate(all="ignore"), pytest.MonkeyPatch.context() as patch:
-        # bctpy 0.6.1 unpacks two strengths where its own strengths_dir gives their sum.
-        patch.setattr(bct.algorithms.core, "strengths_dir", lambda m: (m.sum(0), m.sum(1)))
-        expected = reference(matrix, flag)
-    kind = "weighted" if weighted else "binary"
-    same(value(f"assortativity_{kind}_{ends[0]}_{ends[1]}", graph), expected)
+    there = igraph.Graph(graph.n, list(zip(graph.source.tolist(), graph.target.tolist(), strict=True)), directed=True)
+    strengths = {"out": matrix.sum(1), "in": matrix.sum(0)} if weighted else None
+    at = strengths or {"out": there.degree(mode="out"), "in": there.degree(mode="in")}
+    found = value(f"assortativity_{'weighted' if weighted else 'binary'}_{ends[0]}_{ends[1]}", graph)
+    varies = [graph.n_edges and np.ptp(np.asarray(at[end])[i]) > 1e-9 for end, i in zip(
+        ends, (graph.source, graph.target), strict=True
+    )]  # fmt: skip
+    if not all(varies):
+        assert math.isnan(found)
+        return
+    assert found == pytest.approx(there.assortativity(list(at[ends[0]]), list(at[ends[1]])), abs=1e-9)
+    g = nx.from_numpy_array(matrix, create_using=nx.DiGraph)
+    weight = "weight" if weighted else None
+    expected = nx.degree_pearson_correlation_coefficient(g, *ends, weight=weight)
+    assert found == pytest.approx(expected, abs=1e-9)
 
 
 @given(simple_graphs(), st.booleans())
@@ -179,3 +190,18 @@ def test_loops_are_left_out_and_duplicates_merged() -> None:
     assert value("out_degree", graph).tolist() == [1, 0]
     assert value("out_strength", graph).tolist() == [3.0, 0.0]
     assert value("density", graph) == 0.5
+
+
+def test_shares_of_what_has_no_known_sign_are_not_numbers() -> None:
+    """All weights above 0: excitatory where a neuron says so, not known where none does."""
+    regions = [Region("a", 3, sign=np.array(sign, np.int8)) for sign in ([0, 0, 0], [1, 1, 1], [0, 1, 0])]
+    edges = EdgeSet.from_arrays(("a", "local", "a"), [0, 1, 2], [1, 2, 0], 1.0, n_source=3, n_target=3, dt_ms=0.1)
+    graphs = [simple_graph(Connectome.of([region], [edges])) for region in regions]
+    shares = [measure(g, ["excitatory_share", "wiring_cost", "length_mean"]) for g in graphs]
+    assert [float(s.excitatory_share.sel(region="whole graph").item()) for s in shares[1:]] == [1, 1]
+    for g in (graphs[0], graphs[0].undirected, graphs[0].within(["a"]), null(graphs[0], "degree", 1)):
+        assert np.isnan(excitatory_share(g)).all()
+    assert np.isnan(shares[0].excitatory_share).all()
+    assert np.isnan(shares[0].wiring_cost).all()  # no neuron has a known place
+    assert np.isnan(shares[0].length_mean).all()
+    assert readable(float(shares[0].wiring_cost[0, 0])) == "-"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import tempfile
 from collections.abc import Callable
@@ -13,7 +15,9 @@ import pytest
 from hypothesis import given, settings
 
 from connectome import Connectome, ConnectomeError, EdgeKey
+from connectome.io import exchange
 from connectome.io.edge_tables import read_csv, read_parquet, write_csv, write_parquet
+from connectome.io.files import read_bytes
 from tests.strategies import connectomes
 
 FORMATS = {"x.csv": (write_csv, read_csv), "x.tsv": (write_csv, read_csv), "x.parquet": (write_parquet, read_parquet)}
@@ -154,6 +158,78 @@ def test_nodes_beside(read: Read) -> None:
     assert by_name.digest() == c.digest()
 
 
+def test_spaces_at_the_ends_of_names_are_lost(read: Read) -> None:
+    c = read("source,target,weight\nAVAL ,AVAR,3\nAVAR , AVAL,2\n", "name,region\nAVAR , V 1 \n AVAL,V 1\n")
+    assert labels(c) == {"V_1": ["AVAR", "AVAL"]}
+    assert named_edges(c) == {("AVAL", "AVAR", 3.0), ("AVAR", "AVAL", 2.0)}
+
+
+def test_decimal_commas_are_read_between_semicolons(read: Read) -> None:
+    c = read("source;target;weight;delay_ms\na;b;3,5;1\nb;a;-1,25e1;2,5\n")
+    assert named_edges(c) == {("a", "b", 3.5), ("b", "a", -12.5)}
+    assert sorted(c.edges[EdgeKey("all", "local", "all")].delay.tolist()) == [1, 2.5]
+
+
+@pytest.mark.parametrize("packed", [("x.csv.gz", "x_nodes.csv"), ("x.csv.gz", "x_nodes.csv.gz"), ("x.tsv.GZ", "")])
+def test_packed_tables(tmp_path: Path, packed: tuple[str, str]) -> None:
+    separator = "\t" if "tsv" in packed[0] else ","
+    texts = "source,target\na,b\n".replace(",", separator), "name,sign\nb,1\na,0\n"
+    for name, text in zip(packed, texts, strict=True):
+        data = text.encode()
+        if name:
+            (tmp_path / name).write_bytes(gzip.compress(data) if name.lower().endswith(".gz") else data)
+    assert labels(exchange.read(tmp_path / packed[0])) == {"all": ["b", "a"] if packed[1] else ["a", "b"]}
+
+
+def test_what_is_wrong_with_a_packed_table_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "x.csv.gz"
+    whole = gzip.compress(b"source,target\n" + b"a,b\n" * 1000)
+    for data in (b"source,target\na,b\n", whole[:30], whole[:-6]):
+        place.write_bytes(data)
+        with pytest.raises(ConnectomeError, match=r"x\.csv\.gz must be a gzip file"):
+            exchange.read(place)
+    place.write_bytes(whole)
+    with pytest.raises(ConnectomeError, match=r"at most 2,000 bytes once it is unpacked"):
+        read_bytes(place, 2000)
+    (tmp_path / "x.h5.gz").write_bytes(whole)
+    with pytest.raises(ConnectomeError, match="must end in one of"):
+        exchange.read(tmp_path / "x.h5.gz")
+
+
+COUNTS = "source,target,weight\na,b,3\nb,a,2\nb,c,0.5\n"
+
+
+@pytest.mark.parametrize("nodes", ["name,sign\nc,0\nb,1\na,-1\n", "name,region,sign\nc,z,0\na,y,-1\nb,z,1\n"])
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_counts_are_negated_where_told_so(tmp_path: Path, nodes: str, ending: str) -> None:
+    for name, text in (("x", COUNTS), ("x_nodes", nodes)):
+        (tmp_path / f"{name}.csv").write_text(text)
+        pd.read_csv(io.StringIO(text)).to_parquet(tmp_path / f"{name}.parquet")
+    place = tmp_path / f"x.{ending}"
+    with pytest.raises(ConnectomeError) as error:
+        exchange.read(place)
+    row = "line 2" if ending == "csv" else "row 0"
+    assert f"{row}, weight must have its source's sign, -1; found 3. Weights that are sizes" in str(error.value)
+    c = exchange.read(place, unsigned=True)
+    assert named_edges(c) == {("a", "b", -3.0), ("b", "a", 2.0), ("b", "c", 0.5)}
+
+
+def test_sizes_are_not_negative_and_need_signs(tmp_path: Path) -> None:
+    place, nodes = tmp_path / "x.csv", tmp_path / "x_nodes.csv"
+    place.write_text(COUNTS)
+    with pytest.raises(ConnectomeError, match="a nodes file with a column sign"):
+        exchange.read(place, unsigned=True)
+    nodes.write_text("name,sign\nc,0\nb,1\na,-1\n")
+    place.write_text(COUNTS + "a,c,-1\n")
+    with pytest.raises(ConnectomeError, match="line 5, weight must be >= 0"):
+        exchange.read(place, unsigned=True)
+    place.write_text("0,1\n1,0\n")
+    with pytest.raises(ConnectomeError, match="must have a column source"):
+        exchange.read(place, unsigned=True)
+    with pytest.raises(ConnectomeError, match="unsigned must go with one of csv, parquet; found matrix"):
+        exchange.read(tmp_path / "x.npy", unsigned=True)
+
+
 def test_a_table_of_no_rows_has_no_nodes(read: Read) -> None:
     assert read("source,target\n").n_neurons == 0
 
@@ -188,6 +264,10 @@ def test_a_table_of_no_rows_has_no_nodes(read: Read) -> None:
         ("source,target\na\0,b\n", "line 2 must be text without the character NUL"),
         ("source,target\n" + "x" * 200 + ",b\n", "must be printable text of at most 128 characters"),
         ("", "must be a square matrix, or a table of edges"),
+        ("von,nach,gewicht\na,b,1\nb,a,2\n", "line 1 must name columns source and target, or be a square matrix of "
+         "numbers; found von, nach, gewicht. Known besides: pre, presynaptic"),
+        ("source;target;weight\na;b;1,5\nb;a;2.5\n", "line 3, weight must be a number; found '2.5'. Elsewhere it"),
+        ("source\ttarget\tweight\na\tb\t1,5\n", "line 2, weight must be a number; found '1,5'. Write a decimal"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(read: Read, tmp_path: Path, text: str, message: str) -> None:

@@ -17,7 +17,9 @@ from connectome.development.stages import develop
 from connectome.development.training import Training
 from connectome.learning.learner import CHAIN, Learner
 from connectome.learning.learning_rule import LearningRule, State, Update, keeps_of, remembers_of
+from connectome.learning.modes import mode_key
 from connectome.learning.network import SpikingNetwork
+from connectome.learning.neuron_parameters import neuron_key
 from connectome.learning.optimisers import Adam, Dale, FromTorch, Sgd
 from connectome.learning.probe import Probe
 from connectome.learning.task import Batch, Score, Task
@@ -308,6 +310,77 @@ def test_a_learner_goes_on_from_what_its_edges_remember() -> None:
     for batch in batches[3:]:
         second.step(*batch, lambda key: 0.5)
     assert second.connectome().digest() == whole.connectome().digest()
+
+
+def learning_neurons(chain: tuple[LearningRule, ...], rate: float, updates: int, **more: Any) -> Learner:
+    """A learner of the first toy whose neurons learn, and nothing else, after some updates."""
+    connectome = birth(None, toys()[0], ANATOMY, 1, (), np.random.default_rng(2))
+    learn = {"first": ("tau_m_ms", "v_th_mv"), "first_out": ("tau_m_ms",)}
+    learner, rng = Learner(connectome, toys()[0], chain, learn=learn, **more), np.random.default_rng(1)
+    for _ in range(updates):
+        learner.step(*toys()[0].batch(rng, 16), lambda key: 0.0, rate=lambda key: rate)
+    return learner
+
+
+def test_parameters_of_neurons_learn_as_by_torchs_adam() -> None:
+    """On the network's free numbers, which begin at 0 and go on: what is counted from where makes no difference."""
+    learner = learning_neurons((Adam(),), 0.02, 12)
+    born = birth(None, toys()[0], ANATOMY, 1, (), np.random.default_rng(2))
+    network = SpikingNetwork(born, learn={"first": ("tau_m_ms", "v_th_mv"), "first_out": ("tau_m_ms",)})
+    optimiser = torch.optim.Adam([x for free in network.neuron.values() for x in free.values()], 0.02)
+    rng, losses = np.random.default_rng(1), []
+    for _ in range(12):
+        spikes, label = toys()[0].batch(rng, 16)
+        loss = toys()[0].loss(network(spikes), label)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    after = learner.connectome()
+    for region, free in network.neuron.items():
+        for name, values in network.neuron_values(region).items():
+            found = getattr(after.regions[region].neuron, name)
+            assert np.ptp(found) > 0
+            np.testing.assert_allclose(found, values.detach().numpy(), rtol=2e-5)
+        assert {f"neuron-{name}.adam_mean" for name in free} <= set(after.regions[region].state)
+    assert np.mean(losses[-4:]) < np.mean(losses[:4])
+    assert all((e.weight == born.edges[key].weight).all() for key, e in after.edges.items())
+
+
+def test_rules_know_where_a_neurons_parameter_stands() -> None:
+    """The logarithm of its distance from its bound, though what is free is counted anew after each update; so
+    restoration finds the way back."""
+    seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
+
+    def watch(update: Update, change: Tensor, state: State) -> Tensor:
+        if update.key == neuron_key("first"):
+            seen.setdefault(update.name, []).append((update.weight.clone(), change.clone()))
+        return change
+
+    learner = learning_neurons((Adam(), Restoration(p=0.5), watch), 0.05, 4)
+    neuron: Any = learner.connectome().regions["first"].neuron
+    for name, now in (("tau_m_ms", np.log(neuron.tau_m_ms)), ("v_th_mv", np.log(neuron.v_th_mv + 70))):
+        ends = [weight + change for weight, change in seen[name]]
+        begins = [weight for weight, _ in seen[name]]
+        np.testing.assert_allclose(begins[0], np.log({"tau_m_ms": 10, "v_th_mv": 15}[name]), rtol=1e-6)
+        for end, begin in zip(ends, [*begins[1:], torch.from_numpy(now)], strict=True):
+            np.testing.assert_allclose(end, begin, rtol=1e-6)
+        back = (ends[-1] - begins[0]).abs() < 1e-5
+        away = (begins[-1] - begins[0]).abs() > 1e-2
+        assert (back & away).any()
+
+
+def test_neurons_that_learn_too_fast_are_refused_in_one_line() -> None:
+    with pytest.raises(ConnectomeError, match=r"stage first: neuron\.\w+ must be .* at update 1\. Lower ") as caught:
+        learning_neurons((Adam(),), 1e4, 2)
+    assert "\n" not in str(caught.value)
+
+
+def test_matured_neurons_learn_more_slowly() -> None:
+    rates = replace(stages()[0].learning_rates, neuron=0.03, mature_local=0.5)
+    assert rates.step(neuron_key("new"), "new") == 0.03
+    assert rates.step(neuron_key("old"), "new") == 0.015
+    assert rates.step(mode_key("new"), "new") == rates.gain
 
 
 @pytest.mark.parametrize(

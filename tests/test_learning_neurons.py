@@ -19,6 +19,7 @@ from connectome import Connectome, ConnectomeError, EdgeSet, NeuronParameters, R
 from connectome.graph.flat import select
 from connectome.learning.bundles import lay_out
 from connectome.learning.network import BatchActivity, SpikingNetwork
+from connectome.learning.neuron_parameters import parameter_values
 from connectome.neurons import (
     AeifPscExp,
     Alif,
@@ -214,14 +215,108 @@ def test_a_state_of_other_models_is_refused() -> None:
         SpikingNetwork(with_alif(network(3)))({"in": spikes(4, 5)}, state=state)
 
 
-def test_per_neuron_parameters_train_in_torch_alone() -> None:
-    c = with_alif(network(3))
-    alif: Any = c.regions["a"].neuron
-    many = replace(alif, adapt_tau_ms=np.linspace(20, 60, 12))
-    c = replace(c, regions={**c.regions, "a": replace(c.regions["a"], neuron=many)})
-    with pytest.raises(ConnectomeError, match=r"must be 'torch' to train region 'a', of alif with these parameters"):
-        SpikingNetwork(c, engine="numba")
-    nets_of_torch(c)({"in": spikes(4, 5)})
+# Parameters that differ between neurons, event driven
+
+
+def varied(c: Connectome, seed: int) -> Connectome:
+    """Every parameter of every neuron is its own, refractory times of 0 to 3 steps among them."""
+    rng, regions = np.random.default_rng(seed), dict(c.regions)
+    for name, r in c.regions.items():
+        own = {}
+        for k, v in r.neuron.parameters().items() if r.role != "sensor" else ():
+            if k == "t_ref_ms":
+                own[k] = rng.integers(0, 4, r.size).astype(float)
+            elif k.endswith("_pa") or (k.endswith("_mv") and k != "adapt_beta_mv"):
+                own[k] = v + rng.normal(0, 1, r.size)
+            else:
+                own[k] = v * rng.uniform(0.7, 1.4, r.size)
+        regions[name] = replace(r, neuron=replace(r.neuron, **own))
+    return replace(c, regions=regions)
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    seed=st.integers(0, 10**6), batch=st.sampled_from([1, 33]), max_delay=st.sampled_from([1, 4]),
+    learns=st.booleans(), width=st.sampled_from([12.0, 30.0]),
+)  # fmt: skip
+def test_neurons_of_their_own_learn_event_driven_as_in_torch(
+    seed: int, batch: int, max_delay: int, learns: bool, width: float
+) -> None:
+    """The same spikes, potentials and gradients of weights, and of the neurons' parameters where they learn."""
+    c = varied(with_alif(network(seed, 5.0, max_delay)), seed)
+    learn = {n: able(r.neuron, r.role) for n, r in c.regions.items() if r.role != "sensor"} if learns else {}
+    both(c, spikes(seed, batch), dict, lambda _: [], surrogate_width_mv=width, learn=learn)
+
+
+@pytest.mark.parametrize("tau_in", [2.0, 5.0])
+@pytest.mark.parametrize("names", [("tau_m_ms", "v_th_mv"), ("tau_syn_in_ms",), ("e_l_mv", "c_m_pf", "i_e_pa")])
+def test_parameters_learn_beside_currents_gains_and_clamps(tau_in: float, names: tuple[str, ...]) -> None:
+    """Of neurons that are alike at first, with one synaptic time constant, which may part, or two; and from a state."""
+    c, generator = with_alif(network(9, tau_in)), torch.Generator().manual_seed(1)
+    who = torch.rand(12, generator=generator) < 0.3
+    played = torch.rand(20, STEPS, 12, generator=generator) < 0.2
+    learn = {"a": names, "b": names, "arm": tuple(k for k in names if k not in ("v_th_mv", "e_l_mv"))}
+    message = nets_of_torch(c)
+    first = message({"in": spikes(5, 20)}, return_state=True).state
+    assert first is not None
+
+    def make() -> dict[str, Any]:
+        seeded = torch.Generator().manual_seed(2)
+        return {
+            "current": {"a": (200 * torch.rand(20, STEPS, 12, generator=seeded)).double().requires_grad_()},
+            "gain": {"a": (0.5 + torch.rand(20, 12, generator=seeded)).double().requires_grad_()},
+            "clamp": {"a": (who, played)},
+            "mask": {"c": torch.tensor([1, 1, 0, 1, 1])},
+            "state": first.detach(),
+        }
+
+    both(c, spikes(4, 20), make, lambda extra: [extra["current"]["a"], extra["gain"]["a"]], learn=learn)
+
+
+def test_gradients_of_parameters_in_float32_on_any_number_of_threads() -> None:
+    """Near those of float64, and the same bits."""
+    c, found = varied(with_alif(network(3)), 3), []
+    learn = {n: able(c.regions[n].neuron) for n in ("a", "b")}
+    for dtype, threads in ((torch.float32, 1), (torch.float32, 2), (torch.float64, 1)):
+        net = SpikingNetwork(c, dtype=dtype, threads=threads, learn=learn)
+        activity = net({"in": spikes(4, 50)}, ("a", "b", "c"))
+        found.append((activity, torch.autograd.grad(loss_of(activity), list(net.parameters()))))
+    (a, g), (_, same), (b, h) = found
+    assert all((a.counts[name] == b.counts[name]).all() for name in a.counts)
+    assert all(torch.equal(x, y) for x, y in zip(g, same, strict=True))
+    for x, y in zip(g, h, strict=True):
+        assert float((x.double() - y).norm()) <= 1e-5 * float(y.norm())
+
+
+def test_neurons_of_their_own_go_on_from_a_state_and_fire_as_in_a_run() -> None:
+    c, x = varied(with_alif(network(7)), 7), spikes(2, 3)
+    net = SpikingNetwork(c, dtype=torch.float64)
+    whole = net({"in": x}, ("a", "b", "c"))
+    first = net({"in": x[:, :20]}, return_state=True)
+    then = net({"in": x[:, 20:]}, ("a", "b", "c"), state=first.state)
+    step, neuron = np.nonzero(x[1].numpy())
+    result = run(c, float(STEPS), Stimulus(spikes={"in": (step + 1.0, neuron)}), dtype="float64")
+    for name in ("a", "b", "c"):
+        assert torch.equal(then.spikes[name], whole.spikes[name][:, 20:])
+        mine = result.region.values[result.spike_region.values] == name
+        expected = np.zeros((STEPS, c.regions[name].size))
+        at = np.rint(result.spike_time_ms.values[mine]).astype(int) - 1
+        expected[at, result.spike_neuron.values[mine]] = 1
+        assert (whole.spikes[name][1].detach().numpy() == expected).all()
+        assert expected.sum() > 0
+    for effector, u in then.potential.items():
+        assert torch.equal(u, whole.potential[effector][:, 20:])
+
+
+def test_networks_of_neurons_alike_have_no_record_of_each() -> None:
+    """So the kernels are compiled without it; one that differs is enough."""
+    c = with_alif(network(1))
+    assert lay_out(select(c), np.float32, 10.0).own is None
+    one: Any = c.regions["b"].neuron
+    b = replace(c.regions["b"], neuron=replace(one, v_th_mv=np.linspace(-60, -50, 12)))
+    own = lay_out(select(replace(c, regions={**c.regions, "b": b})), np.float64, 10.0).own
+    assert own is not None
+    assert sorted(own["theta"][np.isfinite(own["theta"])])[-1] == 20
 
 
 # Every model, and all of its parameters that can learn, against finite differences
@@ -283,9 +378,10 @@ def small(neuron: NeuronModel, dt_ms: float, scale: float) -> Connectome:
     return Connectome.of(regions, edges, dt_ms=dt_ms)
 
 
-def able(neuron: NeuronModel) -> tuple[str, ...]:
+def able(neuron: NeuronModel, role: str = "neuron") -> tuple[str, ...]:
     """All parameters of a model that can learn, where they are not at a bound."""
-    return tuple(f.name for f in fields(neuron) if f.metadata.get("learnt", True))
+    known = [f for f in fields(neuron) if role == "neuron" or "over" not in f.metadata]
+    return tuple(f.name for f in known if f.metadata.get("learnt", True))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -364,6 +460,8 @@ def test_parameters_that_learn_begin_as_they_are() -> None:
         plain = SpikingNetwork(c, engine="torch", dtype=dtype)({"in": x}, ("a", "b"))
         learning = SpikingNetwork(c, engine="torch", dtype=dtype, learn=LEARN)({"in": x}, ("a", "b"))
         assert_same(plain, learning)
+    event, learning = (SpikingNetwork(c, dtype=torch.float64, learn=k)({"in": x}, ("a", "b")) for k in ({}, LEARN))
+    assert_same(event, learning, exactly=False)
 
 
 def test_what_was_learnt_goes_into_the_connectome(tmp_path: Path) -> None:
@@ -499,6 +597,23 @@ def test_what_cannot_learn_is_refused(learn: dict[str, Any], message: str) -> No
         SpikingNetwork(c, engine="torch", learn=learn)
 
 
-def test_event_driven_neurons_do_not_learn() -> None:
-    with pytest.raises(ConnectomeError, match=r"learn must be empty on the engine 'numba'; found .*WeightGain"):
-        SpikingNetwork(network(3), engine="numba", learn={"a": ("tau_m_ms",)})
+def test_settled_networks_are_as_they_were() -> None:
+    """What is free is 0, and what it stood for is in the model, to the last bit; again changes nothing."""
+    c, x = with_alif(network(3)), spikes(4, 5)
+    net = SpikingNetwork(c, dtype=torch.float64, learn=LEARN)
+    with torch.no_grad():
+        for free in (p for part in net.neuron.values() for p in part.values()):
+            free.add_(torch.randn(free.shape, generator=torch.Generator().manual_seed(1)).double() / 10)
+    before, learnt = net({"in": x}, ("a", "b")), net.to_connectome()
+    for _ in range(2):
+        net.settle()
+        assert not any(bool(p.any()) for part in net.neuron.values() for p in part.values())
+        assert net.to_connectome().digest() == learnt.digest()
+        assert_same(net({"in": x}, ("a", "b")), before)
+    fresh = SpikingNetwork(learnt, dtype=torch.float64, learn=LEARN)
+    for region in LEARN:
+        for name, value in net.neuron_values(region).items():
+            assert torch.equal(value, fresh.neuron_values(region)[name])
+    odd = NeuronParameters(v_th_mv=np.linspace(-5, 5, 999))  # whose distance from the reset is rounded
+    as_it_is = parameter_values(odd, {"v_th_mv": torch.zeros(999)})
+    assert torch.equal(as_it_is["v_th_mv"], torch.tensor(odd.v_th_mv))

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from connectome import Connectome, ConnectomeError
 from connectome.io.edge_tables import read_csv
+from connectome.io.exchange import read
 from connectome.io.matrices import read_matrix
 
 MATRIX = np.array([[0, 1.5, 0], [-2, 0, 3], [0, 0, 4e-3]])
@@ -39,6 +41,32 @@ def test_text(tmp_path: Path, suffix: str, layout: str) -> None:
     (tmp_path / f"x{suffix}").write_text("\n".join(delimiter.join(row) for row in rows) + "\n\n")
     assert same(read_matrix(tmp_path / f"x{suffix}"), None if layout == "plain" else names)
     assert same(read_csv(tmp_path / f"x{suffix}"), None if layout == "plain" else names)  # it has no column source
+
+
+@pytest.mark.parametrize("names", [["101", "102", "103"], ["0", "1", "2"], ["720575940600000001", "7", "12"]])
+def test_names_that_are_numbers(tmp_path: Path, names: list[str]) -> None:
+    """As pandas writes them, and R."""
+    frame = pandas.DataFrame(MATRIX, index=[int(n) for n in names], columns=[int(n) for n in names])
+    frame.to_csv(tmp_path / "pandas.csv")
+    frame.to_csv(tmp_path / "named.csv", index_label="id")
+    body = "".join(f"{name},{','.join(map(repr, row))}\n" for name, row in zip(names, MATRIX.tolist(), strict=True))
+    (tmp_path / "r.csv").write_text(",".join(names) + "\n" + body)
+    for name in ("pandas", "named", "r"):
+        c = read_csv(tmp_path / f"{name}.csv")
+        assert same(c, names), name
+    pandas.DataFrame(MATRIX).to_csv(tmp_path / "range.csv", index=False)
+    assert same(read_csv(tmp_path / "range.csv"), ["0", "1", "2"])
+
+
+def test_decimal_commas_between_semicolons(tmp_path: Path) -> None:
+    pandas.DataFrame(MATRIX, NAMES, NAMES).to_csv(tmp_path / "x.csv", sep=";", decimal=",")
+    assert "1,5" in (tmp_path / "x.csv").read_text()
+    assert same(read_csv(tmp_path / "x.csv"), NAMES)
+
+
+def test_packed(tmp_path: Path) -> None:
+    pandas.DataFrame(MATRIX, NAMES, NAMES).to_csv(tmp_path / "x.csv.gz")
+    assert same(read(tmp_path / "x.csv.gz"), NAMES)
 
 
 def test_spaces_in_columns(tmp_path: Path) -> None:
@@ -114,6 +142,10 @@ def test_nodes_beside(tmp_path: Path) -> None:
         ("1,2\n3,1e400\n", "must be finite"),
         ("1,2\n3,1e40\n", "weight must be finite"),
         ('"1,2\n', "line 1, field 0 must be a number"),
+        (
+            "0\t1,5\t0\n2,5\t0\t0\n",
+            "must be a number; found '1,5'. Write a decimal point; commas are read where semicolons",
+        ),
     ],
 )
 def test_wrong_text_is_refused(tmp_path: Path, text: str, message: str) -> None:

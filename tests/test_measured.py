@@ -32,12 +32,18 @@ def packed(path: Path, text: str) -> None:
 def edges_of(c: Connectome) -> dict[tuple[str, str], float]:
     """Labels of both ends -> weight, summed."""
     (e,) = c.edges.values()
-    label = c.regions[e.key.source].label
+    label: Any = c.regions[e.key.source].label
     found: dict[tuple[str, str], float] = {}
     for i, j, w in zip(e.source, e.target, e.weight, strict=True):
         pair = str(label[i]), str(label[j])
         found[pair] = found.get(pair, 0.0) + float(w)
     return found
+
+
+def labels_of(c: Connectome) -> list[str]:
+    (region,) = c.regions.values()
+    assert region.label is not None
+    return [str(name) for name in region.label]
 
 
 def told(c: Connectome, name: str) -> list[Any]:
@@ -76,7 +82,7 @@ def test_codex_tables_of_flywire(tmp_path: Path) -> None:
     assert recognise(tmp_path) == "flywire"
     c = exchange.read(tmp_path)
     label = [str(ROOT + k) for k in (1, 0, 3, 2)]
-    assert c.regions["brain"].label.tolist() == label, "in the order of the table of neurons"
+    assert labels_of(c) == label, "in the order of the table of neurons"
     assert edges_of(c) == {(label[1], label[0]): 14.0, (label[0], label[3]): 6.0}
     (e,) = c.edges.values()
     assert e.attributes["neuropil"].tolist() == ["LO_R", "AL_R", "AL_L"]
@@ -123,8 +129,12 @@ def test_the_model_of_shiu(tmp_path: Path) -> None:
     np.testing.assert_array_equal(e.weight, fly.synapses * fly.sign[fly.source])
     sends = np.bincount(fly.source, minlength=60) > 0
     np.testing.assert_array_equal(c.regions["brain"].sign, np.where(sends, fly.sign, 0))
-    assert c.regions["brain"].label.tolist() == [str(i) for i in fly.id]
+    assert labels_of(c) == [str(i) for i in fly.id]
     assert animate(c, preset("shiu2024"))[1].sign_by == "their weights"
+    lines = (tmp_path / "Completeness_783.csv").read_text().splitlines()
+    (tmp_path / "Completeness_783.csv").write_text("\n".join([*lines[:3], lines[2], *lines[3:]]))
+    with pytest.raises(ConnectomeError, match=r"Completeness_783.csv: row 2 must have each cell once; found \d+\."):
+        read("shiu2024", tmp_path)
 
 
 def test_the_repositorys_files_of_flywire(tmp_path: Path) -> None:
@@ -175,7 +185,7 @@ def test_hemibrain_and_manc_in_folders_and_archives(tmp_path: Path) -> None:
 
 def test_malecns(tmp_path: Path) -> None:
     name = "male-cns-v1.0"
-    tables = {
+    tables: dict[str, dict[str, Any]] = {
         f"body-annotations-{name}-minconf-0.5.feather": {
             "bodyId": [5, 6, 7], "status": ["Traced", "Traced", "Orphan"], "superclass": ["ol_sensory", None, "x"],
             "somaSide": ["L", "R", None], "somaLocation": [[1000, 0, 0], None, None],
@@ -192,7 +202,7 @@ def test_malecns(tmp_path: Path) -> None:
         feather.write_feather(pd.DataFrame(columns), str(tmp_path / file))
     assert recognise(tmp_path) == "malecns"
     c = exchange.read(tmp_path)
-    assert c.regions["cns"].label.tolist() == ["5", "6"], "those that are traced"
+    assert labels_of(c) == ["5", "6"], "those that are traced"
     assert edges_of(c) == {("5", "6"): 3.0, ("6", "5"): 2.0}
     assert told(c, "consensus_nt") == ["unclear", "glutamate"]
     assert c.provenance.versions["left out"].startswith("2 of 4 edges")
@@ -245,7 +255,7 @@ def test_larva(tmp_path: Path) -> None:
     assert recognise(tmp_path) == "larva"
     for _ in range(2):
         c = exchange.read(tmp_path)
-        assert c.regions["brain"].label.tolist() == ["10", "20", "30", "40"]
+        assert labels_of(c) == ["10", "20", "30", "40"]
         assert edges_of(c) == total
         assert told(c, "celltype") == ["KC", "KC", "sensory", None]
         assert told(c, "side") == ["left", "right", "left", None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import json
 import pickle
@@ -167,11 +168,13 @@ def test_kernel_is_the_step(model: type[NeuronModel], seed: int) -> None:
     """From any state, for neurons that are free, silent, made to fire or held."""
     import ctypes
 
-    rng, n = np.random.default_rng(seed), 30
-    neuron = unlike(model, n, seed)
+    rng, n = np.random.default_rng(seed), 250
+    neuron = unlike(model, n, seed) if seed % 3 else model()
     low = np.asarray(neuron.rest().get("v", 0.0)) + np.zeros(n)
     state = {k: np.zeros(n) for k in neuron.state}
-    state["v"] = low + rng.uniform(-10, 25, n) * (rng.random(n) < 0.9)
+    # Of AdEx more than sixteen are about to reach their peak; from there a step makes rounding errors larger.
+    high, error = (40, 1e-6) if model is AeifPscExp else (25, 1e-9)
+    state["v"] = low + rng.uniform(-10, high, n) * (rng.random(n) < 0.9)
     for name in neuron.state[1:]:
         if name == "refractory":
             state[name] = rng.integers(0, 3, n).astype(np.float64)
@@ -186,7 +189,7 @@ def test_kernel_is_the_step(model: type[NeuronModel], seed: int) -> None:
 
     place, none = 16, np.zeros(0, np.int64)
     clamp = {"a": Clamped(code, held, none, none)} if model.fires or (code == HELD).any() else {}
-    region, row = Region("a", n, neuron=neuron), 32
+    region, row = Region("a", n, neuron=neuron), 256
     cells = make_cells([region], {"a": place}, clamp, {"a": state}, np.dtype(np.float64), 0.1)
     cells.clamp_block(0, 1)
     v, ex, inh = (np.concatenate([state[k], np.zeros(row - n)]) for k in ("v", *neuron.synapses))
@@ -219,11 +222,18 @@ def test_kernel_is_the_step(model: type[NeuronModel], seed: int) -> None:
     if clamp:
         wanted_v = np.where(code == HELD, held, wanted_v)
     np.testing.assert_array_equal(np.sort(fired[:count]), place + np.flatnonzero(spikes.numpy()))
-    np.testing.assert_allclose(v[:n], wanted_v, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(v[:n], wanted_v, rtol=error, atol=error)
     both = (after[neuron.synapses[0]] + after[neuron.synapses[1]]).numpy()
-    np.testing.assert_allclose((ex + inh)[:n], both, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose((ex + inh)[:n], both, rtol=error, atol=error)
     for k, name in enumerate(names_of(region)):
-        np.testing.assert_allclose(cells.state[0][k, :n], after[name].numpy(), rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(cells.state[0][k, :n], after[name].numpy(), rtol=error, atol=error)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_kernels_name_what_they_are_given_in_its_order(model: type[NeuronModel]) -> None:
+    module = importlib.import_module(model.kernel.partition(":")[0])
+    assert module.Constants._fields == tuple(model().constants(0.1))
+    assert module.Memory._fields == tuple(names_of(Region("a", 1, neuron=model())))
 
 
 @kernel
@@ -558,7 +568,7 @@ def write_archive(path: Path) -> None:
 # Training
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [IafCondExp, Izhikevich, AeifPscExp])
 def test_other_models_train_on_the_torch_engine(model: type[NeuronModel]) -> None:
     connectome, _ = network(unlike(model, 40))
     with pytest.raises(ConnectomeError, match="engine must be 'torch' to train region 'a'"):

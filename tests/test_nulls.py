@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from connectome import ConnectomeError
+from connectome.analysis.clustering import METRICS as CLUSTERING
 from connectome.analysis.clustering import clustering_binary_directed
-from connectome.analysis.nulls import BINS, DEFINITIONS, Normalised, NullKind, normalised, null
+from connectome.analysis.degrees import METRICS
+from connectome.analysis.nulls import BINS, DEFINITIONS, Normalised, NullKind, nearly_symmetric, normalised, null
 from connectome.analysis.simple_graph import Metric, SimpleGraph
 from tests.strategies import simple_graphs
 
@@ -86,6 +88,41 @@ def test_what_a_null_keeps(graph: SimpleGraph, kind: NullKind, seed: int, undire
         assert lengths_in_bins(found, graph) == lengths_in_bins(graph, graph)
         if not is_symmetric(graph):
             np.testing.assert_array_equal(degrees(found, -1)[0], degrees(graph, -1)[0])
+
+
+def almost_symmetric(odd: int, by: float) -> SimpleGraph:
+    """The undirected graph with this many weights of one direction changed by this share."""
+    graph = near_ones_joined(80, 500, 0, signed=False).undirected
+    weight = graph.weight.copy()
+    weight[graph.source < graph.target] *= 1 + by * (np.arange(graph.n_edges // 2) < odd)
+    return SimpleGraph.from_arrays(graph.n, graph.source, graph.target, weight, position_um=graph.position_um)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rounding_does_not_make_a_graph_directed(kind: NullKind) -> None:
+    """Its nulls are those of the undirected graph: as text with seven digits has it, and as float32 does."""
+    graph = almost_symmetric(300, 1e-7)
+    found = null(graph, kind, 1)
+    assert is_symmetric(found)
+    assert not is_symmetric(graph)
+    np.testing.assert_array_equal(np.sort(found.weight), np.sort(graph.undirected.weight))
+    assert nearly_symmetric(graph) == ""
+
+
+def test_a_graph_that_is_symmetric_but_for_little_is_said_to_be() -> None:
+    """Its nulls are directed, and the z of its reciprocity is of hundreds, which is about one weight."""
+    (reciprocity,) = (m for m in METRICS if m.name == "reciprocity")
+    one = almost_symmetric(1, 0.5)
+    assert normalised(one, reciprocity, n=20).z > 30
+    assert math.isnan(normalised(one.undirected, reciprocity, n=20).z)
+    assert nearly_symmetric(one).startswith(f"The graph is symmetric but for 2 of {one.n_edges:,} edges")
+    every = almost_symmetric(10**6, 0.0005)
+    assert f"but for {every.n_edges:,} of" in nearly_symmetric(every)
+    assert not nearly_symmetric(every.undirected)
+    assert not nearly_symmetric(near_ones_joined(80, 500, 0))
+    dense = np.random.default_rng(0).random((40, 40)) < 0.97
+    assert not nearly_symmetric(SimpleGraph.from_arrays(40, *dense.nonzero()))
+    assert not nearly_symmetric(SimpleGraph.from_arrays(1, [], []))
 
 
 @pytest.mark.parametrize("undirected", [False, True])
@@ -185,7 +222,18 @@ def test_a_metric_beside_its_nulls() -> None:
     assert found.z == pytest.approx((found.value - values.mean()) / values.std(ddof=1))
     assert found.ratio == pytest.approx(found.value / values.mean())
     assert found.percentile == pytest.approx(scipy.stats.percentileofscore(values, found.value, "mean"))
+    as_high = 1 + sum(v >= found.value for v in values), 1 + sum(v <= found.value for v in values)
+    assert found.p == min(1, 2 * min(as_high) / 21)
     assert normalised(graph, IN_STRENGTHS, "degree", 20, 6).mean != found.mean
+
+
+def test_the_p_value_is_even_where_graph_and_nulls_are_alike() -> None:
+    """Of graphs that are themselves nulls, at most 5 % are below 0.05, and about half below 0.5."""
+    (clustering,) = (m for m in CLUSTERING if m.name == "transitivity_binary_directed")
+    graph = near_ones_joined(30, 200, 0, signed=False)
+    p = [normalised(null(graph, "degree", 1000 + s), clustering, "degree", 39, s).p for s in range(150)]
+    assert np.mean(np.array(p) <= 0.05) < 0.1
+    assert 0.35 < np.mean(np.array(p) <= 0.5) < 0.65
 
 
 def test_of_nodes_and_where_nothing_differs() -> None:
@@ -195,6 +243,7 @@ def test_of_nodes_and_where_nothing_differs() -> None:
     np.testing.assert_array_equal(found.sd, 0)
     assert np.isnan(found.z).all()
     np.testing.assert_array_equal(found.percentile, 50)
+    np.testing.assert_array_equal(found.p, 1)
     np.testing.assert_array_equal(found.ratio[found.value > 0], 1)
     other = normalised(graph, IN_DEGREE, "erdos_renyi", 3)
     assert (other.sd > 0).any()

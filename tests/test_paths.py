@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import bct
+import igraph
 import networkx as nx
 import numpy as np
 import pytest
@@ -239,3 +241,55 @@ def test_any_number_of_cores_gives_the_same(graph: SimpleGraph, n_cores: int) ->
         many = [m.function(again) for m in METRICS]
     for a, b in zip(one, many, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def exact_betweenness(graph: SimpleGraph) -> tuple[list[Fraction], list[Fraction]]:
+    """Of nodes and of edges, in fractions, from all distances and numbers of paths: nothing is rounded."""
+    n, infinite = graph.n, Fraction(10**9)
+    ends = list(zip(graph.source.tolist(), graph.target.tolist(), strict=True))
+    length = {pair: 1 / Fraction(w) for pair, w in zip(ends, graph.weight.tolist(), strict=True)}
+    d = [[Fraction(0) if i == j else length.get((i, j), infinite) for j in range(n)] for i in range(n)]
+    for k in range(n):
+        for i in range(n):
+            for j in range(n):
+                d[i][j] = min(d[i][j], d[i][k] + d[k][j])
+    paths = [[int(i == j) for j in range(n)] for i in range(n)]
+    for i in range(n):
+        for j in sorted(range(n), key=lambda j: d[i][j]):
+            if i != j and d[i][j] < infinite:
+                paths[i][j] = sum(paths[i][u] for u, v in ends if v == j and d[i][u] + length[u, v] == d[i][j])
+    of_node, of_edge = [Fraction(0)] * n, [Fraction(0)] * len(ends)
+    for s in range(n):
+        for t in range(n):
+            if s == t or not paths[s][t]:
+                continue
+            for v in range(n):
+                if v not in (s, t) and d[s][v] + d[v][t] == d[s][t]:
+                    of_node[v] += Fraction(paths[s][v] * paths[v][t], paths[s][t])
+            for e, (u, v) in enumerate(ends):
+                if d[s][u] + length[u, v] + d[v][t] == d[s][t]:
+                    of_edge[e] += Fraction(paths[s][u] * paths[v][t], paths[s][t])
+    return of_node, of_edge
+
+
+def test_paths_tie_that_tie_in_fractions() -> None:
+    """1/2 + 1/12 = 1/3 + 1/4, which as sums of floating point numbers differ in the last bit."""
+    assert 1 / 2 + 1 / 12 != 1 / 3 + 1 / 4
+    graph = SimpleGraph.from_arrays(4, [0, 1, 0, 2], [1, 3, 2, 3], [2, 12, 3, 4])
+    np.testing.assert_array_equal(value("betweenness_weighted", graph), [0, 0.5, 0.5, 0])
+    np.testing.assert_array_equal(value("edge_betweenness_weighted", graph), [1.5, 1.5, 1.5, 1.5])
+    there = igraph.Graph(4, [(0, 1), (1, 3), (0, 2), (2, 3)], directed=True)
+    assert there.betweenness(weights=[1 / 2, 1 / 12, 1 / 3, 1 / 4]) == [0, 0.5, 0.5, 0]
+
+
+@settings(max_examples=60)
+@given(st.integers(2, 5), st.integers(0, 2**32 - 1))
+def test_betweenness_of_counts_is_exact(n: int, seed: int) -> None:
+    """Weights are whole numbers, as those of synapses are, and nodes in layers: many paths tie, not all of them as sums
+    of floating point numbers."""
+    rng = np.random.default_rng(seed)
+    source, target = rng.integers(0, n, (2, 4 * n)) + n * np.repeat(np.arange(2), 2 * n) + [[0], [n]]
+    graph = SimpleGraph.from_arrays(3 * n, source, target, rng.choice([2, 3, 4, 6, 12], 4 * n))
+    of_node, of_edge = exact_betweenness(graph)
+    np.testing.assert_allclose(value("betweenness_weighted", graph), [float(b) for b in of_node], rtol=1e-9)
+    np.testing.assert_allclose(value("edge_betweenness_weighted", graph), [float(b) for b in of_edge], rtol=1e-9)

@@ -77,7 +77,8 @@ def test_unknown_signs_are_refused_unless_told() -> None:
 def test_signs_by_edges() -> None:
     given = counts()
     (e,) = given.edges.values()
-    typed = replace(e, attributes={"nt_type": ["GABA" if k % 3 else "ACH" for k in range(12)]})
+    types: Any = {"nt_type": ["GABA" if k % 3 else "ACH" for k in range(12)]}
+    typed = replace(e, attributes=types)
     network, account = animate(replace(given, edges={e.key: typed}), preset("shiu2024"))
     (found,) = network.edges.values()
     np.testing.assert_array_equal(np.sign(found.weight), [-1 if k % 3 else 1 for k in range(12)])

@@ -11,8 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from connectome import ConnectomeError
-from sims import program
-from sims.program import Interrupts, ended, locked, machine, refuse_memory
+from sims.program import Interrupts, ended, locked, machine
 
 
 def interrupted(number: signal.Signals) -> int:
@@ -97,30 +96,6 @@ def test_a_lock_is_let_go_of_however_its_process_ends(tmp_path: Path) -> None:
     with locked("--out", tmp_path), pytest.raises(ConnectomeError):
         locked("--out", tmp_path).__enter__()
     assert not list(tmp_path.iterdir())  # no lock file that could be stale
-
-
-def test_free_memory_is_what_the_system_and_the_group_leave(tmp_path: Path) -> None:
-    assert program._free_bytes(tmp_path) is None
-    (tmp_path / "proc").mkdir()
-    (tmp_path / "proc/meminfo").write_text("MemTotal: 9000 kB\nMemAvailable: 4000 kB\nSwapFree: 1000 kB\n")
-    assert program._free_bytes(tmp_path) == 5000 * 1024
-    group = tmp_path / "sys/fs/cgroup"
-    group.mkdir(parents=True)
-    (group / "memory.max").write_text("max\n")
-    (group / "memory.current").write_text("3000000\n")
-    (group / "memory.stat").write_text("anon 1\ninactive_file 500000\n")
-    assert program._free_bytes(tmp_path) == 5000 * 1024
-    (group / "memory.max").write_text("4000000\n")
-    assert program._free_bytes(tmp_path) == 1500000
-
-
-def test_memory_is_refused_with_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program, "_free_bytes", lambda: 2e9)
-    refuse_memory("a run", 1.9e9, "")
-    with pytest.raises(ConnectomeError, match=r"must have about 2.1 GB free for a run; found 2.0 GB. Take less."):
-        refuse_memory("a run", 2.1e9, "Take less.")
-    monkeypatch.setattr(program, "_free_bytes", lambda: None)
-    refuse_memory("a run", 1e30, "")
 
 
 def test_the_machine_has_a_processor() -> None:

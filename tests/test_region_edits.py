@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -98,6 +101,30 @@ def test_routed_edges_drive_another_region() -> None:
     assert len(after.edges[key]) == 0
     assert (after.edges[EdgeKey("eye", "afferent", "c")].weight == before.edges[key].weight).all()
     assert [(r.removed, r.added) for r in after.provenance.rule_log] == [(120, 0), (0, 120)]
+
+
+def test_parameters_of_neurons_go_along() -> None:
+    """One for each neuron where regions differ; a mean of them where regions are averaged; and they run."""
+    before = network()
+    neuron: Any = before.regions["a"].neuron
+    thresholds = np.linspace(-56, -54, 20)
+    own = replace(before.regions["a"], neuron=replace(neuron, v_th_mv=thresholds))
+    before = replace(before, regions={**before.regions, "a": own})
+    after = before.apply(merge_regions(before, ["b", "a"], "ba"))
+    merged: Any = after.regions["ba"].neuron
+    assert merged.v_th_mv.tolist() == [neuron.v_th_mv] * 20 + thresholds.tolist()
+    assert merged.tau_m_ms == neuron.tau_m_ms
+    was, now = spikes(before), spikes(after)
+    assert now["ba"] == was["b"] | {(time, neuron + 20) for time, neuron in was["a"]}
+    two = before.apply(remove_regions(before, ["b", "c"]))
+    two = two.apply(copy_region(two, "a", "d"))
+    copied: Any = two.regions["d"].neuron
+    assert copied == own.neuron
+    other = replace(two.regions["d"], neuron=replace(copied, v_th_mv=thresholds[::-1], tau_m_ms=20.0))
+    two = replace(two, regions={**two.regions, "d": other})
+    mean: Any = two.apply(average_regions(two, ["a", "d"], "x")).regions["x"].neuron
+    np.testing.assert_allclose(mean.v_th_mv, -55)
+    np.testing.assert_allclose(mean.tau_m_ms, (neuron.tau_m_ms + 20) / 2)
 
 
 def test_state_of_regions_goes_along() -> None:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectome.analysis import core_periphery, rich_club
+from connectome.analysis.nulls import null
 from connectome.analysis.simple_graph import SimpleGraph
 from tests.strategies import simple_graphs
 from tests.test_degrees import dense
@@ -46,10 +47,44 @@ def test_the_normalised_rich_club_finds_a_club() -> None:
     edges += [(j, i) for i in range(10) for j in rng.choice(np.arange(10, 200), 12, replace=False)]
     edges += rng.integers(10, 200, (400, 2)).tolist()
     graph = SimpleGraph.from_arrays(200, *np.array(edges).T)
-    curve = rich_club.rich_club_normalised(graph, seed=1)
-    np.testing.assert_array_equal(curve, rich_club.rich_club_normalised(graph, seed=1))
-    assert curve[19] > 1.5  # degrees above 20: the hubs alone
-    assert curve[0] == pytest.approx(1)  # degrees above 1: nearly all
+    found, again = (rich_club.rich_club_normalised(graph, seed=1) for _ in range(2))
+    np.testing.assert_array_equal(found.ratio, again.ratio)
+    assert found.ratio[19] > 1.5  # degrees above 20: the hubs alone
+    assert found.ratio[0] == pytest.approx(1)  # degrees above 1: nearly all
+    assert found.peak.n_nodes == 10
+    assert found.peak.p == found.p[19] == 0.01  # no null is as high, of 99
+    assert found.peak.ratio == found.ratio[int(found.peak.k) - 1]
+    assert found.peak.null_sd == found.null_sd[19] / found.null_mean[19]
+
+
+def without_a_club(seed: int) -> SimpleGraph:
+    """Degrees that differ, and edges as they fall."""
+    rng = np.random.default_rng(seed)
+    ends = rng.integers(0, 60, 500), (60 * rng.random(500) ** 3).astype(int)
+    return SimpleGraph.from_arrays(60, *ends)
+
+
+def test_two_hubs_are_no_club() -> None:
+    """Joined to each other, which in rewired graphs they mostly are not: the ratio at the last k, where they alone are
+    left, was the highest, and another for each seed."""
+    hubs = [(0, 1), *((i, j) for i in (0, 1) for j in range(2 + 14 * i, 16 + 14 * i))]
+    graph = SimpleGraph.from_arrays(60, *np.array([*hubs, *((i, i + 1) for i in range(2, 59))]).T)
+    found = [rich_club.rich_club_normalised(graph, seed, smallest=2) for seed in range(4)]
+    last = [float(of.ratio[of.n_nodes == 2][0]) for of in found]
+    assert min(last) > 1.3 * np.nanmax(found[0].ratio[found[0].n_nodes > 4])
+    assert len(set(last)) == 4
+    found = [rich_club.rich_club_normalised(graph, seed) for seed in range(4)]
+    for of in found:
+        assert np.isnan(of.ratio[of.n_nodes < 5]).all()
+        assert not np.isnan(of.ratio[of.n_nodes >= 5]).any()
+        assert not of.peak.n_nodes < 5
+
+
+def test_the_highest_of_many_clubs_is_seldom_significant_by_chance() -> None:
+    """Graphs that are as random as their nulls; of each k by itself some is below 0.05 far more often."""
+    found = [rich_club.rich_club_normalised(null(without_a_club(s), "degree", s), s, n_nulls=39) for s in range(120)]
+    assert np.mean([of.peak.p <= 0.05 for of in found]) < 0.1
+    assert np.mean([np.nanmin(of.p) <= 0.05 for of in found]) > 0.15
 
 
 @given(simple_graphs(min_nodes=2), st.sampled_from([0.5, 1.0, 1.3]), st.integers(0, 9))
@@ -88,7 +123,8 @@ def test_without_edges(n: int) -> None:
     graph = SimpleGraph.from_arrays(n, [], [])
     assert rich_club.rich_club_binary(graph).coefficient.size == 0
     assert rich_club.rich_club_weighted(graph).size == 0
-    assert rich_club.rich_club_normalised(graph).size == 0
+    assert rich_club.rich_club_normalised(graph).ratio.size == 0
+    assert math.isnan(rich_club.rich_club_normalised(graph).peak.p)
     assert math.isnan(core_periphery.coreness(graph))
     assert not core_periphery.core_periphery(graph).is_core.any()
     assert core_periphery.core_number(graph).tolist() == [0] * n

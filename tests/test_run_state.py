@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from connectome import Connectome, ConnectomeError, EdgeSet, NeuronParameters, Region
 from connectome.graph.flat import Engine
 from connectome.neurons import NeuronModel
-from connectome.simulate import Clamp, PairSTDP, RunState, Stimulus, run
+from connectome.simulate import Clamp, RunState, Stimulus, run
 from tests.test_neurons import MODELS, network, unlike
 from tests.test_simulate import driven
 
@@ -146,8 +146,4 @@ def test_states_that_do_not_fit(engine: Engine) -> None:
         with pytest.raises(ConnectomeError) as caught:
             wrong()
         assert caught.value.field == field
-    rule = PairSTDP(20, 20, 0.5, 0.5, 0, 1000)
-    key = next(k for k in connectome.edges if k.kind == "afferent")
-    with pytest.raises(ConnectomeError, match="plasticity must be left out"):
-        run(connectome, 1.0, plasticity={key: rule}, return_state=True)
     assert "at 1 ms; eye[10], a[40], b[20]" in repr(state)

@@ -178,7 +178,7 @@ def test_a_million_edges(tmp_path: Path) -> None:
 
 
 def test_archives_still_open() -> None:
-    numbers, digest = (1, 2, 3), "92d8732904863172a04151d6ed80c9af08e5efac69ed7a3a51f86d37f2d10d91"
+    numbers, digest = (1, 2, 3, 4), "92d8732904863172a04151d6ed80c9af08e5efac69ed7a3a51f86d37f2d10d91"
     for number in numbers:
         archive = ARCHIVES / f"format_{number}.h5"
         snapshot = open_snapshot(archive)

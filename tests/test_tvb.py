@@ -75,11 +75,12 @@ def test_weights_survive_the_trip(c: Connectome) -> None:
         write_tvb(c, Path(folder) / "x.zip")
         back = read_tvb(Path(folder) / "x.zip", dt_ms=c.dt_ms)
     np.testing.assert_allclose(back.to_scipy().toarray(), c.to_scipy().toarray(), rtol=1e-6, atol=1e-4)
-    labels = [label for r in c.regions.values() for label in (r.label if r.label is not None else [""] * r.size)]
-    mine = [str(v) for v in back.regions["all"].label]  # type: ignore[union-attr]  # they have names
-    assert all("_".join(a.split()) in (b, "") for a, b in zip(labels, mine, strict=True))
-    position = np.concatenate([r.position_um for r in c.regions.values()])
-    np.testing.assert_allclose(back.regions["all"].position_um, position, rtol=1e-12)
+    assert list(back.regions) == [name for name, r in c.regions.items() if r.size]
+    for name, r in back.regions.items():
+        there = c.regions[name]
+        assert (r.label is None) == (there.label is None or not there.label.any())
+        assert r.label is None or r.label.tolist() == there.label.tolist()  # type: ignore[union-attr]  # it has names
+        np.testing.assert_allclose(r.position_um, there.position_um, rtol=1e-12)
 
 
 def test_delays_survive_without_tract_lengths(tmp_path: Path) -> None:
@@ -90,7 +91,9 @@ def test_delays_survive_without_tract_lengths(tmp_path: Path) -> None:
     write_tvb(Connectome.of([region], [edges]), tmp_path / "x.zip")
     back = read_tvb(tmp_path / "x.zip")
     assert back.edges[EdgeKey("left", "local", "left")].delay.tolist() == pytest.approx([0.7, 12.3])
-    assert back.regions["left"].label.tolist() == ["a_b", "c"]  # type: ignore[union-attr]  # they have names
+    assert back.regions["left"].label.tolist() == ["a b", "c"]  # type: ignore[union-attr]  # they have names
+    with zipfile.ZipFile(tmp_path / "x.zip") as archive:
+        assert [line.split()[0] for line in archive.read("centres.txt").decode().splitlines()] == ["a_b", "c"]
 
 
 def test_the_virtual_brain_opens_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,6 +156,9 @@ def test_too_many_neurons_are_refused(tmp_path: Path) -> None:
         ({"/etc/passwd": "1"}, "must have members inside it"),
         ({"a/weights.txt": "1"}, "must have each member once"),
         ({"weights.txt": "0 " * 3000}, "must have 3 rows"),
+        ({"nodes.txt": "V1\ta\nV1\tb\n"}, "nodes.txt must have 3 rows of a region, a tab and a label; found 2 rows"),
+        ({"nodes.txt": "V1\ta\nV1\nV2\tc\n"}, "nodes.txt must have 3 rows of a region"),
+        ({"nodes.txt": "V1\ta\n\tb\nV2\tc\n"}, "nodes.txt: region must be"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(tmp_path: Path, change: dict[str, Any], message: str) -> None:

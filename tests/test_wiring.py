@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import networkx as nx
 import numpy as np
+import pandas
 import pytest
 import scipy.sparse
 import scipy.stats
@@ -612,6 +613,18 @@ def test_matrix_in_one_region() -> None:
         np.testing.assert_array_equal(dense_of(c), MATRIX)
 
 
+def test_names_of_a_matrix_may_be_numbers_and_those_of_pandas() -> None:
+    numbers = [101, 102, 7, 9]
+    frame = pandas.DataFrame(MATRIX, numbers, numbers)
+    given: list[Any] = [numbers, np.array(numbers)]
+    for c in (from_matrix(frame), *(from_matrix(MATRIX, node_labels=names) for names in given)):
+        assert c.regions["all"].label.tolist() == ["101", "102", "7", "9"]  # type: ignore[union-attr]
+    assert list(from_matrix(MATRIX, [1, 2, 1, 2]).regions) == ["1", "2"]  # type: ignore[list-item]
+    assert from_matrix(pandas.DataFrame(MATRIX)).regions["all"].label is None
+    with pytest.raises(ConnectomeError, match="matrix must name its rows as its columns"):
+        from_matrix(pandas.DataFrame(MATRIX, numbers, numbers[::-1]))
+
+
 def test_matrix_with_a_region_for_each_label() -> None:
     c = from_matrix(MATRIX, ["v1", "v2", "mt", "fef"])
     assert [r.size for r in c.regions.values()] == [1, 1, 1, 1]
@@ -643,7 +656,7 @@ def test_matrix_delays() -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"labels": ["a", "b"]}, {"labels": ["a", "b", "c", 4]}, {"labels": ["a", "b", "c", None]},
+        {"labels": ["a", "b"]}, {"labels": ["a", "b", "c", 4.5]}, {"labels": ["a", "b", "c", None]},
         {"labels": ["a", "b", "c", "no name"]}, {"labels": ["a", "b", "c", ["d"]]}, {"position_um": np.zeros((4, 2))},
         {"position_um": np.full((4, 3), math.inf)}, {"sign": [1, 1, 1]}, {"sign": [-1, 1, 1, 1]},
         {"sign": list("++--")},

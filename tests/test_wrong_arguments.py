@@ -56,6 +56,7 @@ OUTS = {
     "a folder": "taken_folder",
     "a name too long": "x" * 300,
 }
+GROUPS = ["--first", "good.graphml", "good.graphml", "--second", "good.graphml", "good.graphml"]
 #: How a program is told its file, and where to write; the ending of that; what it needs besides.
 INPUTS = {
     "summarize": ["FILE"],
@@ -63,6 +64,7 @@ INPUTS = {
     "simulate spikes": ["good.h5", "--spikes", "FILE", "--duration-ms", "1"],
     "analyze": ["FILE"],
     "compare": ["good.h5", "FILE"],
+    "groups": ["--first", "good.h5", "good.h5", "--second", "good.h5", "FILE"],
     "export": ["FILE", "--out", "new.gml"],
     "export spikes": ["FILE", "--out", "new.nwb"],
     "grow": ["good.graphml", "--from", "FILE"],
@@ -78,6 +80,7 @@ OUTPUTS = {
     "analyze": (["good.graphml", "--metrics", "density", "--out", "OUT"], ".csv"),
     "analyze lives": (["good.graphml", "--metrics", "density", "--lives", "OUT"], ".csv"),
     "compare": (["good.graphml", "good.graphml", "--metrics", "density", "--out", "OUT"], ".nc"),
+    "groups": ([*GROUPS, "--metrics", "density", "--permutations", "9", "--out", "OUT"], ".csv"),
     "export": (["good.graphml", "--out", "OUT"], ".gexf"),
     "export beside": (["good.graphml", "--out", "OUT"], ".csv"),
     "export spikes": (["fired.h5", "--out", "OUT"], ".nwb"),
@@ -87,6 +90,11 @@ OUTPUTS = {
 }
 #: What else, and what is said of it.
 OTHERS = {
+    "groups": [
+        ([], "--first"), ([*GROUPS, "--t", "nan"], "--t"), ([*GROUPS, "--permutations", HUGE], "--permutations"),
+        ([*GROUPS, "--seed", "-1"], "--seed"), ([*GROUPS, "--kinds", "far"], "far"), (GROUPS[:3], "--second"),
+        ([*GROUPS, "--threshold", "density=nan"], "density"), ([*GROUPS, "--tail", "left"], "--tail"),
+    ],
     "develop": [
         (["--regions", "smell"], "regions must be known; found 'smell'"),
         (["--device", "abacus"], "--device must be one that torch has here; found abacus"),
@@ -162,6 +170,13 @@ OTHERS = {
         (["good.h5", "--out", "good.h5", "--overwrite"], "--out must not be PATH"),
         (["fired.h5", "--out", "x.nwb", "--stage", "3"], "--stage must not go with"),
         (["good.h5", "--out", "x.matrix", "--format", "matrix"], "--format"),
+        (["good.h5", "--out", "x.gml", "--drive", "image:poisson=60"], "--drive must go with one of nest"),
+        (["good.h5", "--out", "x.gml", "--spikes", "fired.h5"], "--spikes must go with"),
+        (["good.h5", "--out", "x.gml", "--duration-ms", "5"], "--duration-ms must go with"),
+        (["good.h5", "--out", "x.nest.py", "--drive", "nose:current=1"], "--drive must name a region"),
+        (["good.h5", "--out", "x.nest.py", "--seed", "-1"], "--seed"),
+        (["good.h5", "--out", "x.nest.py", "--duration-ms", "nan"], "duration_ms"),
+        (["good.h5", "--out", "x.txt", "--format", "brian2"], "must end in .py"),
     ],
     "grow": [
         ([], "required"), (["good.graphml", "--from", "far.graphml"], "nodes"),

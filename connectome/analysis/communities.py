@@ -13,10 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from connectome.analysis.community_kernels import Level, aggregate, both_ends, by_community, move_nodes, refine
 from connectome.analysis.simple_graph import Metric, SimpleGraph, once
+from connectome.analysis.thresholds import of_sign
 from connectome.arrays import finite_step, freeze, integer, lock
 from connectome.errors import ConnectomeError
 
-__all__ = ["METRICS", "Direction", "communities", "modularity", "participation_coefficient", "within_module_degree_z"]
+__all__ = [
+    "METRICS", "Direction", "communities", "from_largest", "leiden", "modularity", "modularity_signed",
+    "participation_coefficient", "within_module_degree_z",
+]  # fmt: skip
 
 Direction = Literal["out", "in", "both"]
 
@@ -49,19 +53,31 @@ def _found(graph: SimpleGraph) -> dict[tuple[int, float], NDArray[np.int32]]:
 
 def _communities(graph: SimpleGraph, seed: int, gamma: float) -> NDArray[np.int32]:
     n, size = graph.n, np.abs(graph.weight)
-    label, total = np.arange(n, dtype=np.int32), float(size.sum())
+    total = float(size.sum())
     if total == 0:
-        return label
+        return np.arange(n, dtype=np.int32)
     k_out, k_in = (np.bincount(end, size, n).astype(np.float64) for end in (graph.source, graph.target))
-    whole = Level(*_rows(graph, "both"), k_out, k_in, gamma / total)
+    return from_largest(leiden(Level(*_rows(graph, "both"), k_out, k_in, gamma / total), n, total, seed))
+
+
+def leiden(whole: Level, n: int, total: float, seed: int) -> NDArray[np.int32]:
+    """Labels of the n nodes of a level whose weights are ``total``."""
+    label = np.arange(n, dtype=np.int32)
+    if not whole.weight.size:
+        return label
     state, temperature = np.array([seed], np.uint64), _TEMPERATURE * float(whole.weight.mean())
     for _ in range(_MOST_ITERATIONS):
         label, gained = _iterate(whole, label, state, temperature)
         if gained < _ENOUGH * total:
             break
+    return label
+
+
+def from_largest(label: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The same communities, numbered from the largest; of equal ones, that of the lowest node comes first."""
     _, first, number, count = np.unique(label, return_index=True, return_inverse=True, return_counts=True)
     rank = np.empty(count.size, np.int32)
-    rank[np.lexsort((first, -count))] = np.arange(count.size)  # of equal ones, that of the lowest node comes first
+    rank[np.lexsort((first, -count))] = np.arange(count.size)
     return rank[number]
 
 
@@ -126,6 +142,24 @@ def _modularity(graph: SimpleGraph, label: NDArray[np.int32], gamma: float) -> f
     return float(within - gamma * np.dot(np.bincount(source, size, n) / total, np.bincount(target, size, n) / total))
 
 
+def modularity_signed(graph: SimpleGraph, labels: ArrayLike, gamma: float = 1.0) -> float:
+    """Rubinov & Sporns' (2011) Q*, of weights of both signs: the modularity of the positive ones less that of the
+    negative, this one by their share of |weight|, so that negative edges between communities raise it (BCT
+    modularity_und_sign, "sta"; of a directed graph with strengths out and in). Without one sign it is the other's term
+    alone. Arguments as for :func:`modularity`. Raises :class:`ConnectomeError`."""
+    label, gamma = _checked(graph, labels)[1], finite_step("gamma", gamma)
+    size = np.abs(graph.weight)
+    if not size.any():
+        return float("nan")
+    found = 0.0
+    if (graph.weight > 0).any():
+        found += _modularity(of_sign(graph, "positive"), label, gamma)
+    if (graph.weight < 0).any():
+        share = float(size[graph.weight < 0].sum() / size.sum())
+        found -= share * _modularity(of_sign(graph, "negative"), label, gamma)
+    return found
+
+
 def participation_coefficient(graph: SimpleGraph, labels: ArrayLike, direction: Direction) -> NDArray[np.float64]:
     """(N,) how evenly each node's |weight| goes to communities (Guimerà & Amaral 2005; BCT participation_coef):
     ``1 - sum over communities of (strength to it / strength)**2``. Raises :class:`ConnectomeError`.
@@ -168,6 +202,10 @@ def _found_modularity(graph: SimpleGraph, seed: int) -> float:
     return modularity(graph, communities(graph, seed))
 
 
+def _found_signed(graph: SimpleGraph, seed: int) -> float:
+    return modularity_signed(graph, communities(of_sign(graph, "positive"), seed))
+
+
 def _n_communities(graph: SimpleGraph, seed: int) -> float:
     return float(communities(graph, seed).max(initial=-1) + 1)
 
@@ -182,6 +220,7 @@ def _of_found(function: Any, direction: Direction, graph: SimpleGraph, seed: int
 
 _LEIDEN: Final = "Traag, Waltman & van Eck 2019, Sci Rep 9:5233"
 _MODULARITY: Final = "Leicht & Newman 2008, Phys Rev Lett 100:118703; BCT modularity_dir"
+_SIGNED: Final = "Rubinov & Sporns 2011, NeuroImage 56:2068; BCT modularity_und_sign"
 _ROLES: Final = "Guimerà & Amaral 2005, Nature 433:895; BCT "
 
 
@@ -205,6 +244,16 @@ def _metrics() -> tuple[Metric, ...]:
             "modularity_of_regions", "graph", partial(_of_regions, modularity, None), "1",
             "directed modularity of |weight|, each region a community; nan without weight",
             _MODULARITY,
+        ),
+        Metric(
+            "modularity_signed", "graph", _found_signed, "1",
+            f"Q*, modularity of positive less that of negative weights by their share, {leiden} among positive edges; "
+            "nan without weight", f"{_SIGNED}; {_LEIDEN}", seeded=True,
+        ),
+        Metric(
+            "modularity_signed_of_regions", "graph", partial(_of_regions, modularity_signed, None), "1",
+            "Q*, modularity of positive less that of negative weights by their share, each region a community; nan "
+            "without weight", _SIGNED,
         ),
     ]  # fmt: skip
     directions: tuple[tuple[Direction, str], ...] = (

@@ -155,7 +155,8 @@ def subgraph(graph: SimpleGraph, nodes: ArrayLike, *, position_um: ArrayLike | N
         kept.size, source[edge], target[edge], graph.weight[edge],
         length_um=graph.length_um[edge] if position_um is None else None,
         position_um=graph.position_um[kept] if position_um is None else position_um,
-        region=graph.region[kept], regions=graph.regions,
+        region=graph.region[kept], regions=graph.regions, label=None if graph.label is None else graph.label[kept],
+        has_signs=graph.has_signs,
     )  # fmt: skip
 
 

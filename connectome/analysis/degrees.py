@@ -68,16 +68,15 @@ def density(graph: SimpleGraph) -> float:
 
 def reciprocity(graph: SimpleGraph) -> float:
     """The share of edges that have one back."""
-    from scipy.sparse import csr_array
-
-    there = csr_array((np.ones(graph.n_edges, bool), graph.target, graph.indptr), (graph.n, graph.n))
-    return ratio(there.multiply(there.T.tocsr()).nnz, graph.n_edges)
+    return ratio(int((graph.partner >= 0).sum()), graph.n_edges)
 
 
 def assortativity_binary(graph: SimpleGraph, ends: tuple[End, End] | None = None) -> float:
-    """Correlation over the edges of the degree at the source with the degree at the target.
+    """Pearson's correlation over the edges of the degree at the source with the degree at the target.
 
-    ``ends`` says which degree each end has, source's first; None takes the undirected graph.
+    ``ends`` says which degree each end has, source's first; None takes the undirected graph. (BCT's flags 1 to 4 give
+    another number: they take one mean and one variance for both ends, which have them in common if the graph is
+    undirected alone. networkx, igraph, Newman 2003 and Foster et al. 2010 have Pearson's.)
     """
     if ends is None:
         undirected = graph.undirected
@@ -87,8 +86,7 @@ def assortativity_binary(graph: SimpleGraph, ends: tuple[End, End] | None = None
 
 
 def assortativity_weighted(graph: SimpleGraph, ends: tuple[End, End] | None = None) -> float:
-    """As :func:`assortativity_binary`, of strengths. (bctpy's flag 4 takes the target's out-strength, by mistake; the
-    MATLAB toolbox takes its in-strength, and so do we.)"""
+    """As :func:`assortativity_binary`, of strengths."""
     if ends is None:
         undirected = graph.undirected
         return _assortativity(undirected, out_strength(undirected), out_strength(undirected))
@@ -165,19 +163,22 @@ def _radius(matrix: Any) -> float:
 
 
 def _assortativity(graph: SimpleGraph, at_source: NDArray[Any], at_target: NDArray[Any]) -> float:
-    """BCT's coefficient, about the mean over both ends: the same number, without its cancellation."""
+    """Pearson's r over the edges, about the means; nan where either end has the same everywhere, up to rounding."""
     if not graph.n_edges:
         return math.nan
     x, y = at_source[graph.source].astype(float), at_target[graph.target].astype(float)
-    middle = (x.mean() + y.mean()) / 2
-    x -= middle
-    y -= middle
-    variance = (np.mean(x * x) + np.mean(y * y)) / 2
-    return ratio(float(np.mean(x * y)), float(variance)) if variance > (1e-14 * middle) ** 2 else math.nan
+    middle = x.mean(), y.mean()
+    x -= middle[0]
+    y -= middle[1]
+    variance = float(np.mean(x * x)), float(np.mean(y * y))
+    if any(v <= (1e-14 * m) ** 2 for v, m in zip(variance, middle, strict=True)):
+        return math.nan
+    return float(np.mean(x * y)) / math.sqrt(variance[0] * variance[1])
 
 
 def _balance(graph: SimpleGraph) -> tuple[Values, Values]:
-    weight = graph.weight
+    """(N,) the excitatory and the inhibitory weight into each node, nan where signs are not known."""
+    weight = graph.weight if graph.has_signs else np.full(graph.n_edges, math.nan)
     excitatory = _summed(graph.target, np.maximum(weight, 0), graph.n)
     return excitatory, _summed(graph.target, np.maximum(-weight, 0), graph.n)
 
@@ -197,12 +198,19 @@ def _over(numerator: Values, denominator: Values) -> Values:
 
 
 _BCT: Final = "Rubinov & Sporns 2010, NeuroImage 52:1059; BCT "
-_NEWMAN: Final = "Newman 2002, Phys Rev Lett 89:208701; Foster et al. 2010, PNAS 107:10815; BCT "
-_DIRECTIONS: Final[tuple[tuple[End, End, int], ...]] = (
-    ("out", "in", 1), ("in", "out", 2), ("out", "out", 3), ("in", "in", 4),
-)  # fmt: skip
+_DIRECTIONS: Final[tuple[tuple[End, End], ...]] = (("out", "in"), ("in", "out"), ("out", "out"), ("in", "in"))
+_NEWMAN: Final = "Newman 2002, Phys Rev Lett 89:208701; BCT "
+_FOSTER: Final = (
+    "Newman 2003, Phys Rev E 67:026126; Foster et al. 2010, PNAS 107:10815; networkx degree_pearson_correlation_"
+    "coefficient (not BCT, whose flags 1 to 4 take one mean for both ends)"
+)
 
 METRICS: Final[tuple[Metric, ...]] = (
+    Metric("n_nodes", "graph", lambda graph: graph.n, "nodes", "number of nodes", _BCT + "density_dir"),
+    Metric(
+        "n_edges", "graph", lambda graph: graph.n_edges, "edges", "number of edges, without self-loops, parallel ones "
+        "as one", _BCT + "density_dir",
+    ),
     Metric("in_degree", "node", in_degree, "1", "edges into a node", _BCT + "degrees_dir"),
     Metric("out_degree", "node", out_degree, "1", "edges out of a node", _BCT + "degrees_dir"),
     Metric("degree", "node", degree, "1", "edges into and out of a node", _BCT + "degrees_dir"),
@@ -220,8 +228,8 @@ METRICS: Final[tuple[Metric, ...]] = (
     *(
         Metric(
             f"assortativity_{name}_undirected", "graph", function, "1",
-            f"correlation of the {what} at the ends of an edge, of the undirected graph; nan without edges, and if all "
-            f"{what} are equal", f"{_NEWMAN}assortativity_{bct}, flag 0",
+            f"Pearson correlation of the {what} at the ends of an edge, of the undirected graph; nan without edges, "
+            f"and if all {what} are equal", f"{_NEWMAN}assortativity_{bct}, flag 0",
         )
         for name, function, what, bct in (
             ("binary", assortativity_binary, "degrees", "bin"),
@@ -231,22 +239,22 @@ METRICS: Final[tuple[Metric, ...]] = (
     *(
         Metric(
             f"assortativity_{name}_{a}_{b}", "graph", partial(function, ends=(a, b)), "1",
-            f"correlation over the edges of the source's {a}-{what} with the target's {b}-{what}; nan without edges, "
-            f"and if they are all equal", f"{_NEWMAN}assortativity_{bct}, flag {flag}",
+            f"Pearson correlation over the edges of the source's {a}-{what} with the target's {b}-{what}; nan without "
+            f"edges, and if they are all equal at either end", _FOSTER,
         )
-        for name, function, what, bct in (
-            ("binary", assortativity_binary, "degree", "bin"),
-            ("weighted", assortativity_weighted, "strength", "wei"),
+        for name, function, what in (
+            ("binary", assortativity_binary, "degree"), ("weighted", assortativity_weighted, "strength"),
         )
-        for a, b, flag in _DIRECTIONS
+        for a, b in _DIRECTIONS
     ),
     Metric(
         "excitation_inhibition_ratio", "node", excitation_inhibition_ratio, "1",
-        "sum of the excitatory over sum of the |inhibitory| weights into a node; nan without inhibition", "structural",
+        "sum of the excitatory over sum of the |inhibitory| weights into a node; nan without inhibition, or where no "
+        "sign is known", "structural",
     ),
     Metric(
         "excitatory_share", "node", excitatory_share, "1",
-        "excitatory weight over |weight| into a node; nan without weight", "structural",
+        "excitatory weight over |weight| into a node; nan without weight, or where no sign is known", "structural",
     ),
     Metric(
         "local_share", "graph", local_share, "1",

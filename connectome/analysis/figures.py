@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +23,10 @@ _KINDS = {"local": ("local", "#0072B2", "-", "o"), "long_range": ("long-range", 
 #: For Dale's sign: its name and a colour of the same palette. A raster has them one below the other as well.
 _SIGNS = {1: ("excitatory", "#0072B2"), -1: ("inhibitory", "#D55E00"), 0: ("sensor, or unsigned", "#000000")}
 _MAX_ROWS = 1000  # neurons in a raster, about as many as it has pixels
-_MIN_ROWS = 40  # what a region gets besides large ones: room for its name
+_MIN_ROWS = 40  # neurons of a region that are drawn besides large ones, if it has as many
+_LINE = 0.17  # inches that a line of a region's name takes
+_AXIS = 0.8  # inches of what is above and below the bands
+_TALLEST = 100.0  # inches: 10,000 pixels
 _MAX_DOTS = 200_000  # spikes in a raster
 _MAX_LINES = 8  # regions in a picture of a scan
 
@@ -147,11 +151,13 @@ def draw_raster(spikes: xr.Dataset, regions: Mapping[str, Region]) -> Figure:
     everyone, duration_ms = sum(r.size for r in shown), spikes.attrs["duration_ms"]
     part = min(1.0, _MAX_ROWS / max(1, everyone), _MAX_DOTS / max(1, spikes.sizes["spike"]))
     rows = [_rows(r, part) for r in shown]
-    height = [max(_MIN_ROWS, row.size) for row in rows]
-    figure = Figure(figsize=(11, max(7.5, 0.4 * len(shown))), layout="constrained")
+    inches = min(_TALLEST, max(7.5, 2 * _LINE * len(shown)))
+    height = _bands([row.size for row in rows], (inches - _AXIS) / _LINE)
+    an_inch = sum(height) / (inches - _AXIS)
+    figure = Figure(figsize=(11, inches), layout="constrained")
     axis = figure.subplots()
     size = min(10.0, max(0.6, 16_000 / max(1, part * spikes.sizes["spike"])))  # points²: a twentieth of the picture
-    dots, top = dict.fromkeys(_SIGNS, 0), 0
+    dots, top, named = dict.fromkeys(_SIGNS, 0), 0.0, -math.inf
     for r, row, high in zip(shown, rows, height, strict=True):
         mine = spikes.spike_region.values == names.index(r.name)
         place = np.full(r.size, np.nan)
@@ -162,10 +168,14 @@ def draw_raster(spikes: xr.Dataset, regions: Mapping[str, Region]) -> Figure:
             axis.scatter(times[dot], place[number[dot]], s=size, color=colour, linewidths=0)
             dots[sign] += int(dot.sum())
         rate_hz = 1000 * times.size / r.size / duration_ms
-        axis.annotate(
-            f"{r.name}\n{rate_hz:.3g} Hz", (0, top + high / 2), (-6, 0), xycoords=("axes fraction", "data"),
-            textcoords="offset points", ha="right", va="center", fontsize=9, color="0.2",
-        )  # fmt: skip
+        lines = 2 if high >= 2 * _LINE * an_inch else 1
+        if top + high / 2 - named >= 0.99 * lines * _LINE * an_inch / 2:  # of too many regions some have no name
+            axis.annotate(
+                f"{r.name}\n{rate_hz:.3g} Hz" if lines == 2 else f"{r.name}, {rate_hz:.3g} Hz", (0, top + high / 2),
+                (-6, 0), xycoords=("axes fraction", "data"), textcoords="offset points", ha="right", va="center",
+                fontsize=9, color="0.2",
+            )  # fmt: skip
+            named = top + high / 2 + lines * _LINE * an_inch / 2
         top += high
         axis.axhline(top, color="0.8", lw=1, zorder=0)
     axis.set(xlim=(0, duration_ms), ylim=(max(top, 1), 0), xlabel="time (ms)", yticks=[])
@@ -179,6 +189,15 @@ def draw_raster(spikes: xr.Dataset, regions: Mapping[str, Region]) -> Figure:
     if sum(dots.values()):
         axis.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, fontsize=9, borderaxespad=0.2)
     return figure
+
+
+def _bands(rows: list[int], lines: float) -> list[float]:
+    """How high the band of each region is, in rows: as many as it has, but a line of the picture's at least."""
+    height = [float(max(_MIN_ROWS, n)) for n in rows]
+    for _ in range(20):  # the least band is a share of what all of them take
+        least = sum(height) / max(lines, len(rows))
+        height = [max(n, least) for n in height]
+    return height
 
 
 def draw_gain_scan(scan: xr.Dataset) -> Figure:

@@ -17,7 +17,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from connectome.analysis.simple_graph import Metric, SimpleGraph, simple_graph
+from connectome.analysis.nulls import nearly_symmetric
+from connectome.analysis.simple_graph import LABEL, Metric, SimpleGraph, simple_graph
 from connectome.arrays import integer
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
@@ -47,8 +48,9 @@ _COST_NS: Final[Mapping[str, Callable[[float, float], float]]] = MappingProxyTyp
         "community": lambda n, e: 3000 * e,
         "participation": lambda n, e: 3000 * e,
         "within_module": lambda n, e: 3000 * e,
+        "consensus": lambda n, e: 300_000 * e + 50 * n * n,
         "spectral_radius": lambda n, e: 20_000 * e,
-        "rich_club_normalised": lambda n, e: 25_000 * e,
+        **{f"rich_club_{name}": lambda n, e: 125_000 * e for name in ("normalised", "p", "peak")},
         **{f"{name}_binary": lambda n, e: 0.1 * n * e for name in _SWEEPS},
         **{name: lambda n, e: 10 * n * e for name in _SWEEPS},
         "reachability": lambda n, e: 0.1 * n * e,
@@ -71,6 +73,7 @@ def known_metrics() -> dict[str, Metric]:
     from connectome.analysis import (
         clustering,
         communities,
+        consensus,
         core_periphery,
         degrees,
         motifs,
@@ -81,7 +84,8 @@ def known_metrics() -> dict[str, Metric]:
     )
 
     modules = (
-        degrees.METRICS, clustering.METRICS, paths.METRICS, communities.METRICS, small_world.METRICS,
+        degrees.METRICS, clustering.METRICS, paths.METRICS, communities.METRICS,
+        consensus.METRICS, small_world.METRICS,
         rich_club.METRICS, core_periphery.METRICS, motifs.METRICS, wiring_cost.METRICS,
     )  # fmt: skip
     ours = {metric.name: metric for metrics in modules for metric in metrics}
@@ -110,7 +114,7 @@ def expected_s(metric: Metric, n: int, n_edges: int) -> float:
 def measure(
     what: Connectome | SimpleGraph | Sequence[Connectome | SimpleGraph], metrics: Collection[str] | None = None, *,
     by_region: bool = True, nodes: bool = False, kinds: Collection[str] = ("local", "long_range"), seed: int = 0,
-    stages: Sequence[str] | None = None, limit_s: float | None = None,
+    stages: Sequence[str] | None = None, limit_s: float | None = None, on_metric: Callable[[str], None] | None = None,
 ) -> xr.Dataset:  # fmt: skip
     """Metrics of one graph, or of each of several (the stages of a development, say): their course.
 
@@ -118,11 +122,12 @@ def measure(
     metric of the graph is, at a region, that of the region's neurons and the edges among them. A metric of nodes or
     edges is always of the whole graph; its variable is the mean over the nodes of a region, or over the edges inside
     it, that have a value. ``nodes`` adds the values themselves, as ``NAME_of_node (stage, node)`` with coordinates
-    ``node_region`` and ``node_number``. Labels, such as a node's community, have no mean and are only given so. What a
-    stage does not have is nan.
+    ``node_region``, ``node_number`` and, if any node has a name, ``node_label``. Labels, such as a node's community,
+    have no mean and are only given so. What a stage does not have is nan.
 
     Attributes of a variable: ``units``, ``definition``, ``source``, ``of``, and ``seed`` if it needs one. Of the
-    dataset: ``left_out``, what is too slow for a graph of this size, and ``left_out_why``.
+    dataset: ``left_out``, what is too slow for a graph of this size, and ``left_out_why``; ``symmetry``, what
+    :func:`~connectome.analysis.nulls.nearly_symmetric` says of the graphs.
 
     Parameters
     ----------
@@ -132,6 +137,7 @@ def measure(
     seed : of the metrics that draw at random
     stages : what the graphs are called; default: the stage names of their provenance
     limit_s : what is expected to take longer is left out; default: :data:`LIMIT_S`, and nothing of what is named
+    on_metric : is told of each metric before it is measured: its name, and which of how many it is
 
     Raises :class:`ConnectomeError` for unknown names, and if there is no graph.
     """
@@ -153,7 +159,10 @@ def measure(
         "n_nodes": _table([[float(p.n) if p else 0.0 for p in row] for row in cells], "nodes"),
         "n_edges": _table([[float(p.n_edges) if p else 0.0 for p in row] for row in cells], "edges"),
     }
-    for metric in (m for m in chosen if m.name not in left_out):
+    wanted = [m for m in chosen if m.name not in (*left_out, *made)]
+    for at, metric in enumerate(wanted, 1):
+        if on_metric is not None:
+            on_metric(f"{metric.name} ({at} of {len(wanted)})")
         attributes = {"units": metric.units, "definition": metric.definition, "source": metric.source, "of": metric.of}
         attributes |= {"seed": str(seed)} if metric.seeded else {}
         if metric.of == "graph":
@@ -174,12 +183,14 @@ def measure(
     for name in ("n_loops", "n_parallel"):
         made[name] = xr.DataArray([getattr(g, name) for g in graphs], dims="stage", attrs={"units": "edges"})
     why = f"expected to take more than {most:g} s each" if left_out else ""
-    attrs = {"kinds": ", ".join(kinds), "left_out": ", ".join(left_out), "left_out_why": why}
+    odd = [f"{name}: {said}" for name, g in zip(names, graphs, strict=True) if (said := nearly_symmetric(g))]
+    attrs = {
+        "kinds": ", ".join(kinds),
+        "left_out": ", ".join(left_out),
+        "left_out_why": why,
+        "symmetry": "\n".join(odd),
+    }
     return xr.Dataset(made, coordinates, attrs)
-
-
-#: The units of a number that only tells nodes apart.
-LABEL: Final = "number"
 
 
 def stage_names(given: Sequence[Connectome | SimpleGraph]) -> list[str]:
@@ -214,10 +225,17 @@ def _places(graphs: Sequence[SimpleGraph]) -> tuple[list[NDArray[np.int64]], dic
             place[mine] = starts[name] + np.arange(mine.size)
         places.append(place)
     numbers = np.concatenate([np.zeros(0, np.int64), *(np.arange(n) for n in sizes.values())])
-    return places, {
+    found: dict[str, Any] = {
         "node_region": ("node", np.repeat(list(sizes) or [""], list(sizes.values()) or [0])),
         "node_number": ("node", numbers),
     }
+    if any(graph.label is not None for graph in graphs):
+        label = np.full(numbers.size, "", object)
+        for graph, place in zip(graphs, places, strict=True):
+            if graph.label is not None:
+                label[place] = np.where(label[place] == "", graph.label, label[place])
+        found["node_label"] = ("node", label.astype(str))
+    return places, found
 
 
 def _of_graphs(metric: Metric, cells: Sequence[Sequence[SimpleGraph | None]], seed: int) -> xr.DataArray:

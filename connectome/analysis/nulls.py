@@ -9,11 +9,14 @@ from numpy.typing import NDArray
 
 from connectome.analysis import null_kernels
 from connectome.analysis.null_kernels import Slots, match_strengths, rewire
-from connectome.analysis.simple_graph import Metric, SimpleGraph
+from connectome.analysis.simple_graph import Metric, SimpleGraph, symmetric_share
 from connectome.arrays import integer
 from connectome.errors import ConnectomeError
 
-__all__ = ["DEFINITIONS", "Normalised", "NullKind", "normalised", "null", "ring_pairs"]
+__all__ = [
+    "DEFINITIONS", "Normalised", "NullKind", "nearly_symmetric", "normalised", "null", "null_values", "p_value",
+    "ring_pairs",
+]  # fmt: skip
 
 NullKind = Literal["degree", "strength", "spatial", "erdos_renyi", "lattice"]
 
@@ -23,6 +26,9 @@ SWAPS: Final = 10
 ATTEMPTS: Final = 200
 #: Exchanges of weights that are tried, an edge.
 EXCHANGES: Final = 100
+#: A graph is nearly symmetric if all but a few edges have one back, with a weight that is nearly the same.
+_FEW: Final = 0.1
+_NEAR: Final = 0.01
 #: Each of the bins of length has this share of the edges.
 BINS: Final = 10
 
@@ -55,7 +61,8 @@ class Normalised(NamedTuple):
     """A metric beside its values in null models: numbers of a graph, or (N,) of each node.
 
     ``sd`` has n - 1 below the line; ``z`` is (value - mean) / sd and ``ratio`` value / mean, nan where that is 0/0 (for
-    ``z`` up to rounding); ``percentile`` is the percentage of nulls below the value, ties counting half.
+    ``z`` up to rounding); ``percentile`` is the percentage of nulls below the value, ties counting half. ``p`` is
+    two-sided, by permutation (:func:`p_value`): at least 2 / (n + 1), and 1 where every null has the value.
     """
 
     metric: str
@@ -68,6 +75,7 @@ class Normalised(NamedTuple):
     z: Any
     ratio: Any
     percentile: Any
+    p: Any
 
 
 def normalised(
@@ -75,6 +83,23 @@ def normalised(
 ) -> Normalised:
     """The metric of a graph beside that of n nulls, whose seeds are drawn from this one. Raises
     :class:`ConnectomeError`, also for a metric of edges: those of a null are others."""
+    value, nulls = null_values(graph, metric, null, n, seed)
+    mean, sd = nulls.mean(0), nulls.std(0, ddof=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z, ratio = (value - mean) / sd, value / mean
+    rounding = 1e-12 * np.maximum(np.abs(mean), np.abs(value))
+    z = np.where((sd <= rounding) & (np.abs(value - mean) <= rounding), np.nan, z)  # what every null keeps
+    share = (np.mean(nulls < value, 0) + np.mean(nulls <= value, 0)) / 2
+    percentile = np.where(np.isnan(value) | np.isnan(nulls).any(0), np.nan, 100 * share)
+    p = np.minimum(1, 2 * np.minimum(p_value(value, nulls), p_value(-value, -nulls)))
+    return Normalised(metric.name, null, n, seed, *(_plain(a) for a in (value, mean, sd, z, ratio, percentile, p)))
+
+
+def null_values(
+    graph: SimpleGraph, metric: Metric, kind: NullKind, n: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What a metric of the graph or of its nodes is, ``(...)``, and what it is in n nulls, ``(n, ...)``. Raises as
+    :func:`normalised`."""
     n = integer("n", n, 2, 10**6)
     if metric.of == "edge":
         raise ConnectomeError("metric", "must be of the graph or of its nodes", repr(metric.name))
@@ -83,16 +108,15 @@ def normalised(
     def of(g: SimpleGraph) -> NDArray[np.float64]:
         return np.asarray(metric.value(g, seed), np.float64)
 
-    value = of(graph)
-    nulls = np.stack([of(_null(graph, null, s)) for s in seeds])
-    mean, sd = nulls.mean(0), nulls.std(0, ddof=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        z, ratio = (value - mean) / sd, value / mean
-    rounding = 1e-12 * np.maximum(np.abs(mean), np.abs(value))
-    z = np.where((sd <= rounding) & (np.abs(value - mean) <= rounding), np.nan, z)  # what every null keeps
-    share = (np.mean(nulls < value, 0) + np.mean(nulls <= value, 0)) / 2
-    percentile = np.where(np.isnan(value) | np.isnan(nulls).any(0), np.nan, 100 * share)
-    return Normalised(metric.name, null, n, seed, *(_plain(a) for a in (value, mean, sd, z, ratio, percentile)))
+    return of(graph), np.stack([of(_null(graph, kind, s)) for s in seeds])
+
+
+def p_value(value: NDArray[np.float64], nulls: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(...) The share of ``value`` and ``nulls`` (n, ...) together that is as high as the value, up to rounding: the
+    one-sided p-value, never 0 (Phipson & Smyth 2010, Stat Appl Genet Mol Biol 9:39). nan where any is."""
+    rounding = 1e-12 * np.maximum(np.abs(value), np.abs(nulls))
+    share = (1 + (nulls >= value - rounding).sum(0)) / (len(nulls) + 1)
+    return np.where(np.isnan(value) | np.isnan(nulls).any(0), np.nan, share)
 
 
 def _plain(a: NDArray[np.float64]) -> Any:
@@ -103,7 +127,9 @@ def null(graph: SimpleGraph, kind: NullKind, seed: int = 0) -> SimpleGraph:
     """A random graph of the same nodes that keeps what :data:`DEFINITIONS` says of its kind. Raises
     :class:`ConnectomeError`.
 
-    A graph that is symmetric, weights and all, has symmetric nulls; any other has directed ones. Lengths of new edges
+    A graph that is symmetric, weights and all up to :data:`~connectome.analysis.simple_graph.SYMMETRIC` of them, has
+    symmetric nulls; any other has directed ones, also where it is :func:`nearly_symmetric`: then
+    ``graph.undirected`` is what was meant, or one weight is wrong. Lengths of new edges
     are distances of positions, for nobody has measured them. A graph without edges is its own null. Swaps alone do not
     turn round a cycle of three edges (Roberts & Coolen 2012); as the Brain Connectivity Toolbox we leave it at that.
     """
@@ -124,6 +150,8 @@ def _null(graph: SimpleGraph, kind: NullKind, seed: int) -> SimpleGraph:
         return graph
     rng = np.random.default_rng(seed)
     pair = _pairs(graph)
+    if pair.size and (graph.weight[pair] != graph.weight).any():
+        graph = graph.undirected  # the same edges, in the same order
     if kind == "erdos_renyi":
         return _random_pairs(graph, pair, rng)
     slots = Slots(graph.indptr, graph.source, graph.target.copy(), graph.weight.copy(), pair)
@@ -150,15 +178,24 @@ def _null(graph: SimpleGraph, kind: NullKind, seed: int) -> SimpleGraph:
     return _graph_of(graph, slots.source, slots.target, slots.weight)
 
 
+def nearly_symmetric(graph: SimpleGraph) -> str:
+    """What is to be said of a graph that is symmetric but for a few edges, or for a percent of their weights: one
+    sentence. Its nulls are directed, and its reciprocity is as far from them as can be. "" for any other graph."""
+    if symmetric_share(graph) == 1:
+        return ""
+    share, density = symmetric_share(graph, _NEAR), graph.n_edges / (graph.n * (graph.n - 1))
+    if 1 - share > min(_FEW, (1 - density) / 2):  # a dense graph has most edges both ways by chance
+        return ""
+    odd = graph.n_edges - round(symmetric_share(graph) * graph.n_edges)
+    return (
+        f"The graph is symmetric but for {odd:,} of {graph.n_edges:,} edges, which have none back of the same weight: "
+        "it counts as directed, and so do its nulls."
+    )
+
+
 def _pairs(graph: SimpleGraph) -> NDArray[np.int64]:
     """Of each edge the one the other way, if the graph is symmetric; else none."""
-    r = graph.reverse
-    symmetric = (
-        np.array_equal(r.indptr, graph.indptr)
-        and np.array_equal(r.source, graph.target)
-        and np.array_equal(graph.weight[r.edge], graph.weight)
-    )
-    return r.edge.copy() if symmetric else np.zeros(0, np.int64)
+    return graph.partner.copy() if symmetric_share(graph) == 1 else np.zeros(0, np.int64)
 
 
 def _random_pairs(graph: SimpleGraph, pair: NDArray[np.int64], rng: np.random.Generator) -> SimpleGraph:
@@ -183,7 +220,15 @@ def _graph_of(
         source, target = np.concatenate([source, target]), np.concatenate([target, source])
         weight = np.concatenate([weight, weight])
     return SimpleGraph.from_arrays(
-        graph.n, source, target, weight, position_um=graph.position_um, region=graph.region, regions=graph.regions
+        graph.n,
+        source,
+        target,
+        weight,
+        position_um=graph.position_um,
+        region=graph.region,
+        has_signs=graph.has_signs,
+        regions=graph.regions,
+        label=graph.label,
     )
 
 

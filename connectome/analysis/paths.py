@@ -107,8 +107,9 @@ def local_efficiency(graph: SimpleGraph, *, weighted: bool = False) -> Values:
 def betweenness(graph: SimpleGraph, *, weighted: bool = False) -> Values:
     """(N,) summed over the pairs of other nodes, the share of the shortest paths between them that go through a node.
 
-    Over (N - 1) (N - 2) it is in 0 .. 1. Two paths are equally short if their lengths are equal as floating point
-    numbers, added from the source on (so do BCT and networkx).
+    Over (N - 1) (N - 2) it is in 0 .. 1. Two paths are equally short if their lengths differ by at most 1e-12 of them,
+    so that 1/2 + 1/12 is as long as 1/3 + 1/4, which it is not as a sum of floating point numbers (BCT and networkx
+    compare those; igraph takes 1e-10).
     """
     return _brandes(graph, weighted, by_edge=False)
 

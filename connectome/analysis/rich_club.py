@@ -8,16 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.analysis.degrees import degree
-from connectome.analysis.nulls import normalised
-from connectome.analysis.simple_graph import Metric, SimpleGraph
+from connectome.analysis.nulls import null_values, p_value
+from connectome.analysis.simple_graph import Metric, SimpleGraph, once
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["METRICS", "RichClub", "rich_club_binary", "rich_club_normalised", "rich_club_weighted"]
+__all__ = [
+    "METRICS", "N_NULLS", "SMALLEST_CLUB", "NormalisedRichClub", "Peak", "RichClub", "rich_club_binary",
+    "rich_club_normalised", "rich_club_weighted",
+]  # fmt: skip
 
-#: How many nulls a normalised coefficient is divided by the mean of.
-N_NULLS: Final = 20
+#: Nulls that a normalised coefficient is divided by the mean of. A p-value is 0.01 or more.
+N_NULLS: Final = 99
+#: Nodes that a club has at least. Of two the coefficient is 0, 1/2 or 1, and its ratio to the nulls' mean is noise.
+SMALLEST_CLUB: Final = 5
 Values = NDArray[np.float64]
 
 
@@ -54,11 +59,70 @@ def rich_club_weighted(graph: SimpleGraph) -> Values:
     return np.asarray(np.divide(weight, strongest, out=np.full(levels, np.nan), where=there))
 
 
-def rich_club_normalised(graph: SimpleGraph, seed: int = 0) -> Values:
-    """(K,) :func:`rich_club_binary` over its mean in graphs rewired with every degree kept, :data:`N_NULLS` of them;
-    above 1 is a rich club. nan where it is not defined and where it is 0 in all, inf where it is 0 in the rewired."""
+class Peak(NamedTuple):
+    """The club that is most standard deviations above its nulls, all nan if there is none.
+
+    The k that its nodes' degrees are above, how many they are, its coefficient over the nulls' mean, the nulls'
+    standard deviation over their mean, and the share of graphs, nulls and this one, whose own peak is as high: a
+    p-value that allows for the choice of k."""
+
+    k: float
+    n_nodes: float
+    ratio: float
+    null_sd: float
+    p: float
+
+
+class NormalisedRichClub(NamedTuple):
+    """(K,) each for k = 1 .. the largest degree: :func:`rich_club_binary` over its mean in the nulls, the nodes of
+    degree > k, the mean and the standard deviation in the nulls, the one-sided p-value of this k alone; and the peak
+    over all k. nan where the club has too few nodes."""
+
+    ratio: Values
+    n_nodes: NDArray[np.int64]
+    null_mean: Values
+    null_sd: Values
+    p: Values
+    peak: Peak
+
+
+def rich_club_normalised(
+    graph: SimpleGraph, seed: int = 0, *, n_nulls: int = N_NULLS, smallest: int = SMALLEST_CLUB
+) -> NormalisedRichClub:
+    """:func:`rich_club_binary` beside graphs rewired with every degree kept (van den Heuvel & Sporns 2011); a ratio
+    above 1 is a rich club. ``smallest`` is the number of nodes that a club has at least. A ratio is nan where the
+    coefficient is 0 in all, inf where it is 0 in the rewired alone. Raises :class:`ConnectomeError`."""
     curve = Metric("rich_club_binary", "graph", lambda g: rich_club_binary(g).coefficient, "1", "", "")
-    return np.asarray(normalised(graph, curve, "degree", N_NULLS, seed).ratio)
+    value, nulls = null_values(graph, curve, "degree", n_nulls, seed)
+    n_nodes = rich_club_binary(graph).n_nodes
+    value, nulls = (np.where(n_nodes >= smallest, of, np.nan) for of in (value, nulls))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean, sd = nulls.mean(0), nulls.std(0, ddof=1)
+        ratio = value / mean
+        # Mean and deviation of nulls and graph together: without a club any of them may be the highest.
+        everyone = np.concatenate([value[None], nulls])
+        z = (everyone - everyone.mean(0)) / everyone.std(0, ddof=1)
+    z = np.where(np.isnan(z), -np.inf, z)
+    at = int(np.argmax(z[0])) if z.size else 0
+    none = not z.size or z[0, at] == -np.inf
+    peak = Peak(*[float("nan")] * 5) if none else Peak(
+        at + 1.0, float(n_nodes[at]), float(ratio[at]), float(sd[at] / mean[at]) if mean[at] else float("inf"),
+        float(p_value(z[0].max(), z[1:].max(1))),
+    )  # fmt: skip
+    return NormalisedRichClub(ratio, n_nodes, mean, sd, p_value(value, nulls), peak)
+
+
+@once
+def _found(graph: SimpleGraph) -> dict[int, NormalisedRichClub]:
+    """By seed: several metrics ask for the same."""
+    return {}
+
+
+def _normalised(graph: SimpleGraph, seed: int) -> NormalisedRichClub:
+    found = _found(graph)
+    if seed not in found:
+        found[seed] = rich_club_normalised(graph, seed)
+    return found[seed]
 
 
 def _above(values: NDArray[np.int64], levels: int) -> NDArray[np.int64]:
@@ -84,8 +148,18 @@ def _weighted(graph: SimpleGraph) -> xr.DataArray:
     return _curve(rich_club_weighted(graph))
 
 
-def _normalised(graph: SimpleGraph, seed: int) -> xr.DataArray:
-    return _curve(rich_club_normalised(graph, seed))
+def _ratio(graph: SimpleGraph, seed: int) -> xr.DataArray:
+    return _curve(_normalised(graph, seed).ratio)
+
+
+def _p(graph: SimpleGraph, seed: int) -> xr.DataArray:
+    return _curve(_normalised(graph, seed).p)
+
+
+def _peak(graph: SimpleGraph, seed: int) -> xr.DataArray:
+    import xarray as xr
+
+    return xr.DataArray(list(_normalised(graph, seed).peak), {"quantity": list(Peak._fields)}, ["quantity"])
 
 
 _SOURCE: Final = "Colizza et al. 2006, Nat Phys 2:110; van den Heuvel & Sporns 2011, J Neurosci 31:15775; BCT "
@@ -102,8 +176,20 @@ METRICS: Final[tuple[Metric, ...]] = (
         "has degree k or more, and without edges", "Opsahl et al. 2008, Phys Rev Lett 101:168702; BCT rich_club_wd",
     ),
     Metric(
-        "rich_club_normalised", "graph", _normalised, "1",
-        f"rich_club_binary over its mean in {N_NULLS} nulls 'degree'; nan where neither has such an edge, or one node",
-        _SOURCE + "rich_club_bd", seeded=True,
+        "rich_club_normalised", "graph", _ratio, "1",
+        f"rich_club_binary over its mean in {N_NULLS} nulls 'degree'; nan for fewer than {SMALLEST_CLUB} nodes, and "
+        "where neither has such an edge", _SOURCE + "rich_club_bd", seeded=True,
+    ),
+    Metric(
+        "rich_club_p", "graph", _p, "1",
+        f"share of {N_NULLS} nulls 'degree' and the graph whose rich_club_binary is as high, for each k by itself; nan "
+        f"for fewer than {SMALLEST_CLUB} nodes", _SOURCE + "rich_club_bd", seeded=True,
+    ),
+    Metric(
+        "rich_club_peak", "graph", _peak, "1",
+        f"of the k at which rich_club_binary is most standard deviations above {N_NULLS} nulls 'degree': k, nodes of "
+        "degree above it, coefficient over the nulls' mean, their standard deviation over their mean, and the share "
+        "of nulls and graph whose own peak is as high (p, which allows for the choice of k); nan if no club has "
+        f"{SMALLEST_CLUB} nodes", _SOURCE + "rich_club_bd", seeded=True,
     ),
 )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, wraps
 from typing import Any, Final, Literal, NamedTuple, TypeVar
@@ -15,12 +15,17 @@ from numpy.typing import ArrayLike, NDArray
 from connectome.arrays import freeze, integer, lock, numbers_of
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
-from connectome.graph.parts import ENDS, KINDS, MAX_SIZE, ReverseView, checked_ids
+from connectome.graph.parts import ENDS, KINDS, MAX_SIZE, Region, ReverseView, checked_ids
 
-__all__ = ["Metric", "SimpleGraph", "once", "ratio", "simple_graph"]
+__all__ = ["LABEL", "SYMMETRIC", "Metric", "SimpleGraph", "once", "ratio", "simple_graph", "symmetric_share"]
 
 #: The per-edge state that holds a measured length, in micrometres.
 TRACT_LENGTH: Final = "tract_length_um"
+
+#: The units of a number that only tells nodes apart.
+LABEL: Final = "number"
+#: Weights there and back that differ by this share are the same: what a file's text, or float32, leaves of one number.
+SYMMETRIC: Final = 1e-6
 
 _EDGES_MAX: Final = 2**31 - 1
 
@@ -82,6 +87,8 @@ class SimpleGraph:
     region : (N,) int32, the place of each node's region in ``regions``
     regions : names
     n_loops, n_parallel : self-loops and parallel edges that were left out, or merged
+    label : (N,) what the nodes are called, "" for one without a name; None if none has one
+    has_signs : whether it is known which edges are inhibitory: not where no neuron has a sign and no weight is below 0
     """
 
     indptr: NDArray[np.int64]
@@ -93,12 +100,14 @@ class SimpleGraph:
     regions: tuple[str, ...] = ("all",)
     n_loops: int = 0
     n_parallel: int = 0
+    label: NDArray[np.str_] | None = None
+    has_signs: bool = True
 
     @classmethod
     def from_arrays(
         cls, n: int, source: ArrayLike, target: ArrayLike, weight: ArrayLike | None = None, *,
         length_um: ArrayLike | None = None, position_um: ArrayLike | None = None, region: ArrayLike | None = None,
-        regions: tuple[str, ...] = ("all",),
+        regions: tuple[str, ...] = ("all",), label: ArrayLike | None = None, has_signs: bool = True,
     ) -> SimpleGraph:  # fmt: skip
         """From edges in any order, with weights of 1 and at no known place unless given. Raises
         :class:`ConnectomeError`.
@@ -130,6 +139,7 @@ class SimpleGraph:
             length_um=lock(distance(indptr, kept, position) if length_um is None else length), position_um=position,
             region=freeze("region", np.zeros(n, np.int32) if region is None else region, np.int32, (n,)),
             regions=tuple(regions), n_loops=loops, n_parallel=src.size - loops - kept.size,
+            label=None if label is None else _names(label, n), has_signs=has_signs,
         )  # fmt: skip
 
     @property
@@ -161,6 +171,14 @@ class SimpleGraph:
         return ReverseView(lock(indptr), lock(self.source[edge]), lock(edge.astype(np.int64)))
 
     @cached_property
+    def partner(self) -> NDArray[np.int64]:
+        """(E,) of each edge the one the other way, -1 without one; made at the first call and kept."""
+        from connectome.analysis.simple_graph_kernels import partners
+
+        back = self.reverse
+        return lock(partners(self.indptr, self.target, back.indptr, back.source, back.edge))
+
+    @cached_property
     def undirected(self) -> SimpleGraph:
         """Both directions wherever there is one, each with half of the two weights' sum and their mean length: a
         symmetric graph. Made at the first call and kept."""
@@ -188,6 +206,7 @@ class SimpleGraph:
         return SimpleGraph.from_arrays(
             int(keep.sum()), number[source[edge]], number[self.target[edge]], self.weight[edge],
             length_um=self.length_um[edge], position_um=self.position_um[keep], region=new_region[keep], regions=names,
+            label=None if self.label is None else self.label[keep], has_signs=self.has_signs,
         )  # fmt: skip
 
 
@@ -219,8 +238,34 @@ def simple_graph(c: Connectome, *, kinds: Collection[str] = ("local", "long_rang
     return SimpleGraph.from_arrays(
         len(position), source, target, joined([e.weight for e in chosen], np.float64), length_um=length,
         position_um=position, region=np.repeat(np.arange(len(regions)), [r.size for r in regions]),
-        regions=tuple(r.name for r in regions),
+        regions=tuple(r.name for r in regions), label=_labels(regions),
+        has_signs=any(r.sign.any() for r in regions) or any((e.weight < 0).any() for e in chosen),
     )  # fmt: skip
+
+
+def _names(label: ArrayLike, n: int) -> NDArray[np.str_]:
+    names = np.array(label, np.str_)
+    if names.shape != (n,):
+        raise ConnectomeError("label", f"must have shape ({n},)", names.shape)
+    return lock(names)
+
+
+def _labels(regions: Sequence[Region]) -> NDArray[np.str_] | None:
+    if all(r.label is None for r in regions):
+        return None
+    found: list[NDArray[np.str_]] = [np.full(r.size, "") if r.label is None else r.label for r in regions]
+    return np.concatenate(found)
+
+
+def symmetric_share(graph: SimpleGraph, tolerance: float = SYMMETRIC) -> float:
+    """The share of edges that have one back of the same weight, up to this share of the larger: 1 for a symmetric
+    graph, and without edges."""
+    if not graph.n_edges:
+        return 1.0
+    edge = np.flatnonzero(graph.partner >= 0)
+    there, back = graph.weight[edge], graph.weight[graph.partner[edge]]
+    same = np.abs(there - back) <= tolerance * np.maximum(np.abs(there), np.abs(back))
+    return float(same.sum() / graph.n_edges)
 
 
 def _column(name: str, given: ArrayLike, size: int, *, may_lack: bool = False) -> NDArray[np.float64]:

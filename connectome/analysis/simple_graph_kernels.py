@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from connectome.jit import Index, kernel
 
-__all__ = ["argsort_nodes", "distance", "join", "merge"]
+__all__ = ["argsort_nodes", "distance", "join", "merge", "partners"]
 
 Ints = NDArray[np.int64]
 Ids = NDArray[np.int32]
@@ -80,6 +80,21 @@ def distance(indptr: Ints, target: Ids, position: Floats) -> Floats:
             j = np.uint64(target[e])
             x, y, z = position[i, 0] - position[j, 0], position[i, 1] - position[j, 1], position[i, 2] - position[j, 2]
             found[e] = np.sqrt(x * x + y * y + z * z)
+    return found
+
+
+@kernel
+def partners(indptr: Ints, target: Ids, back_indptr: Ints, back_source: Ids, back_edge: Ints) -> Ints:
+    """Of each edge the one the other way, -1 without one."""
+    found = np.full(target.size, -1)
+    for i in range(indptr.size - 1):
+        b: Index = np.uint64(back_indptr[i])
+        b_end = np.uint64(back_indptr[i + 1])
+        for e in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
+            while b < b_end and back_source[b] < target[e]:
+                b += np.uint64(1)
+            if b < b_end and back_source[b] == target[e]:
+                found[e] = back_edge[b]
     return found
 
 

@@ -20,6 +20,8 @@ Ids = NDArray[np.int32]
 Floats = NDArray[np.float64]
 
 _ONE = np.uint64(1)
+#: Lengths that differ by this share are the same: a sum of a thousand numbers is off by a tenth of it. (igraph: 1e-10.)
+_TIE = 1e-12
 
 
 class _Queue(NamedTuple):
@@ -82,12 +84,9 @@ def _pop(q: _Queue, size: Index) -> Index:
 
 
 @inner
-def _settle(indptr: Ints, target: Ids, length: Floats, s: int, q: _Queue, paths: Floats) -> int:
-    """Dijkstra's search from s; counts the shortest paths to each node if there is room. Returns how many it settled.
-    An edge of infinite length is no way."""
+def _settle(indptr: Ints, target: Ids, length: Floats, s: int, q: _Queue) -> int:
+    """Dijkstra's search from s; returns how many nodes it settled. An edge of infinite length is no way."""
     q.distance[s] = 0.0
-    if paths.size:
-        paths[s] = 1.0
     q.heap[0] = s
     q.place[s] = 1
     size: Index = _ONE
@@ -107,15 +106,9 @@ def _settle(indptr: Ints, target: Ids, length: Floats, s: int, q: _Queue, paths:
                     q.distance[v] = there
                     _rise(q, size, v)
                     size += _ONE
-                    if paths.size:
-                        paths[v] = paths[u]
             elif there < q.distance[v]:
                 q.distance[v] = there
                 _rise(q, np.uint64(q.place[v] - 1), v)
-                if paths.size:
-                    paths[v] = paths[u]
-            elif there == q.distance[v] and paths.size:
-                paths[v] += paths[u]
     return settled
 
 
@@ -129,11 +122,11 @@ def _forget(q: _Queue, settled: int) -> None:
 def weighted_distances(g: Graph, length: Floats, first: int, last: int) -> tuple[int, float, float, Floats]:
     """How many pairs of different nodes a path joins, the sums of their distances and of the inverse; (last - first,)
     the largest distance from each source, nan if it reaches no node."""
-    q, none = _queue(g.indptr.size - 1), np.empty(0)
+    q = _queue(g.indptr.size - 1)
     furthest = np.full(last - first, np.nan)
     pairs, total, inverse = 0, 0.0, 0.0
     for i in range(first, last):
-        settled = _settle(g.indptr, g.target, length, i, q, none)
+        settled = _settle(g.indptr, g.target, length, i, q)
         for k in range(1, settled):
             d = q.distance[np.uint64(q.order[k])]
             total += d
@@ -154,7 +147,7 @@ def weighted_local_efficiency(
     found = np.zeros(last - first)
     h = hoods(g)
     place, member = np.zeros(n, np.int32), np.empty(h.edges.size, np.int32)
-    q, none = _queue(h.edges.size), np.empty(0)
+    q = _queue(h.edges.size)
     inside, weight, at_node = np.empty(h.edge.size), np.empty(h.edges.size), np.zeros(n)
     for i in range(first, last):
         size = fill_hood(g, i, place, member, h)
@@ -169,7 +162,7 @@ def weighted_local_efficiency(
             inside[e] = length[h.edge[e]]
         total = 0.0
         for a in range(size):
-            settled = _settle(h.g.indptr, h.g.target, inside, a, q, none)
+            settled = _settle(h.g.indptr, h.g.target, inside, a, q)
             part = 0.0
             for k in range(1, settled):
                 v = np.uint64(q.order[k])
@@ -183,23 +176,39 @@ def weighted_local_efficiency(
 
 @kernel
 def weighted_betweenness(g: Graph, length: Floats, first: int, last: int, by_edge: bool) -> tuple[Floats, Floats]:
-    """As ``binary_betweenness``, of the paths that are shortest by length. Lengths are above 0."""
+    """As ``binary_betweenness``, of the paths that are shortest by length, those within ``_TIE`` of the shortest among
+    them. Lengths are above 0.
+
+    Which edges are on a shortest path is decided once distances are known, and once for both passes over them."""
     n = g.indptr.size - 1
     of_node, of_edge = np.zeros(n), np.zeros(g.target.size if by_edge else 0)
     q, paths, share, rank = _queue(n), np.zeros(n), np.zeros(n), np.zeros(n, np.int32)
+    on_path, begin = np.empty(g.target.size, np.int32), np.zeros(n + 1, np.int64)
     for s in range(first, last):
-        settled = _settle(g.indptr, g.target, length, s, q, paths)
+        settled = _settle(g.indptr, g.target, length, s, q)
         for k in range(settled):
-            rank[np.uint64(q.order[k])] = k + 1
+            u = np.uint64(q.order[k])
+            rank[u], paths[u] = k + 1, 0.0
+        paths[s] = 1.0
+        end: Index = np.uint64(0)
+        for k in range(settled):
+            u = np.uint64(q.order[k])
+            for e in range(np.uint64(g.indptr[u]), np.uint64(g.indptr[u + _ONE])):
+                v = np.uint64(g.target[e])
+                if rank[v] > rank[u] and q.distance[u] + length[e] <= q.distance[v] * (1 + _TIE):
+                    paths[v] += paths[u]
+                    on_path[end] = e
+                    end += _ONE
+            begin[k + 1] = end
         for k in range(settled - 1, -1, -1):
             u = np.uint64(q.order[k])
             below = 0.0
-            for e in range(np.uint64(g.indptr[u]), np.uint64(g.indptr[u + _ONE])):
-                v = np.uint64(g.target[e])
-                if rank[v] > rank[u] and q.distance[u] + length[e] == q.distance[v]:
-                    below += share[v]
-                    if by_edge:
-                        of_edge[e] += paths[u] * share[v]
+            for i in range(np.uint64(begin[k]), np.uint64(begin[k + 1])):
+                edge = np.uint64(on_path[i])
+                onward = share[np.uint64(g.target[edge])]
+                below += onward
+                if by_edge:
+                    of_edge[edge] += paths[u] * onward
             share[u] = below + 1 / paths[u]
             if k:
                 of_node[u] += paths[u] * below

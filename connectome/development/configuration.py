@@ -18,6 +18,7 @@ from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.graph.parts import KINDS
 from connectome.learning.learning_rule import LearningRule, check_chain
+from connectome.learning.neuron_parameters import checked_learn
 from connectome.learning.task import Task
 from connectome.learning.views import WeightView
 from connectome.neurons.model import NeuronModel
@@ -109,8 +110,9 @@ class Configuration(ReadOnly):
     chains : kind of edge -> name -> learning rule: another chain for its sets
     views : kind of edge -> name -> what the weights of its sets are made of, one
     block : kinds of edge that pass no spike's gradient back
-    neuron : the model of all regions' neurons
-    regions : region -> what is otherwise there: fields of the anatomy, ``updates``, ``links``, ``mode`` and ``neuron``
+    neuron : the model of all regions' neurons; learn : names of those of its parameters that learn
+    regions : region -> what is otherwise there: fields of the anatomy, ``updates``, ``links``, ``mode`` and ``neuron``,
+        parameters and ``learn``
     tasks : task -> what it is made with besides images
     """
 
@@ -125,6 +127,7 @@ class Configuration(ReadOnly):
     views: Mapping[str, Mapping[str, WeightView]] = field(default_factory=lambda: MappingProxyType({}))
     block: tuple[str, ...] = ()
     neuron: NeuronModel = NEURON
+    learn: tuple[str, ...] = ()
     regions: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
     tasks: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -139,13 +142,14 @@ class Configuration(ReadOnly):
         for kind in self.block:
             edges[kind]["block"] = True
         views = {name: to_table(view) for named in self.views.values() for name, view in named.items()}
+        learn = {"learn": list(self.learn)} if self.learn else {}
         return {
             **{name: to_table(getattr(self, name)) for name in _TABLES},
             "rules": {"act": list(self.rules), **{name: to_table(rule) for name, rule in self.rules.items()}},
             "learning": {"chain": list(self.learning), **{name: to_table(rule) for name, rule in learning.items()}},
             **({"edges": edges} if edges else {}),
             **({"views": views} if views else {}),
-            "neuron": {"model": self.neuron.model, **neuron_table(self.neuron)},
+            "neuron": {"model": self.neuron.model, **neuron_table(self.neuron), **learn},
             **({"regions": {name: dict(t) for name, t in self.regions.items()}} if self.regions else {}),
             **({"tasks": {name: dict(t) for name, t in self.tasks.items()}} if self.tasks else {}),
         }
@@ -157,11 +161,17 @@ class Configuration(ReadOnly):
 
     def neuron_of(self, region: str) -> NeuronModel:
         """The model of a region's neurons."""
-        own = self.regions.get(region, {}).get("neuron")
-        if own is None:
+        own = _without(self.regions.get(region, {}).get("neuron", {}), "learn")
+        if not own:
             return self.neuron
         here = {} if own.get("model", self.neuron.model) != self.neuron.model else neuron_table(self.neuron)
         return neuron_from({**here, **own}, f"regions.{region}.neuron")
+
+    def learn_of(self, region: str) -> tuple[str, ...]:
+        """The parameters of a region's neurons that learn: its own, or those of all if it is of their model."""
+        neuron, own = self.neuron_of(region), self.regions.get(region, {}).get("neuron", {})
+        names = own.get("learn", self.learn if neuron.model == self.neuron.model else ())
+        return checked_learn(f"regions.{region}.neuron.learn", neuron, names)
 
     def stage(self, task: Task, wiring: Connectome | None = None) -> Stage:
         """The stage of a task, by the method of the training."""
@@ -175,6 +185,7 @@ class Configuration(ReadOnly):
             anatomy=self.anatomy_of(task.name) if own else None, neuron=self.neuron_of(task.name),
             views={kind: view for kind, named in self.views.items() for view in named.values()}, block=self.block,
             surrogate_width_mv=t.surrogate_width_mv, mode=own.get("mode", ""), diagnostics=t.diagnosed,
+            learn={name: names for name in task.recruits if (names := self.learn_of(name))},
         )  # fmt: skip
         changed: Stage = plugins.load("comparators", t.method, "training.method")(stage)
         return changed
@@ -203,6 +214,7 @@ def read_configuration(path: str | Path | None, changes: Sequence[str] = ()) -> 
     [edges.KIND] [views.NAME] [neuron] [regions.NAME] [regions.NAME.neuron] [tasks.NAME]``. ``rules.act`` names the
     rules that act, ``learning.chain`` the learning rules of the chain, each in order; ``edges.KIND`` says of a kind of
     edge ``learn``, another chain, ``view``, one of the views, and ``block``, whether spikes' gradients stop there.
+    ``neuron.learn`` and ``regions.NAME.neuron.learn`` name parameters of neurons that learn.
     ``changes`` are ``"table.key=value"`` each and come last; without a file, they are all. Raises
     :class:`ConnectomeError` for a file that cannot be read, for unknown tables and keys, and for values out of range.
     """
@@ -255,7 +267,8 @@ def _configuration(table: Mapping[str, Any]) -> Configuration:
     parts["block"] = tuple(kind for kind, t in edges.items() if t.get("block"))
     if "neuron" in table:
         here = {} if given["neuron"].get("model", NEURON.model) != NEURON.model else neuron_table(NEURON)
-        parts["neuron"] = neuron_from({**here, **given["neuron"]}, "neuron")
+        parts["neuron"] = neuron_from({**here, **_without(given["neuron"], "learn")}, "neuron")
+        parts["learn"] = checked_learn("neuron.learn", parts["neuron"], given["neuron"].get("learn", ()))
     for rules in (parts["learning"], *parts["chains"].values()):
         check_chain(tuple(rules.values()))
     for group in ("regions", "tasks"):
@@ -292,7 +305,7 @@ def _check_region(configuration: Configuration, name: str, own: Mapping[str, Any
     if not isinstance(own.get("mode", ""), str):
         raise ConnectomeError(f"{where}.mode", "must be a name", repr(own["mode"]))
     configuration.anatomy_of(name)
-    configuration.neuron_of(name)
+    configuration.learn_of(name)
     if "wiring" in own:
         raise ConnectomeError(f"{where}.wiring", "must be left out", repr(own["wiring"]), "Set anatomy.wiring.")
     updates = own.get("updates", 1)
@@ -302,6 +315,10 @@ def _check_region(configuration: Configuration, name: str, own: Mapping[str, Any
     pairs = isinstance(links, list) and all(isinstance(p, list) and len(p) == 2 for p in links)
     if not pairs or not all(isinstance(end, str) for pair in links for end in pair):
         raise ConnectomeError(f"{where}.links", "must be a list of [source, target]", repr(links))
+
+
+def _without(table: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {k: v for k, v in table.items() if k != key}
 
 
 def _mapping(given: object, where: str) -> Mapping[str, Any]:

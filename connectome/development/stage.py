@@ -19,6 +19,7 @@ from connectome.graph.connectome import Connectome
 from connectome.graph.parts import EdgeKey
 from connectome.learning.learner import CHAIN, Chain
 from connectome.learning.network import SpikingNetwork
+from connectome.learning.neuron_parameters import NEURON as OF_NEURONS
 from connectome.learning.task import Batch, Score, Task
 from connectome.learning.views import WeightView
 from connectome.neurons.model import NeuronModel
@@ -44,6 +45,8 @@ class LearningRates(Parameters):
     mature_local, mature_other : factors for edges of matured regions: their plasticity is slowed, not stopped (0 would
         stop it: for comparators)
     gain : step of what is no weight and learns beside them: gains of views and of modes, logarithms
+    neuron : step of parameters of neurons that learn: of those with a bound, such as time constants and thresholds, the
+        part by which their distance from it changes. Matured regions have ``mature_local`` of it
     """
 
     rate: float = bounded(0.02, 1e-9, 1)
@@ -53,6 +56,7 @@ class LearningRates(Parameters):
     mature_local: float = bounded(0.05, 0, 1)
     mature_other: float = bounded(0.004, 0, 1)
     gain: float = bounded(0.02, 0, 10)
+    neuron: float = bounded(0.01, 0, 10)
 
     def factor(self, key: EdgeKey, maturing: str) -> float:
         """The factor of one edge set while ``maturing`` matures."""
@@ -60,6 +64,12 @@ class LearningRates(Parameters):
         if maturing in (key.source, key.target):
             return kind
         return kind * (self.mature_local if key.base == "local" else self.mature_other)
+
+    def step(self, key: EdgeKey, maturing: str) -> float:
+        """The step of what is no weight, by its key."""
+        if key.kind != OF_NEURONS:
+            return self.gain
+        return self.neuron * (1.0 if key.source == maturing else self.mature_local)
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,7 @@ class Stage(ReadOnly):
     views : kind of edge -> what the weights of its sets are made of
     block : kinds of edge whose sets pass no spike's gradient back
     neuron : the model of the region's neurons; surrogate_width_mv : half-width of the surrogate's support
+    learn : region -> names of parameters of its neurons that learn, in each stage that recruits it
     mode : the name of a mode that learns, a gain and a threshold for each neuron recruited; "": none
     inputs : what each forward pass is given besides, in training and in scoring: gains, masks, clamps
     diagnostics : what is measured when the stage has ended, names of the registry
@@ -105,6 +116,7 @@ class Stage(ReadOnly):
     block: tuple[str, ...] = ()
     neuron: NeuronModel = NEURON
     surrogate_width_mv: float = 10.0
+    learn: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     mode: str = ""
     inputs: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     diagnostics: tuple[str, ...] = ()

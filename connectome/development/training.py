@@ -79,7 +79,7 @@ class Training:
         self.loss += self.learner.step(
             spikes, target,
             lambda key: rates.rate * cosine * rates.factor(key, self.region) * self.scale[key],
-            rate=lambda key: rates.gain * cosine,
+            rate=lambda key: rates.step(key, self.region) * cosine,
             extra_loss=None if stage.extra_loss is None else extra_loss,
             watch=lambda activity: self._watch(activity, samples),
         )  # fmt: skip
@@ -121,12 +121,14 @@ class Training:
         s = self.stage
         recruited = [key for key in connectome.edges if {key.source, key.target} <= {*s.task.recruits}]
         views = {key: of_kind(s.views, key) for key in recruited}
+        neurons = [name for name in s.task.recruits if connectome.regions[name].role == "neuron"]
         self.learner = Learner(
             without(connectome, {"importance"}), s.task, s.learning, chains=s.chains, seed=(self.seed, self.number),
             number=update, engine=self.engine, device=self.device, inputs=s.inputs, mode=s.mode,
             views={key: view for key, view in views.items() if view is not None},
             block=[key for key in recruited if {key.kind, key.base} & {*s.block}],
             surrogate_width_mv=s.surrogate_width_mv,
+            learn={n: names for n, names in s.learn.items() if n in neurons},
         )  # fmt: skip
         self.connectome = self.learner.network.connectome
         self.ends, self.importance = {}, {}

@@ -236,7 +236,7 @@ def attribute_name(text: str, words: frozenset[str], taken: Iterable[str] = ()) 
     would mean something else, or is taken, ends in ``_``."""
     plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     plain = re.sub(r"[^A-Za-z0-9_]+", "_", plain)[:50].strip("_")
-    plain = plain if plain[:1].isalpha() else f"column_{plain}"
+    plain = plain if plain[:1].isalpha() and not plain.startswith("state_") else f"column_{plain}"
     while not _is_free(plain, words) or plain in taken:
         plain += "_"
     return plain

@@ -14,6 +14,7 @@ class, and so does ``not class == 'KC'`` (Kleene's logic, as SQL's). Nothing is 
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import math
 import re
@@ -193,7 +194,9 @@ class _Parser:
             self.at += 1
             column = self.column(text)
             if column is None:
-                raise self._refuse("must name a column", at, f"There are {', '.join(self.names)}.")
+                near = difflib.get_close_matches(text, self.names, 2)
+                some = f"Did you mean {' or '.join(near)}?" if near else f"There are {', '.join(self.names)}."
+                raise self._refuse("must name a column", at, some)
             return column
         return self._value()
 
@@ -201,10 +204,10 @@ class _Parser:
         negative = self._take("-", "+") == "-"
         kind, text, _ = self._token
         if kind == "number":
-            self.at += 1
             value = float(text) if set(text) & set(".eE") else int(text[:400])
             if not math.isfinite(value):
                 raise self._refuse("must be a finite number")
+            self.at += 1
             return -value if negative else value
         if negative or kind not in ("text", "flag"):
             raise self._refuse("must be a column's name or a value; texts are in quotes")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from connectome.errors import ConnectomeError
 from connectome.graph.attributes import joined_attributes
 from connectome.graph.connectome import Connectome, Edit, RuleRecord
 from connectome.graph.parts import EdgeKey, EdgeSet, Region
+from connectome.neurons.model import NeuronModel
 
 __all__ = ["average_regions", "copy_region", "join_regions", "merge_regions", "remove_regions", "route_edges"]
 
@@ -44,14 +44,15 @@ def merge_regions(connectome: Connectome, names: Sequence[str], new: str) -> Edi
     """The edit that makes one region of several: neurons one after the other, in the order of ``names``; edges as they
     were, those between the merged ones being local now. The network does what it did before.
 
-    State that only some have is 0 for the others; an attribute is missing there. Raises :class:`ConnectomeError` for
-    fewer than two regions, for one that does not exist, and for roles or neuron models that differ.
+    State that only some have is 0 for the others; an attribute is missing there. Parameters of neurons that differ
+    become one for each neuron. Raises :class:`ConnectomeError` for fewer than two regions, for one that does not exist,
+    and for roles or neuron models that differ.
     """
     parts = [_region(connectome, name) for name in names]
     if len({*names}) < 2 or len({*names}) != len(names):
         raise ConnectomeError("merge_regions", "must have two regions or more, each once", list(names))
     for part in parts[1:]:
-        if (part.role, part.neuron) != (parts[0].role, parts[0].neuron):
+        if (part.role, part.neuron.model) != (parts[0].role, parts[0].neuron.model):
             found = f"{part.role} {part.neuron} beside {parts[0].role} {parts[0].neuron}"
             raise ConnectomeError("merge_regions", "must have regions of one role and one kind of neuron", found)
     start = dict(zip(names, np.cumsum([0, *(p.size for p in parts)]).tolist(), strict=False))
@@ -86,17 +87,10 @@ def join_regions(parts: Sequence[Region], name: str) -> Region:
             found = f"{part.role} {part.neuron.model} beside {first.role} {first.neuron.model}"
             raise ConnectomeError(f"regions[{name}]", "must have one role and one model of neuron", found)
     n = sum(p.size for p in parts)
-    parameters: dict[str, Any] = {}
-    if any(p.neuron != first.neuron for p in parts):
-        for key in first.neuron.parameters():
-            values = [(p.neuron.parameters()[key], p.size) for p in parts]
-            alike = all(np.ndim(v) == 0 and v == values[0][0] for v, _ in values)
-            parameters[key] = values[0][0] if alike else np.concatenate([np.broadcast_to(v, k) for v, k in values])
     states = sorted({state for p in parts for state in p.state})
     labels = [t for p in parts for t in (p.label.tolist() if p.label is not None else [""] * p.size)]
-    neuron: Any = first.neuron
     return replace(
-        first, name=name, size=n, neuron=replace(neuron, **parameters) if parameters else neuron,
+        first, name=name, size=n, neuron=_neurons(parts, np.concatenate),
         position_um=np.concatenate([p.position_um for p in parts]), sign=np.concatenate([p.sign for p in parts]),
         birth_stage=min(p.birth_stage for p in parts), label=np.array(labels, object) if any(labels) else None,
         state={s: np.concatenate([p.state.get(s, np.zeros(p.size, np.float32)) for p in parts]) for s in states},
@@ -106,16 +100,18 @@ def join_regions(parts: Sequence[Region], name: str) -> Region:
 
 def average_regions(connectome: Connectome, names: Sequence[str], new: str) -> Edit:
     """The edit that puts in the place of several regions one whose edges have the mean of their weights; an edge that
-    one of them lacks counts as 0 there. What was wired to one of them is wired to it.
+    one of them lacks counts as 0 there. What was wired to one of them is wired to it. Parameters of its neurons are
+    means as well.
 
     Edges of one pair with one delay are one. Attributes of neurons and of edges stay where all that become one agree,
-    and are missing elsewhere. Raises :class:`ConnectomeError` unless the regions have one size, role,
-    kind of neuron and sign for each neuron.
+    and are missing elsewhere. Raises :class:`ConnectomeError` unless the regions have one size, role, neuron model and
+    sign for each neuron.
     """
     parts = [_region(connectome, name) for name in names]
     first = parts[0] if parts else None
     alike = first is not None and all(
-        (p.size, p.role, p.neuron) == (first.size, first.role, first.neuron) and (p.sign == first.sign).all()
+        (p.size, p.role, p.neuron.model) == (first.size, first.role, first.neuron.model)
+        and (p.sign == first.sign).all()
         for p in parts
     )
     if first is None or len({*names}) < 2 or not alike:
@@ -124,7 +120,10 @@ def average_regions(connectome: Connectome, names: Sequence[str], new: str) -> E
         )
     joined = joined_attributes(f"regions[{new}]", [(p.attributes, p.size) for p in parts])
     neuron = np.tile(np.arange(first.size), len(parts))
-    region = replace(first, name=new, attributes={k: a.agreed(neuron, first.size) for k, a in joined.items()})
+    region = replace(
+        first, name=new, neuron=_neurons(parts, lambda values: np.mean(values, axis=0)),
+        attributes={k: a.agreed(neuron, first.size) for k, a in joined.items()},
+    )  # fmt: skip
     edges: dict[EdgeKey, list[EdgeSet]] = {}
     for key, e in connectome.edges.items():
         if {key.source, key.target} & {*names}:
@@ -132,9 +131,7 @@ def average_regions(connectome: Connectome, names: Sequence[str], new: str) -> E
             edges.setdefault(EdgeKey(source, _kind(key, source == target), target), []).append(e)
     add = tuple(_mean(key, sets, len(names)) for key, sets in edges.items())
     records = tuple(_record(connectome, "average_regions", e.key, added=len(e)) for e in add)
-    return Edit(
-        remove_regions=tuple(names), add_regions=(region,), add=add, records=records
-    )  # fmt: skip
+    return Edit(remove_regions=tuple(names), add_regions=(region,), add=add, records=records)
 
 
 def route_edges(connectome: Connectome, key: EdgeKey, target: str) -> Edit:
@@ -174,6 +171,14 @@ def _mean(key: EdgeKey, sets: Sequence[EdgeSet], parts: int) -> EdgeSet:
         n_target=sets[0].n_target, dt_ms=sets[0].dt_ms, delay_ms=pairs[1] * sets[0].dt_ms, birth_stage=born,
         attributes={k: a.agreed(which, pairs.shape[1]) for k, a in attributes.items()},
     )  # fmt: skip
+
+
+def _neurons(parts: Sequence[Region], join: Callable[[list[NDArray[np.float64]]], NDArray[np.float64]]) -> NeuronModel:
+    """The neurons of several regions of one model as those of one: parameters that differ are joined."""
+    values = {k: [p.neuron.parameters()[k] for p in parts] for k in parts[0].neuron.parameters()}
+    differ = {k: v for k, v in values.items() if any(np.ndim(x) or x != v[0] for x in v)}
+    joined = {k: join([np.broadcast_to(x, p.size) for x, p in zip(v, parts, strict=True)]) for k, v in differ.items()}
+    return replace(parts[0].neuron, **joined)
 
 
 def _region(connectome: Connectome, name: str) -> Region:

@@ -119,7 +119,7 @@ def nodes_where(connectome: Connectome, query: str) -> NodeSet:
         if name not in known:
             return None
         parts = [({name: a} if (a := _of_region(r, name)) is not None else {}, r.size) for r in regions]
-        return joined_attributes("query", parts)[name]
+        return joined_attributes("query", parts).get(name, Attribute.missing("float32", 0))
 
     mask = evaluate(query, connectome.n_neurons, column, known)
     ends = np.cumsum([0, *(r.size for r in regions)])

@@ -221,7 +221,7 @@ def make_regions(
         found = {s: v[here] for s, v in states.items() if s in named or not np.isnan(v[here]).all()}
         about["state"] = named | found
         types = about.pop("attributes", {})
-        about["attributes"] = _known(f"{where}[{name}]", attributes, order[here], types)
+        about["attributes"] = _known(f"{where}[{name}]", attributes, order[here], length, types)
         if label is not None:
             about["label"] = label[here]
         regions.append(Region(name, length, position_um=position[here], sign=sign[here], **about))
@@ -229,14 +229,14 @@ def make_regions(
 
 
 def _known(
-    where: str, attributes: Mapping[str, Attribute], rows: NDArray[np.int64], types: Mapping[str, str]
+    where: str, attributes: Mapping[str, Attribute], rows: NDArray[np.int64] | slice, n: int, types: Mapping[str, str]
 ) -> dict[str, Attribute]:
-    """The attributes of these rows: those that have a type, as it, and those of which anything is known."""
-    found = {name: attribute.take(rows) for name, attribute in attributes.items()}
+    """The attributes of these n rows: those that have a type, as it, and those of which anything is known."""
+    found = {name: a if isinstance(rows, slice) else a.take(rows) for name, a in attributes.items()}
     found = {name: a for name, a in found.items() if name in types or not a.is_missing.all()}
     for name, kind in types.items():
         known = name in found and not found[name].is_missing.all()
-        found[name] = found[name].astype(kind, f"{where}[{name}]") if known else Attribute.missing(kind, rows.size)
+        found[name] = found[name].astype(kind, f"{where}[{name}]") if known else Attribute.missing(kind, n)
     return found
 
 
@@ -319,16 +319,17 @@ def connect(
     for key, edge in edges_of.items():
         if key.source not in size or key.target not in size:
             raise ConnectomeError(where, f"must join regions of {list(size)}", str(key))
-        here = {k: v[edge] if v.ndim else v for k, v in table.items()}
+        rows = slice(None) if edge.size == pair.size else edge  # all edges, in their order
+        here = {k: v[rows] if v.ndim else v for k, v in table.items()}
         known = [k for k, v in here.items() if k.startswith(STATE) and not np.isnan(v).all()]
         states = header.edge_sets.get(key, [k.removeprefix(STATE) for k in known])
         nothing = np.full(edge.size, math.nan)
         edge_sets.append(
             EdgeSet.from_arrays(
-                key, source[1][edge], target[1][edge], here.get("weight", DEFAULT_WEIGHT_PA),
+                key, source[1][rows], target[1][rows], here.get("weight", DEFAULT_WEIGHT_PA),
                 n_source=size[key.source], n_target=size[key.target], dt_ms=header.dt_ms, delay_ms=here.get("delay"),
                 birth_stage=here.get("birth_stage", 0), state={s: here.get(STATE + s, nothing) for s in states},
-                attributes=_known(f"{where}[{key}]", attributes, edge, header.edge_attributes.get(key, {})),
+                attributes=_known(f"{where}[{key}]", attributes, rows, edge.size, header.edge_attributes.get(key, {})),
             )
         )  # fmt: skip
     return Connectome.of(regions, edge_sets, dt_ms=header.dt_ms, provenance=header.provenance)

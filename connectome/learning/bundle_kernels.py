@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from connectome.jit import inner
+from connectome.jit import inner, kernel
 from connectome.lanes_kernels import lanes_total, load_lanes, mask_lanes, multiply_add, no_lanes, store_lanes
 
 __all__ = [
-    "BLOCK", "BUNDLE", "CHUNK", "LANES", "Mask", "Rows", "Scratch", "Whole", "deliver", "offsets", "slot",
+    "BLOCK", "BUNDLE", "CHUNK", "LANES", "Mask", "Rows", "Scratch", "Whole", "deliver", "offsets", "pack", "slot",
     "spike_gradient", "weight_gradient",
 ]  # fmt: skip
 
@@ -200,3 +200,19 @@ def spike_gradient(
                     x1 = multiply_add(weight[j], load_lanes(ring, o0 + np.uint64(rows.place[j]) * _W, LANES), x1)
                 store_lanes(back, at, x0 + x1)
             t += _U1
+
+
+@kernel
+def pack(spikes: Array, neuron: int, mask: Array, first: int, stride: int) -> None:
+    """Bits of samples (B, T, n), set where not 0, to mask (tiles, T, N) from a neuron on; every ``stride``-th tile."""
+    n = np.uint64(spikes.shape[2])
+    for tile in range(np.uint64(first), np.uint64(len(mask)), np.uint64(stride)):
+        samples = spikes[tile * _W : min(tile * _W + _W, np.uint64(len(spikes)))]
+        for t in range(np.uint64(mask.shape[1])):
+            now = mask[tile, t, np.uint64(neuron) : np.uint64(neuron) + n]
+            now[:] = 0
+            for k in range(np.uint64(len(samples))):
+                bit = Mask(1 << k)
+                sample = samples[k, t]
+                for i in range(n):
+                    now[i] += bit * Mask(sample[i] != 0)

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from connectome.arrays import aligned_zeros
-from connectome.graph.flat import Selection, linear_step
+from connectome.graph.flat import Selection
 from connectome.graph.parts import EdgeSet, Region
 from connectome.learning.bundle_kernels import BLOCK, BUNDLE, CHUNK, LANES, Mask, Rows, Scratch
-from connectome.learning.learning_kernels import COMPONENT, DENSE, SPARSE, TileNetwork, region_type
-from connectome.neurons.iaf_psc_exp import Dynamics, propagators
+from connectome.learning.learning_kernels import COMPONENT, DENSE, SPARSE, TileNetwork, neuron_type, region_type
+from connectome.neurons.functions import learns
+from connectome.neurons.iaf_psc_exp import step_constants
+from connectome.neurons.model import NeuronModel, Quantity
 
-__all__ = ["Bundles", "lay_out", "membrane_step", "scratch"]
+__all__ = ["Bundles", "lay_out", "membrane_constants", "scratch"]
 
 # From which share of a matrix's places with an edge on dense rows are faster, by measurement: for spikes and the
 # gradients of weights, which both follow spikes; the same inside a component, where each step goes through the matrix,
@@ -64,6 +67,7 @@ class Bundles:
 
     ``moves``: the edges of a set, by its number, and their places; some edges have others too, ``copies``; ``numbers``
     (bundles,): whose edges each bundle has; ``p20``: region -> mV that a pA adds to its potential in a step;
+    ``own``: (N',) constants of each neuron, None where they are alike in every region; ``learns``: whether some learn;
     ``adaptation``: (2, N') rho and beta of thresholds that rise, mV; None where none does.
     """
 
@@ -77,7 +81,9 @@ class Bundles:
     moves: list[Placement]
     copies: list[Placement]
     numbers: NDArray[np.int64]
-    p20: Mapping[str, float]
+    p20: Mapping[str, Quantity]
+    own: NDArray[Any] | None
+    learns: bool
     adaptation: NDArray[Any] | None
 
     @property
@@ -109,8 +115,12 @@ class _Bundle(NamedTuple):
     backward: int
 
 
-def lay_out(selection: Selection, real: type[np.float32] | type[np.float64], width_mv: float) -> Bundles:
-    """Lay out a network in a floating type, with the half-width of the surrogate's support."""
+def lay_out(
+    selection: Selection, real: type[np.float32] | type[np.float64], width_mv: float,
+    learnt: Mapping[str, NeuronModel] = MappingProxyType({}),
+) -> Bundles:  # fmt: skip
+    """Lay out a network in a floating type, with the half-width of the surrogate's support. ``learnt``: the models of
+    regions whose neurons learn, among tensors."""
     ranked = _components(selection)
     roles = {name: r.role for name, r in selection.regions.items()}
     membranes = [name for component in ranked for name in component if roles[name] != "sensor"]
@@ -120,19 +130,25 @@ def lay_out(selection: Selection, real: type[np.float32] | type[np.float64], wid
         span[name] = slice(start, start + selection.regions[name].size)
         start = span[name].stop
     n_membranes = sum(selection.regions[name].size for name in membranes)
-    steps = [membrane_step(selection.regions[n], selection.dt_ms) for n in membranes]
-    # One channel is enough where both time constants are the same, everywhere.
-    channels = 1 if all(d.p11_ex == d.p11_in for d in steps) else 2
+    models = {n: selection.regions[n].neuron for n in membranes}
+    given = {n: membrane_constants(selection.regions[n], m, selection.dt_ms) for n, m in models.items()}
+    learning = [membrane_constants(selection.regions[n], m, selection.dt_ms) for n, m in learnt.items()]
+    # One channel is enough where both time constants are the same, everywhere, and stay so.
+    one = all(np.array_equal(c["p11"], c["p11_in"]) for c in given.values())
+    channels = 1 if one and not any(learns(c["p11"], c["p11_in"]) for c in learning) else 2
     effectors = [n for n in selection.regions if roles[n] == "effector"]
     column = dict(zip(effectors, np.cumsum([0, *(selection.regions[n].size for n in effectors)]), strict=False))
 
     regions = np.zeros(len(membranes), region_type(real))
-    for region, name, d in zip(regions, membranes, steps, strict=True):
-        # With one channel its constants are both channels'.
-        region["start"], region["stop"], region["ref_steps"] = span[name].start, span[name].stop, d.ref_steps
-        region["p21"], region["p11"], region["p21_in"], region["p11_in"] = d.p21_ex, d.p11_ex, d.p21_in, d.p11_in
-        region["p22"], region["bias"], region["theta"], region["v_reset"] = d.p22, d.p20 * d.i_e, d.theta, d.v_reset
-        region["inverse_width"], region["column"] = 1 / width_mv, column.get(name, -1)
+    own, adaptation = np.zeros(n_membranes, neuron_type(real)), np.zeros((2, n_membranes), real)
+    for region, (name, c) in zip(regions, given.items(), strict=True):
+        region["start"], region["stop"], region["column"] = span[name].start, span[name].stop, column.get(name, -1)
+        region["inverse_width"] = 1 / width_mv
+        for constant in own.dtype.fields or ():  # with one channel they are those of both
+            own[constant][span[name]] = c[constant]
+            region[constant] = own[constant][span[name].start] if selection.regions[name].size else 0
+        for row, constant in enumerate(("rho", "beta")):
+            adaptation[row, span[name]] = c[constant]
     bundles: list[_Bundle] = []
     components: list[tuple[int, ...]] = []
     first = 0
@@ -156,24 +172,25 @@ def lay_out(selection: Selection, real: type[np.float32] | type[np.float64], wid
     net = TileNetwork(regions, table, *stored)
     sizes = tuple(len(e) for e in selection.edges.values())
     numbers = np.array([b.number for b in bundles], np.int64)
-    p20 = {name: float(d.p20) for name, d in zip(membranes, steps, strict=True)}
-    adaptation = np.zeros((2, n_membranes), real)
-    adaptive = {name: selection.regions[name].neuron.adaptive(selection.dt_ms) for name in membranes}
-    for name, found in adaptive.items():
-        if found is not None:
-            adaptation[:, span[name]] = [[found.rho], [found.beta_mv]]
+    alike = not learnt and not any(np.ndim(value) for c in given.values() for value in c.values())
+    rises = any(m.linear() is None for m in models.values())
     return Bundles(
-        net, span, tuple(sensors), n_membranes, channels, n_places, sizes, moves, copies, numbers, p20,
-        adaptation if any(found is not None for found in adaptive.values()) else None,
+        net, span, tuple(sensors), n_membranes, channels, n_places, sizes, moves, copies, numbers,
+        {name: c["p20"] for name, c in given.items()}, None if alike else own, bool(learnt),
+        adaptation if rises else None,
     )  # fmt: skip
 
 
-def membrane_step(region: Region, dt_ms: float) -> Dynamics:
-    """A region's step but for a threshold that rises: see :func:`connectome.graph.flat.linear_step`."""
-    found = region.neuron.adaptive(dt_ms)
-    if found is None:
-        return linear_step(region, dt_ms)
-    return propagators(found.base, dt_ms, fires=region.role == "neuron")
+def membrane_constants(region: Region, neuron: NeuronModel, dt_ms: float) -> dict[str, Quantity]:
+    """What the kernels know of a region's neurons, of this model: numbers, (N,), or tensors where parameters learn.
+    Regions of models that they do not know stand still."""
+    found = neuron.adaptive(dt_ms)
+    base = neuron.linear() if found is None else found.base
+    if base is None:
+        return {"ref_steps": 0}
+    c = step_constants(base, dt_ms, fires=region.role == "neuron" and neuron.fires)
+    rho, beta = (0.0, 0.0) if found is None else found[1:]
+    return c | dict(p21=c["p21_ex"], p11=c["p11_ex"], bias=c["p20"] * c["i_e"], rho=rho, beta=beta)
 
 
 def _components(selection: Selection) -> list[list[str]]:

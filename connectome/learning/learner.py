@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
@@ -22,6 +23,7 @@ from connectome.graph.parts import EdgeKey
 from connectome.learning.learning_rule import LearningRule, State, Update, check_chain, keeps_of, remembers_of
 from connectome.learning.modes import MODE, Mode, mode_key
 from connectome.learning.network import BatchActivity, SpikingNetwork
+from connectome.learning.neuron_parameters import NEURON, coordinate, neuron_key
 from connectome.learning.optimisers import Adam, Dale
 from connectome.learning.task import Task, checked_loss
 from connectome.learning.views import WeightView
@@ -60,7 +62,7 @@ def without(connectome: Connectome, names: Collection[str]) -> Connectome:
 
 
 class _Learnt(NamedTuple):
-    """A parameter at learning: the weights of a set, or what a view has beside them."""
+    """A parameter at learning: the weights of a set, what a view has beside them, or one of a region's."""
 
     parameter: Tensor
     chain: Chain
@@ -82,6 +84,8 @@ class Learner:
     engine, device : of the network; on a device other than the CPU the engine is torch
     views : edge set -> what its weights are made of. What a view has beside the weights learns by ``chain``, whatever
         the weights do; what rules keep of it is state ``NAME.STATE``. Noise is drawn by the seed and the update
+    learn : region -> names of parameters of its neurons that learn, by ``chain``; what rules keep of one is state
+        ``neuron-NAME.STATE`` of the region
     """
 
     def __init__(
@@ -89,12 +93,14 @@ class Learner:
         seed: Sequence[int] = (), number: int = 0, engine: Engine = "numba", device: str = "cpu",
         views: Mapping[EdgeKey, WeightView] | None = None, block: Collection[EdgeKey] = (),
         inputs: Mapping[str, Any] | None = None, mode: str = "", surrogate_width_mv: float = 10.0,
+        learn: Mapping[str, Collection[str]] | None = None,
     ) -> None:  # fmt: skip
         self.task, self.seed, self.number = task, tuple(seed), number
         bare = without(connectome, {name for rules in (chain, *(chains or {}).values()) for name in names_kept(rules)})
         self.network = SpikingNetwork(
-            bare, recruit=task.recruits, engine=engine, views=views, block=block, surrogate_width_mv=surrogate_width_mv
-        )
+            bare, recruit=task.recruits, engine=engine, views=views, block=block, surrogate_width_mv=surrogate_width_mv,
+            learn=learn,
+        )  # fmt: skip
         self._device = torch.device(device)
         self.network.to(self._device)
         others = chains or {}
@@ -108,8 +114,15 @@ class Learner:
                 self._learnt[key, name] = self._begin(connectome, key, name, parameter, chain)
         self._inputs = dict(inputs or {})
         self.mode = Mode(mode, self.network, self._device) if mode else None
-        for (region, name), parameter in self.mode.parameters.items() if self.mode else ():
-            self._learnt[mode_key(region), name] = self._begin_mode(connectome, region, name, parameter, chain)
+        of_regions = {(neuron_key(r), n): x for r, free in self.network.neuron.items() for n, x in free.items()}
+        if self.mode:
+            of_regions |= {(mode_key(region), name): x for (region, name), x in self.mode.parameters.items()}
+        for (key, name), parameter in of_regions.items():
+            state, prefix = connectome.regions[key.source].state, self._prefix(key, name)
+            kept = _kept(chain, partial(_stored, state, prefix), len(parameter), parameter.device)
+            sign = torch.zeros(len(parameter), dtype=torch.int8, device=parameter.device)
+            pair = np.arange(len(parameter), dtype=np.uint64)
+            self._learnt[key, name] = _Learnt(parameter, chain, sign, pair, kept)
         heard = {name for key, rules in self.chain.items() if _hear(rules) for name in (key.source, key.target)}
         named = [n for n in (*heard, *getattr(task, "record", ())) if connectome.regions[n].role == "neuron"]
         self._record = tuple(dict.fromkeys(named))
@@ -126,13 +139,9 @@ class Learner:
         signs = self.network.by_weight(key, sign.to(device), name)
         return _Learnt(parameter, rules, signs, self.network.by_weight(key, pair, name).numpy().view(np.uint64), state)
 
-    def _begin_mode(self, connectome: Connectome, region: str, name: str, parameter: Tensor, chain: Chain) -> _Learnt:
-        """A mode's parameter: what rules keep of it is state of its region."""
-        assert self.mode is not None
-        n, of_region, prefix = len(parameter), connectome.regions[region].state, self.mode.state(name)
-        state = _kept(chain, lambda kept: of_region.get(f"{prefix}.{kept}"), n, parameter.device)
-        sign = torch.zeros(n, dtype=torch.int8, device=parameter.device)
-        return _Learnt(parameter, chain, sign, np.arange(n, dtype=np.uint64), state)
+    def _prefix(self, key: EdgeKey, name: str) -> str:
+        """What states of a region begin with that are about a parameter of its neurons or of a mode."""
+        return f"{NEURON}-{name}" if key.kind == NEURON or self.mode is None else self.mode.state(name)
 
     def step(
         self, spikes: Mapping[str, Tensor], target: Any, rate_pa: Callable[[EdgeKey], float], *,
@@ -142,8 +151,8 @@ class Learner:
     ) -> float:  # fmt: skip
         """One update on a batch; its loss.
 
-        ``rate_pa`` gives each edge set's learning rate, pA; ``rate`` that of what views have and is not in pA, such as
-        gains: by default they do not learn. ``extra_loss`` is called after the task's loss and added to
+        ``rate_pa`` gives each edge set's learning rate, pA; ``rate`` that of what is no weight: gains, parameters of
+        neurons: by default they do not learn. ``extra_loss`` is called after the task's loss and added to
         it. ``watch`` is called with what the batch did when every ``weight.grad`` is known and no weight has changed
         yet. Raises :class:`ConnectomeError` for a loss that is no finite scalar.
         """
@@ -169,8 +178,13 @@ class Learner:
         with torch.no_grad():
             for (key, name), learnt in self._learnt.items():
                 if learnt.chain:
-                    in_pa, pace = network.pace.get((key, name), (key.kind != MODE, 1.0))
+                    in_pa, pace = network.pace.get((key, name), (key in network.weight, 1.0))
                     self._learn(key, name, learnt, pace * (rate_pa if in_pa else rate)(key), spikes, activity)
+        try:
+            network.settle()
+        except ConnectomeError as error:
+            where, hint = f"stage {self.task.name}: {error.field}", "Lower learning_rates.neuron."
+            raise ConnectomeError(where, error.rule, f"{error.found} at update {self.number}", hint) from None
         return float(loss.item())
 
     def connectome(self) -> Connectome:
@@ -182,9 +196,11 @@ class Learner:
                 raise ConnectomeError(f"stage {self.task.name}", "must learn finite numbers", found, hint)
         region_state: dict[str, dict[str, NDArray[np.float32]]] = {}
         for (key, name), learnt in self._learnt.items():
-            if key.kind == MODE and self.mode is not None:
-                state, n = self.mode.state(name), len(learnt.parameter)
-                values = {state: learnt.parameter, **{f"{state}.{kept}": v for kept, v in learnt.state.items()}}
+            if key not in self.network.weight:
+                state, n = self._prefix(key, name), len(learnt.parameter)
+                values = {f"{state}.{kept}": v for kept, v in learnt.state.items()}
+                if key.kind == MODE:
+                    values[state] = learnt.parameter
                 region_state.setdefault(key.source, {}).update(
                     {name: v.detach().expand(n).numpy(force=True) for name, v in values.items()}
                 )
@@ -198,7 +214,7 @@ class Learner:
         """Edge set -> name -> (E,) what the rules keep."""
         found: dict[EdgeKey, dict[str, NDArray[np.float32]]] = {key: {} for key in self.network.weight}
         for (key, name), learnt in self._learnt.items():
-            for kept, value in learnt.state.items() if key.kind != MODE else ():
+            for kept, value in learnt.state.items() if key in found else ():
                 found[key][_full(name, kept)] = self._by_edge(key, value, name).numpy(force=True)
         return found
 
@@ -211,8 +227,11 @@ class Learner:
         self, key: EdgeKey, name: str, learnt: _Learnt, rate: float, spikes: Mapping[str, Tensor],
         activity: BatchActivity,
     ) -> None:  # fmt: skip
-        weight = learnt.parameter
-        gradient = weight.grad
+        weight = parameter = learnt.parameter
+        if key.kind == NEURON:
+            neuron = self.network.first_neuron(key.source)
+            weight = coordinate(neuron, name, len(parameter)).to(parameter.device)
+        gradient = parameter.grad
         assert gradient is not None
         seen = {**spikes, **activity.spikes} if _hear(learnt.chain) else {}
         update = Update(
@@ -222,7 +241,7 @@ class Learner:
         change = gradient
         for rule in learnt.chain:
             change = rule(update, change, learnt.state)
-        weight += change
+        parameter += change
 
 
 def _kept(rules: Chain, of: Callable[[str], NDArray[np.float32] | None], n: int, device: torch.device) -> State:
@@ -234,6 +253,10 @@ def _kept(rules: Chain, of: Callable[[str], NDArray[np.float32] | None], n: int,
             values = torch.tensor(np.zeros(n, np.float32) if stored is None else stored, device=device)
             state[name] = _most(values) if name in getattr(rule, "one_each", ()) else values
     return state
+
+
+def _stored(state: Mapping[str, NDArray[np.float32]], prefix: str, kept: str) -> NDArray[np.float32] | None:
+    return state.get(f"{prefix}.{kept}")
 
 
 def _full(parameter: str, state: str) -> str:

@@ -25,7 +25,7 @@ from connectome.lanes_kernels import (
     load_lanes,
     multiply_add,
     store_lanes,
-)
+)  # fmt: skip
 from connectome.learning.adaptation_kernels import Adaptation, barrier, rise, sent_back
 from connectome.learning.bundle_kernels import (
     LANES,
@@ -37,21 +37,14 @@ from connectome.learning.bundle_kernels import (
     slot,
     spike_gradient,
     weight_gradient,
-)
+)  # fmt: skip
 from connectome.learning.dense_kernels import deliver_dense, spike_gradient_dense, weight_gradient_dense
+from connectome.learning.parameter_kernels import Own, collect_membrane, collect_threshold, remember
 
 __all__ = [
-    "COMPONENT",
-    "DENSE",
-    "SPARSE",
-    "Extra",
-    "Tape",
-    "TileNetwork",
-    "backward_tiles",
-    "forward_tiles",
-    "pack",
+    "COMPONENT", "DENSE", "SPARSE", "Extra", "Tape", "TileNetwork", "backward_tiles", "forward_tiles", "neuron_type",
     "region_type",
-]
+]  # fmt: skip
 
 #: How a bundle is stored.
 SPARSE, DENSE = 1, 2
@@ -61,13 +54,18 @@ _U0, _U1 = np.uint64(0), np.uint64(1)
 _W = np.uint64(LANES)
 
 
+def neuron_type(real: Any) -> Any:
+    """The constants of a neuron, see :class:`connectome.neurons.iaf_psc_exp.Dynamics`; ``bias`` = p20 * i_e, mV."""
+    reals = ("p22", "p21", "p11", "p21_in", "p11_in", "bias", "theta", "v_reset")
+    return np.dtype([("ref_steps", np.uint64), *((name, real) for name in reals)], align=True)
+
+
 def region_type(real: Any) -> Any:
-    """A region with a membrane: its neurons, start .. stop - 1, and its parameters, see
-    :class:`connectome.neurons.iaf_psc_exp.Dynamics`; ``bias`` = p20 * i_e, mV; ``inverse_width``: of the surrogate,
-    1/mV; ``column``: where an effector's potential goes, -1 for neurons."""
-    reals = ("p22", "p21", "p11", "p21_in", "p11_in", "bias", "theta", "v_reset", "inverse_width")
-    whole = [(name, np.uint64) for name in ("start", "stop", "ref_steps")]
-    return np.dtype([*whole, ("column", np.int64), *((name, real) for name in reals)], align=True)
+    """A region with a membrane: its neurons, start .. stop - 1; ``column``: where an effector's potential goes, -1 for
+    neurons; ``inverse_width``: of the surrogate, 1/mV; and the constants of its neurons, if they are alike."""
+    whole = [("start", np.uint64), ("stop", np.uint64), ("column", np.int64)]
+    constants = [(name, field[0]) for name, field in neuron_type(real).fields.items()]
+    return np.dtype([*whole, ("inverse_width", real), *constants], align=True)
 
 
 #: A component: its regions, none for sensors; the shortest delay inside it; its bundles: ``inner`` .. ``outer`` - 1
@@ -112,13 +110,14 @@ class Extra(NamedTuple):
 @kernel
 def forward_tiles(
     net: TileNetwork, weight: Array, keep: bool, tape: Tape, potential: Array, counts: Array, first: int, stride: int,
-    scratch: Scratch, extra: Extra | None, adaptation: Adaptation | None,
+    scratch: Scratch, extra: Extra | None, adaptation: Adaptation | None, own: Own | None,
 ) -> None:  # fmt: skip
     """Run T steps of a batch of B samples from rest, in tiles ``first``, ``first + stride``, ...
 
     weight (P,); keep: fill in the tape's ``free``, ``near`` and ``slope``; the mask has the sensors' spikes, others are
-    written; potential (B, T, columns) mV above rest; counts (N,) uint32: spikes are added. Numba compiles the kernel
-    without ``extra`` or ``adaptation`` by itself, so that they cost nothing where there is none.
+    written; potential (B, T, columns) mV above rest; counts (N,) uint32: spikes are added. ``own``: where
+    neurons are not all alike in their region. Numba compiles the kernel without what is None, so that it costs nothing
+    where there is none.
     """
     steps, chunk = np.uint64(tape.mask.shape[1]), np.uint64(scratch.offset.shape[1])
     for tile in range(np.uint64(first), np.uint64(len(tape.mask)), np.uint64(stride)):
@@ -138,14 +137,11 @@ def forward_tiles(
                     until = min(t + component.steps, end)
                     for step in range(t, until):
                         for r in range(component.region, component.region_stop):
-                            if extra is None:
-                                _advance(net.regions[r], tile, step, keep, tape, potential, scratch, extra, adaptation)
+                            p = net.regions[r]
+                            if extra is not None and step < over:
+                                _clear(p, step, scratch)
                             else:
-                                p = net.regions[r]
-                                if step < over:
-                                    _clear(p, step, scratch)
-                                else:
-                                    _advance(p, tile, step, keep, tape, potential, scratch, extra, adaptation)
+                                _advance(p, tile, step, keep, tape, potential, scratch, extra, adaptation, own)
                     _deliver_all(net, component.inner, component.outer, weight, mask, t, until, scratch)
                     t = until
                 _deliver_all(net, component.outer, component.stop, weight, mask, begin, end, scratch)
@@ -185,11 +181,14 @@ def _clear(p: Any, t: Whole, scratch: Scratch) -> None:
 
 
 @inner
-def _hold(p: Any, t: Whole, mask: Array, held: Array) -> None:
+def _hold(p: Any, t: Whole, mask: Array, held: Array, own: Own | None) -> None:
     """Who fired in the last `ref` steps, where one may have been made to fire while it was refractory."""
+    ref = p.ref_steps
     for i in range(p.start, p.stop):
+        if own is not None:
+            ref = own.constants[i].ref_steps
         held[i] = 0
-        for back in range(_U1, min(p.ref_steps, t) + _U1):
+        for back in range(_U1, min(ref, t) + _U1):
             held[i] |= mask[t - back, i]
 
 
@@ -204,7 +203,7 @@ def _arrival(x: Any, channel: int, at: Whole, tile: Whole, t: Whole, extra: Extr
 @inner
 def _advance(
     p: Any, tile: Whole, t: Whole, keep: bool, tape: Tape, potential: Array, scratch: Scratch, extra: Extra | None,
-    adaptation: Adaptation | None,
+    adaptation: Adaptation | None, own: Own | None,
 ) -> None:  # fmt: skip
     """One step of one region."""
     v, current, held, ring, mask = scratch.state[0], scratch.state[1], scratch.held, scratch.ring, tape.mask[tile]
@@ -220,11 +219,17 @@ def _advance(
     inhibitory = np.uint64(v.size)
     size = np.uint64(scratch.state.size) - inhibitory
     arriving = slot(ring, t, size)
+    if own is not None and own.before.shape[1]:
+        remember(p, tile, t, scratch.state, own, adaptation)
     # Refractory in this step is who fired in the last `ref` steps; nobody fires twice in so many.
     if t > 0:
         for i in range(start, stop):
             held[i] |= mask[t - _U1, i]
-    if t > ref:
+    if own is not None:
+        for i in range(start, stop):
+            if t > own.constants[i].ref_steps:
+                held[i] &= ~mask[t - _U1 - own.constants[i].ref_steps, i]
+    elif t > ref:
         for i in range(start, stop):
             held[i] &= ~mask[t - _U1 - ref, i]
     if extra is not None:
@@ -232,9 +237,13 @@ def _advance(
         if extra.clamped.shape[1]:
             clamped = extra.clamped[tile, t]
         if extra.clamped.shape[1] or t == extra.start:
-            _hold(p, t, mask, held)
+            _hold(p, t, mask, held, own)
     for i in range(start, stop):
         at = i * _W
+        if own is not None:
+            c = own.constants[i]
+            p22, p21, p11, bias, theta, v_reset = c.p22, c.p21, c.p11, c.bias, c.theta, c.v_reset
+            p21_in, p11_in = c.p21_in, c.p11_in
         x = load_lanes(current, at, LANES)
         u = multiply_add(p22, load_lanes(v, at, LANES), all_lanes(bias, LANES))
         u = multiply_add(p21, x, u)
@@ -284,6 +293,7 @@ def _advance(
 def backward_tiles(
     net: TileNetwork, weight: Array, tape: Tape, grad_potential: Array, grad_spikes: Array, recorded: Array,
     gradient: Array, first: int, stride: int, scratch: Scratch, extra: Extra | None, adaptation: Adaptation | None,
+    own: Own | None,
 ) -> None:  # fmt: skip
     """Adjoint of :func:`forward_tiles`; the reset and the refractory hold are constants of it.
 
@@ -300,6 +310,8 @@ def backward_tiles(
             mask, near = tape.mask[tile], tape.near[tile]
             given = grad_spikes[tile * _W : min(tile * _W + _W, np.uint64(len(grad_spikes)))]
             scratch.state[:] = 0
+            if own is not None:
+                own.gradient[tile][:] = 0
             for turn in range((steps + chunk - _U1) // chunk):
                 begin = ((steps - _U1) // chunk - turn) * chunk
                 end = min(begin + chunk, steps)
@@ -319,7 +331,7 @@ def backward_tiles(
                                 for r in range(c.region, c.region_stop):
                                     _retreat(
                                         net.regions[r], tile, until - _U1 - step, begin, tape, grad_potential, scratch,
-                                        extra, adaptation,
+                                        extra, adaptation, own,
                                     )  # fmt: skip
                             until = t
                     _weights_all(net, c.inner, c.stop, mask, begin, end, scratch, partial)
@@ -371,7 +383,7 @@ def _forget(p: Any, t: Whole, base: Whole, scratch: Scratch) -> None:
 @inner
 def _retreat(
     p: Any, tile: Whole, t: Whole, base: Whole, tape: Tape, grad_potential: Array, scratch: Scratch,
-    extra: Extra | None, adaptation: Adaptation | None,
+    extra: Extra | None, adaptation: Adaptation | None, own: Own | None,
 ) -> None:  # fmt: skip
     """The adjoint of one step of one region. The state: adjoints of u and of the currents, a step later."""
     if extra is not None and t < extra.start:
@@ -389,6 +401,9 @@ def _retreat(
     here = slot(ring, t, size)
     for i in range(start, stop):
         at = i * _W
+        if own is not None:
+            c = own.constants[i]
+            p22, p21, p11, p21_in, p11_in = c.p22, c.p21, c.p11, c.p21_in, c.p11_in
         later = load_lanes(g, at, LANES)
         x = multiply_add(p11, load_lanes(adjoint, at, LANES), p21 * later)
         store_lanes(adjoint, at, x)
@@ -404,6 +419,9 @@ def _retreat(
         spike = (t - base) * inhibitory + at
         x = choose(free[i], p22 * later, zero)
         sent = load_lanes(back, spike, LANES)
+        if own is not None and own.before.shape[1]:
+            wide = load_lanes(slope, at, LANES)
+            collect_threshold(i, tile, t, p22 * later, free[i], wide, sent, own, adaptation)
         if adaptation is not None:
             sent = sent_back(sent, load_lanes(slope, at, LANES), tile, i, adaptation)
         x = multiply_add(load_lanes(slope, at, LANES), sent, x)
@@ -414,6 +432,8 @@ def _retreat(
         for i in range(stop - start):
             for k in range(np.uint64(len(samples))):
                 g[(start + i) * _W + k] += samples[k, t, column + i]
+    if own is not None and own.before.shape[1]:
+        collect_membrane(p, tile, t, scratch.state, own)
     if extra is not None and extra.adjoint.shape[1]:
         for row in range(np.uint64(len(scratch.state))):
             for place in range(start * _W, stop * _W):
@@ -423,19 +443,3 @@ def _retreat(
 @inner
 def _times_gain(x: Any, at: Whole, tile: Whole, extra: Extra) -> Any:
     return x * load_lanes(extra.gain[tile], at, LANES) if len(extra.gain) else x
-
-
-@kernel
-def pack(spikes: Array, neuron: int, mask: Array, first: int, stride: int) -> None:
-    """Bits of samples (B, T, n), set where not 0, to mask (tiles, T, N) from a neuron on; every ``stride``-th tile."""
-    n = np.uint64(spikes.shape[2])
-    for tile in range(np.uint64(first), np.uint64(len(mask)), np.uint64(stride)):
-        samples = spikes[tile * _W : min(tile * _W + _W, np.uint64(len(spikes)))]
-        for t in range(np.uint64(mask.shape[1])):
-            now = mask[tile, t, np.uint64(neuron) : np.uint64(neuron) + n]
-            now[:] = 0
-            for k in range(np.uint64(len(samples))):
-                bit = Mask(1 << k)
-                sample = samples[k, t]
-                for i in range(n):
-                    now[i] += bit * Mask(sample[i] != 0)

@@ -29,8 +29,9 @@ class Update(NamedTuple):
 
     key, edges : the set, with its weights and state as they were when the network was made; None where what learns
         belongs to the neurons of a region
-    name : ``"weight"``, or the parameter of a view or a mode that learns: then P is how many it has, and weight,
-        gradient and rate are in its unit
+    name : ``"weight"``, or the parameter of a view, of a mode or of a region's neurons that learns: then P is how many
+        it has, and weight, gradient and rate are in its unit: of a neuron's parameter with a bound, the logarithm of
+        the distance from there
     weight : (P,) pA, before the update; gradient : (P,) of the loss, 1/pA
     sign : (P,) int8, Dale's sign of the source neuron, 0 where either is allowed; pair : (P,) names source and target
     rate_pa : the learning rate of the set in this update, pA

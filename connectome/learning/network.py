@@ -18,7 +18,7 @@ from connectome.graph.flat import Engine, FlatNetwork, cores, flatten, select
 from connectome.graph.parts import EdgeKey
 from connectome.learning.bundles import lay_out
 from connectome.learning.inputs import Clamp, checked_inputs, checked_output_gain
-from connectome.learning.neuron_parameters import checked_names, free_values, learnt_region, parameter_values
+from connectome.learning.neuron_parameters import checked_names, free_values, learnt_model, parameter_values
 from connectome.learning.propagation import event_driven, message_passing
 from connectome.learning.state import NetworkState
 from connectome.learning.tiles import Tiles
@@ -66,9 +66,9 @@ class SpikingNetwork(nn.Module):
     share : a network of the same connectome that recruits others; what both have learns as one.
     block : edge sets that pass no spike's gradient back, see :meth:`forward`
     learn : region or effector -> names of parameters of its neurons that learn, one for each neuron, such as
-        ``("tau_m_ms", "v_th_mv")``; on the engine ``"torch"``. ``neuron[region][name]``, (N,), is what an optimiser
-        changes, see :mod:`connectome.learning.neuron_parameters`; :meth:`neuron_values` gives the parameters in their
-        units, which stay positive, and thresholds above the reset, by construction
+        ``("tau_m_ms", "v_th_mv")``. ``neuron[region][name]``, (N,), is what an optimiser changes, see
+        :mod:`connectome.learning.neuron_parameters`; :meth:`neuron_values` gives the parameters in their units, which
+        stay positive, and thresholds above the reset, by construction
     views : edge set -> what its weights are made of, see :mod:`connectome.learning.views`. ``weight[key]`` is then what
         goes into the view; its other parameters are ``beside[key]``, by name. ``moment``, an attribute, says what noise
         is drawn by while the network is in training; None, as at first: there is none.
@@ -91,14 +91,13 @@ class SpikingNetwork(nn.Module):
         self.selection = select(connectome, recruit)
         for name, r in self.selection.regions.items():
             able = r.neuron.linear() is not None or r.neuron.adaptive(connectome.dt_ms) is not None
-            if engine != "torch" and r.role != "sensor" and (not able or r.neuron.arrays()):
+            if engine != "torch" and r.role != "sensor" and not able:
                 if engine == "numba":
-                    rule = f"must be 'torch' to train region {name!r}, of {r.neuron.model} with these parameters"
-                    known = "Event driven are iaf_psc_exp, alif and leaky_integrator, alike in a region."
+                    rule = f"must be 'torch' to train region {name!r}, of {r.neuron.model}"
+                    known = "Event driven are iaf_psc_exp, alif and leaky_integrator."
                     raise ConnectomeError("engine", rule, repr(engine), known)
                 engine = "torch"
-        engine = engine or ("torch" if learn else "numba")
-        self.engine = engine
+        self.engine = engine = engine or "numba"
         self.dtype = dtype
         self.threads = threads or cores()
         self.block = frozenset(block)
@@ -127,10 +126,14 @@ class SpikingNetwork(nn.Module):
                 self.beside[key] = made
         self._sets = nn.ParameterList(self.weight.values())
         self.neuron: dict[str, dict[str, nn.Parameter]] = {}
+        self._first: dict[str, NeuronModel] = {}
         if share is not None:
+            self._first = share._first
             self.neuron = {name: free for name, free in share.neuron.items() if name in self.selection.regions}
-        for name, names in checked_names(learn or {}, self.selection, engine).items():
-            self.neuron[name] = free_values(self.selection.regions[name], names, dtype) | self.neuron.get(name, {})
+        for name, names in checked_names(learn or {}, self.selection).items():
+            region = self.selection.regions[name]
+            self._first.setdefault(name, region.neuron)
+            self.neuron[name] = free_values(region.size, names, dtype) | self.neuron.get(name, {})
         self._neurons = nn.ParameterList(p for free in self.neuron.values() for p in free.values())
         self._beside = nn.ParameterList(p for made in self.beside.values() for p in made.values())
         self._numbers(self.block)
@@ -208,6 +211,7 @@ class SpikingNetwork(nn.Module):
             found = event_driven(
                 self._tiles, self.selection, effective, inputs, record, blocked=blocked, return_state=return_state,
                 columns=sum(s.stop - s.start for s in self.effectors.values()), threads=self.threads,
+                learnt=self._learnt(),
             )  # fmt: skip
         potential, at = {}, 0
         for name, span in self.effectors.items():
@@ -263,7 +267,20 @@ class SpikingNetwork(nn.Module):
 
     def neuron_values(self, region: str) -> dict[str, Tensor]:
         """(N,) float64 of each parameter of a region's neurons that learns, in its unit, differentiable."""
-        return parameter_values(self.connectome.regions[region], self.neuron.get(region, {}))
+        return parameter_values(self.first_neuron(region), self.neuron.get(region, {}))
+
+    def first_neuron(self, region: str) -> NeuronModel:
+        """The model of a region's neurons that what is free is counted from: the connectome's, or :meth:`settle`'s."""
+        return self._first.get(region, self.connectome.regions[region].neuron)
+
+    def settle(self) -> None:
+        """Count from the parameters of neurons as they are now: what an optimiser changes is 0 again. So what they are
+        is all that there is to keep. Raises :class:`ConnectomeError` for parameters that a model refuses."""
+        with torch.no_grad():
+            for name, free in self.neuron.items():
+                self._first[name] = learnt_model(self._first[name], self.neuron_values(name))
+                for x in free.values():
+                    x.zero_()
 
     def to_connectome(self) -> Connectome:
         """The connectome with the weights and the neurons' parameters as they are now, and what views need to go on as
@@ -283,19 +300,19 @@ class SpikingNetwork(nn.Module):
             edges[key] = replace(edges[key], weight=effective.cpu().numpy(), state=state)
         regions = dict(self.connectome.regions)
         for name in self.neuron:
-            regions[name] = learnt_region(regions[name], self.neuron_values(name))
+            neuron = learnt_model(self.first_neuron(name), self.neuron_values(name))
+            regions[name] = replace(regions[name], neuron=neuron)
         return replace(self.connectome, regions=regions, edges=edges)
 
     def _learnt(self) -> dict[str, NeuronModel]:
         """The models of regions whose neurons learn, among tensors."""
-        regions = self.selection.regions
-        return {name: regions[name].neuron.among_tensors(self.neuron_values(name)) for name in self.neuron}
+        return {name: self.first_neuron(name).among_tensors(self.neuron_values(name)) for name in self.neuron}
 
     def _laid_out(self) -> Tiles | None:
         if self.engine != "numba":
             return None
         real = np.float32 if self.dtype == torch.float32 else np.float64
-        return Tiles(lay_out(self.selection, real, self.surrogate_width_mv))
+        return Tiles(lay_out(self.selection, real, self.surrogate_width_mv, self._learnt()))
 
     def _by_edge(self) -> list[Tensor]:
         moment = self.moment if self.training else None

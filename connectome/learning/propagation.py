@@ -19,10 +19,12 @@ from torch import Tensor
 
 from connectome.arrays import aligned_zeros
 from connectome.graph.flat import FlatNetwork, Selection
-from connectome.learning.bundle_kernels import LANES, Mask
-from connectome.learning.bundles import Bundles, membrane_step
+from connectome.graph.parts import Region
+from connectome.learning.bundle_kernels import LANES, Mask, pack
+from connectome.learning.bundles import Bundles, membrane_constants
 from connectome.learning.inputs import Inputs
-from connectome.learning.learning_kernels import Extra, pack
+from connectome.learning.learning_kernels import Extra
+from connectome.learning.parameter_kernels import CONSTANTS
 from connectome.learning.state import NetworkState, later_spikes, model_states, waiting
 from connectome.learning.tiles import ForwardPass, Tiles
 from connectome.neurons.model import NeuronModel
@@ -44,10 +46,13 @@ class Result(NamedTuple):
 def look_back(selection: Selection) -> int:
     """The steps that a state has to remember: the longest delay, or the longest refractory time."""
     delays = [int(e.delay_steps.max()) for e in selection.edges.values() if len(e)]
-    refractory = [
-        int(np.max(membrane_step(r, selection.dt_ms).ref_steps, initial=0)) for r in selection.regions.values()
-    ]
+    refractory = [int(np.max(_ref_steps(r, selection.dt_ms), initial=0)) for r in selection.regions.values()]
     return max([1, *delays, *refractory])
+
+
+def _ref_steps(region: Region, dt_ms: float) -> Any:
+    """() or (N,)"""
+    return membrane_constants(region, region.neuron, dt_ms)["ref_steps"]
 
 
 def message_passing(
@@ -141,15 +146,26 @@ def _models(
 
 def event_driven(
     tiles: Tiles, selection: Selection, weights: Sequence[Tensor], inputs: Inputs, record: Sequence[str], *,
-    blocked: Collection[int], return_state: bool, columns: int, threads: int,
+    blocked: Collection[int], return_state: bool, columns: int, threads: int, learnt: Mapping[str, NeuronModel],
 ) -> Result:  # fmt: skip
     """The pass over the kernels. A tape is kept if anything that goes in learns: weights as edges have them in the end,
-    which need not be parameters themselves, or an input."""
+    which need not be parameters themselves, constants of neurons, or an input."""
+    layout = tiles.layout
+    found = {name: membrane_constants(selection.regions[name], m, selection.dt_ms) for name, m in learnt.items()}
+    constants = {
+        (name, k): c[k] for name, c in found.items() for k in CONSTANTS
+        if isinstance(c[k], Tensor) and (layout.channels == 2 or not k.endswith("_in"))
+    }  # fmt: skip
+    # In mV a step, so that torch knows what a membrane makes of a pA.
+    p20 = {name: found.get(name, {}).get("p20", layout.p20[name]) for name in inputs.current}
+    push = {name: x * torch.as_tensor(p20[name], dtype=x.dtype) for name, x in inputs.current.items()}
+    inputs = inputs._replace(current=push)
     learning = {name: x for name, x in inputs.fires.items() if x.requires_grad}
-    tensors = [*weights, *inputs.current.values(), *inputs.gain.values(), *learning.values()]
+    tensors = [*weights, *constants.values(), *push.values(), *inputs.gain.values(), *learning.values()]
     job = _Job(
         tiles, selection, inputs, tuple(record), tuple(blocked), columns, threads,
         torch.is_grad_enabled() and any(x.requires_grad for x in tensors), return_state, tuple(learning), len(weights),
+        tuple(constants),
     )  # fmt: skip
     propagate = cast(Callable[..., tuple[Tensor, ...]], _Propagate.apply)
     u, *spikes = propagate(job, *tensors)
@@ -171,6 +187,7 @@ class _Job:
     return_state: bool
     learning: tuple[str, ...]
     n_weights: int
+    constants: tuple[tuple[str, str], ...]
     start: int = 0
     counts: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     state: NetworkState | None = None
@@ -184,14 +201,16 @@ class _Propagate(torch.autograd.Function):
         tiles, record = job.tiles, job.record
         values = [x.detach().numpy() for x in tensors]
         weights = values[: job.n_weights]
+        learnt = [(*place, x) for place, x in zip(job.constants, values[job.n_weights :], strict=False)]
         spikes = {name: _plain(x.detach()) for name, x in job.inputs.fires.items()}
         extra = level = None
         if job.return_state or job.learning or not job.inputs.plain:
             spikes, extra = _extra(job, spikes)
             level = _level(job)
         run, potential = tiles.forward(
-            spikes, weights, job.columns, job.keep, job.threads, blocked=job.blocked, extra=extra, level=level
-        )
+            spikes, weights, job.columns, job.keep, job.threads, blocked=job.blocked, extra=extra, level=level,
+            learnt=learnt,
+        )  # fmt: skip
         job.counts = tiles.counts(run)
         start = job.start
         if job.return_state:
@@ -223,12 +242,13 @@ class _Propagate(torch.autograd.Function):
             [np.zeros(0, np.uint64), *(np.arange(s.start, s.stop, dtype=np.uint64) for s, _ in given)]
         )
         spikes = np.concatenate([np.zeros((batch, steps, 0), tiles.real), *(g for _, g in given)], axis=-1)
-        inner = any(ctx.needs_input_grad[1 + job.n_weights :])
+        inner = any(ctx.needs_input_grad[1 + job.n_weights + len(job.constants) :])
         if inner:
             layout, shape = tiles.layout, run.tape.mask.shape[:2]
             adjoint = aligned_zeros((*shape, 1 + layout.channels, layout.n_membranes * LANES), tiles.real)
             run.extra = run.extra._replace(adjoint=adjoint)
         gradients = tiles.backward(run, potential, spikes, rows, job.threads)
+        gradients += [tiles.constant_gradient(run, *place) for place in job.constants]
         found = [*gradients, *(_input_gradients(job, run, ctx.weights) if inner else [])]
         none = (None,) * (len(ctx.needs_input_grad) - 1 - len(found))
         return (None, *(torch.from_numpy(np.ascontiguousarray(g)) for g in found), *none)
@@ -279,7 +299,7 @@ def _extra(job: _Job, spikes: dict[str, Array]) -> tuple[dict[str, Array], Extra
 
     push = over_steps(n_tiles, real, wide, bool(inputs.current))
     for name, x in inputs.current.items():
-        _to_lanes(push[:, start:], span[name], x.detach().numpy() * layout.p20[name])
+        _to_lanes(push[:, start:], span[name], x.detach().numpy())
     clamped = np.zeros((n_tiles, steps if inputs.clamp else 0, layout.n_membranes), Mask)
     for name, (who, _) in inputs.clamp.items():
         held = np.concatenate([np.zeros((batch, start, who.shape[2]), np.uint8), _plain(who)], 1)
@@ -336,7 +356,7 @@ def _last_state(job: _Job, run: ForwardPass) -> NetworkState:
         if run.adaptation is not None:
             level = _from_lanes(run.adaptation.level, layout.span[name], batch)
         a = torch.from_numpy(level.copy()) if level.size else torch.zeros_like(v[name])
-        ref_steps = int(membrane_step(region, job.selection.dt_ms).ref_steps)
+        ref_steps = torch.as_tensor(_ref_steps(region, job.selection.dt_ms))
         none = torch.zeros(v[name].shape, dtype=torch.int32)
         models[name] = {"refractory": waiting(kept[name], ref_steps) if name in kept else none, "a": a}
     return NetworkState(v, i_ex, i_in, kept, models, steps)
@@ -349,7 +369,7 @@ def _input_gradients(job: _Job, run: ForwardPass, weights: Sequence[Array]) -> l
     start, batch = job.start, inputs.batch
     found = []
     for name in inputs.current:
-        found.append(_from_lanes(extra.adjoint[:, start:, 0], layout.span[name], batch) * layout.p20[name])
+        found.append(_from_lanes(extra.adjoint[:, start:, 0], layout.span[name], batch))
     if inputs.gain:
         if extra.arrived.shape[1]:
             total = np.einsum("gtcn,gtcn->gn", extra.adjoint[:, start:, 1:], extra.arrived[:, start:])

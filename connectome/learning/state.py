@@ -47,10 +47,10 @@ class NetworkState(NamedTuple):
         return any(x.requires_grad for part in parts for x in part.values())
 
 
-def waiting(fired: Tensor, ref_steps: int) -> Tensor:
-    """(B, N) steps that are left of refractory times, of the spikes (B, H, N) of the last H steps."""
+def waiting(fired: Tensor, ref_steps: Tensor) -> Tensor:
+    """(B, N) steps that are left of refractory times, () or (N,), of the spikes (B, H, N) of the last H steps."""
     left = torch.zeros_like(fired[:, 0], dtype=torch.int32)
-    for ago in range(1, min(fired.shape[1], ref_steps) + 1):
+    for ago in range(1, min(fired.shape[1], int(ref_steps.max())) + 1):
         left = torch.maximum(left, (fired[:, -ago] > 0).to(torch.int32) * (ref_steps - ago + 1))
     return left
 

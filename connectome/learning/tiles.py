@@ -20,14 +20,18 @@ from numpy.typing import NDArray
 
 from connectome.arrays import aligned_zeros
 from connectome.learning.adaptation_kernels import Adaptation
-from connectome.learning.bundle_kernels import LANES, Mask, Scratch
+from connectome.learning.bundle_kernels import LANES, Mask, Scratch, pack
 from connectome.learning.bundles import Bundles, scratch
-from connectome.learning.learning_kernels import Extra, Tape, backward_tiles, forward_tiles, pack
+from connectome.learning.learning_kernels import Extra, Tape, backward_tiles, forward_tiles
+from connectome.learning.parameter_kernels import CONSTANTS, Own
 
-__all__ = ["ForwardPass", "Tiles"]
+__all__ = ["ForwardPass", "Learnt", "Tiles"]
 
 _KEPT = 2  # runs whose memory is kept: one to train and one to test
 _PARTIAL_PLACES = 2**20  # weights, over all partial sums of a gradient
+
+#: Region, constant, and its (n,) values.
+Learnt = tuple[str, str, NDArray[Any]]
 
 
 class ForwardPass:
@@ -45,6 +49,14 @@ class ForwardPass:
         self.weight = aligned_zeros(layout.n_places, real)
         self.net = layout.net
         self.extra: Extra | None = None
+        self.rises, self.own = layout.adaptation, None
+        if layout.own is not None:
+            learns = keep and layout.learns
+            states = 1 + layout.channels + (layout.adaptation is not None)
+            self.own = Own(
+                layout.own, aligned_zeros((tiles, steps * learns, states, membranes * LANES), real),
+                aligned_zeros((tiles, len(CONSTANTS), membranes * learns * LANES), real),
+            )  # fmt: skip
         self.adaptation: Adaptation | None = None
         self.counts = np.zeros(n, np.int64)
 
@@ -62,14 +74,15 @@ class Tiles:
     def forward(
         self, sensor_spikes: Mapping[str, NDArray[Any]], weights: Sequence[NDArray[Any]], columns: int,
         keep: bool, threads: int, *, blocked: Collection[int] = (), extra: Extra | None = None,
-        level: NDArray[Any] | None = None,
+        level: NDArray[Any] | None = None, learnt: Sequence[Learnt] = (),
     ) -> tuple[ForwardPass, NDArray[Any]]:  # fmt: skip
         """Run a batch from rest. (B, T, n) spikes by sensor; the weights of each edge set; ``keep``: a backward pass
         may follow; ``blocked``: numbers of edge sets that it passes no spike's gradient through. Returns the run and
         the potentials of the effectors, (B, T, columns) mV above rest.
 
         With ``extra`` some of the T steps may be over, and ``sensor_spikes`` names regions too: those of which spikes
-        are known. ``level`` (tiles, N' * LANES): what thresholds that rise begin with, 0 by default.
+        are known. ``level`` (tiles, N' * LANES): what thresholds that rise begin with, 0 by default. ``learnt``:
+        constants that are now other than those of the layout.
         """
         batch, steps = next(iter(sensor_spikes.values())).shape[:2]
         run = self._take(-(-batch // LANES), steps, keep)
@@ -78,6 +91,7 @@ class Tiles:
         run.extra = extra
         if extra is not None:
             run.tape.near[:, : int(extra.start)] = 0
+        self._set_constants(run, learnt)
         run.adaptation = self._adaptation(run, level)
         potential = np.empty((batch, steps, columns), self.real)
         silent = [self.layout.span[name] for name in self.layout.sensors if name not in sensor_spikes]
@@ -92,7 +106,7 @@ class Tiles:
             with _Lent(self._scratch.setdefault((steps, False), []), lambda: scratch(self.layout, steps)) as buffers:
                 forward_tiles(
                     run.net, run.weight, keep, run.tape, potential, counts[first], first, shares, buffers, extra,
-                    run.adaptation,
+                    run.adaptation, run.own,
                 )  # fmt: skip
 
         _each(share, shares)
@@ -117,7 +131,7 @@ class Tiles:
             with _Lent(self._scratch.setdefault((steps, True), []), lambda: scratch(self.layout, steps)) as buffers:
                 backward_tiles(
                     run.net, run.weight, run.tape, grad_potential, grad_spikes, recorded, partial, first, shares,
-                    buffers, run.extra, adaptation,
+                    buffers, run.extra, adaptation, run.own,
                 )  # fmt: skip
 
         _each(share, shares)
@@ -127,6 +141,14 @@ class Tiles:
         for move in self.layout.moves:
             move.get(gradients[move.number], partial[0])
         return gradients
+
+    def constant_gradient(self, run: ForwardPass, region: str, constant: str) -> NDArray[np.float64]:
+        """(n,) what the backward pass found of a constant that learns."""
+        assert run.own is not None
+        span = self.layout.span[region]
+        sums = run.own.gradient[:, CONSTANTS.index(constant), span.start * LANES : span.stop * LANES]
+        total: NDArray[np.float64] = sums.reshape(len(sums), -1, LANES).sum((0, 2), np.float64)
+        return total
 
     def spikes(self, run: ForwardPass, name: str) -> NDArray[Any]:
         """(B, T, n) 0 or 1 of one region."""
@@ -155,8 +177,23 @@ class Tiles:
             return None
         if level is None:
             level = aligned_zeros((run.shape[0], self.layout.n_membranes * LANES), self.real)
-        rho, beta = self.layout.adaptation
+        assert run.rises is not None
+        rho, beta = run.rises
         return Adaptation(rho, beta, level)
+
+    def _set_constants(self, run: ForwardPass, learnt: Sequence[Learnt]) -> None:
+        if not learnt:
+            return
+        assert run.own is not None
+        assert self.layout.own is not None
+        own = self.layout.own.copy()
+        run.own = run.own._replace(constants=own)
+        run.rises = None if self.layout.adaptation is None else self.layout.adaptation.copy()
+        for region, constant, values in learnt:
+            if constant in (own.dtype.names or ()):
+                own[constant][self.layout.span[region]] = values
+            elif run.rises is not None:
+                run.rises[int(constant == "beta"), self.layout.span[region]] = values
 
     def _set_weights(self, run: ForwardPass, weights: Sequence[NDArray[Any]], blocked: Collection[int]) -> None:
         layout = self.layout

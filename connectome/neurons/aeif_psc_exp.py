@@ -42,6 +42,7 @@ class AeifPscExp(NeuronModel):
 
     model: ClassVar[str] = "aeif_psc_exp"
     state: ClassVar[tuple[str, ...]] = ("v", "i_ex", "i_in", "refractory", "w")
+    units: ClassVar[Mapping[str, str]] = {"w": "pA"}
     effector: ClassVar[bool] = False
     kernel: ClassVar[str] = "connectome.neurons.aeif_psc_exp_kernels:update"
 

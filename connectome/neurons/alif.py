@@ -30,6 +30,7 @@ class Alif(NeuronModel):
 
     model: ClassVar[str] = "alif"
     state: ClassVar[tuple[str, ...]] = ("v", "i_ex", "i_in", "refractory", "a")
+    units: ClassVar[Mapping[str, str]] = {"a": "mV"}
     kernel: ClassVar[str] = "connectome.neurons.alif_kernels:update"
 
     tau_m_ms: Quantity = field(default=20.0, metadata={"above": 0})
@@ -63,7 +64,7 @@ class Alif(NeuronModel):
     def adaptive(self, dt_ms: float) -> Adaptive:
         """See :class:`NeuronModel`."""
         own = self.parameters()
-        base = NeuronParameters(**{name: own[name] for name in NeuronParameters().parameters()})
+        base = NeuronParameters.unchecked(**{name: own[name] for name in NeuronParameters().parameters()})
         return Adaptive(base, exp(-dt_ms / self.adapt_tau_ms), self.adapt_beta_mv)
 
     def step(

@@ -14,7 +14,6 @@ __all__ = ["update"]
 
 _TINY = 1e-20  # spikes: less is 0, before it is denormal
 
-
 Constants = namedtuple("Constants", "rho beta p22 p21_ex p21_in p20 p11_ex p11_in theta v_reset i_e ref_steps")
 Memory = namedtuple("Memory", "refractory a")
 

@@ -11,7 +11,6 @@ from connectome.neurons.step_kernels import step
 
 __all__ = ["membrane", "update"]
 
-
 Constants = namedtuple("Constants", "p22 p21_ex p21_in p20 p11_ex p11_in theta v_reset i_e ref_steps")
 Memory = namedtuple("Memory", "refractory")
 

@@ -31,6 +31,8 @@ class Izhikevich(NeuronModel):
     model: ClassVar[str] = "izhikevich"
     state: ClassVar[tuple[str, ...]] = ("v", "jump_ex", "jump_in", "u")
     synapses: ClassVar[tuple[str, str]] = ("jump_ex", "jump_in")
+    units: ClassVar[Mapping[str, str]] = {"u": "mV/ms"}
+    jumps: ClassVar[bool] = True
     effector: ClassVar[bool] = False
     kernel: ClassVar[str] = "connectome.neurons.izhikevich_kernels:update"
     weight_unit: ClassVar[str] = "mV"

@@ -50,10 +50,9 @@ class LeakyIntegrator(NeuronModel):
 
     def linear(self) -> NeuronParameters:
         """See :class:`NeuronModel`."""
-        return NeuronParameters(
-            self.tau_m_ms, self.c_m_pf, 0.0, self.e_l_mv + 1.0, self.e_l_mv, self.e_l_mv, self.tau_syn_ex_ms,
-            self.tau_syn_in_ms, self.i_e_pa,
-        )  # fmt: skip
+        rest = self.e_l_mv
+        own = {"t_ref_ms": 0.0, "v_th_mv": rest + 1.0, "v_reset_mv": rest, **self.parameters()}
+        return NeuronParameters.unchecked(**own)
 
     def constants(self, dt_ms: float) -> dict[str, Quantity]:
         """See :class:`NeuronModel`."""

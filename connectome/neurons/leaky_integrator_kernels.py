@@ -13,7 +13,6 @@ __all__ = ["update"]
 
 _NEVER = float("inf")
 
-
 Constants = namedtuple("Constants", "p22 p21_ex p21_in p20 p11_ex p11_in i_e")
 Memory = namedtuple("Memory", "")
 

@@ -71,7 +71,11 @@ class NeuronModel(ReadOnly):
     fires : False for a model without spikes
     effector : whether it makes sense where nothing ever fires
     kernel : ``module:function`` of the kernel for the event-driven engine; "" if it runs on the torch engine alone
-    weight_unit : of the edges that lead to it
+    weight_unit : of the edges that lead to it, and of what their arrivals are added to
+    units : of what else it remembers, by name
+    jumps : whether what arrives acts in the next step alone
+    quick : names of the constants that may differ between the neurons of a region, as none of the others do, for the
+        kernel to take a quicker way: then it may also be asked for several steps at once. None if it has none
     """
 
     model: ClassVar[str]
@@ -81,6 +85,9 @@ class NeuronModel(ReadOnly):
     effector: ClassVar[bool] = True
     kernel: ClassVar[str] = ""
     weight_unit: ClassVar[str] = "pA"
+    units: ClassVar[Mapping[str, str]] = {}
+    jumps: ClassVar[bool] = False
+    quick: ClassVar[tuple[str, ...] | None] = None
 
     if TYPE_CHECKING:
 
@@ -111,6 +118,11 @@ class NeuronModel(ReadOnly):
         """Whether arrivals of both signs may be added up in one number, the first of ``synapses``."""
         return False
 
+    def unit(self, name: str) -> str:
+        """The unit of a state; "" if nobody says."""
+        known = {"v": "mV", "refractory": "steps", **dict.fromkeys(self.synapses, self.weight_unit)}
+        return self.units.get(name, known.get(name, ""))
+
     def rest(self) -> Mapping[str, Quantity]:
         """The state that a run begins with, where it is not 0."""
         return {}
@@ -133,14 +145,23 @@ class NeuronModel(ReadOnly):
         """
         raise NotImplementedError
 
+    @classmethod
+    def unchecked(cls, **parameters: Any) -> Self:
+        """A model of parameters that are known to be good, or tensors: nothing is checked."""
+        made = object.__new__(cls)
+        for name, value in parameters.items():
+            object.__setattr__(made, name, value)
+        return made
+
     def linear(self) -> NeuronModel | None:
         """The parameters of ``iaf_psc_exp`` with the same membrane and synapses, for a model that is one which never
-        fires, or the thing itself: engines have a faster way for it. None for all others."""
+        fires, or the thing itself: engines have a faster way for it. None for all others. It is :meth:`unchecked`, so
+        that parameters may be tensors."""
         return None
 
     def adaptive(self, dt_ms: float) -> Adaptive | None:
         """For a model that is ``iaf_psc_exp`` with a threshold that rises with each spike: what training event driven
-        needs. Its state has ``a``, by which it has risen, and ``refractory``. None for all others."""
+        needs, made likewise. Its state has ``a``, by which it has risen, and ``refractory``. None for all others."""
         return None
 
     def among_tensors(self, learnt: Mapping[str, Tensor]) -> Self:
@@ -150,10 +171,7 @@ class NeuronModel(ReadOnly):
 
         like = next(iter(learnt.values()))
         fixed = {k: torch.tensor(v, dtype=like.dtype, device=like.device) for k, v in self.arrays().items()}
-        made = object.__new__(type(self))
-        for name, value in {**self.parameters(), **fixed, **learnt}.items():
-            object.__setattr__(made, name, value)
-        return made
+        return self.unchecked(**{**self.parameters(), **fixed, **learnt})
 
     def arrays(self) -> dict[str, NDArray[np.float64]]:
         """The parameters that are one for each neuron."""

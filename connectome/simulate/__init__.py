@@ -1,14 +1,35 @@
-"""Run spikes through a connectome: one contract, two engines (:mod:`connectome.simulate.runs`)."""
+"""Run spikes through a connectome: one contract, two engines (:mod:`connectome.simulate.runs`).
 
-from connectome.simulate.clamp import Clamp
-from connectome.simulate.error_modulated import ErrorModulated
-from connectome.simulate.run_rules import RunRule, SoFar
-from connectome.simulate.run_state import RunState
-from connectome.simulate.runs import run
-from connectome.simulate.stdp import PairSTDP, TripletSTDP, learnt
-from connectome.simulate.stimulus import Poisson, Stimulus
+Nothing is imported before it is used: a run without plasticity pays for no rule.
+"""
+
+from typing import TYPE_CHECKING
+
+from connectome.lazy import names_from
+
+if TYPE_CHECKING:
+    from connectome.simulate.clamp import Clamp
+    from connectome.simulate.error_modulated import ErrorModulated
+    from connectome.simulate.run_rules import RunRule, SoFar
+    from connectome.simulate.run_state import RunState
+    from connectome.simulate.runs import run
+    from connectome.simulate.stdp import PairSTDP, TripletSTDP, learnt
+    from connectome.simulate.stimulus import Poisson, Stimulus
 
 __all__ = [
     "Clamp", "ErrorModulated", "PairSTDP", "Poisson", "RunRule", "RunState", "SoFar", "Stimulus", "TripletSTDP",
     "learnt", "run",
 ]  # fmt: skip
+
+__getattr__ = names_from(
+    __name__,
+    {
+        "connectome.simulate.clamp": ["Clamp"],
+        "connectome.simulate.error_modulated": ["ErrorModulated"],
+        "connectome.simulate.run_rules": ["RunRule", "SoFar"],
+        "connectome.simulate.run_state": ["RunState"],
+        "connectome.simulate.runs": ["run"],
+        "connectome.simulate.stdp": ["PairSTDP", "TripletSTDP", "learnt"],
+        "connectome.simulate.stimulus": ["Poisson", "Stimulus"],
+    },
+)

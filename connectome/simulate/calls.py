@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,19 @@ from connectome.graph.flat import Selection
 from connectome.graph.parts import EdgeKey
 from connectome.simulate.plastic import AtSpikes, Called, Plastic
 from connectome.simulate.run_rules import Memory, SoFar, Spikes, finite
+from connectome.simulate.run_state import RunState
 
-__all__ = ["Calls"]
+__all__ = ["Calls", "Left"]
 
 Heard = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]  # steps, places of regions, neurons
+
+
+class Left(NamedTuple):
+    """What a run leaves: (E,) weights, what a rule in Python remembers, the step of the last call."""
+
+    weight: NDArray[Any]
+    memory: Memory | None
+    called: int
 
 
 class Calls:
@@ -26,21 +35,29 @@ class Calls:
     ----------
     selection : the regions that take part
     plastic : the edge sets that learn, of which some may want calls
-    n_steps : of the run
+    last : the step that the run ends before, counted from the beginning of the first run
+    before : where the run goes on from
     """
 
-    def __init__(self, selection: Selection, plastic: Mapping[EdgeKey, Plastic], n_steps: int) -> None:
-        self._selection, self._n_steps = selection, n_steps
+    def __init__(
+        self, selection: Selection, plastic: Mapping[EdgeKey, Plastic], last: int, before: RunState | None
+    ) -> None:
+        self._selection, self._end, self._all = selection, last, plastic
         self._plastic = {k: p for k, p in plastic.items() if isinstance(p, (AtSpikes, Called)) and p.calls_every}
-        self._last = dict.fromkeys(self._plastic, 0)
+        self._last = {key: p.called for key, p in self._plastic.items()}
         self._heard: dict[EdgeKey, list[Heard]] = {key: [] for key in self._plastic}
-        self._memory: dict[EdgeKey, Memory] = {
-            key: p.rule.start(p.edges) for key, p in self._plastic.items() if isinstance(p, Called)
-        }
+        if before is not None:
+            step, region, neuron = (x.astype(np.int32) for x in before.spikes)
+            for key, heard in self._heard.items():
+                late = before.spikes[0] >= self._last[key]
+                heard.append((step[late], region[late], neuron[late]))
+        self._memory: dict[EdgeKey, Memory] = {k: p.memory for k, p in plastic.items() if p.memory is not None}
+        self._left: dict[EdgeKey, Left] = {}  # of those that are called at the end, but would not be if it were none
 
     def steps_left(self, now: int) -> int:
         """Steps until somebody wants to be called."""
-        return min((p.calls_every - now % p.calls_every for p in self._plastic.values()), default=self._n_steps)
+        every = (p.calls_every - (now - p.since) % p.calls_every for p in self._plastic.values())
+        return min(every, default=self._end)
 
     def after(self, now: int, block: Heard, v_mv: Mapping[str, NDArray[Any]]) -> None:
         """``now`` steps are done, the last of them with these spikes; ``v_mv``: effector -> (N,) above e_l.
@@ -49,12 +66,20 @@ class Calls:
         """
         for key, p in self._plastic.items():
             self._heard[key].append(block)
-            due, ends = now % p.calls_every == 0, now == self._n_steps
+            due, ends = (now - p.since) % p.calls_every == 0, now == self._end
             if isinstance(p, AtSpikes) and due and not ends:
                 answer = p.rule.modulator_per_ms(self._so_far(key, now, v_mv))
-                p.modulator[0] = finite(f"plasticity[{key}].modulator_per_ms's answer", answer)
+                p.answer[0] = finite(f"plasticity[{key}].modulator_per_ms's answer", answer)
             elif isinstance(p, Called) and (due or ends) and now > self._last[key]:
+                if not due:
+                    memory = {name: np.array(x) for name, x in self._memory[key].items()}
+                    self._left[key] = Left(p.weight.copy(), memory, self._last[key])
                 self._learn(key, p, self._so_far(key, now, v_mv))
+
+    def left(self, key: EdgeKey) -> Left:
+        """What the run leaves of an edge set for another to go on from, when it has ended."""
+        p = self._all[key]
+        return self._left.get(key, Left(p.weight, self._memory.get(key), self._last.get(key, self._end)))
 
     def _so_far(self, key: EdgeKey, now: int, v_mv: Mapping[str, NDArray[Any]]) -> SoFar:
         """What has happened since this one's last call."""

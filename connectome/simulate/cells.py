@@ -4,7 +4,7 @@ those whose parameters are one for each neuron, and those that are clamped."""
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -50,10 +50,11 @@ def in_lanes(region: Region, clamp: Mapping[str, Clamped]) -> bool:
 
 def make_cells(
     regions: list[Region], start: Mapping[str, int], clamp: Mapping[str, Clamped],
-    values: Mapping[str, Mapping[str, NDArray[Any]]], dtype: np.dtype[Any], dt_ms: float,
+    values: Mapping[str, Mapping[str, NDArray[Any]]], dtype: np.dtype[Any], dt_ms: float, apart: Collection[str] = (),
 ) -> Cells:  # fmt: skip
-    """Lay out regions. ``start``: their first places; ``values``: what they remember, at rest by default. Raises
-    :class:`ConnectomeError` for a model without a kernel."""
+    """Lay out regions. ``start``: their first places; ``values``: what they remember, at rest by default; ``apart``:
+    those whose arrivals of both signs are not added up. Raises :class:`ConnectomeError` for a model without a kernel.
+    """
     records, states = np.zeros(len(regions), TASK), list[NDArray[Any]]()
     clamps, kept = dict(clamp), list[Any]([None]) * len(regions)
     for record, r in zip(records, regions, strict=True):
@@ -67,7 +68,7 @@ def make_cells(
             clamps[r.name] = Clamped(np.full(r.size, NEVER, np.uint8), np.zeros(r.size), none, none)
         row = -(-r.size // LANES) * LANES
         given = model.constants(dt_ms)
-        each = sum(1 << k for k, value in enumerate(given.values()) if np.ndim(value))
+        each = any(np.ndim(value) for value in given.values())
         constants = aligned_zeros((len(given), row if each else LANES), dtype)
         for k, value in enumerate(given.values()):
             constants[k, : r.size if each else LANES] = value
@@ -76,15 +77,19 @@ def make_cells(
         for k, name in enumerate(remembered):
             state[k, : r.size] = values.get(r.name, {}).get(name, model.rest().get(name, 0.0))
         held = clamps[r.name].held.astype(dtype) if r.name in clamps else np.zeros(0, dtype)
-        update = _compiled(model.kernel, dtype)
+        resting = np.ones(row // LANES, np.uint8)
+        quick = model.quick is not None and r.name not in clamps and r.name not in apart
+        quick = quick and all(np.ndim(v) == 0 or name in (model.quick or ()) for name, v in given.items())
+        update, signs = _compiled(model.kernel, dtype), 1 if model.one_accumulator and r.name not in apart else 2
         for name, value in (
-            ("update", update.address), ("constants", constants.ctypes.data), ("each", each), ("row", row),
+            ("update", update.address), ("constants", constants.ctypes.data), ("each", int(each)), ("row", row),
             ("state", state.ctypes.data), ("held", held.ctypes.data), ("clamped", int(r.name in clamps)),
-            ("place", start[r.name]), ("size", r.size), ("signs", 1 if model.one_accumulator else 2),
+            ("place", start[r.name]), ("size", r.size), ("signs", signs), ("quick", int(quick)),
+            ("resting", resting.ctypes.data),
         ):  # fmt: skip
             record[name] = value
         states.append(state)
-        kept += [constants, held, update]
+        kept += [constants, held, update, resting]
     return Cells(records, [r.name for r in regions], states, clamps, kept)
 
 

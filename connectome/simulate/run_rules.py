@@ -44,7 +44,8 @@ class SoFar:
 
     Parameters
     ----------
-    since_ms, time_ms : since the last call, up to now: spikes of ``since_ms < t <= time_ms`` are told
+    since_ms, time_ms : since the last call, up to now: spikes of ``since_ms < t <= time_ms`` are told. Times count from
+        the beginning of the first run, where this one goes on from another.
     spikes : region -> its spikes, sensors included
     v_mv : effector -> (N,) potential above e_l now
     """
@@ -64,8 +65,9 @@ class RunRule(Protocol):
     """How an edge set learns during a run, in plain Python: a frozen rule, whose memory is handed to it.
 
     It is called every ``interval_ms`` of the run, and at its end if the last interval is not complete: ``time_ms -
-    since_ms`` of :class:`SoFar` is then shorter. What it gives acts on spikes that arrive from the next step on. The
-    run keeps to Dale's signs whatever it gives: a weight that would change the sign of its neuron becomes 0.
+    since_ms`` of :class:`SoFar` is then shorter. A run that goes on knows nothing of such a call, and hears of the
+    whole interval. What the rule gives acts on spikes that arrive from the next step on. The run keeps to Dale's signs
+    whatever it gives: a weight that would change the sign of its neuron becomes 0.
 
     A call costs some 0.2 ms beside what the rule itself does, a step of a small network 0.005 ms: rules that must act
     at each spike are better compiled. A run gives the same result again, for any number of threads, only if calls with

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,38 @@ from numpy.typing import NDArray
 from connectome.arrays import ReadOnly
 from connectome.errors import ConnectomeError
 from connectome.graph.flat import Selection, linear_step
+from connectome.graph.parts import EdgeKey
 
-__all__ = ["RunState", "checked_state", "history_of", "state_after"]
+__all__ = ["Learning", "RunState", "checked_state", "state_after"]
+
+
+@dataclass(frozen=True, eq=False)
+class Learning(ReadOnly):
+    """What a run leaves of an edge set that learns, for a run with the same kind of rule.
+
+    Parameters
+    ----------
+    rule : its name
+    fixed : name -> value of its parameters that traces depend on, which must stay the same; others may change
+    since, called : the step that the set has learnt since; that of the last call, of a rule or modulator in Python
+    edges : digest of the edges' ends and delays
+    known : digests of the weights (E,) float32 that stand for ``weight``: those of the connectome that the run was
+        given, and those of its result. A connectome with others has been changed in between: then they count.
+    weight : (E,) pA, as precise as the rule keeps them. Without a call that an end within an interval brings about: the
+        next run goes on as if there had been no end.
+    traces : name -> array, of spikes, eligibility, responses, as the kernels keep them
+    memory : what a rule in Python remembers: name -> array; None of others
+    """
+
+    rule: str
+    fixed: Mapping[str, Any]
+    since: int
+    called: int
+    edges: str
+    known: tuple[str, str]
+    weight: NDArray[Any]
+    traces: Mapping[str, NDArray[Any]]
+    memory: Mapping[str, NDArray[Any]] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,9 +57,11 @@ class RunState(ReadOnly):
     dt_ms, dtype : as of the run
     models : region -> name of its model; "" for a sensor
     size : region -> N
-    values : region of neurons or effector -> name of a state -> (N,)
+    values : region of neurons or effector -> name of a state -> (N,). Where the event-driven engine adds up arrivals of
+        both signs, the first of them has the sum; if they were recorded, both are there, and ``"i_ex+i_in"`` is the sum
     history : for how many steps back ``spikes`` are all there
     spikes : (M,) each: step, place of the region, neuron; in this order
+    learning : edge set -> what the run leaves of it, if it learnt
     """
 
     step: int
@@ -40,6 +72,7 @@ class RunState(ReadOnly):
     values: Mapping[str, Mapping[str, NDArray[Any]]]
     history: int
     spikes: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+    learning: Mapping[EdgeKey, Learning] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"RunState(at {self.step * self.dt_ms:g} ms; {', '.join(f'{k}[{n}]' for k, n in self.size.items())})"
@@ -67,25 +100,28 @@ def models_of(selection: Selection) -> dict[str, str]:
 
 
 def history_of(selection: Selection) -> int:
-    """For how many steps spikes matter: until they have arrived, and as long as neurons are refractory."""
+    """For how many steps spikes matter: until they have arrived and, to a rule with dendritic delays, come back; and as
+    long as neurons are refractory."""
     delay = max((int(e.delay_steps.max()) for e in selection.edges.values() if len(e)), default=1)
     waits = [linear_step(r, selection.dt_ms).ref_steps.max(initial=0) for r in selection.regions.values()]
-    return max(delay, 1 + int(max(waits, default=0)))
+    return max(2 * delay, 1 + int(max(waits, default=0)))
 
 
 def state_after(
     selection: Selection, dtype: str, step: int, before: RunState | None,
     values: Mapping[str, dict[str, NDArray[Any]]], spikes: tuple[NDArray[Any], NDArray[Any], NDArray[Any]],
+    learning: Mapping[EdgeKey, Learning],
 ) -> RunState:  # fmt: skip
     """The state at the beginning of a step, from the spikes of the run that ends there and of the one ``before``."""
     columns = [x.astype(np.int64) for x in spikes]
     if before is not None:
         columns = [np.concatenate(pair) for pair in zip(before.spikes, columns, strict=True)]
-    history = history_of(selection)
+    untold = [step - left.called for left in learning.values()]  # to rules in Python
+    history = max(history_of(selection), *untold, 0)
     late = columns[0] >= step - history
     return RunState(
         step, selection.dt_ms, dtype, models_of(selection), {name: r.size for name, r in selection.regions.items()},
-        values, history, (columns[0][late], columns[1][late], columns[2][late]),
+        values, history, (columns[0][late], columns[1][late], columns[2][late]), learning,
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
 import numpy as np
 import xarray as xr
@@ -31,9 +31,12 @@ from connectome.graph.flat import Engine, Selection, cores, select
 from connectome.graph.parts import EdgeKey
 from connectome.simulate.clamp import Clamp, prepare_clamps
 from connectome.simulate.event_engine import Block, run_events
-from connectome.simulate.plastic import AnyRule, plastic_sets, weights_after
+from connectome.simulate.recording import Tape, asked_for, kept_apart, refuse_learning
 from connectome.simulate.run_state import RunState, checked_state, state_after
-from connectome.simulate.stimulus import Poisson, Stimulus, neuron_ids, numbers, of_regions, prepare
+from connectome.simulate.stimulus import Poisson, Stimulus, numbers, of_regions, prepare
+
+if TYPE_CHECKING:
+    from connectome.simulate.plastic import AnyRule, Plastic
 
 __all__ = ["Poisson", "Stimulus", "run"]
 
@@ -48,8 +51,10 @@ _WORK_SHARED = 2**24
 @overload
 def run(
     connectome: Connectome, duration_ms: float, stimulus: Stimulus | None = None, *, engine: Engine = "numba",
-    seed: int = 0, dtype: Precision = "float32", record_v: Mapping[str, ArrayLike] = MappingProxyType({}),
-    recruit: Collection[str] | None = None, initial_v_mv: Mapping[str, ArrayLike] = MappingProxyType({}),
+    seed: int = 0, dtype: Precision = "float32",
+    record: Mapping[str, Mapping[str, ArrayLike]] = MappingProxyType({}),
+    record_v: Mapping[str, ArrayLike] = MappingProxyType({}), recruit: Collection[str] | None = None,
+    initial_v_mv: Mapping[str, ArrayLike] = MappingProxyType({}),
     threads: int | None = None, progress: Callable[[float], None] | None = None,
     plasticity: Mapping[EdgeKey, AnyRule] = MappingProxyType({}),
     clamp: Mapping[str, Clamp | Sequence[Clamp]] = MappingProxyType({}), state: RunState | None = None,
@@ -60,8 +65,10 @@ def run(
 @overload
 def run(
     connectome: Connectome, duration_ms: float, stimulus: Stimulus | None = None, *, engine: Engine = "numba",
-    seed: int = 0, dtype: Precision = "float32", record_v: Mapping[str, ArrayLike] = MappingProxyType({}),
-    recruit: Collection[str] | None = None, initial_v_mv: Mapping[str, ArrayLike] = MappingProxyType({}),
+    seed: int = 0, dtype: Precision = "float32",
+    record: Mapping[str, Mapping[str, ArrayLike]] = MappingProxyType({}),
+    record_v: Mapping[str, ArrayLike] = MappingProxyType({}), recruit: Collection[str] | None = None,
+    initial_v_mv: Mapping[str, ArrayLike] = MappingProxyType({}),
     threads: int | None = None, progress: Callable[[float], None] | None = None,
     plasticity: Mapping[EdgeKey, AnyRule] = MappingProxyType({}),
     clamp: Mapping[str, Clamp | Sequence[Clamp]] = MappingProxyType({}), state: RunState | None = None,
@@ -71,8 +78,10 @@ def run(
 
 def run(
     connectome: Connectome, duration_ms: float, stimulus: Stimulus | None = None, *, engine: Engine = "numba",
-    seed: int = 0, dtype: Precision = "float32", record_v: Mapping[str, ArrayLike] = MappingProxyType({}),
-    recruit: Collection[str] | None = None, initial_v_mv: Mapping[str, ArrayLike] = MappingProxyType({}),
+    seed: int = 0, dtype: Precision = "float32",
+    record: Mapping[str, Mapping[str, ArrayLike]] = MappingProxyType({}),
+    record_v: Mapping[str, ArrayLike] = MappingProxyType({}), recruit: Collection[str] | None = None,
+    initial_v_mv: Mapping[str, ArrayLike] = MappingProxyType({}),
     threads: int | None = None, progress: Callable[[float], None] | None = None,
     plasticity: Mapping[EdgeKey, AnyRule] = MappingProxyType({}),
     clamp: Mapping[str, Clamp | Sequence[Clamp]] = MappingProxyType({}), state: RunState | None = None,
@@ -89,7 +98,9 @@ def run(
     seed : of the Poisson drive, 0 .. 2**63 - 1. A neuron's numbers depend on the seed, on its place in the connectome
         and on the step; not on the engine, on the order of computation or on ``recruit``.
     dtype : of the state. The weights are float32 in either case.
-    record_v : region of neurons or effector -> neurons (K,), or ``"all"``: whose potential to record after each step
+    record : name of a state -> region of neurons or effector -> neurons (K,), or ``"all"``: what to record after each
+        step. A neuron's model says what its states are (:mod:`connectome.neurons`): ``"v"``, ``"i_ex"``, ``"u"``, ...
+    record_v : region -> neurons: short for ``record={"v": ...}``
     recruit : names of the regions that take part, all by default. The others are silent.
     initial_v_mv : region -> scalar or (N,); e_l, or what its model begins with, by default
     threads : of the ``numba`` engine, which gives the same result for any number; by default as many as the process has
@@ -100,7 +111,12 @@ def run(
         see :func:`connectome.simulate.stdp.learnt`.
     clamp : region -> :class:`~connectome.simulate.clamp.Clamp`, or several for other neurons each
     state : another run's last state, to go on from: two runs of 50 ms are one of 100 ms, bit for bit. All times count
-        from the beginning of this run; Poisson numbers go on. Goes without ``initial_v_mv`` and ``plasticity``.
+        from the beginning of this run, but for what rules and modulators in Python are told, which count from that of
+        the first; Poisson numbers go on. Edge sets that learn go on learning by a rule of the same kind, with the
+        weights that they have learnt: give ``connectome`` as it was, or as :func:`~connectome.simulate.stdp.learnt`
+        made it. One with other weights has been changed in between: then these count. A set that begins to learn
+        has seen no spike before, but sees those that are on their way; one that stops needs what it has learnt in
+        ``connectome``. Goes without ``initial_v_mv``.
     return_state : give the last state besides
 
     Returns
@@ -108,10 +124,12 @@ def run(
     Dataset; or, with ``return_state``, Dataset and :class:`~connectome.simulate.run_state.RunState`. The Dataset has
     ``spike_time_ms``, ``spike_region`` (a place in the coordinate ``region``) and ``spike_neuron`` (number in its
     region), along ``spike``, in order of time, then region, then neuron; ``n_spikes`` by ``region``; and, if asked for,
-    ``v_mv`` (time_ms, recorded) with the coordinates ``recorded_region`` and ``recorded_neuron``. Spikes of sensors are
-    among them. For each edge set that learns, ``weight_pa source:kind:target`` along ``edge source:kind:target`` (E,)
-    float32: its weights after the run. The attributes are the run's parameters; ``synaptic_operations``: over all
-    spikes, the edges that each went out on; and ``start_ms``, if it goes on from another.
+    ``v_mv`` (time_ms, recorded) with the coordinates ``recorded_region`` and ``recorded_neuron``; of any other state,
+    by its name, e.g. ``u`` (time_ms, recorded_u) with ``recorded_u_region`` and ``recorded_u_neuron``, and its unit as
+    the attribute ``units``. Spikes of sensors are among them. For each edge set that learns, ``weight_pa
+    source:kind:target`` along ``edge source:kind:target`` (E,) float32: its weights after the run. The attributes are
+    the run's parameters; ``synaptic_operations``: over all spikes, the edges that each went out on; and ``start_ms``,
+    if it goes on from another.
 
     Raises
     ------
@@ -130,41 +148,52 @@ def run(
     n_steps = _steps(duration_ms, connectome.dt_ms)
     selection = select(connectome, recruit)
     before = None if state is None else checked_state(state, selection, dtype)
-    for name, value in (("initial_v_mv", initial_v_mv), ("plasticity", plasticity)):
-        if value and (before is not None or (return_state and name == "plasticity")):
-            raise ConnectomeError(name, "must be left out where a run goes on or is to go on", list(value))
+    if initial_v_mv and before is not None:
+        raise ConnectomeError("initial_v_mv", "must be left out where a run goes on", list(initial_v_mv))
     origin = before.step if before else 0
     if origin + n_steps > _MAX_STEPS:
         raise ConnectomeError("state", f"must be at most {_MAX_STEPS - n_steps} steps old", origin)
     given = prepare(connectome, selection, n_steps, Stimulus() if stimulus is None else stimulus, int(seed), origin)
     clamps = prepare_clamps(connectome, selection, origin, n_steps, clamp)
-    v_mv, record = {}, {}
+    v_mv, wanted = {}, asked_for(connectome, selection, record, record_v, before)
     for where, r, v in of_regions("initial_v_mv", initial_v_mv, connectome, selection.regions):
         v_mv[r.name] = numbers(where, v, (r.size,)) - r.neuron.reference_mv
-    for where, r, wanted in of_regions("record_v", record_v, connectome, selection.regions):
-        everyone = isinstance(wanted, str) and wanted == "all"
-        record[r.name] = np.arange(r.size) if everyone else neuron_ids(where, wanted, r)
-    real, plastic = np.dtype(dtype), plastic_sets(connectome, selection, plasticity, n_steps)
+    real, calls = np.dtype(dtype), None
+    plastic: Mapping[EdgeKey, Plastic] = {}
+    if plasticity != {} or (before is not None and before.learning):
+        from connectome.simulate.calls import Calls
+        from connectome.simulate.plastic_sets import learning_after, plastic_sets, weights_after
+
+        plastic = plastic_sets(connectome, selection, plasticity, n_steps, before)
+        calls = Calls(selection, plastic, origin + n_steps, before)
     after: dict[str, dict[str, NDArray[Any]]] = {}
+    tape = Tape(wanted, n_steps, real)
     if engine == "numba":
+        refuse_learning(
+            wanted, kept_apart(selection, wanted), {k.target for k, p in plastic.items() if p.acting is None}
+        )
         n_threads = threads or _threads(selection)
-        source = run_events(selection, given, n_steps, real, v_mv, record, n_threads, plastic, clamps, before, after)
+        source = run_events(
+            selection, given, n_steps, real, v_mv, wanted, n_threads, plastic, calls, clamps, before, after
+        )
     elif plastic:
         raise ConnectomeError("plasticity", "must be left out for this engine", repr(engine), "Take engine='numba'.")
     else:
         from connectome.simulate.torch_runs import run_messages
 
-        source = run_messages(connectome, selection, given, n_steps, real, v_mv, record, clamps, before, after)
+        source = run_messages(connectome, selection, given, n_steps, real, v_mv, wanted, clamps, before, after)
     blocks: list[Block] = []
     shown = -math.inf
     for block in source:
-        blocks.append(block)
+        done = tape.add(block.recorded)
+        blocks.append(block._replace(recorded=block.recorded[:0]))
         if progress is not None and time.monotonic() - shown > _PROGRESS_S:
             shown = time.monotonic()
-            progress(sum(len(b.v) for b in blocks) * connectome.dt_ms)
+            progress(done * connectome.dt_ms)
     step, region, neuron = (np.concatenate([getattr(b, name) for b in blocks]) for name in ("step", "region", "neuron"))
     if return_state:
-        last = state_after(selection, dtype, origin + n_steps, before, after, (step, region, neuron))
+        learning = learning_after(plastic, calls) if calls is not None else {}
+        last = state_after(selection, dtype, origin + n_steps, before, after, (step, region, neuron), learning)
     step = step - np.int32(origin)
     names, dt_ms = np.array(list(selection.regions), str), connectome.dt_ms
     result = xr.Dataset(
@@ -180,27 +209,12 @@ def run(
             "seed": int(seed), "n_spikes": int(neuron.size), "synaptic_operations": sum(b.operations for b in blocks),
         },
     )  # fmt: skip
-    result = result.assign(weights_after(plastic))
+    if calls is not None:
+        result = result.assign(weights_after(plastic))
     if before is not None:
         result.attrs["start_ms"] = origin * dt_ms
-    if record_v:
-        result = _with_potentials(result, selection, record, np.concatenate([b.v for b in blocks]))
+    result = tape.with_recorded(result, selection)
     return (result, last) if return_state else result
-
-
-def _with_potentials(
-    result: xr.Dataset, selection: Selection, record: Mapping[str, NDArray[np.int64]], v: NDArray[Any]
-) -> xr.Dataset:
-    """With v (steps, K), counted from each neuron's reference."""
-    n_steps, dt_ms = len(v), selection.dt_ms
-    regions = selection.regions
-    reference = [np.broadcast_to(regions[n].neuron.reference_mv, regions[n].size)[k] for n, k in record.items()]
-    v_mv_out = v + np.concatenate(reference).astype(v.dtype)
-    return result.assign(v_mv=(("time_ms", "recorded"), v_mv_out, {"units": "mV"})).assign_coords(
-        time_ms=("time_ms", np.arange(1, n_steps + 1) * dt_ms, {"units": "ms"}),
-        recorded_region=("recorded", np.repeat(list(record), [k.size for k in record.values()])),
-        recorded_neuron=("recorded", np.concatenate(list(record.values()))),
-    )
 
 
 def _threads(selection: Selection) -> int:

@@ -25,7 +25,8 @@ from connectome.simulate.plastic_kernels import deliver_and_learn, react
 from connectome.simulate.poisson_kernels import OCTET, PoissonDrive, draw
 
 __all__ = [
-    "BLOCK", "DUE", "SEGMENT", "STREAM", "Scratch", "State", "Visits", "advance", "neuron_type",
+    "BLOCK", "DUE", "FLUSH", "RECORD", "SEGMENT", "STREAM", "Scratch", "State", "Visits", "add_poisson", "advance",
+    "deliver", "flush", "narrow", "neuron_type", "wait_for",
 ]  # fmt: skip
 
 #: Neurons are laid out, and shared out to threads, in blocks of so many: a multiple of any vector and of a cache line.
@@ -40,7 +41,7 @@ _MIXED = np.uint64(2**64 - 1)
 _FAR = np.uint64(1024)  # bytes of a stretch that are fetched ahead
 _FEW = np.uint64(32)  # edges: two lines of targets and three of weights hold them
 _SPIN = 2000
-_FLUSH = 32  # steps between two removals of what is about to become denormal
+FLUSH = 32  # steps between two removals of what is about to become denormal
 _TINY = 1e-20  # pA and mV
 
 
@@ -93,6 +94,10 @@ STREAM = np.dtype(
 
 #: A delay of a stream, in steps, and its column in the stream's table.
 DUE = np.dtype([("delay", np.uint64), ("column", np.uint64)])
+
+
+#: A number to record after each step: the thread that changes it, its address, and what is recorded where it is -inf.
+RECORD = np.dtype([("owner", np.int64), ("address", np.uint64), ("held", np.float64)])
 
 
 class State(NamedTuple):
@@ -185,7 +190,7 @@ def _update(
 
 
 @inner
-def _flush(x: NDArray[Any], first: np.uint64, last: np.uint64) -> None:
+def flush(x: NDArray[Any], first: np.uint64, last: np.uint64) -> None:
     """Denormal numbers would cost a hundred times as much as others; nothing that small matters."""
     tiny, zero = x.dtype.type(_TINY), x.dtype.type(0)
     for i in range(first, last):
@@ -242,7 +247,7 @@ def _rows(
 
 
 @inner
-def _deliver(
+def deliver(
     thread: Index, row: Index, streams: Records, due: Records, visits: Visits, state: State, wide: bool | None,
     coarse: bool | None,
 ) -> None:  # fmt: skip
@@ -269,7 +274,7 @@ def _deliver(
                     visits.begin[n] = value_at(table, none, at)
                     visits.end[n] = value_at(table, none, at + _U1)
                     if coarse is not None and stream.each:
-                        _narrow(n, due[d].delay, m, streams, visits)
+                        narrow(n, due[d].delay, m, streams, visits)
                     visits.base[n] = base
                     if signs and value_at(signs, np.int8(0), source) < 0:
                         visits.base[n] = stream.minus
@@ -281,7 +286,7 @@ def _deliver(
 
 
 @inner
-def _narrow(n: Index, delay: Index, m: Index, streams: Records, visits: Visits) -> None:
+def narrow(n: Index, delay: Index, m: Index, streams: Records, visits: Visits) -> None:
     """Of a stretch with several delays, only the edges of this one and into the thread's targets."""
     stream, begin, end, none = streams[m], visits.begin[n], visits.end[n], np.uint16(0)
     while begin < end and value_at(stream.each, none, begin) < delay:
@@ -311,7 +316,9 @@ def _visit(n: Index, m: Index, streams: Records, visits: Visits, current: NDArra
 
 
 @inner
-def _poisson(step: int, fresh: bool, thread: int, drive: PoissonDrive, scratch: Scratch, current: NDArray[Any]) -> None:
+def add_poisson(
+    step: int, fresh: bool, thread: int, drive: PoissonDrive, scratch: Scratch, current: NDArray[Any]
+) -> None:
     """Add a step's Poisson events to the currents of a thread's neurons."""
     counts, at = scratch.counts, _U0
     for r in range(np.uint64(drive.run.size)):
@@ -336,7 +343,7 @@ def _poisson(step: int, fresh: bool, thread: int, drive: PoissonDrive, scratch: 
 
 
 @inner
-def _wait(thread: int, until: int, done: NDArray[np.int64]) -> None:
+def wait_for(thread: int, until: int, done: NDArray[np.int64]) -> None:
     """Until the other threads have completed so many steps."""
     for k in range(np.uint64(done.size // 8)):
         if k != np.uint64(thread):
@@ -351,7 +358,7 @@ def _wait(thread: int, until: int, done: NDArray[np.int64]) -> None:
 def advance(
     thread: int, first: int, n_steps: int, ahead: int, history: int, neurons: Records, segments: Records,
     streams: Records, due: Records, poisson: PoissonDrive | None, drive: NDArray[Any], state: State,
-    scratch: Scratch, record: NDArray[np.int64], held: NDArray[Any], recorded: NDArray[Any], plastic: Any,
+    scratch: Scratch, record: Records, recorded: NDArray[Any], plastic: Any,
     cells: Records | None, wide: bool | None, coarse: bool | None,
 ) -> None:  # fmt: skip
     """Simulate a thread's share of steps first .. first + n_steps - 1, in place, while the other threads do theirs.
@@ -360,7 +367,7 @@ def advance(
     history : H, rows of ``state.begin`` before the first step
     due : the delays of all streams
     drive : (1 or n_steps, P) mV: what the injected currents add to v in each step
-    record : (K,) places whose v to put into ``recorded`` (n_steps, K) if this thread has them; ``held`` (K,): v_reset
+    record : (K,) of ``RECORD``: what to put into ``recorded`` (n_steps, K)
     plastic : the edge sets that learn: see ``plastic_kernels``
     cells : of ``TASK``: the regions with kernels of their own; what changes from call to call is written here
     wide, coarse : whether a stream has targets of 32 bits, and a table for several delays at once
@@ -390,25 +397,24 @@ def advance(
                 state.begin[row, g] = free
                 free = _integrate(g, r, neurons, segments, drive[now], v, current, ids, free)
             state.end[row, g] = free
-            if step % _FLUSH == 0:
+            if step % FLUSH == 0:
                 start, stop, inhibitory = segments[g].start, segments[g].stop, neurons[r].inhibitory
-                _flush(v, start, stop)
-                _flush(current, start, stop)
+                flush(v, start, stop)
+                flush(current, start, stop)
                 if inhibitory:
-                    _flush(current, start + inhibitory, stop + inhibitory)
+                    flush(current, start + inhibitory, stop + inhibitory)
         if poisson is not None:
-            _poisson(step, t == 0, thread, poisson, scratch, current)
+            add_poisson(step, t == 0, thread, poisson, scratch, current)
         if threads > 1:
-            _wait(thread, step - ahead + 1, state.done)
+            wait_for(thread, step - ahead + 1, state.done)
         if plastic is not None:
             react(thread, step, row, plastic, streams, due, state)
-        _deliver(thread, row, streams, due, scratch.visits, state, wide, coarse)
+        deliver(thread, row, streams, due, scratch.visits, state, wide, coarse)
         if plastic is not None:
             deliver_and_learn(thread, step, row, plastic, streams, due, state)
         for k in range(record.size):
-            i = np.uint64(record[k])
-            for g in range(np.uint64(segments.size)):
-                if segments[g].owner == thread and segments[g].start <= i < segments[g].stop:
-                    recorded[t, k] = v[i] if v[i] > -np.inf else held[k]
+            if record[k].owner == thread:
+                value = value_at(record[k].address, v.dtype.type(0), _U0)
+                recorded[t, k] = record[k].held if value == -np.inf else value
         publish(state.done, np.uint64(8 * thread), step + 1)
     state.free[thread] = free

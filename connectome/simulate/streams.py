@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,23 +19,44 @@ from connectome.simulate import simulate_kernels as kernels
 from connectome.simulate import table_kernels as tables
 from connectome.simulate.cells import Cells, in_lanes, make_cells
 from connectome.simulate.clamp import Clamped
-from connectome.simulate.plastic import (
-    AtSpikes,
-    ByError,
-    Called,
-    Place,
-    Plastic,
-    at_spikes_records,
-    by_error_records,
-)
 from connectome.simulate.poisson_kernels import PoissonDrive
 from connectome.simulate.run_state import RunState
 from connectome.simulate.stimulus import Input, PoissonRun, poisson_drive
 
-__all__ = ["Streams", "lay_out"]
+__all__ = ["Learns", "Place", "Streams", "lay_out"]
 
 _TABLE_BYTES, _BYTES_AN_EDGE = 2**25, 0.25  # of a table of where a source's edges of each delay begin
 _NEURON_COST, _DRIVE_COST = 400, 800  # of a step, in edges into a neuron at some 3 spikes a second
+
+
+class Place(NamedTuple):
+    """Where an edge set is among the streams of a run: numbers of its streams (G,), their owners, the segments of its
+    target and their numbers, and its delays in steps."""
+
+    stream: NDArray[np.int64]
+    owner: NDArray[np.int64]
+    segment: NDArray[np.int64]
+    segments: NDArray[Any]
+    delays: NDArray[np.int64]
+
+
+class Learns(Protocol):
+    """What a layout asks of an edge set that learns: :class:`connectome.simulate.plastic.Plastic`."""
+
+    @property
+    def reach(self) -> int:
+        """For how many steps spikes must be kept."""
+        ...
+
+    @property
+    def acting(self) -> NDArray[np.float32] | None:
+        """(E,) weights that are delivered as those of any other set; None if the set has kernels of its own."""
+        ...
+
+    def records(self, place: Place) -> tuple[int, NDArray[Any], list[NDArray[Any]]]:
+        """For a set with kernels of its own: which of ``plastic_kernels``' three kinds, its records, and what their
+        addresses point to."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,23 +100,30 @@ class Streams:
 
 def lay_out(
     selection: Selection, given: Input, n_steps: int, dtype: np.dtype[Any], threads: int,
-    plastic: Mapping[EdgeKey, Plastic], clamp: Mapping[str, Clamped], state: RunState | None,
+    plastic: Mapping[EdgeKey, Learns], clamp: Mapping[str, Clamped], state: RunState | None,
+    twins: Mapping[str, str], alone: Collection[str],
 ) -> Streams:  # fmt: skip
-    """Lay a network out for so many threads. Raises :class:`ConnectomeError` for an edge set that is too large, and a
-    model without a kernel."""
+    """Lay a network out for so many threads. ``twins``: region -> the one whose arrivals it gets as well, and keeps
+    apart by sign; ``alone``: regions that are to be updated by their model's own kernel. Raises
+    :class:`ConnectomeError` for an edge set that is too large, and a model without a kernel."""
     regions, number = list(selection.regions.values()), {name: k for k, name in enumerate(selection.regions)}
     active = [r for r in regions if r.role != "sensor"]
     blocks = [-(-r.size // kernels.BLOCK) for r in active]
     first = np.cumsum([0, *blocks]) * kernels.BLOCK
     start, places = {r.name: int(at) for r, at in zip(active, first, strict=False)}, int(first[-1])
     edges = [e for e in selection.edges.values() if len(e)]
-    bounds = _bounds(active, blocks, edges, given, threads)
+    into = {r.name: sum(len(e) for e in edges if e.key.target == twins.get(r.name, r.name)) for r in active}
+    bounds = _bounds(active, blocks, into, given, threads)
     segments, span = _segments(regions, start, bounds, given)
-    own = [r for r in active if not in_lanes(r, clamp) or (state is not None and _crowded(r, number[r.name], state))]
-    cells = make_cells(own, start, clamp, state.values if state else {}, dtype, selection.dt_ms)
+    own = [
+        r for r in active
+        if not in_lanes(r, clamp) or r.name in alone or (state is not None and _crowded(r, number[r.name], state))
+    ]  # fmt: skip
+    values = {r.name: _remembered(r, number[r.name], state) for r in own if state is not None and r.name not in twins}
+    cells = make_cells(own, start, clamp, values, dtype, selection.dt_ms, twins)
     neurons = np.zeros(len(regions), kernels.neuron_type(dtype))
     for row, r in enumerate(regions):
-        neurons["inhibitory"][row] = 0 if r.neuron.one_accumulator else places
+        neurons["inhibitory"][row] = 0 if r.neuron.one_accumulator and r.name not in twins else places
         if r in own:
             neurons["cells"][row] = 1 + own.index(r)
         else:
@@ -106,28 +134,24 @@ def lay_out(
         neurons["ref_steps"] = np.minimum(neurons["ref_steps"], n_steps)
     streams, dues, kept = [np.zeros(0, kernels.STREAM)], [np.zeros(0, kernels.DUE)], []
     learning: list[list[NDArray[Any]]] = [[], [], []]  # as ``plastic_kernels`` has them
-    for e in edges:
-        learns, targets = plastic.get(e.key), span[e.key.target]
-        due, rows, arrays = _streams(
-            e, selection.regions[e.key.source], segments[targets], coarse=learns is None or isinstance(learns, Called)
-        )
+    twin_of = {of: name for name, of in twins.items()}
+    for e, target in [(s, name) for s in edges for name in (s.key.target, twin_of.get(s.key.target)) if name]:
+        learns, targets = plastic.get(e.key), span[target]
+        coarse = learns is None or learns.acting is not None
+        due, rows, arrays = _streams(e, selection.regions[e.key.source], segments[targets], coarse=coarse)
         rows["first_segment"], rows["last_segment"] = span[e.key.source].start, span[e.key.source].stop
-        rows["source_start"], rows["plus"] = start.get(e.key.source, 0), start[e.key.target]
-        rows["minus"] = rows["plus"] + neurons["inhibitory"][number[e.key.target]]
+        rows["source_start"], rows["plus"] = start.get(e.key.source, 0), start[target]
+        rows["minus"] = rows["plus"] + neurons["inhibitory"][number[target]]
         rows["delays"], rows["delay_at"] = due.size, sum(d.size for d in dues)
-        if isinstance(learns, Called):
+        if learns is not None and learns.acting is not None:
             rows["weight"] = learns.acting.ctypes.data
         elif learns is not None:
             place = Place(
                 sum(map(len, streams)) + np.arange(len(rows)), rows["owner"].copy(),
                 np.arange(targets.start, targets.stop), segments[targets], due["delay"],
             )  # fmt: skip
-            if isinstance(learns, AtSpikes):
-                records, more = at_spikes_records(learns, place)
-                learning[0 if learns.plain else 1].append(records)
-            elif isinstance(learns, ByError):
-                records, more = by_error_records(learns, place)
-                learning[2].append(records)
+            kind, records, more = learns.records(place)
+            learning[kind].append(records)
             rows["owner"] = -1
             arrays += more
         streams.append(rows)
@@ -151,6 +175,15 @@ def lay_out(
         kept=kept, plastic=tuple(np.concatenate(x) if x else None for x in learning) if any(learning) else None,
         cells=cells,
     )  # fmt: skip
+
+
+def _remembered(region: Region, place: int, state: RunState) -> dict[str, NDArray[Any]]:
+    """What a state says of a region; where it was updated in lanes, its spikes say for how long it is refractory."""
+    found = dict(state.values[region.name])
+    if "refractory" in region.neuron.state and "refractory" not in found:
+        ref_steps = linear_step(region, state.dt_ms).ref_steps
+        found["refractory"] = state.waits(place, np.broadcast_to(ref_steps, region.size))
+    return found
 
 
 def _crowded(region: Region, place: int, state: RunState) -> bool:
@@ -234,13 +267,12 @@ def _streams(
 
 
 def _bounds(
-    active: list[Region], blocks: list[int], edges: list[EdgeSet], given: Input, threads: int
+    active: list[Region], blocks: list[int], edges_into: Mapping[str, int], given: Input, threads: int
 ) -> NDArray[np.int64]:
     """(threads + 1,) places that share the work out: updates, Poisson numbers and edges."""
     cost = []
     for r, n in zip(active, blocks, strict=True):
-        into = sum(len(e) for e in edges if e.key.target == r.name) / max(r.size, 1)
-        one = _NEURON_COST + into + _DRIVE_COST * (r.name in given.poisson)
+        one = _NEURON_COST + edges_into[r.name] / max(r.size, 1) + _DRIVE_COST * (r.name in given.poisson)
         cost.append(np.full(n, one))
     total = np.cumsum(np.concatenate([np.zeros(1), *cost]))
     cuts = np.searchsorted(total, total[-1] * np.arange(1, threads) / threads)

@@ -126,7 +126,7 @@ def propagate(
     arrivals: Tensor | None = None, state: BatchState | None = None,
     surrogate: Callable[[Tensor], Tensor] | None = None, gain: Tensor | None = None,
     replaced: tuple[Tensor, Tensor] | None = None, block: Tensor | None = None, clamp: ClampedBatch | None = None,
-    learnt: Mapping[str, NeuronModel] = _NO_MODELS,
+    learnt: Mapping[str, NeuronModel] = _NO_MODELS, watch: Callable[[BatchState], None] | None = None,
 ) -> Propagation:  # fmt: skip
     """Run T steps of a batch of B, in the type and on the device of ``weight``.
 
@@ -144,6 +144,7 @@ def propagate(
     block : (E,) truth values: edges through which no spike's gradient flows back
     clamp : what neurons are made to do
     learnt : region -> its model among tensors, see :meth:`NeuronModel.among_tensors`
+    watch : is given the state after each step
 
     No gradient passes through a reset or a refractory step. Raises :class:`ConnectomeError` for a wrong shape.
     """
@@ -230,6 +231,8 @@ def propagate(
         past = (spikes, *past[:-1])
         all_u.append(u)
         all_spikes.append(spikes)
+        if watch is not None:
+            watch(BatchState(v, i_ex, i_in, refractory, past, models))
     state = BatchState(v, i_ex, i_in, refractory, past, models)
     return Propagation(torch.stack(all_u), torch.stack(all_spikes), state)
 

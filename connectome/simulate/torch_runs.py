@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from connectome.graph.flat import FlatNetwork, Selection, flatten
 from connectome.neurons.step_kernels import HELD
 from connectome.simulate.clamp import Clamped
 from connectome.simulate.event_engine import Block, poisson_counts
+from connectome.simulate.recording import Recorded
 from connectome.simulate.run_state import RunState
 from connectome.simulate.stimulus import Input, poisson_drive
 from connectome.simulate.torch_engine import BatchState, ClampedBatch, at_rest, propagate
@@ -27,7 +28,7 @@ _BLOCK_VALUES = 2**22  # values of what is made for each step and neuron of a bl
 
 def run_messages(
     connectome: Connectome, selection: Selection, given: Input, n_steps: int, real: np.dtype[Any],
-    v_mv: Mapping[str, NDArray[Any]], record: Mapping[str, NDArray[np.int64]], clamp: Mapping[str, Clamped],
+    v_mv: Mapping[str, NDArray[Any]], wanted: Sequence[Recorded], clamp: Mapping[str, Clamped],
     before: RunState | None, after: dict[str, dict[str, NDArray[Any]]],
 ) -> Iterator[Block]:  # fmt: skip
     """Simulate: see :func:`connectome.simulate.event_engine.run_events`."""
@@ -37,18 +38,24 @@ def run_messages(
     def tensor(array: NDArray[Any]) -> torch.Tensor:
         return torch.as_tensor(array, device=device).to(dtype)[..., None]  # a batch of one
 
-    weight, v_reset = tensor(flat.weight)[:, 0], tensor(flat.dynamics.v_reset)
+    weight = tensor(flat.weight)[:, 0]
     state = _begin(flat, selection, weight, v_mv, clamp, before)
     drives = {name: poisson_drive(list(runs), given.seed, real) for name, runs in given.poisson.items()}
     pa = {name: np.zeros(selection.regions[name].size) for name in drives}
     for name, runs in given.poisson.items():
         for r in runs:
             pa[name][r.start : r.stop] = r.weight
-    rows = np.concatenate([np.zeros(0, np.int64), *(span[name].start + k for name, k in record.items())])
-    linear = np.ones(n, np.bool_)
-    for name in flat.models:
-        linear[span[name]] = False
-    resets = torch.as_tensor(linear & ~flat.is_sensor, device=device)[:, None]
+    neurons = [torch.as_tensor(w.neurons, device=device) for w in wanted]
+    seen: list[torch.Tensor] = []
+
+    def watch(now: BatchState) -> None:
+        rows = []
+        for w, which in zip(wanted, neurons, strict=True):
+            own = w.region in flat.models and w.name != "v"
+            of_region = now.models[w.region][w.name] if own else getattr(now, w.name)[span[w.region]]
+            rows.append(of_region[which, 0].to(dtype))
+        seen.append(torch.cat(rows))
+
     held = np.zeros(n)
     for name, c in clamp.items():
         held[span[name]] = c.held
@@ -57,7 +64,8 @@ def run_messages(
     most = max(1, min(_BLOCK_STEPS, _BLOCK_VALUES // max(n, 1)))
     none = np.zeros(0, np.int32)
     origin = before.step if before else 0
-    yield Block(none, none, none, np.zeros((0, rows.size), real), 0)
+    columns = sum(w.neurons.size for w in wanted)
+    yield Block(none, none, none, np.zeros((0, columns), real), 0)
     for first in range(origin, origin + n_steps, most):
         steps = min(most, origin + n_steps - first)
         sent, arrivals, current = np.zeros((steps, n)), np.zeros((steps, n)), np.zeros((steps, n))
@@ -80,11 +88,13 @@ def run_messages(
                 codes[:, span[name]] = c.codes(first, steps)
             clamped = ClampedBatch(torch.as_tensor(codes, device=device)[..., None], tensor(held))
         with torch.no_grad():
-            u, spikes, state = propagate(
+            _, spikes, state = propagate(
                 flat, weight, tensor(sent[:, flat.is_sensor]), current=tensor(current),
                 arrivals=tensor(arrivals) if drives else None, state=state, clamp=clamped,
+                watch=watch if columns else None,
             )  # fmt: skip
-        v_out = torch.where((spikes > 0) & resets, v_reset, u)
+        recorded = torch.stack(seen).numpy(force=True) if columns else np.zeros((steps, 0), real)
+        seen.clear()
         step, neuron = (x.numpy(force=True) for x in spikes[..., 0].nonzero(as_tuple=True))
         times = spikes[..., 0].numpy(force=True)[step, neuron].astype(np.int64)
         step, neuron = np.repeat(step, times), np.repeat(neuron, times)
@@ -92,7 +102,7 @@ def run_messages(
         yield Block(
             (first + step).astype(np.int32), region.astype(np.int32),
             (neuron - np.array([s.start for s in span.values()])[region]).astype(np.int32),
-            v_out[:, rows, 0].numpy(force=True), int(out_degree[neuron].sum()),
+            recorded, int(out_degree[neuron].sum()),
         )  # fmt: skip
     after |= _end(flat, selection, state)
 
@@ -118,9 +128,9 @@ def _begin(
             values = before.values[name]
             whole["v"][span] = values["v"]
             if name in models:
-                models[name] = {k: tensor(x) for k, x in values.items()}
+                models[name] |= {k: tensor(values.get(k, np.zeros(len(values["v"])))) for k in models[name]}
             else:
-                whole["i_ex"][span], whole["i_in"][span] = values["i_ex"], values["i_in"]
+                whole["i_ex"][span], whole["i_in"][span] = values["i_ex"], values.get("i_in", 0.0)
                 whole["refractory"][span] = before.waits(place, flat.dynamics.ref_steps[span])
     for name in models:
         models[name]["v"] = tensor(whole["v"][flat.span[name]])

@@ -277,7 +277,8 @@ def from_matrix(
 ) -> Connectome:  # fmt: skip
     """A connectome from one's own (N, N) matrix of weights in pA; row = source (where row = target, give ``.T``).
 
-    Every stored entry of a sparse matrix and every non-zero of a dense one is an edge.
+    Every stored entry of a sparse matrix and every non-zero of a dense one is an edge. A pandas DataFrame's names are
+    those of the nodes; they must be the same for rows and columns. Names may be numbers.
 
     Parameters
     ----------
@@ -294,6 +295,11 @@ def from_matrix(
     Raises :class:`ConnectomeError`.
     """
     row, column, weight, n = entries("matrix", matrix)
+    if node_labels is None and hasattr(matrix, "columns"):
+        names, columns_of = list(matrix.index), list(matrix.columns)
+        if names != columns_of:
+            raise ConnectomeError("matrix", "must name its rows as its columns", f"{names[:3]} and {columns_of[:3]}")
+        node_labels = None if names == list(range(n)) else names
     nodes: dict[str, Any] = {}
     for name, given, shape in (
         ("labels", labels, (n,)), ("node_labels", node_labels, (n,)), ("position_um", position_um, (n, 3)),
@@ -304,6 +310,8 @@ def from_matrix(
         array = np.asarray(given, object if "labels" in name else None)
         if array.shape != shape:
             raise ConnectomeError(name, f"must have shape {shape}, as the matrix has {n} rows", array.shape)
+        if "labels" in name:
+            array = np.array([str(v) if isinstance(v, (int, np.integer)) else v for v in array], object)
         nodes |= dict(zip("xyz", array.T, strict=True)) if name == "position_um" else {name: array.tolist()}
     if "labels" in nodes:
         nodes["region"] = nodes.pop("labels")

@@ -1,0 +1,37 @@
+"""What would not fit in memory is refused before it is taken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from connectome.errors import ConnectomeError
+
+__all__ = ["refuse_memory"]
+
+
+def refuse_memory(what: str, needed_bytes: float, hint: str) -> None:
+    """Refuse to start what would not fit in the memory that is free, swap included. Raises :class:`ConnectomeError`."""
+    free = _free_bytes()
+    if free is not None and needed_bytes > free:
+        raise ConnectomeError(
+            "memory", f"must have about {needed_bytes / 1e9:,.1f} GB free for {what}", f"{free / 1e9:,.1f} GB", hint
+        )
+
+
+def _free_bytes(root: Path = Path("/")) -> int | None:
+    """What the system and the control group leave this process; None where Linux's files do not say."""
+    free = []
+    try:
+        lines = (line.split() for line in (root / "proc/meminfo").read_text().splitlines())
+        found = {line[0]: int(line[1]) * 1024 for line in lines}
+        free.append(found["MemAvailable:"] + found["SwapFree:"])
+    except (OSError, LookupError, ValueError):
+        return None
+    try:
+        group = root / "sys/fs/cgroup"
+        limit, used = ((group / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        inactive = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())["inactive_file"]
+        free.append(int(limit) - int(used) + int(inactive))  # cached files give way
+    except (OSError, LookupError, ValueError):
+        pass  # no such group, or "max"
+    return min(free)
