@@ -30,6 +30,7 @@ __all__ = ["TABLES", "Member", "is_archive", "members", "read_frame", "titles_of
 #: Endings of what is read as a table.
 TABLES: Final = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".parquet", ".feather", ".ftr")
 _ARCHIVES: Final = (".zip", ".tar.gz", ".tgz", ".tar")
+_GZIP: Final = b"\x1f\x8b"
 _LARGEST: Final = 1 << 33
 _DEPTH: Final = 3
 _MOST_FILES: Final = 1000
@@ -129,7 +130,7 @@ def _separator(line: str) -> str:
 def _unpacked(member: Member) -> Any:
     """A text as bytes."""
     data = member.read()
-    if not member.name.lower().endswith(".gz"):
+    if data[:2] != _GZIP:  # or it has been unpacked
         return io.BytesIO(data)
     with naming(member.where, "a gzip file"), gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
         text = packed.read(_LARGEST + 1)
