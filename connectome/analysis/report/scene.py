@@ -124,7 +124,8 @@ def _places(regions: list[Region], last: Connectome) -> tuple[_Floats, float]:
     wide = 1.6 / math.sin(math.pi / max(len(regions), 3))
     angle = 2 * math.pi * np.arange(len(regions)) / len(regions)
     middle = wide * np.stack([np.cos(angle), np.zeros(len(regions)), np.sin(angle)], 1)
-    return 100 * np.concatenate([m + b for m, b in zip(middle, balls, strict=True)]), 0.0
+    placed = [m + b for m, b in zip(middle, balls, strict=True)]
+    return 100 * np.concatenate([np.zeros((0, 3)), *placed]), 0.0
 
 
 def _completed(position: _Floats, known: _Floats) -> _Floats:
