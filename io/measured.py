@@ -51,6 +51,7 @@ class Measured:
     ----------
     pre, post : columns of ids in the table of edges
     count : the column of the numbers of synapses; "" where a row is a synapse
+    index : columns of edges that say where source and target are in the table of cells, if there are such
     keys : columns that hold ids in tables of cells; "" is the first one, whatever its title
     not_with : a table of edges with one of these columns is another one
     region : the name of the region
@@ -67,6 +68,7 @@ class Measured:
     post: str = ""
     count: str = ""
     keys: tuple[str, ...] = ()
+    index: tuple[str, ...] = ()
     not_with: tuple[str, ...] = ()
     region: str = "brain"
     sections: int = 0
@@ -90,7 +92,7 @@ MEASURED: Final[Mapping[str, Measured]] = MappingProxyType({
     "shiu2024": Measured(
         "FlyWire 783 as Shiu et al. simulate it: Connectivity_783.parquet and Completeness_783.csv; weights have signs",
         f"Shiu et al. (2024), Nature 634:210; {_FLYWIRE}", "Presynaptic_ID", "Postsynaptic_ID",
-        "Excitatory x Connectivity", ("",),
+        "Excitatory x Connectivity", ("",), ("Presynaptic_Index", "Postsynaptic_Index"),
     ),
     "flywire": Measured(
         "FlyWire, tables of Codex: connections.csv.gz, and whatever lies beside it of neurons, classification, "
@@ -104,23 +106,23 @@ MEASURED: Final[Mapping[str, Measured]] = MappingProxyType({
     ),
     "hemibrain": Measured(
         "hemibrain: traced-neurons.csv, traced-total-connections.csv, or exported-traced-adjacencies-v1.2.tar.gz",
-        "Scheffer et al. (2020), eLife 9:e57443", "bodyId_pre", "bodyId_post", "weight", ("bodyId",), ("roi",),
-        voxel_um=_FIB,
+        "Scheffer et al. (2020), eLife 9:e57443", "bodyId_pre", "bodyId_post", "weight", ("bodyId",),
+        not_with=("roi",), voxel_um=_FIB,
     ),
     "manc": Measured(
         "MANC: traced-neurons.csv, traced-connections.csv, manc-v1.0-neuron-properties.feather",
         "Takemura et al. (2024), eLife 13:RP97769; Marin et al. (2024), eLife 13:RP97766", "bodyId_pre", "bodyId_post",
-        "weight", ("bodyId",), ("roi",), "nerve_cord", voxel_um=_FIB,
+        "weight", ("bodyId",), not_with=("roi",), region="nerve_cord", voxel_um=_FIB,
     ),
     "malecns": Measured(
         "MaleCNS: body-annotations, connectome-weights and body-neurotransmitters, feather; the bodies that are Traced",
         "Berg et al. (2025), bioRxiv 2025.10.09.680999", "body_pre", "body_post", "weight", ("bodyId", "body"),
-        ("roi",), "cns", voxel_um=_FIB, keep=("status", ("Traced",)),
+        not_with=("roi",), region="cns", voxel_um=_FIB, keep=("status", ("Traced",)),
     ),
     "microns": Measured(
         "MICrONS, tables of CAVE: synapses (pre_pt_root_id, post_pt_root_id, size; a row a synapse), and of cells, by "
         "pt_root_id", "MICrONS Consortium (2025), Nature 640:435", "pre_pt_root_id", "post_pt_root_id", "",
-        ("pt_root_id",), ("syn_count",), "cortex", voxel_um=_EM,
+        ("pt_root_id",), not_with=("syn_count",), region="cortex", voxel_um=_EM,
     ),
     "larva": Measured(
         "brain of the fly's larva: all-all_connectivity_matrix.csv, or the four of axons and dendrites, and "
@@ -157,7 +159,8 @@ def recognise(path: str | os.PathLike[str]) -> str:
     found = measured_matrices.recognise([m.name for m in there])
     if found:
         return found
-    fitting = {name for m in there for name, known in MEASURED.items() if known.fits(_titles(m))}
+    titles = [_titles(m) for m in there]
+    fitting = {name for name, known in MEASURED.items() if any(known.fits(t) for t in titles)}
     if {"hemibrain", "manc"} <= fitting:  # of the same columns
         names = [place.name, *(m.where.removeprefix(str(place)) for m in there)]
         fitting -= {"hemibrain" if any("manc" in name.lower() for name in names) else "manc"}
@@ -222,14 +225,18 @@ def _titles(member: Member) -> list[str]:
 def _of_tables(known: Measured, edges: Member, others: list[Member], dt_ms: float) -> Connectome:
     titles = titles_of(edges)
     texts = [t for t in _EDGE_TEXTS if t in titles]
-    columns = [t for t in titles if t not in _UNUSED and "_position" not in t]
-    frame = read_frame(edges, columns, {known.pre: "int64", known.post: "int64"} | dict.fromkeys(texts, "category"))
-    given = [frame[column].to_numpy() for column in (known.pre, known.post)]
     ids, attributes, position = _cells(known, others)
+    by = known.index if ids is not None and set(known.index) <= set(titles) and known.index else (known.pre, known.post)
+    columns = [*by, *(t for t in titles if t not in (*_UNUSED, known.pre, known.post) and "_position" not in t)]
+    frame = read_frame(edges, columns, dict.fromkeys(by, "int64") | dict.fromkeys(texts, "category"))
+    given = [frame[column].to_numpy() for column in by]
     if ids is None:
         ids = np.unique(np.concatenate(given))
         ids = ids[ids != 0]  # what belongs to no cell
-    ends = [_places(ids, end) for end in given]
+    if by == known.index:
+        ends = [np.where((end >= 0) & (end < ids.size), end, -1) for end in given]
+    else:
+        ends = [_places(ids, end) for end in given]
     inside = (ends[0] >= 0) & (ends[1] >= 0)
     said = {}
     if not inside.all():
@@ -240,7 +247,7 @@ def _of_tables(known: Measured, edges: Member, others: list[Member], dt_ms: floa
         raise ConnectomeError(f"{edges.where}: {known.count}", "must be numbers", weight.dtype)
     of_edges: dict[str, Attribute] = {}
     for title in frame.columns:
-        if title not in (known.pre, known.post, known.count):
+        if title not in (*by, known.count):
             _add(of_edges, title, frame[title], EDGE_WORDS)
     n = ids.size
     region = Region(
@@ -256,11 +263,9 @@ def _of_tables(known: Measured, edges: Member, others: list[Member], dt_ms: floa
 
 def _places(ids: NDArray[np.int64], given: NDArray[np.int64]) -> NDArray[np.int64]:
     """Where each of these is among the ids, -1 where it is not."""
-    if not ids.size:
-        return np.full(given.size, -1)
-    order = np.argsort(ids, kind="stable")
-    found = order[np.minimum(np.searchsorted(ids, given, sorter=order), ids.size - 1)]
-    return np.where(ids[found] == given, found, -1)
+    import pandas
+
+    return pandas.Index(ids).get_indexer(pandas.Index(given))
 
 
 def _dale(source: NDArray[np.int64], weight: NDArray[Any], n: int) -> NDArray[np.int8]:
@@ -317,7 +322,11 @@ def _cell_table(known: Measured, member: Member) -> tuple[NDArray[np.int64], pan
         return None
     key = key or "Unnamed: 0"  # as pandas calls a column without a title
     frame = read_frame(member, kinds={key: "int64"})
-    frame = frame[(frame[key] != 0) & ~frame[key].duplicated()]
+    once = (frame[key] != 0) & ~frame[key].duplicated()
+    if known.index and not once.all():  # places would shift
+        row = int(np.argmin(once))
+        raise ConnectomeError(f"{member.where}: row {row}", "must have each cell once", frame[key].iloc[row])
+    frame = frame[once]
     return frame[key].to_numpy(np.int64), frame.drop(columns=key)
 
 

@@ -27,6 +27,7 @@ from connectome.io.files import naming, read_bytes, write_lines
 __all__ = ["read_node_sets", "write_node_sets"]
 
 _MOST_SETS: Final = 10_000
+_MOST_REPEATS: Final = 3
 _COMPARE: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
     "$gt": np.greater, "$gte": np.greater_equal, "$lt": np.less, "$lte": np.less_equal,
 }  # fmt: skip
@@ -103,10 +104,7 @@ def _holds(where: str, attribute: Attribute, wanted: Any) -> NDArray[np.bool_]:
     if isinstance(wanted, dict):
         for operator, value in wanted.items():
             if operator == "$regex" and attribute.names is not None and isinstance(value, str):
-                try:
-                    matches = re.compile(value)
-                except re.error as error:
-                    raise ConnectomeError(where, "must be a regular expression", error) from None
+                matches = _pattern(where, value)
                 true = np.array([matches.fullmatch(name) is not None for name in attribute.names], bool)
                 known &= true[attribute.values]
             elif operator in _COMPARE and attribute.names is None and isinstance(value, (int, float)):
@@ -122,3 +120,16 @@ def _holds(where: str, attribute: Attribute, wanted: Any) -> NDArray[np.bool_]:
         true = np.array([name in values for name in attribute.names], bool)
         return known & true[attribute.values] if len(attribute) else known
     return known & np.isin(attribute.values, np.asarray(values))
+
+
+def _pattern(where: str, text: str) -> re.Pattern[str]:
+    """A regular expression that takes no time without end, whatever it is matched with: nothing in it is repeated of
+    what repeats."""
+    repeats = len(re.findall(r"(?<!\\)[*+{]", text))
+    if repeats > _MOST_REPEATS or re.search(r"\)[*+?{]", text) or re.search(r"\\[1-9]", text):
+        rule = f"must repeat no group, refer to none, and have at most {_MOST_REPEATS} repeats"
+        raise ConnectomeError(where, rule, repr(text)[:80])
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise ConnectomeError(where, "must be a regular expression", error) from None

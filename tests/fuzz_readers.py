@@ -94,12 +94,19 @@ class Tally(NamedTuple):
 
 def _small() -> Connectome:
     """Something of everything, in few bytes."""
+    known: Any = {
+        "class": ["KC", None, "ü<&>"],
+        "traced": [True, None, False],
+        "root": [2**60, None, 3],
+        "v": [0.1, None, 2.0],
+    }
     a = Region("a.1", 3, sign=np.array([1, -1, 0], np.int8), position_um=np.arange(9.0).reshape(3, 3) / 7,
-               label=np.array(["AVAL", "ü<&>", "x y"]))  # fmt: skip
+               label=np.array(["AVAL", "ü<&>", "x y"]), attributes=known)  # fmt: skip
     regions = [Region("eye", 2, "sensor"), a, Region("B_2", 2, birth_stage=2, label=np.array(["AVAR", "b"]))]
     local = EdgeSet.from_arrays(
         ("a.1", "local", "a.1"), [0, 0, 1, 2], [1, 1, 1, 0], [0.1, 2, -3, 0], n_source=3, n_target=3, dt_ms=0.1,
         delay_ms=[0.3, 5, 1, 2], birth_stage=[1, 2, 1, 1], state={"tract_length_um": [1.5, 2.5, np.nan, 4]},
+        attributes={"synapse": ["chemical", None, "gap", "gap"]},
     )  # fmt: skip
     outer = EdgeSet.from_arrays(
         ("a.1", "long_range", "B_2"), [2, 0], [1, 0], [-1e-7, 1e20], n_source=3, n_target=2, dt_ms=0.1
@@ -139,7 +146,7 @@ def _suffix(name: str) -> str:
 
 
 def _snapshots() -> list[Tree]:
-    archived = [{"input.h5": (ARCHIVES / f"format_{n}.h5").read_bytes()} for n in (1, 2)]
+    archived = [{"input.h5": (ARCHIVES / f"format_{n}.h5").read_bytes()} for n in (1, 2, 3)]
     return [{"input.h5": _exchange("snapshot")()[0]["input.h5"]}] * 4 + archived
 
 
@@ -151,6 +158,7 @@ def _circuits() -> list[Tree]:
             nodes["node_group_id"], nodes["node_group_index"] = np.array([0, 0, 1]), np.array([0, 1, 0])
             nodes.create_dataset("0/positions", data=np.arange(6.0).reshape(2, 3), compression="gzip")
             nodes["1/positions"], nodes["0/dynamics_params/C_m"] = np.zeros((1, 3)), np.array([250.0, 250.0])
+            nodes["0/layer"], nodes["0/@library/layer"] = np.array([0, 1]), np.array(["L1", "L2"], object)
             nodes["0/name"], nodes["1/name"] = np.array(["x", "y"], object), np.array(["z"], object)
             for end in ("source", "target"):
                 edges[f"{end}_node_id"] = np.array([2, 0, 1], np.uint64)
@@ -177,9 +185,25 @@ def _circuits() -> list[Tree]:
 
 def _tables() -> list[Tree]:
     named = {"input.csv": b'pre;post;synapses;length_mm\nA;B;3;1.5\nB;C;1;"2.5"\nA;A;2;0\n'}
-    nodes = {"input_nodes.csv": b"name,region,x,y,z,sign\nA,left,0,1,2,1\nB,right,0,0,0,1\nC,left,1e3,0,0,0\n"}
+    nodes = {
+        "input_nodes.csv": b"name,region,x,y,z,sign,class,n,traced\nA,left,0,1,2,1,KC,7,true\nB,right,,,,1,,,\nC,left,"
+        b"1e3,0,0,0,PN,3.5,false\n"
+    }
     square = {"input.csv": b',A,B\nA,0,1.5\nB,"2",0\n'}
     return [*_exchange("csv")(), named, {**named, **nodes}, square]
+
+
+def _node_sets() -> list[Tree]:
+    return [
+        {"input.json": b'{"KC": {"class": "KC"}, "n": {"population": "a.1", "node_id": [0, 2]}, "b": ["KC", "n"], '
+         b'"v": {"v": {"$gt": 0.5}}, "r": {"class": {"$regex": "K.*"}}}'}
+    ]  # fmt: skip
+
+
+def _read_node_sets(path: Path) -> Any:
+    from connectome.io.node_sets import read_node_sets
+
+    return read_node_sets(path, _small())
 
 
 def _tabs() -> list[Tree]:
@@ -394,6 +418,7 @@ READERS: Final[Mapping[str, Reader]] = {
     "run": Reader(_read, lambda: [{"01_a.h5": _snapshots()[0]["input.h5"], "x.h5": _spikes()[0]["input.h5"]}]),
     "sonata": Reader(_read, lambda: [{"input.h5": _circuits()[0]["net.h5"]}], "input.h5", _HDF5),
     "circuit": Reader(_read, _circuits, "circuit_config.json", (b"$NET", b"${configdir}", b"NULL", b"virtual")),
+    "node_sets": Reader(_read_node_sets, _node_sets, "input.json", (b"$regex", b"$lt", b"population", b"((a+)+)+")),
     "csv": Reader(_read, _tables, "input.csv", _WORDS),
     "tsv": Reader(_read, _tabs, "input.tsv", _WORDS),
     "parquet": Reader(_read, _exchange("parquet"), "input.parquet", (b"PAR1",)),

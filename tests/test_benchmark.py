@@ -159,7 +159,8 @@ asked = json.loads(sys.argv[2])
 import os
 assert {{"Connectivity_783.parquet", "Completeness_783.csv"}} <= set(os.listdir(asked["folder"])), asked
 assert len(set(asked["cells"])) == 20 and asked["rate_hz"] == 150 and asked["duration_ms"] == 100
-print(json.dumps({{"version": "Fake 1", "read_s": 2.0, "compile_s": 7.0, "spikes": 300}}), flush=True)
+said = {{"version": "Fake 1", "read_s": 2.0, "compile_s": 7.0, "first_result_s": 20.0, "spikes": 300}}
+print(json.dumps(said), flush=True)
 for k in range({rounds}):
     sys.stdin.readline()
     print(json.dumps({{"simulate_cpu_s": 10.0 + k}}), flush=True)
@@ -167,7 +168,7 @@ for k in range({rounds}):
     table = next(shiu2024(Bench(2, 1, True, {"brian2": python}, None, set(), lambda _: None)))
     ours, *theirs = table.rows
     assert ours["spikes"] > 250, "of 20 cells that fire at 150 Hz for 100 ms"
-    assert ours["first_result_s"] >= ours["read_s"] + ours["build_s"] + ours["run_s"] > 0
+    assert ours["first_result_s"] >= sum(ours[name] for name in ("import_s", "read_s", "build_s", "run_s")) > 0
     if rounds < 2:
         assert "brian2 failed: exit code 0" in table.note
         assert not theirs
@@ -176,7 +177,7 @@ for k in range({rounds}):
     assert (fake["simulator"], fake["read_s"], fake["compile_s"], fake["spikes"]) == ("Fake 1", 2.0, 7.0, 300)
     assert fake["simulate_s"] == Spread(10.5, 10.0, 11.0)
     assert fake["simulate_ratio"].median > 100
-    assert fake["first_result_ratio"] == fake["first_result_s"] / ours["first_result_s"]
+    assert fake["first_result_ratio"] == 20 / ours["first_result_s"]
 
 
 def test_peers_need_only_the_standard_library() -> None:

@@ -132,6 +132,10 @@ def test_the_model_of_shiu(tmp_path: Path) -> None:
     np.testing.assert_array_equal(c.regions["brain"].sign, np.where(sends, fly.sign, 0))
     assert labels_of(c, "brain") == [str(i) for i in fly.id]
     assert animate(c, preset("shiu2024"))[1].sign_by == "their weights"
+    lines = (tmp_path / "Completeness_783.csv").read_text().splitlines()
+    (tmp_path / "Completeness_783.csv").write_text("\n".join([*lines[:3], lines[2], *lines[3:]]))
+    with pytest.raises(ConnectomeError, match=r"Completeness_783.csv: row 2 must have each cell once; found \d+\."):
+        read("shiu2024", tmp_path)
 
 
 def test_the_repositorys_files_of_flywire(tmp_path: Path) -> None:

@@ -81,6 +81,8 @@ def test_a_missing_value_meets_no_condition(tmp_path: Path) -> None:
         ('{"a": {"node_id": ["x"]}}', "must be integers"),
         ('{"a": {"class": {"$gt": 1}}}', r"must be $regex of texts"),
         ('{"a": {"size": {"$near": 1}}}', "$near 1 of number"),
+        ('{"a": {"class": {"$regex": "(K+)+"}}}', "must repeat no group"),
+        ('{"a": {"class": {"$regex": "K*K*K*K*"}}}', "at most 3 repeats"),
         ("{", "must be a SONATA file of node sets"),
         ('{"a": {"class": {"$regex": "("}}}', "must be a regular expression"),
     ],

@@ -74,6 +74,8 @@ class NeuronModel(ReadOnly):
     weight_unit : of the edges that lead to it, and of what their arrivals are added to
     units : of what else it remembers, by name
     jumps : whether what arrives acts in the next step alone
+    quick : names of the constants that may differ between the neurons of a region, as none of the others do, for the
+        kernel to take a quicker way: then it may also be asked for several steps at once. None if it has none
     """
 
     model: ClassVar[str]
@@ -85,6 +87,7 @@ class NeuronModel(ReadOnly):
     weight_unit: ClassVar[str] = "pA"
     units: ClassVar[Mapping[str, str]] = {}
     jumps: ClassVar[bool] = False
+    quick: ClassVar[tuple[str, ...] | None] = None
 
     if TYPE_CHECKING:
 

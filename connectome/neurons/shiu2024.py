@@ -37,6 +37,7 @@ class Shiu2024(NeuronModel):
     synapses: ClassVar[tuple[str, str]] = ("g", "g_in")
     kernel: ClassVar[str] = "connectome.neurons.shiu2024_kernels:update"
     weight_unit: ClassVar[str] = "synapses"
+    quick: ClassVar[tuple[str, ...] | None] = ("ref_steps",)
 
     tau_m_ms: Quantity = field(default=20.0, metadata={"above": 0})
     tau_syn_ms: Quantity = field(default=5.0, metadata={"above": 0})

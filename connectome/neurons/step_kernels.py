@@ -48,7 +48,7 @@ from connectome.lanes_kernels import (
 
 __all__ = [
     "FIRE", "FREE", "HELD", "LANES", "NEVER", "SILENT", "TASK", "Bits", "Cells", "call_step", "cells", "in_range",
-    "step",
+    "pointer_to", "step",
 ]  # fmt: skip
 
 #: What a clamp says of a neuron in a step: nothing; it may not fire, and stays below its threshold; it fires; its
@@ -65,21 +65,26 @@ _LANES = np.uint64(LANES)
 #:
 #: update : the address of the kernel; place : of neuron 0; size : N
 #: row : R, how far apart the rows of ``state`` are, and of ``constants`` if ``each``
-#: each : a bit for each constant that is one for each neuron; if it is not 0, all are stored so
-#: varies : 1 if ``drive`` is one for each neuron
+#: each : 1 if there are constants for each neuron, 0 if one for all; varies : likewise of ``drive``
 #: signs : 2; or 1 where arrivals of both signs are in ``excitatory``
 #: clamped : 1 if ``clamp`` and ``held`` say something; clamp_row : what to add for the next step's ``clamp``, N or 0
 #: first, last : neurons ``first .. last - 1``, the first a multiple of 16
+#: quick : 1 if the kernel may take the quicker way that its model says it has
+#: until : 0 for one step of all; or, on the quicker way, the step of a window that is to be done, counted from 1, by
+#:     the blocks of sixteen neurons whose bit is set in ``touched``, all if that is 0, each from its ``since`` on
 #: and addresses of arrays:
 #: constants : (C, R), or (C, 16) with the same number throughout; state : (S, R)
 #: excitatory, inhibitory : (R,)
 #: drive : (R,) injected current, pA; or (16,) where it is the same throughout
 #: clamp : (N,) uint8: see above; held : (N,) mV, the potential of those that are held
-#: fired : where the places go of those that fire, uint32
+#: fired : where the places go of those that fire, uint32; when : and in which step of the window, counted from 0, uint8
+#: resting : uint8, for each block of the region, for the quicker way: 0 if none of it is refractory; 1 to begin with
+#: touched : uint64, a bit for each block of all places; since : uint8, the steps of the window that it has done
 TASK: Final = np.dtype([
     (name, np.uint64) for name in (
         "update", "place", "size", "row", "each", "varies", "signs", "clamped", "clamp_row", "first", "last",
-        "constants", "state", "excitatory", "inhibitory", "drive", "clamp", "held", "fired",
+        "quick", "until", "constants", "state", "excitatory", "inhibitory", "drive", "clamp", "held", "fired", "when",
+        "resting", "touched", "since",
     )
 ])  # fmt: skip
 
@@ -113,7 +118,7 @@ def intrinsic(function: Any) -> Any:
 
 
 @intrinsic
-def _pointer(typingctx: Any, address: Any, like: Any) -> Any:
+def pointer_to(typingctx: Any, address: Any, like: Any) -> Any:
     """To numbers of the type of the number ``like``."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -130,10 +135,10 @@ def cells(task: Any, v: Any) -> Cells:
     size, real = t.last, v.dtype.type(0)
     return Cells(
         t.first, t.last, t.place, t.row, t.row if t.each else _LANES, t.each, t.varies, t.signs, t.clamped,
-        carray(_pointer(t.constants, real), size), carray(_pointer(t.state, real), size), v,
-        carray(_pointer(t.excitatory, real), size), carray(_pointer(t.inhibitory, real), size),
-        carray(_pointer(t.drive, real), size), carray(_pointer(t.clamp, np.uint8(0)), size),
-        carray(_pointer(t.held, real), size), carray(_pointer(t.fired, np.uint32(0)), size),
+        carray(pointer_to(t.constants, real), size), carray(pointer_to(t.state, real), size), v,
+        carray(pointer_to(t.excitatory, real), size), carray(pointer_to(t.inhibitory, real), size),
+        carray(pointer_to(t.drive, real), size), carray(pointer_to(t.clamp, np.uint8(0)), size),
+        carray(pointer_to(t.held, real), size), carray(pointer_to(t.fired, np.uint32(0)), size),
     )  # fmt: skip
 
 

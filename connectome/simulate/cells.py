@@ -68,7 +68,7 @@ def make_cells(
             clamps[r.name] = Clamped(np.full(r.size, NEVER, np.uint8), np.zeros(r.size), none, none)
         row = -(-r.size // LANES) * LANES
         given = model.constants(dt_ms)
-        each = sum(1 << k for k, value in enumerate(given.values()) if np.ndim(value))
+        each = any(np.ndim(value) for value in given.values())
         constants = aligned_zeros((len(given), row if each else LANES), dtype)
         for k, value in enumerate(given.values()):
             constants[k, : r.size if each else LANES] = value
@@ -77,15 +77,19 @@ def make_cells(
         for k, name in enumerate(remembered):
             state[k, : r.size] = values.get(r.name, {}).get(name, model.rest().get(name, 0.0))
         held = clamps[r.name].held.astype(dtype) if r.name in clamps else np.zeros(0, dtype)
+        resting = np.ones(row // LANES, np.uint8)
+        quick = model.quick is not None and r.name not in clamps and r.name not in apart
+        quick = quick and all(np.ndim(v) == 0 or name in (model.quick or ()) for name, v in given.items())
         update, signs = _compiled(model.kernel, dtype), 1 if model.one_accumulator and r.name not in apart else 2
         for name, value in (
-            ("update", update.address), ("constants", constants.ctypes.data), ("each", each), ("row", row),
+            ("update", update.address), ("constants", constants.ctypes.data), ("each", int(each)), ("row", row),
             ("state", state.ctypes.data), ("held", held.ctypes.data), ("clamped", int(r.name in clamps)),
-            ("place", start[r.name]), ("size", r.size), ("signs", signs),
+            ("place", start[r.name]), ("size", r.size), ("signs", signs), ("quick", int(quick)),
+            ("resting", resting.ctypes.data),
         ):  # fmt: skip
             record[name] = value
         states.append(state)
-        kept += [constants, held, update]
+        kept += [constants, held, update, resting]
     return Cells(records, [r.name for r in regions], states, clamps, kept)
 
 

@@ -18,6 +18,7 @@ from connectome.graph.parts import EdgeKey, Region
 from connectome.neurons.iaf_psc_exp import NeuronParameters, propagators
 from connectome.neurons.step_kernels import HELD
 from connectome.simulate import simulate_kernels as kernels
+from connectome.simulate import window_kernels
 from connectome.simulate.cells import names_of
 from connectome.simulate.clamp import Clamped
 from connectome.simulate.poisson_kernels import OCTET, RUN, PoissonDrive, draw_octet, draw_room
@@ -25,6 +26,7 @@ from connectome.simulate.recording import Recorded, kept_apart, with_twins
 from connectome.simulate.run_state import RunState
 from connectome.simulate.stimulus import Input, poisson_drive
 from connectome.simulate.streams import Learns, Streams, lay_out
+from connectome.simulate.window_kernels import Window
 
 if TYPE_CHECKING:
     from connectome.simulate.calls import Calls
@@ -34,6 +36,7 @@ __all__ = ["Block", "poisson_counts", "run_events"]
 _BLOCK_VALUES = 2**22  # values of what is made for each step and neuron of a block
 _SPIKES = 2**25  # places for the spikes of a block, unless one step may need more
 _VISITS = 1024  # stretches of edges noted before they are visited
+_WINDOW, _WINDOW_SPIKES = 32, 2**23  # steps of a window, and places for its spikes
 _CALL_S = 0.2  # time between two returns from the kernel: Ctrl-C and progress
 
 
@@ -79,6 +82,8 @@ def run_events(
         most = min(most, _BLOCK_VALUES // max(selection.n_neurons, 1))
     wide = True if (layout.streams["shift"] == 2).any() else None
     coarse = True if layout.streams["each"].any() else None
+    in_windows = not (varies or plastic or twins or record.size)
+    windows = _windows(layout, threads) if in_windows else []
     constant = _drive(layout, selection.dt_ms, given, slice(0, 1), dtype)
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(threads, "connectome")) if threads > 1 else None
@@ -99,6 +104,10 @@ def run_events(
             began = time.perf_counter()
             shares = [
                 partial(
+                    window_kernels.advance_windows, k, first, steps, layout.shortest, history, layout.neurons, segments,
+                    layout.streams, layout.due, layout.poisson, drive, state, scratch[k], windows[k],
+                    cells.records.copy(), wide, coarse,
+                ) if windows else partial(
                     kernels.advance, k, first, steps, layout.shortest, history, layout.neurons, segments,
                     layout.streams, layout.due, layout.poisson, drive, state, scratch[k], record, recorded,
                     layout.plastic, cells.records.copy() if cells.records.size else None, wide, coarse,
@@ -265,6 +274,22 @@ def _scratch(layout: Streams, threads: int) -> list[kernels.Scratch]:
             kernels.Visits(*(np.zeros(_VISITS, np.uint64) for _ in range(3))),
         )
         for n in counts
+    ]  # fmt: skip
+
+
+def _windows(layout: Streams, threads: int) -> list[Window]:
+    """Room for windows of several steps; none where they would not help, or a region's kernel cannot."""
+    records = layout.cells.records
+    steps = min(layout.shortest, _WINDOW, _WINDOW_SPIKES // max(layout.places, 1))
+    if steps < 2 or not layout.active or len(records) < len(layout.active) or not records["quick"].all():
+        return []
+    blocks = layout.places // kernels.BLOCK
+    return [
+        Window(
+            np.zeros((steps, -(-blocks // 64)), np.uint64), np.zeros(blocks, np.uint8), np.zeros(room, np.uint32),
+            np.zeros(room, np.uint8), np.zeros(room, np.uint64),
+        )
+        for room in (np.diff(layout.bounds)[:threads] * steps).tolist()
     ]  # fmt: skip
 
 

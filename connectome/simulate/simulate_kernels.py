@@ -25,7 +25,8 @@ from connectome.simulate.plastic_kernels import deliver_and_learn, react
 from connectome.simulate.poisson_kernels import OCTET, PoissonDrive, draw
 
 __all__ = [
-    "BLOCK", "DUE", "RECORD", "SEGMENT", "STREAM", "Scratch", "State", "Visits", "advance", "neuron_type",
+    "BLOCK", "DUE", "FLUSH", "RECORD", "SEGMENT", "STREAM", "Scratch", "State", "Visits", "add_poisson", "advance",
+    "deliver", "flush", "narrow", "neuron_type", "wait_for",
 ]  # fmt: skip
 
 #: Neurons are laid out, and shared out to threads, in blocks of so many: a multiple of any vector and of a cache line.
@@ -40,7 +41,7 @@ _MIXED = np.uint64(2**64 - 1)
 _FAR = np.uint64(1024)  # bytes of a stretch that are fetched ahead
 _FEW = np.uint64(32)  # edges: two lines of targets and three of weights hold them
 _SPIN = 2000
-_FLUSH = 32  # steps between two removals of what is about to become denormal
+FLUSH = 32  # steps between two removals of what is about to become denormal
 _TINY = 1e-20  # pA and mV
 
 
@@ -189,7 +190,7 @@ def _update(
 
 
 @inner
-def _flush(x: NDArray[Any], first: np.uint64, last: np.uint64) -> None:
+def flush(x: NDArray[Any], first: np.uint64, last: np.uint64) -> None:
     """Denormal numbers would cost a hundred times as much as others; nothing that small matters."""
     tiny, zero = x.dtype.type(_TINY), x.dtype.type(0)
     for i in range(first, last):
@@ -246,7 +247,7 @@ def _rows(
 
 
 @inner
-def _deliver(
+def deliver(
     thread: Index, row: Index, streams: Records, due: Records, visits: Visits, state: State, wide: bool | None,
     coarse: bool | None,
 ) -> None:  # fmt: skip
@@ -273,7 +274,7 @@ def _deliver(
                     visits.begin[n] = value_at(table, none, at)
                     visits.end[n] = value_at(table, none, at + _U1)
                     if coarse is not None and stream.each:
-                        _narrow(n, due[d].delay, m, streams, visits)
+                        narrow(n, due[d].delay, m, streams, visits)
                     visits.base[n] = base
                     if signs and value_at(signs, np.int8(0), source) < 0:
                         visits.base[n] = stream.minus
@@ -285,7 +286,7 @@ def _deliver(
 
 
 @inner
-def _narrow(n: Index, delay: Index, m: Index, streams: Records, visits: Visits) -> None:
+def narrow(n: Index, delay: Index, m: Index, streams: Records, visits: Visits) -> None:
     """Of a stretch with several delays, only the edges of this one and into the thread's targets."""
     stream, begin, end, none = streams[m], visits.begin[n], visits.end[n], np.uint16(0)
     while begin < end and value_at(stream.each, none, begin) < delay:
@@ -315,7 +316,9 @@ def _visit(n: Index, m: Index, streams: Records, visits: Visits, current: NDArra
 
 
 @inner
-def _poisson(step: int, fresh: bool, thread: int, drive: PoissonDrive, scratch: Scratch, current: NDArray[Any]) -> None:
+def add_poisson(
+    step: int, fresh: bool, thread: int, drive: PoissonDrive, scratch: Scratch, current: NDArray[Any]
+) -> None:
     """Add a step's Poisson events to the currents of a thread's neurons."""
     counts, at = scratch.counts, _U0
     for r in range(np.uint64(drive.run.size)):
@@ -340,7 +343,7 @@ def _poisson(step: int, fresh: bool, thread: int, drive: PoissonDrive, scratch: 
 
 
 @inner
-def _wait(thread: int, until: int, done: NDArray[np.int64]) -> None:
+def wait_for(thread: int, until: int, done: NDArray[np.int64]) -> None:
     """Until the other threads have completed so many steps."""
     for k in range(np.uint64(done.size // 8)):
         if k != np.uint64(thread):
@@ -394,19 +397,19 @@ def advance(
                 state.begin[row, g] = free
                 free = _integrate(g, r, neurons, segments, drive[now], v, current, ids, free)
             state.end[row, g] = free
-            if step % _FLUSH == 0:
+            if step % FLUSH == 0:
                 start, stop, inhibitory = segments[g].start, segments[g].stop, neurons[r].inhibitory
-                _flush(v, start, stop)
-                _flush(current, start, stop)
+                flush(v, start, stop)
+                flush(current, start, stop)
                 if inhibitory:
-                    _flush(current, start + inhibitory, stop + inhibitory)
+                    flush(current, start + inhibitory, stop + inhibitory)
         if poisson is not None:
-            _poisson(step, t == 0, thread, poisson, scratch, current)
+            add_poisson(step, t == 0, thread, poisson, scratch, current)
         if threads > 1:
-            _wait(thread, step - ahead + 1, state.done)
+            wait_for(thread, step - ahead + 1, state.done)
         if plastic is not None:
             react(thread, step, row, plastic, streams, due, state)
-        _deliver(thread, row, streams, due, scratch.visits, state, wide, coarse)
+        deliver(thread, row, streams, due, scratch.visits, state, wide, coarse)
         if plastic is not None:
             deliver_and_learn(thread, step, row, plastic, streams, due, state)
         for k in range(record.size):

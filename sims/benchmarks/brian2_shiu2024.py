@@ -10,9 +10,9 @@ and neuron. ``standalone`` false: without C++, and slower, for a small network.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-import time
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def _read(folder: Path) -> tuple[int, Any, Any, Any]:
 def main(argument: str) -> None:
     """Do what was asked."""
     asked = json.loads(argument)
-    marks = [time.perf_counter()]
+    marks = [_cpu_s()]
     import numpy as np
 
     b: Any = import_module("brian2")
@@ -80,9 +80,9 @@ def main(argument: str) -> None:
         b.prefs.codegen.target = "numpy"
     b.defaultclock.dt = _DT_MS * b.ms
     b.seed(1)
-    marks.append(time.perf_counter())
+    marks.append(_cpu_s())
     files = _read(Path(asked["folder"]))
-    marks.append(time.perf_counter())
+    marks.append(_cpu_s())
     network, monitor = _network(b, asked, files)
     said: dict[str, Any] = {}
     if standalone:
@@ -93,21 +93,27 @@ def main(argument: str) -> None:
         )
     network.run(asked["duration_ms"] * b.ms)
     if standalone:
-        marks.append(time.perf_counter())
+        marks.append(_cpu_s())
         b.device.build(directory="brian2", compile=True, run=False)
-        marks.append(time.perf_counter())
+        marks.append(_cpu_s())
         b.device.run("brian2", with_output=False, run_args=[])
         said |= _last_run()
-    marks.append(time.perf_counter())
+    marks.append(_cpu_s())
     phases = ("import_s", "read_s", "build_s", "compile_s", "run_s") if standalone else ("import_s", "read_s", "run_s")
     said |= {name: after - before for name, before, after in zip(phases, marks, marks[1:], strict=False)}
     if "spikes" in asked:
         np.save(asked["spikes"], np.array([np.rint(np.asarray(monitor.t) / (_DT_MS / 1000)), np.asarray(monitor.i)]))
     said |= {"spikes": int(np.asarray(monitor.i).size), "version": f"Brian {b.__version__}"}
+    said["first_result_s"] = _cpu_s()
     print(json.dumps(said), flush=True)
     for _ in sys.stdin if standalone else ():
         subprocess.run(["./main"], cwd="brian2", capture_output=True, check=True)
         print(json.dumps(_last_run()), flush=True)
+
+
+def _cpu_s() -> float:
+    """Seconds of this process and of those that it waited for, compilers among them."""
+    return sum(os.times()[:4])
 
 
 def _last_run() -> dict[str, float]:
