@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,9 +18,11 @@ import pytest
 
 import sims.benchmarks.peers
 from connectome import EdgeKey
+from connectome.io.exchange import read
 from connectome.models import cuba, potjans_diesmann
 from connectome.simulate.runs import Stimulus, run
 from sims.benchmark import main
+from sims.benchmarks.annotated import write_annotated
 from sims.benchmarks.bench import Bench, Spread, Table
 from sims.benchmarks.delivery import compiled_limit, deliver, limit_mev_s, our_mev_s, rows
 from sims.benchmarks.microcircuit import description
@@ -69,6 +72,26 @@ def test_scale(tmp_path: Path) -> None:
     assert row["synapses"] == 2_000_000
     assert 6 <= row["bytes_per_synapse"] < 6.2
     assert row["rate_hz"] > 1
+
+
+def test_an_annotated_connectome(tmp_path: Path) -> None:
+    """The generator's table: ten attributes, some of each missing; and every step of the benchmark."""
+    (table,) = measure(tmp_path, "annotated")["models"]["annotated"]
+    assert [row["what"].partition(":")[0] for row in table["rows"]] == [
+        "load the CSV files", "save a snapshot", "open it", "open it", "select", "select edges",
+        "the subnetwork of those neurons", "regions from super_class",
+    ]  # fmt: skip
+    assert re.search(r"[1-9]\d* neurons and [1-9]\d* edges were selected", table["note"])
+    write_annotated(tmp_path / "x.csv", 300, 2000)
+    c = read(tmp_path / "x.csv")
+    ((region,), (edges,)) = c.regions.values(), c.edges.values()
+    kinds = {k: a.kind for part in (region, edges) for k, a in part.attributes.items()}
+    assert sorted(kinds.values()) == ["flag", "integer", "number", "number", *["text"] * 5]
+    assert len(region.attributes) + len(edges.attributes) == 10
+    for attribute in (*region.attributes.values(), *edges.attributes.values()):
+        assert 0 < attribute.is_missing.mean() < 0.15
+    degree = np.bincount(edges.source, minlength=300)
+    assert degree.std() > 0.7 * degree.mean()  # heavy tails, as measured
 
 
 @pytest.mark.slow  # compiles the learning kernels
@@ -157,6 +180,7 @@ def test_the_fly_beside_its_peer(tmp_path: Path, rounds: int) -> None:
     python = fake_peer(tmp_path, f"""
 asked = json.loads(sys.argv[2])
 import os
+import re
 assert {{"Connectivity_783.parquet", "Completeness_783.csv"}} <= set(os.listdir(asked["folder"])), asked
 assert len(set(asked["cells"])) == 20 and asked["rate_hz"] == 150 and asked["duration_ms"] == 100
 said = {{"version": "Fake 1", "read_s": 2.0, "compile_s": 7.0, "first_result_s": 20.0, "spikes": 300}}
