@@ -7,14 +7,13 @@ script that draws with :mod:`connectome.analysis.report`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 import xarray as xr
 
 import connectome as package
-from connectome.analysis.report.page import to_json
+from connectome.analysis.report.render import rendered
 from connectome.analysis.report.tables import Table
 from connectome.experiment.charts import (
     MOST_LINES,
@@ -60,16 +59,9 @@ def page(setup: Setup, results: xr.Dataset, tables: Mapping[str, pandas.DataFram
         :mod:`connectome.experiment.effects` and :mod:`connectome.experiment.activation` give them
     source : the name of the connectome
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
     from tomli_w import dumps
 
     e = setup.experiment
-    templates = Environment(
-        loader=PackageLoader("connectome.analysis.report"), autoescape=True, trim_blocks=True, undefined=StrictUndefined
-    )
-    folder = resources.files("connectome.analysis.report") / "templates"
     compared = [name for name in e.conditions if e.against(name)] or list(e.conditions)
     sweep = _sweep(tables.get("sweep"))
     charts = _charts(setup, results, tables, compared)
@@ -78,7 +70,7 @@ def page(setup: Setup, results: xr.Dataset, tables: Mapping[str, pandas.DataFram
     pairs = [{"here": name, "base": e.against(name)} for name in compared]
     payload = {"charts": charts, "n_stages": len(pairs), "measure": _first_by(setup), "pairs": pairs}
     parts: dict[str, Any] = {
-        "version": package.__version__, "source": source, "title": e.title or f"An experiment on {source}",
+        "source": source, "title": e.title or f"An experiment on {source}",
         "lede": _lede(setup), "tiles": _tiles(setup), "notes": list(notes(setup)), "pairs": pairs, "by": e.readouts.by,
         "first_by": _first_by(setup),
         "has_base": bool(e.against(compared[-1])), "has_raster": "raster1" in charts, "most_lines": MOST_LINES,
@@ -96,24 +88,12 @@ def page(setup: Setup, results: xr.Dataset, tables: Mapping[str, pandas.DataFram
             ["connectome", source], ["digest of the network (SHA-256)", results.attrs["network"]],
             ["seeds", f"{e.first_seed} to {e.first_seed + e.seeds - 1}"], ["version", package.__version__],
         ]),
-        "size": "@size@",
     }  # fmt: skip
-    parts["sections"] = [
-        (id_, name)
-        for id_, name, there in (
-            ("conditions", "Conditions", True), ("time", "Over time", True), ("effects", "Effects", True),
-            ("sweep", "Sweep", sweep), ("paths", "Paths", parts["paths"]), ("how", "How", True),
-        )
-        if there
+    sections = [
+        ("conditions", "Conditions", True), ("time", "Over time", True), ("effects", "Effects", True),
+        ("sweep", "Sweep", sweep), ("paths", "Paths", parts["paths"]), ("how", "How", True),
     ]  # fmt: skip
-    plotly = get_plotlyjs().replace("</script", "<\\/script")
-    html = templates.get_template("experiment.html").render(
-        parts, payload=Markup(to_json(payload)), plotly=Markup(plotly),
-        css=Markup((folder / "report.css").read_text("utf-8")),
-        script=Markup("".join((folder / name).read_text("utf-8") for name in ("charts.js", "experiment.js"))),
-    )  # fmt: skip
-    mb, of_plotly = len(html.encode()) / 1e6, len(plotly.encode()) / 1e6
-    return html.replace("@size@", f"It has {mb:.1f} MB, {of_plotly:.1f} of them the script that draws.", 1)
+    return rendered("experiment", parts, payload, sections)
 
 
 def _charts(

@@ -6,15 +6,12 @@ spikes. What is too much to draw is sampled or binned, and the page says so besi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from importlib import resources
 from typing import Any, Final
 
 import numpy as np
 import xarray as xr
 
-import connectome as package
 from connectome.analysis.measure import measure
 from connectome.analysis.report.charts import (
     KIND_NAMES,
@@ -29,6 +26,7 @@ from connectome.analysis.report.charts import (
     weight_bins,
     weight_chart,
 )
+from connectome.analysis.report.render import rendered
 from connectome.analysis.report.scene import MAX_NAMES, Scene, sample_scene
 from connectome.analysis.report.tables import (
     Sample,
@@ -48,7 +46,7 @@ from connectome.graph.connectome import Connectome
 from connectome.graph.parts import KINDS, ROLES, Kind
 from connectome.texts import listed, percent, plural, readable
 
-__all__ = ["Sample", "report", "to_json"]
+__all__ = ["Sample", "report"]
 
 #: The metrics of the page, each if it is expected to take no more than so many seconds for a graph.
 _METRICS: Final = (
@@ -85,16 +83,6 @@ def report(
     """
     if not stages or len(names) != len(stages):
         raise ConnectomeError("stages", "must be one or more, with a name each", f"{len(stages)}, {len(names)} names")
-    # Imported here, so that importing the library does not need them.
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
-
-    templates = Environment(
-        loader=PackageLoader("connectome.analysis.report"), autoescape=True, trim_blocks=True, undefined=StrictUndefined
-    )
-    folder = resources.files("connectome.analysis.report") / "templates"
-    plotly = get_plotlyjs().replace("</script", "<\\/script")
     scene = sample_scene(stages)
     regions = scene.view["names"]
     bins = degree_bins(stages if reference is None else [*stages, reference[1]])
@@ -123,7 +111,7 @@ def report(
     }  # fmt: skip
     last = stages[-1]
     parts: dict[str, Any] = {
-        "version": package.__version__, "source": source,
+        "source": source,
         "title": title or _title(names, results, source), "names": list(names),
         "lede": _lede(stages, names, results), "tiles": _tiles(last, results, kinds),
         "scene": _scene_texts(scene, last, kinds, len(stages), counts[-1]),
@@ -142,26 +130,14 @@ def report(
         ],
         "rates": rate_table(samples, last), "metrics": _metrics(stages, names, reference),
         "configuration": configuration_tables(configuration), "cite": citation(last, source),
-        "size": "@size@",
     }  # fmt: skip
-    parts["sections"] = [
-        (id_, name)
-        for id_, name, there in (
-            ("network", "The network", True), ("stages", "Stages", parts["stages"]),
-            ("regions", "Regions", parts["has_matrix"]),
-            ("distributions", "Degrees and weights", True), ("activity", "Activity", samples),
-            ("metrics", "Metrics", parts["metrics"]), ("configuration", "Configuration", configuration),
-            ("cite", "How to cite", True),
-        )
-        if there
+    sections = [
+        ("network", "The network", True), ("stages", "Stages", parts["stages"]),
+        ("regions", "Regions", parts["has_matrix"]), ("distributions", "Degrees and weights", True),
+        ("activity", "Activity", samples), ("metrics", "Metrics", parts["metrics"]),
+        ("configuration", "Configuration", configuration), ("cite", "How to cite", True),
     ]  # fmt: skip
-    html = templates.get_template("report.html").render(
-        parts, payload=Markup(to_json(payload)), plotly=Markup(plotly),
-        css=Markup((folder / "report.css").read_text("utf-8")),
-        script=Markup("".join((folder / name).read_text("utf-8") for name in ("charts.js", "report.js"))),
-    )  # fmt: skip
-    mb, of_plotly = len(html.encode()) / 1e6, len(plotly.encode()) / 1e6
-    return html.replace("@size@", f"It has {mb:.1f} MB, {of_plotly:.1f} of them the script that draws.", 1)
+    return rendered("report", parts, payload, sections)
 
 
 def _metrics(
@@ -175,12 +151,6 @@ def _metrics(
     measured = measure(graphs, _METRICS, by_region=False, stages=columns, limit_s=_QUICK_S)
     left_out = [name.strip().replace("_", " ") for name in measured.attrs["left_out"].split(",") if name]
     return metric_table(measured, columns[-1] if reference else None, left_out)
-
-
-def to_json(payload: Any) -> str:
-    """JSON that cannot end the script element it stands in."""
-    text = json.dumps(payload, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 # Texts
