@@ -66,6 +66,7 @@ def test_a_file_and_python_mean_the_same() -> None:
         ({"conditions": {}}, r"experiment must have no keys but .*condition,.*; found 'conditions'"),
         ({"seeds": 0}, r"seeds must be an integer in 1"),
         ({"duration_ms": -1}, r"duration_ms must be a finite number > 0; found -1"),
+        ({"duration_ms": 10**400}, r"duration_ms must be a finite number > 0; found 1000"),
         ({"test": "z"}, r"test must be one of t, permutation, wilcoxon; found 'z'"),
         ({"reference": "rest"}, r"reference must be a condition: driven, quiet, without; found 'rest'"),
         ({"readouts": {"bin_ms": 0}}, r"readouts.bin_ms must be a finite number > 0"),

@@ -166,6 +166,7 @@ def test_tables_there_and_back(tmp_path: Path) -> None:
     ("table", "said"),
     [
         ({"gain": 0}, "physiology.gain must be a finite number > 0; found 0"),
+        ({"gain": 10**400}, "physiology.gain must be a finite number > 0; found 1000"),
         ({"weight": math.inf}, "physiology.weight must be a finite number > 0"),
         ({"gains": 1}, "physiology must have no keys but preset, .*'gains'"),
         ({"preset": "shiu"}, "physiology must be among shiu2024, mammal; found 'shiu'"),

@@ -37,7 +37,7 @@ from connectome.graph.selection import NodeSet, node_set
 from connectome.simulate.stimulus import Poisson, Stimulus
 from connectome.texts import plural
 
-__all__ = ["Account", "animate", "stimulate"]
+__all__ = ["Account", "animate", "stimulate", "while_stimulated"]
 
 
 @dataclass(frozen=True)
@@ -134,12 +134,20 @@ def stimulate(
         if region.role == "sensor":
             poisson[name] = Poisson(mask * rate_hz)
             continue
-        neuron = with_parameters(region.neuron, physiology.stimulated, "physiology.stimulated")
-        before = region.neuron.parameters()
-        own = {k: np.where(mask, v, before[k]) for k, v in physiology.stimulated.items()}
-        regions[name] = replace(region, neuron=replace(neuron, **own))
+        regions[name] = while_stimulated(region, mask, physiology.stimulated)
         poisson[name] = Poisson(mask * rate_hz, physiology.stimulus_weight)
     return replace(connectome, regions=regions), Stimulus(poisson=poisson)
+
+
+def while_stimulated(region: Region, mask: NDArray[np.bool_], parameters: Mapping[str, float]) -> Region:
+    """The region with these parameters of the neurons where the (N,) mask is true. Raises :class:`ConnectomeError` for
+    one that their model has not."""
+    if not parameters:
+        return region
+    neuron = with_parameters(region.neuron, parameters, "physiology.stimulated")
+    before = region.neuron.parameters()
+    own = {name: np.where(mask, value, before[name]) for name, value in parameters.items()}
+    return replace(region, neuron=replace(neuron, **own))
 
 
 # Signs

@@ -16,24 +16,18 @@ from numpy.typing import NDArray
 
 from connectome.arrays import ReadOnly
 from connectome.errors import ConnectomeError
+from connectome.experiment.animation import while_stimulated
 from connectome.experiment.parts import Condition, Held, Silencing, Stimulation
 from connectome.graph.connectome import Connectome
-from connectome.graph.parts import EdgeKey, Region
+from connectome.graph.parts import EdgeKey
 from connectome.graph.selection import NodeSet, node_set
 from connectome.simulate.clamp import Clamp
 from connectome.simulate.stimulus import Poisson, Stimulus
 
 __all__ = [
-    "Drive",
-    "Manipulation",
-    "Stretch",
-    "clamps",
-    "manipulated",
-    "not_counted",
-    "resolve",
-    "stimulus",
-    "stretches",
-]
+    "Drive", "Edges", "Manipulation", "Stretch", "cells_where", "clamps", "manipulated", "not_counted", "resolve",
+    "stimulus", "stretches", "union",
+]  # fmt: skip
 
 Edges = Mapping[EdgeKey, NDArray[np.bool_]]
 T = TypeVar("T", Stimulation, Silencing, Held)
@@ -135,7 +129,7 @@ def _asked(ask: Callable[[], Any], where: str) -> Any:
 
 def manipulated(connectome: Connectome, m: Manipulation) -> Connectome:
     """The connectome without the edges that are cut or lesioned, and with those weights that are scaled."""
-    gone = _union(connectome, m.lesion)
+    gone = union(connectome, m.lesion)
     edges = {}
     for key, e in connectome.edges.items():
         weight = e.weight
@@ -156,7 +150,7 @@ def not_counted(connectome: Connectome, m: Manipulation) -> NodeSet:
     """Cells that read-outs leave out: those that are lesioned, and those that are silenced or held at any time. What is
     done to them is no effect on them."""
     fixed = [nodes for _, nodes in (*m.silence, *m.hold)]
-    return node_set(connectome, _union(connectome, [*m.lesion, *fixed]))
+    return node_set(connectome, union(connectome, [*m.lesion, *fixed]))
 
 
 def stretches(m: Manipulation, duration_ms: float, dt_ms: float) -> list[Stretch]:
@@ -191,7 +185,7 @@ def stimulus(connectome: Connectome, m: Manipulation, during: Stretch, drive: Dr
                 raise ConnectomeError("stimulate.weight", rule, f"{one:g} and another for {s.cells!r}")
             rate[name] = rate.get(name, 0.0) + mask * s.rate_hz
             kept[mask] = one
-    quiet = _union(connectome, [*m.lesion, *(nodes for _, nodes in _during(m.silence, during))])
+    quiet = union(connectome, [*m.lesion, *(nodes for _, nodes in _during(m.silence, during))])
     poisson, regions = {}, dict(connectome.regions)
     for name, hz in rate.items():
         r = regions[name]
@@ -199,14 +193,14 @@ def stimulus(connectome: Connectome, m: Manipulation, during: Stretch, drive: Dr
             poisson[name] = Poisson(np.where(quiet[name], 0.0, hz))
             continue
         poisson[name] = Poisson(hz, weight[name])
-        regions[name] = _with_parameters(r, hz > 0, drive.parameters)
+        regions[name] = while_stimulated(r, hz > 0, drive.parameters)
     return replace(connectome, regions=regions), Stimulus(current_pa=current, poisson=poisson)
 
 
 def clamps(connectome: Connectome, m: Manipulation, during: Stretch) -> dict[str, list[Clamp]]:
     """Who is silent and who is held in a stretch: region -> clamps of other cells each. A cell that is to be both is
     held; of two potentials the later one counts."""
-    quiet = _union(connectome, [*m.lesion, *(nodes for _, nodes in _during(m.silence, during))])
+    quiet = union(connectome, [*m.lesion, *(nodes for _, nodes in _during(m.silence, during))])
     held = {name: np.full(r.size, np.nan) for name, r in connectome.regions.items()}
     for h, nodes in _during(m.hold, during):
         for name, mask in nodes.masks.items():
@@ -228,19 +222,10 @@ def _during(parts: Sequence[tuple[T, NodeSet]], during: Stretch) -> list[tuple[T
     return [(p, nodes) for p, nodes in parts if p.from_ms < middle < (np.inf if p.to_ms is None else p.to_ms)]
 
 
-def _union(connectome: Connectome, sets: Sequence[NodeSet]) -> dict[str, NDArray[np.bool_]]:
+def union(connectome: Connectome, sets: Sequence[NodeSet]) -> dict[str, NDArray[np.bool_]]:
+    """Region -> (N,) whether a neuron is in any of some sets."""
     found = {name: np.zeros(r.size, bool) for name, r in connectome.regions.items()}
     for nodes in sets:
         for name, mask in nodes.masks.items():
             found[name] |= mask
     return found
-
-
-def _with_parameters(region: Region, mask: NDArray[np.bool_], parameters: Mapping[str, float]) -> Region:
-    """The region with other parameters of some of its neurons."""
-    if not parameters:
-        return region
-    before = region.neuron.parameters()
-    own = {name: np.where(mask, value, before[name]) for name, value in parameters.items()}
-    neuron: Any = region.neuron
-    return replace(region, neuron=replace(neuron, **own))

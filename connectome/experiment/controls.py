@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from connectome.experiment.conditions import Edges, Manipulation
+from connectome.experiment.conditions import Edges, Manipulation, union
 from connectome.graph.connectome import Connectome
 from connectome.graph.parts import EdgeKey, Role
 from connectome.graph.selection import NodeSet
@@ -32,33 +32,36 @@ def random_targets(
     Nothing that the whole condition names is drawn, neither what it does itself nor what those do that it builds on.
     Where a region has too few others, the rest is drawn from other regions of the same role.
     """
-    named = {name: np.zeros(r.size, bool) for name, r in connectome.regions.items()}
-    for nodes in whole.cells:
-        for name, mask in nodes.masks.items():
-            named[name] |= mask
-    drawn: dict[tuple[bytes, ...], NodeSet | None] = {}
+    named = union(connectome, whole.cells)
+    drawn: dict[tuple[bytes, ...], NodeSet] = {}
 
-    def other(nodes: NodeSet) -> NodeSet | None:
+    def other(nodes: NodeSet) -> NodeSet:
         key = tuple(mask.tobytes() for mask in nodes.masks.values())
         if key not in drawn:  # what is done to the same cells goes on being done to the same
             drawn[key] = _others(connectome, nodes, named, rng)
         return drawn[key]
 
     taken = _taken([*whole.cut, *(masks for _, masks in whole.scale)])
-    cells = [[(part, other(nodes)) for part, nodes in parts] for parts in (own.stimulate, own.silence, own.hold)]
-    lesion = [other(nodes) for nodes in own.lesion]
-    cut = [_other_edges(masks, taken, rng) for masks in own.cut]
-    scale = [(by, _other_edges(masks, taken, rng)) for by, masks in own.scale]
-    everything = [nodes for parts in cells for _, nodes in parts] + lesion + cut + [masks for _, masks in scale]
-    if any(one is None for one in everything):
+    try:
+        return Manipulation(
+            tuple((part, other(nodes)) for part, nodes in own.stimulate),
+            tuple((part, other(nodes)) for part, nodes in own.silence),
+            tuple((part, other(nodes)) for part, nodes in own.hold),
+            tuple(other(nodes) for nodes in own.lesion),
+            tuple(_other_edges(masks, taken, rng) for masks in own.cut),
+            tuple((by, _other_edges(masks, taken, rng)) for by, masks in own.scale),
+        )
+    except _TooFewError:
         return None
-    stimulate, silence, hold = (tuple(parts) for parts in cells)
-    return Manipulation(stimulate, silence, hold, tuple(lesion), tuple(cut), tuple(scale))  # type: ignore[arg-type]
+
+
+class _TooFewError(Exception):
+    """There are not as many others."""
 
 
 def _others(
     connectome: Connectome, nodes: NodeSet, named: Mapping[str, NDArray[np.bool_]], rng: np.random.Generator
-) -> NodeSet | None:
+) -> NodeSet:
     found = {name: np.zeros(r.size, bool) for name, r in connectome.regions.items()}
     lacking = dict[Role, int]()
     for name, mask in nodes.masks.items():
@@ -71,7 +74,7 @@ def _others(
         regions = [name for name, r in connectome.regions.items() if r.role == role]
         free = np.concatenate([~named[name] & ~found[name] for name in regions])
         if n > free.sum():
-            return None
+            raise _TooFewError
         chosen = np.zeros(free.size, bool)
         chosen[rng.choice(np.flatnonzero(free), n, replace=False)] = True
         ends = np.cumsum([connectome.regions[name].size for name in regions])[:-1]
@@ -88,12 +91,12 @@ def _taken(every: Sequence[Edges]) -> dict[EdgeKey, NDArray[np.bool_]]:
     return found
 
 
-def _other_edges(masks: Edges, taken: Edges, rng: np.random.Generator) -> Edges | None:
+def _other_edges(masks: Edges, taken: Edges, rng: np.random.Generator) -> Edges:
     found = {}
     for key, mask in masks.items():
         free = np.flatnonzero(~taken[key])
         if free.size < mask.sum():
-            return None
+            raise _TooFewError
         found[key] = np.zeros(mask.size, bool)
         found[key][rng.choice(free, int(mask.sum()), replace=False)] = True
     return found

@@ -21,6 +21,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from connectome.analysis.beside_nulls import false_discovery_rate
 from connectome.experiment.readouts import READOUTS
 from connectome.experiment.specification import Correction, Experiment, Test
 
@@ -96,21 +97,14 @@ def _wilcoxon(row: NDArray[np.float64]) -> float:
 
 def corrected(p: NDArray[np.float64], correction: Correction) -> NDArray[np.float64]:
     """P-values of one family for its size (Holm 1979; Benjamini & Hochberg 1995); missing ones do not count."""
+    if correction == "none":
+        return p
+    if correction == "fdr_bh":
+        return false_discovery_rate(p)
     found = np.full(p.shape, np.nan)
-    there = ~np.isnan(p)
-    x = p[there]
-    if correction == "none" or not x.size:
-        found[there] = x
-        return found
-    order = np.argsort(x, kind="stable")
-    rank, rising = np.arange(x.size), x[order]
-    if correction == "holm":
-        adjusted = np.maximum.accumulate((x.size - rank) * rising)
-    else:
-        adjusted = np.minimum.accumulate((x.size / (rank + 1) * rising)[::-1])[::-1]
-    back = np.empty(x.size)
-    back[order] = np.minimum(adjusted, 1.0)
-    found[there] = back
+    there = np.flatnonzero(~np.isnan(p))
+    order = there[np.argsort(p[there], kind="stable")]
+    found[order] = np.minimum(np.maximum.accumulate((order.size - np.arange(order.size)) * p[order]), 1.0)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
@@ -47,11 +48,13 @@ def query(where: str, given: object) -> str:
 
 def number(where: str, given: object, low: float, *, above: bool = False) -> float:
     """A finite number, at least ``low``, or above it. Raises :class:`ConnectomeError`."""
-    fits = not isinstance(given, bool) and isinstance(given, (int, float)) and math.isfinite(given)
-    if not fits or given < low or (above and given == low):  # type: ignore[operator]  # a number, if it fits
-        least = "" if low == -math.inf else f" {'>' if above else '>='} {low:g}"
-        raise ConnectomeError(where, f"must be a finite number{least}", repr(given))
-    return float(given)  # type: ignore[arg-type]
+    if (
+        isinstance(given, (int, float)) and not isinstance(given, bool) and abs(given) <= sys.float_info.max
+        and (given > low or (given == low and not above))
+    ):  # fmt: skip
+        return float(given)
+    least = "" if low == -math.inf else f" {'>' if above else '>='} {low:g}"
+    raise ConnectomeError(where, f"must be a finite number{least}", repr(given))
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,6 @@ A file has a table ``[physiology]``, every key of which may be left out::
 
 from __future__ import annotations
 
-import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -24,10 +22,11 @@ from typing import Any, Final, Literal, get_args
 
 from connectome.arrays import ReadOnly
 from connectome.errors import ConnectomeError
+from connectome.experiment.parts import number
 from connectome.neurons.iaf_psc_exp import NeuronParameters
 from connectome.neurons.model import NeuronModel, from_table, to_table
 from connectome.neurons.shiu2024 import Shiu2024
-from connectome.parameters import set_value
+from connectome.parameters import read_toml, set_value
 
 __all__ = [
     "FLY", "MAMMAL", "PRESETS", "TRANSMITTER_COLUMNS", "Physiology", "physiology_from", "plain", "preset",
@@ -119,8 +118,7 @@ class Physiology(ReadOnly):
             value = getattr(self, name)
             if value is None and name in ("delay_ms", "velocity_um_per_ms"):
                 continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-                raise ConnectomeError(f"physiology.{name}", "must be a finite number > 0", repr(value))
+            number(f"physiology.{name}", value, 0.0, above=True)
         for name, kind in (("unknown", Unknown), ("normalise", Normalise), ("count", Count)):
             if getattr(self, name) not in get_args(kind):
                 rule = f"must be one of {', '.join(map(repr, get_args(kind)))}"
@@ -208,7 +206,7 @@ def read_physiology(text: str, changes: Sequence[str] = ()) -> Physiology:
     table: dict[str, Any] = {"preset": text}
     if text.endswith(".toml"):
         try:
-            found = tomllib.loads(Path(text).read_text("utf-8"))
+            found = read_toml(Path(text))
         except (OSError, ValueError, RecursionError) as error:
             raise ConnectomeError(text, "must be a TOML file", getattr(error, "strerror", None) or error) from None
         if not isinstance(found.get("physiology"), dict):

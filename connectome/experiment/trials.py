@@ -88,11 +88,14 @@ class Setup(ReadOnly):
     def trials(self) -> list[Trial]:
         """All trials, seed by seed, so that what is finished first can be compared."""
         e, found = self.experiment, list[Trial]()
+        tried = [
+            (name, control)
+            for control in e.controls.names
+            for name in e.conditions
+            if control != "random-targets" or self.has_random_targets(name)
+        ]
         for seed in e.all_seeds:
-            for control in e.controls.names:
-                for name in e.conditions:
-                    if control != "random-targets" or self.has_random_targets(name):
-                        found.append(Trial(name, control, seed))
+            found += [Trial(name, control, seed) for name, control in tried]
             found += [Trial(self.sweep_name(cell), "measured", seed) for cell in self.swept.tolist()]
         return found
 
