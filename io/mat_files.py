@@ -39,6 +39,7 @@ from numpy.typing import NDArray
 from connectome.errors import ConnectomeError
 from connectome.graph.attributes import NODE_WORDS, Attribute, attribute_name, joined_attributes
 from connectome.graph.connectome import Connectome
+from connectome.graph.flat import starts
 from connectome.graph.parts import Region
 from connectome.graph.tables import STATE, connect, entries, header_of, make_regions, numbers, read_header
 from connectome.io.files import naming, read_bytes, writing
@@ -79,7 +80,7 @@ def write_mat(connectome: Connectome, path: str | os.PathLike[str]) -> None:
 
     regions = list(connectome.regions.values())
     n = connectome.n_neurons
-    first = dict(zip(connectome.regions, np.cumsum([0, *(r.size for r in regions)]).tolist(), strict=False))
+    first = starts(regions)
     sets = list(connectome.edges.values())
 
     def joined(columns: list[NDArray[Any]]) -> NDArray[np.float64]:

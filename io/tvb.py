@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
+from connectome.graph.flat import starts
 from connectome.graph.tables import DEFAULT_DT_MS, region_names
 from connectome.io.archives import unzip
 from connectome.io.delimited import naming_once
@@ -154,7 +155,7 @@ def write_tvb(connectome: Connectome, path: str | os.PathLike[str]) -> None:
     if not 1 <= n <= MAX_NODES:
         raise ConnectomeError("connectome", f"must have 1 .. {MAX_NODES:,} neurons for TVB's dense matrices", f"{n:,}")
     regions = list(connectome.regions.values())
-    start = dict(zip(connectome.regions, np.cumsum([0, *(r.size for r in regions)]).tolist(), strict=False))
+    start = starts(regions)
     weight, length_mm, count = np.zeros((n, n)), np.zeros((n, n)), np.zeros((n, n))
     for key, e in connectome.edges.items():
         at = start[key.target] + e.target, start[key.source] + e.source

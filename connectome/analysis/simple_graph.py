@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from connectome.arrays import freeze, integer, lock, numbers_of
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
+from connectome.graph.flat import starts
 from connectome.graph.parts import ENDS, KINDS, MAX_SIZE, Region, ReverseView, checked_ids
 
 __all__ = ["LABEL", "SYMMETRIC", "Metric", "SimpleGraph", "once", "ratio", "simple_graph", "symmetric_share"]
@@ -221,7 +222,7 @@ def simple_graph(c: Connectome, *, kinds: Collection[str] = ("local", "long_rang
             raise ConnectomeError("kinds", f"must be among {', '.join(KINDS)}", repr(kind))
     roles = {role for kind in kinds for role in ENDS[kind]} | {"neuron"}
     regions = [r for r in c.regions.values() if r.role in roles]
-    offset = dict(zip((r.name for r in regions), np.cumsum([0, *(r.size for r in regions)]).tolist(), strict=False))
+    offset = starts(regions)
     chosen = [e for e in c.edges.values() if e.key.base in kinds]
     position = np.concatenate([np.zeros((0, 3)), *(r.position_um for r in regions)])
 

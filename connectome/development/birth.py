@@ -14,6 +14,7 @@ from connectome.arrays import finite_step
 from connectome.errors import ConnectomeError
 from connectome.graph.attributes import joined_attributes
 from connectome.graph.connectome import Connectome, Edit
+from connectome.graph.flat import starts
 from connectome.graph.parts import EdgeSet, Region, Role
 from connectome.learning.task import Task
 from connectome.neurons.iaf_psc_exp import NeuronParameters
@@ -205,7 +206,7 @@ def _copied(
     n = sum(r.size for r in parts)
     if not n:
         raise ConnectomeError("anatomy.wiring", "must have neurons", repr(wiring))
-    start = dict(zip([r.name for r in parts], np.cumsum([0, *(r.size for r in parts)]).tolist(), strict=False))
+    start = starts(parts)
     position, sign = (np.concatenate([getattr(r, name) for r in parts]) for name in ("position_um", "sign"))
     lost = np.isnan(position).any(axis=1)
     if lost.all() or not np.ptp(position[~lost], axis=0).any():

@@ -20,11 +20,12 @@ from connectome.analysis.influence import (
     strongest_paths,
 )
 from connectome.analysis.shuffled import shuffled_wiring
-from connectome.analysis.simple_graph import SimpleGraph
+from connectome.analysis.simple_graph import SimpleGraph, simple_graph
 from connectome.errors import ConnectomeError
 from connectome.experiment.trials import Setup, alive
-from connectome.graph.connectome import Connectome
+from connectome.graph.parts import KINDS
 from connectome.graph.selection import NodeSet, node_set
+from connectome.graph.tables import count_within
 
 if TYPE_CHECKING:
     import pandas
@@ -59,14 +60,14 @@ def path_table(setup: Setup, results: xr.Dataset) -> pandas.DataFrame:
     """
     import pandas
 
-    e, graph = setup.experiment, _graph(setup.network)
+    e, graph = setup.experiment, simple_graph(setup.network, kinds=KINDS)
     assert e.paths is not None
     start, end = (_mask(nodes) for nodes in path_ends(setup))
-    region, number = _who(setup)
+    region, number = np.array(graph.regions)[graph.region], count_within(graph.region.astype(np.int64))
     late = results.cell_latency_ms.sel(condition=e.paths.condition or e.reference, control="measured").values
     keys = zip(results.cell_region.values.tolist(), results.cell_number.values.tolist(), strict=True)
     column_of = {key: column for column, key in enumerate(keys)}
-    labels = _labels(setup)
+    labels = np.full(graph.n, "") if graph.label is None else graph.label
     rows: list[dict[str, Any]] = []
     strongest = strongest_paths(graph, start, end, e.paths.n)
     others = [path for path in shortest_paths(graph, start, end, e.paths.n) if path not in strongest]
@@ -114,9 +115,10 @@ def structure_table(setup: Setup) -> pandas.DataFrame:
         reached = effective_connectivity(graph, [start], paths.hops)[:, 0][:, end].mean(1)
         return np.array([-steps_between(graph, start, end), best[0].strength if best else 0.0, *reached])
 
-    here = measured(_graph(setup.network))
+    here = measured(simple_graph(setup.network, kinds=KINDS))
     nulls = [
-        measured(_graph(alive(setup.experiment, shuffled_wiring(setup.wiring, seed))[0])) for seed in range(paths.nulls)
+        measured(simple_graph(alive(setup.experiment, shuffled_wiring(setup.wiring, seed))[0], kinds=KINDS))
+        for seed in range(paths.nulls)
     ]
     what = ["fewest steps", "strength of the strongest path"]
     what += [f"effective connectivity over {hop} step{'s' * (hop > 1)}" for hop in range(1, paths.hops + 1)]
@@ -131,32 +133,5 @@ def structure_table(setup: Setup) -> pandas.DataFrame:
     return pandas.DataFrame(rows)
 
 
-def _graph(network: Connectome) -> SimpleGraph:
-    """All cells, sensors and effectors among them, and all edges; places do not matter."""
-    first = dict(
-        zip(network.regions, np.cumsum([0, *(r.size for r in network.regions.values())]).tolist(), strict=False)
-    )
-    sets = network.edges.values()
-    source = [e.source.astype(np.int64) + first[e.key.source] for e in sets]
-    target = [e.target.astype(np.int64) + first[e.key.target] for e in sets]
-    none = np.zeros(0, np.int64)
-    return SimpleGraph.from_arrays(
-        network.n_neurons, np.concatenate([none, *source]), np.concatenate([none, *target]),
-        np.concatenate([np.zeros(0), *(e.weight for e in sets)]),
-    )  # fmt: skip
-
-
 def _mask(nodes: NodeSet) -> NDArray[np.bool_]:
     return np.concatenate([np.zeros(0, bool), *nodes.masks.values()])
-
-
-def _who(setup: Setup) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
-    """Region and number of each node of the graph: all regions one after the other."""
-    regions = list(setup.network.regions.values())
-    names = np.repeat([r.name for r in regions], [r.size for r in regions])
-    return names, np.concatenate([np.zeros(0, np.int64), *(np.arange(r.size) for r in regions)])
-
-
-def _labels(setup: Setup) -> NDArray[np.str_]:
-    regions = setup.network.regions.values()
-    return np.concatenate([np.zeros(0, str), *(np.full(r.size, "") if r.label is None else r.label for r in regions)])

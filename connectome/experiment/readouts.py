@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from connectome.arrays import ReadOnly
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
+from connectome.graph.flat import starts
 from connectome.graph.parts import Region
 from connectome.graph.selection import NodeSet
 
@@ -91,9 +92,8 @@ def cells_of(connectome: Connectome) -> Cells:
     firing = [r for r in connectome.regions.values() if r.size and _fires(r)]
     if not firing:
         raise ConnectomeError("connectome", "must have neurons or sensors", "none")
-    start = np.cumsum([0, *(r.size for r in firing)])
     return Cells(
-        dict(zip((r.name for r in firing), start.tolist(), strict=False)),
+        starts(firing),
         np.repeat([r.name for r in firing], [r.size for r in firing]),
         np.concatenate([np.arange(r.size) for r in firing]),
         np.concatenate([np.full(r.size, "") if r.label is None else r.label for r in firing]),

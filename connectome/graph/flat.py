@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,10 +16,19 @@ from connectome.graph.parts import EdgeKey, EdgeSet, Region
 from connectome.neurons.iaf_psc_exp import Dynamics, NeuronParameters, propagators
 from connectome.neurons.model import NeuronModel
 
-__all__ = ["Engine", "FlatNetwork", "Selection", "cores", "flatten", "linear_step", "select"]
+__all__ = ["Engine", "FlatNetwork", "Selection", "cores", "flatten", "linear_step", "select", "starts"]
 
 #: Event driven on the CPU, or message passing in torch.
 Engine = Literal["numba", "torch"]
+
+
+def starts(regions: Iterable[Region]) -> dict[str, int]:
+    """The number of each region's first neuron, where neurons are numbered region after region."""
+    found, n = {}, 0
+    for region in regions:
+        found[region.name] = n
+        n += region.size
+    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from connectome.arrays import is_constant
 from connectome.errors import ConnectomeError
 from connectome.graph.attributes import Attribute, joined_attributes
 from connectome.graph.connectome import Connectome, RuleRecord
+from connectome.graph.flat import starts
 from connectome.graph.parts import TIED, EdgeKey, EdgeSet, Region
 from connectome.graph.region_edits import join_regions
 from connectome.graph.tables import DEFAULT_REGION, kind_between, region_names
@@ -65,7 +66,7 @@ def regions_from(connectome: Connectome, name: str, *, missing: str = "unknown")
             replace(r, attributes={**r.attributes, FORMER_REGION: Attribute.of(FORMER_REGION, r.name, r.size)})
             for r in inner
         ]
-    start = dict(zip((r.name for r in inner), np.cumsum([0, *(r.size for r in inner)]).tolist(), strict=False))
+    start = starts(inner)
     index = np.empty(len(values), np.int64)
     made = []
     for number, group in enumerate(groups.names):

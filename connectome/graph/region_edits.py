@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from connectome.errors import ConnectomeError
 from connectome.graph.attributes import joined_attributes
 from connectome.graph.connectome import Connectome, Edit, RuleRecord
+from connectome.graph.flat import starts
 from connectome.graph.parts import EdgeKey, EdgeSet, Region
 from connectome.neurons.model import NeuronModel
 
@@ -55,7 +56,7 @@ def merge_regions(connectome: Connectome, names: Sequence[str], new: str) -> Edi
         if (part.role, part.neuron.model) != (parts[0].role, parts[0].neuron.model):
             found = f"{part.role} {part.neuron} beside {parts[0].role} {parts[0].neuron}"
             raise ConnectomeError("merge_regions", "must have regions of one role and one kind of neuron", found)
-    start = dict(zip(names, np.cumsum([0, *(p.size for p in parts)]).tolist(), strict=False))
+    start = starts(parts)
     n = sum(p.size for p in parts)
     region = join_regions(parts, new)
     moved: dict[EdgeKey, EdgeSet] = {}

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from connectome.arrays import ReadOnly
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
-from connectome.graph.flat import Selection
+from connectome.graph.flat import Selection, starts
 from connectome.graph.parts import ROLES, Region
 from connectome.graph.selection import NodeSet
 from connectome.simulate.poisson_kernels import MEAN_MAX, RUN, TABLE, UNSURE, PoissonDrive
@@ -108,9 +108,7 @@ def prepare(
         varies = np.ndim(given) > 1 and np.shape(given)[0] != 1
         current[r.name] = numbers(where, given, (n_steps if varies else 1, r.size), "(steps, N)")
     # Numbered as in the whole connectome, so that a neuron's drive does not depend on which regions take part.
-    first_key = dict(
-        zip(connectome.regions, np.cumsum([0, *(r.size for r in connectome.regions.values())]).tolist(), strict=False)
-    )
+    first_key = starts(connectome.regions.values())
     poisson = {}
     for where, r, drive in of_regions("stimulus.poisson", stimulus.poisson, connectome, selection.regions, ROLES):
         poisson[r.name] = tuple(poisson_runs(*_poisson(where, r, drive, connectome.dt_ms), first_key[r.name]))

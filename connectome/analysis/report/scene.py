@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.graph.connectome import Connectome
+from connectome.graph.flat import starts
 from connectome.graph.parts import KINDS, Region
 
 __all__ = ["MAX_EDGES", "MAX_NAMES", "MAX_NEURONS", "Scene", "sample_scene"]
@@ -59,7 +60,7 @@ def sample_scene(stages: Sequence[Connectome]) -> Scene:
     for c in stages:
         regions |= c.regions  # the latest of each name, in order of first appearance
     names = list(regions)
-    start = dict(zip(names, np.cumsum([0, *(r.size for r in regions.values())]).tolist(), strict=False))
+    start = starts(regions.values())
     region_of = np.repeat(np.arange(len(names)), [r.size for r in regions.values()])
     place, wider = _places(list(regions.values()), stages[-1])
     bundles = [_sampled(stages, kind, start, len(region_of)) for kind in KINDS]
