@@ -80,13 +80,18 @@ def to_table(parameters: Any) -> dict[str, Any]:
     return dataclasses.asdict(parameters)
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file. Raises OSError, ValueError and RecursionError for one that cannot be read."""
-    with path.open("rb") as file:
-        data = file.read(_LARGEST + 1)
-    if len(data) > _LARGEST:
-        raise ValueError(f"more than {_LARGEST:,} bytes")
-    return tomllib.loads(data.decode())
+def read_toml(path: Path, name: str = "") -> dict[str, Any]:
+    """The tables of a TOML file. Raises :class:`ConnectomeError` with the name, or the path, for one that cannot be
+    read."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise ValueError(f"more than {_LARGEST:,} bytes")
+        return tomllib.loads(data.decode())
+    except (OSError, ValueError, RecursionError) as error:  # Python reads no number of 5,000 digits: a ValueError
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise ConnectomeError(name or str(path), "must be a readable TOML file", reason) from None
 
 
 def set_value(table: dict[str, Any], change: str, form: str, hint: str = "") -> None:

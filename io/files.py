@@ -18,7 +18,7 @@ import numpy as np
 from connectome.errors import ConnectomeError
 from connectome.io.hdf5 import Sink, atomic
 
-__all__ = ["naming", "plain_file", "read_bytes", "unpacked", "write_lines", "writing"]
+__all__ = ["gunzip", "naming", "plain_file", "read_bytes", "unpacked", "write_lines", "writing"]
 
 #: The largest text or matrix file that is read. What is made of one takes a few times as much memory.
 MAX_BYTES: Final = 1 << 29
@@ -35,9 +35,10 @@ def naming(path: str | os.PathLike[str], what: str) -> Iterator[None]:
         with np.errstate(all="ignore"):  # of what becomes of a huge number, whoever checks it speaks
             yield
     except ConnectomeError as error:
-        raise ConnectomeError(f"{name}: {error.field}", error.rule, error.found, error.hint) from None
+        field = error.field if error.field.startswith(name) else f"{name}: {error.field}"
+        raise ConnectomeError(field, error.rule, error.found, error.hint) from None
     except MemoryError:
-        raise ConnectomeError(name, "must fit in memory", f"{os.path.getsize(name)} bytes on disk") from None
+        raise ConnectomeError(name, "must fit in memory", "more than there is") from None
     except RecursionError:
         raise ConnectomeError(name, f"must be {what}", "elements nested too deeply") from None
     except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, OSError) as error:
@@ -69,12 +70,19 @@ def plain_file(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> Iter
                 "A snapshot (.h5) or a parquet table holds a large graph better.",
             )  # fmt: skip
         raise ConnectomeError(name, "must be a file", "a folder" if stat.S_ISDIR(status.st_mode) else "a device")
-    with open(descriptor, "rb") as file:
-        if not name.lower().endswith(_GZIP):
-            yield file
-            return
-        with gzip.GzipFile(fileobj=file) as packed, BufferedReader(_Unpacked(name, packed, max_bytes)) as found:
-            yield found
+    with open(descriptor, "rb") as file, gunzip(name, file, max_bytes) as found:
+        yield found
+
+
+@contextmanager
+def gunzip(name: str, file: BufferedReader[Any], max_bytes: int) -> Iterator[BufferedReader[Any]]:
+    """What a file of this name holds: unpacked, within a bound, if the name ends in ``.gz``. Reading it raises
+    :class:`ConnectomeError`."""
+    if not name.lower().endswith(_GZIP):
+        yield file
+        return
+    with gzip.GzipFile(fileobj=file) as packed, BufferedReader(_Unpacked(name, packed, max_bytes)) as found:
+        yield found
 
 
 class _Unpacked(RawIOBase):

@@ -6,11 +6,11 @@ parquet and feather need ``pyarrow``, an optional package.
 
 from __future__ import annotations
 
-import gzip
 import io
 import os
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -19,7 +19,7 @@ import numpy as np
 
 from connectome.errors import ConnectomeError
 from connectome.io.archives import unzip
-from connectome.io.files import naming, read_bytes
+from connectome.io.files import gunzip, naming, plain_file, read_bytes
 from connectome.io.parquet_files import pyarrow_parquet
 
 if TYPE_CHECKING:
@@ -30,18 +30,18 @@ __all__ = ["TABLES", "Member", "is_archive", "members", "read_frame", "titles_of
 #: Endings of what is read as a table.
 TABLES: Final = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".parquet", ".feather", ".ftr")
 _ARCHIVES: Final = (".zip", ".tar.gz", ".tgz", ".tar")
-_GZIP: Final = b"\x1f\x8b"
 _LARGEST: Final = 1 << 33
 _DEPTH: Final = 3
 _MOST_FILES: Final = 1000
 
 
 class Member(NamedTuple):
-    """A file of a folder or an archive: its name without folders, where it is for a message, and its content."""
+    """A file of a folder or an archive: its name without folders, where it is for a message, and how it is opened,
+    unpacked if its name ends in ``.gz``. ``open`` raises :class:`ConnectomeError`, and so does what it gives."""
 
     name: str
     where: str
-    read: Callable[[], bytes]
+    open: Callable[[], AbstractContextManager[io.BufferedReader[Any]]]
 
 
 def is_archive(path: Path) -> bool:
@@ -53,15 +53,20 @@ def members(place: Path, wanted: Callable[[str], bool]) -> list[Member]:
     """The files of a folder, no deeper than three floors, or of an archive, whose names are wanted; or a file alone.
     In order of their names. Raises :class:`ConnectomeError`."""
     if place.is_dir():
-        found = [Member(p.name, str(p), partial(read_bytes, p, _LARGEST)) for p in _files(place) if wanted(p.name)]
+        found = [Member(p.name, str(p), partial(plain_file, p, _LARGEST)) for p in _files(place) if wanted(p.name)]
     elif place.name.lower().endswith(".zip"):
         inside = unzip(place, wanted, _LARGEST)
-        found = [Member(name, f"{place}: {name}", partial(bytes, data)) for name, data in inside.items()]
+        found = [_archived(place, name, data) for name, data in inside.items()]
     elif is_archive(place):
         found = list(_untar(place, wanted))
     else:
-        found = [Member(place.name, str(place), partial(read_bytes, place, _LARGEST))]
+        found = [Member(place.name, str(place), partial(plain_file, place, _LARGEST))]
     return sorted(found, key=lambda m: m.where)
+
+
+def _archived(archive: Path, name: str, data: bytes) -> Member:
+    where = f"{archive}: {name}"
+    return Member(name, where, lambda: gunzip(where, io.BufferedReader(io.BytesIO(data)), _LARGEST))
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -90,7 +95,7 @@ def _untar(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
             left -= len(data)
             if left < 0:
                 raise ConnectomeError(name, f"must have at most {_LARGEST:,} bytes in all", "more")
-            yield Member(name, f"{path}: {name}", partial(bytes, data))
+            yield _archived(path, name, data)
 
 
 def titles_of(member: Member) -> list[str]:
@@ -98,8 +103,7 @@ def titles_of(member: Member) -> list[str]:
     cannot be read, or a kind of table that needs a package."""
     if member.name.lower().endswith((".parquet", ".feather", ".ftr")):
         return list(_arrow(member, [], schema_only=True))
-    with naming(member.where, "a table"):
-        line = _unpacked(member).readline(1 << 20).decode("utf-8-sig", errors="replace")
+    line = _first_line(member)
     return [title.strip().strip('"') for title in line.rstrip("\r\n").split(_separator(line))]
 
 
@@ -112,10 +116,8 @@ def read_frame(member: Member, columns: Sequence[str] | None = None, kinds: Mapp
         table = _arrow(member, columns)
         with naming(member.where, "a table with ids that are whole numbers"):
             return pandas.DataFrame(table).astype({k: v for k, v in kinds.items() if k in table and v == "int64"})
-    with naming(member.where, "a table with ids that are whole numbers"):
-        stream = _unpacked(member)
-        separator = _separator(stream.readline(1 << 20).decode("utf-8-sig", errors="replace"))
-        stream.seek(0)
+    separator = _separator(_first_line(member))
+    with naming(member.where, "a table with ids that are whole numbers"), member.open() as stream:
         found: pandas.DataFrame = pandas.read_csv(
             stream, sep=separator, usecols=None if columns is None else list(columns), dtype=dict(kinds),
             keep_default_na=False, na_values=["", "nan", "NaN", "None", "N/A"], low_memory=False, encoding="utf-8-sig",
@@ -123,20 +125,13 @@ def read_frame(member: Member, columns: Sequence[str] | None = None, kinds: Mapp
         return found
 
 
+def _first_line(member: Member) -> str:
+    with naming(member.where, "a table"), member.open() as stream:
+        return stream.readline(1 << 20).decode("utf-8-sig", errors="replace")
+
+
 def _separator(line: str) -> str:
     return max(",\t;", key=line.count)
-
-
-def _unpacked(member: Member) -> Any:
-    """A text as bytes."""
-    data = member.read()
-    if data[:2] != _GZIP:  # or it has been unpacked
-        return io.BytesIO(data)
-    with naming(member.where, "a gzip file"), gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
-        text = packed.read(_LARGEST + 1)
-    if len(text) > _LARGEST:
-        raise ConnectomeError(member.where, f"must unpack to at most {_LARGEST:,} bytes", "more")
-    return io.BytesIO(text)
 
 
 def _arrow(member: Member, columns: Sequence[str] | None, *, schema_only: bool = False) -> dict[str, Any]:
@@ -144,8 +139,8 @@ def _arrow(member: Member, columns: Sequence[str] | None, *, schema_only: bool =
     arrow, parquet = pyarrow_parquet()
     from pyarrow import feather
 
-    with naming(member.where, "a parquet or feather table"):
-        source = arrow.BufferReader(member.read())
+    with naming(member.where, "a parquet or feather table"), member.open() as stream:
+        source = arrow.BufferReader(stream.read())
         if member.name.lower().endswith(".parquet"):
             file = parquet.ParquetFile(source)
             names = file.schema_arrow.names

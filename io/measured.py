@@ -28,6 +28,7 @@ from connectome.graph.connectome import Connectome, Provenance
 from connectome.graph.parts import EdgeSet, Region
 from connectome.graph.tables import DEFAULT_DT_MS
 from connectome.io import measured_matrices
+from connectome.io.files import naming
 from connectome.io.frames import TABLES, Member, is_archive, members, read_frame, titles_of
 
 if TYPE_CHECKING:
@@ -177,21 +178,14 @@ def read(name: str, path: str | os.PathLike[str], *, dt_ms: float = DEFAULT_DT_M
     if not place.exists():
         raise ConnectomeError(str(place), "must be a folder, an archive or a file", "nothing there")
     there = members(place.parent if alone else place, _is_table)
-    if known.read is not None:
-        chosen = [m for m in there if not alone or m.name == place.name or not measured_matrices.recognise([m.name])]
-        made = known.read(chosen)
-        if made is None:
-            raise ConnectomeError(str(place), f"must be {known.description}", ", ".join(m.name for m in there[:8]))
-    else:
-        edges = [m for m in there if known.fits(_titles(m)) and (not alone or m.name == place.name)]
-        if len(edges) != 1:
-            columns = ", ".join(c for c in (known.pre, known.post, known.count) if c)
-            raise ConnectomeError(
-                str(place), f"must have one table of edges, with the columns {columns}",
-                ", ".join(m.name for m in edges) or f"none among {', '.join(m.name for m in there[:8]) or 'no files'}",
-                "Name the file instead of the folder." if edges else "",
-            )  # fmt: skip
-        made = _of_tables(known, edges[0], [m for m in there if m is not edges[0]], dt_ms)
+    with naming(place, known.description):
+        if known.read is not None:
+            matrix = measured_matrices.recognise
+            made = known.read([m for m in there if not alone or m.name == place.name or not matrix([m.name])])
+            if made is None:
+                raise ConnectomeError(str(place), f"must be {known.description}", ", ".join(m.name for m in there[:8]))
+        else:
+            made = _of_tables(known, there, place.name if alone else "", dt_ms)
     return replace(made, provenance=replace(made.provenance, stage_name=name))
 
 
@@ -222,10 +216,24 @@ def _titles(member: Member) -> list[str]:
 # Tables of edges and of cells
 
 
-def _of_tables(known: Measured, edges: Member, others: list[Member], dt_ms: float) -> Connectome:
+def _edges_of(known: Measured, there: list[Member], alone: str) -> Member:
+    """The table of edges; ``alone`` is its name, if it was named."""
+    found = [m for m in there if known.fits(_titles(m)) and (not alone or m.name == alone)]
+    if len(found) == 1:
+        return found[0]
+    columns = ", ".join(c for c in (known.pre, known.post, known.count) if c)
+    raise ConnectomeError(
+        "tables", f"must have one table of edges, with the columns {columns}",
+        ", ".join(m.name for m in found) or f"none among {', '.join(m.name for m in there[:8]) or 'no files'}",
+        "Name the file instead of the folder." if found else "",
+    )  # fmt: skip
+
+
+def _of_tables(known: Measured, there: list[Member], alone: str, dt_ms: float) -> Connectome:
+    edges = _edges_of(known, there, alone)
     titles = titles_of(edges)
     texts = [t for t in _EDGE_TEXTS if t in titles]
-    ids, attributes, position = _cells(known, others)
+    ids, attributes, position = _cells(known, [m for m in there if m is not edges])
     by = known.index if ids is not None and set(known.index) <= set(titles) and known.index else (known.pre, known.post)
     columns = [*by, *(t for t in titles if t not in (*_UNUSED, known.pre, known.post) and "_position" not in t)]
     frame = read_frame(edges, columns, dict.fromkeys(by, "int64") | dict.fromkeys(texts, "category"))
@@ -294,6 +302,8 @@ def _cells(
     attributes: dict[str, Attribute] = {}
     position = np.full((ids.size, 3), np.nan)
     for own, frame in tables:
+        if not own.size:
+            continue
         at = _places(own, ids)
         here = at >= 0
         for title in frame.columns:

@@ -37,8 +37,8 @@ def recognise(names: Sequence[str]) -> str:
 
 def load_npy(member: Member) -> NDArray[Any]:
     """An array of NumPy's own format, without pickles."""
-    with naming(member.where, "an array of NumPy's"):
-        found: NDArray[Any] = np.load(io.BytesIO(member.read()), allow_pickle=False)
+    with naming(member.where, "an array of NumPy's"), member.open() as stream:
+        found: NDArray[Any] = np.load(io.BytesIO(stream.read()), allow_pickle=False)
         return found
 
 
@@ -126,15 +126,16 @@ def enigma(there: list[Member]) -> Connectome | None:
     (member,) = matrices
     beside = re.sub("matrix", "Labels", member.name, count=1, flags=re.IGNORECASE).lower()
     labels = next((m for m in there if m.name.lower() == beside), None)
-    with naming(member.where, "a square matrix of numbers"):
-        matrix = np.loadtxt(io.BytesIO(member.read()), delimiter=",", ndmin=2)
+    with naming(member.where, "a square matrix of numbers"), member.open() as stream:
+        lines = [line for line in stream if line.strip()]
+        matrix = np.loadtxt(lines, delimiter=",", ndmin=2) if lines else np.empty((0, 1))
         if matrix.shape[0] != matrix.shape[1] or not np.isfinite(matrix).all():
             raise ConnectomeError("matrix", "must be square, of finite numbers", matrix.shape)
     n = len(matrix)
     names = [""] * n
     if labels is not None:
-        with naming(labels.where, "a row of labels"):
-            names = [t.strip() for t in re.split(r"[,\n]", labels.read().decode("utf-8-sig").strip())]
+        with naming(labels.where, "a row of labels"), labels.open() as stream:
+            names = [t.strip() for t in re.split(r"[,\n]", stream.read().decode("utf-8-sig").strip())]
             if len(names) != n:
                 raise ConnectomeError("labels", f"must be {n}, as many as rows", len(names))
     sides = [re.search(r"(?:^|_)([LR])(?:H)?_|^([LR])[a-z]", name) for name in names]

@@ -88,25 +88,15 @@ def _main(options: argparse.Namespace, out: Path) -> int:
 
 def _read(options: argparse.Namespace) -> tuple[Experiment, str]:
     """The experiment, and the path or name of its connectome: a file beside the specification, or what it says."""
-    from connectome.experiment.specification import Experiment
-    from connectome.parameters import read_toml, set_value
+    from connectome.experiment.specification import read_experiment
 
     path: Path = options.specification
-    try:
-        table = read_toml(path)
-    except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ConnectomeError(str(path), "must be a readable TOML file", reason, "Begin with --draft GRAPH.") from None
-    for change in options.changes:
-        set_value(table, change, "key=value", "For example readouts.bin_ms=5.")
-    if options.seeds:
-        table["seeds"] = options.seeds
-    try:
-        experiment = Experiment.of(table)
-        if not experiment.connectome:
-            raise ConnectomeError("connectome", "must be a file, or the name of a measured connectome", "none")
-    except ConnectomeError as error:
-        raise ConnectomeError(f"{path}: {error.field}", error.rule, error.found, error.hint) from None
+    if not path.exists():
+        raise ConnectomeError(str(path), "must be there", "no such file", "Begin with --draft GRAPH.")
+    seeds = [f"seeds={options.seeds}"] if options.seeds else []
+    experiment = read_experiment(path, [*options.changes, *seeds])
+    if not experiment.connectome:
+        raise ConnectomeError(f"{path}: connectome", "must be a file, or the name of a measured connectome", "none")
     beside = path.parent / experiment.connectome
     return experiment, str(beside) if beside.exists() else experiment.connectome
 

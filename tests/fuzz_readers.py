@@ -372,11 +372,68 @@ def _pictures() -> Tree:
 
 
 def _zipped() -> list[Tree]:
+    return [{"input.zip": _zip(_pictures())}]
+
+
+def _measured() -> list[Tree]:
+    """Tables of Codex, one of them packed, and of Janelia's."""
+    codex = {
+        "connections.csv": b"pre_root_id,post_root_id,neuropil,syn_count,nt_type\n1,2,AL_R,9,ACH\n2,3,LO_R,6,GABA\n",
+        "classification.csv": b"root_id,flow,class,side\n1,afferent,olfactory,left\n2,intrinsic,,right\n",
+        "neurons.csv.gz": gzip.compress(b"root_id,group,nt_type,ach_avg\n2,LO,GABA,0.1\n1,AL,ACH,\n3,,,\n", mtime=0),
+        "coordinates.csv": b"root_id,position,supervoxel_id\n1,[400000 200000 80000],7\n1,[1 1 1],8\n",
+    }
+    tables = {
+        "traced-neurons.csv": b"bodyId,type,instance\n11,KCg,KCg_R\n12,,\n13,MBON01,MBON01_L\n",
+        "traced-total-connections.csv": b"bodyId_pre,bodyId_post,weight\n11,13,7\n12,11,2\n",
+    }
+    return [codex, tables]
+
+
+def _matrices() -> list[Tree]:
+    """The larva's, the HCP's, the mouse's."""
+    larva = {
+        "all-all_connectivity_matrix.csv": b",30,10,20\n30,0,1,2\n10,3,0,0\n20,0,4,0\n",
+        "annotations.csv": b"left_id,right_id,celltype,additional_annotations\n10,20,KC,gamma\n30,no pair,sensory,\n",
+        "inputs.csv": b",axon_input,dendrite_input\n30,5,6\n20,7,8\n",
+    }
+    tracts = {
+        "strucMatrix_ctx.csv": b"0,2.5,0\n2.5,0,1\n0,1,0\n",
+        "strucLabels_ctx.csv": b"7Networks_LH_Vis_1,7Networks_LH_SomMot_1,7Networks_RH_Vis_1\n",
+    }
+    mouse = {"connection_strength.csv": b",ipsi,ipsi,contra\n,VISp,MOp,VISp\nVISp,0.0,0.5,0.25\nMOp,0.1,0.0,0.0\n"}
+    return [larva, tracts, mouse]
+
+
+def _zip(files: Tree) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for name, data in _pictures().items():
+        for name, data in files.items():
             archive.writestr(zipfile.ZipInfo(f"set/{name}"), data, zipfile.ZIP_DEFLATED)
-    return [{"input.zip": buffer.getvalue()}]
+    return buffer.getvalue()
+
+
+def _experiments() -> list[Tree]:
+    return [
+        {"input.toml": b"""connectome = "fly.csv"
+duration_ms = 100
+seeds = 2
+[physiology]
+preset = "shiu2024"
+neuron = {t_ref_ms = 3}
+[readouts]
+by = ["region", "class"]
+[condition.sugar]
+stimulate = [{cells = "class == 'PN'", rate_hz = 150, from_ms = 10, to_ms = 60}]
+[condition.none]
+from = "sugar"
+silence = "class == 'LN'"
+hold = {cells = "label == 'IN1'", v_mv = -70}
+scale = {edges = "source.transmitter == 'gaba'", by = 0.5}
+[sweep]
+silence_each = "class == 'LN'"
+"""}
+    ]  # fmt: skip
 
 
 # Readers
@@ -437,6 +494,13 @@ READERS: Final[Mapping[str, Reader]] = {
     "checkpoint": Reader(_call("io.checkpoint", "load_checkpoint"), _checkpoints, "", _HDF5, _mend_checkpoint),
     "configuration": Reader(_call("development.configuration", "read_configuration"), _configurations, "input.toml",
                             (b"[training]", b"[rules.growth]", b"[[data]]", b"= 1e400", b"= [", b"= {", b'"""')),
+    "measured": Reader(_read, _measured, "", (b"pre_root_id", b"root_id", b"side", b"nan", b"1e400", b"PK\x01\x02")),
+    "measured_zip": Reader(_read, lambda: [{"input.zip": _zip(_measured()[1])}], "input.zip", (b"PK\x01\x02",)),
+    "matrices": Reader(_read, _matrices, "", (b"strucMatrix", b"celltype", b"left_id", b"contra", b"nan")),
+    "experiment": Reader(_call("experiment.specification", "read_experiment"), _experiments, "input.toml",
+                         (b"[condition.x]", b"[sweep]", b'from = "none"', b"= 1e400", b"= [", b"= {", b"= nan")),
+    "physiology": Reader(_call("experiment.physiology", "read_physiology", str), _experiments, "input.toml",
+                         (b"[physiology.signs]", b"weight", b"sign_by", b"delay_ms", b"= nan", b"= {", b"= [")),
     "idx": Reader(_call("datasets.images", "load_images", str), _mnist),
     "cifar": Reader(_call("datasets.images", "load_images", str), _cifar, "input.tar.gz"),
     "pictures": Reader(_call("datasets.images", "load_images", str), lambda: [_pictures()]),

@@ -122,7 +122,7 @@ def test_what_a_new_user_types(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["none.toml"], "none.toml must be a readable TOML file; found No such file or directory. Begin with --draft"),
+        (["none.toml"], "none.toml must be there; found no such file. Begin with --draft"),
         (["try.toml", "--seeds", "0"], "--seeds must be 1 or more; found 0"),
         (["try.toml", "--jobs", "-1"], "--jobs must be 1 or more; found -1"),
         (["try.toml", "--set", "x"], "--set must be key=value; found 'x'"),

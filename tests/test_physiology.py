@@ -190,11 +190,11 @@ def test_bad_tables_are_refused(table: Any, said: str) -> None:
 
 def test_bad_files_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "a.toml"
-    for text, said in (("[physiology", "must be a TOML file"), ("[other]", r"must have a table \[physiology\]")):
+    for text, said in (("[physiology", "a readable TOML file"), ("[other]", r"must have a table \[physiology\]")):
         file.write_text(text)
         with pytest.raises(ConnectomeError, match=said):
             read_physiology(str(file))
-    with pytest.raises(ConnectomeError, match="must be a TOML file; found No such file"):
+    with pytest.raises(ConnectomeError, match="must be a readable TOML file; found No such file"):
         read_physiology(str(tmp_path / "none.toml"))
 
 

@@ -136,7 +136,7 @@ OTHERS = {
         (["good.h5", "--calibrate", "edge"], "--calibrate must go with --physiology"),
         (["good.h5", "--physiology", "worm"], "physiology must be among shiu2024"),
         (["good.h5", "--physiology", "range.toml"], "range.toml must have a table [physiology]; found anatomy"),
-        (["good.h5", "--physiology", "nowhere.toml"], "nowhere.toml must be a TOML file"),
+        (["good.h5", "--physiology", "nowhere.toml"], "nowhere.toml must be a readable TOML file"),
         (["good.h5", "--physiology", "mammal", "--set", "gain"], "--set must be key=value"),
         (["good.h5", "--physiology", "mammal", "--set", "gain=-1"], "physiology.gain must be a finite number > 0"),
         (["good.h5", "--physiology", "mammal", "--calibrate", "nan"], "--calibrate must be a rate in Hz, or edge"),

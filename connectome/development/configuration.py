@@ -215,10 +215,7 @@ def read_configuration(path: str | Path | None, changes: Sequence[str] = ()) -> 
     :class:`ConnectomeError` for a file that cannot be read, for unknown tables and keys, and for values out of range.
     """
     where = "configuration" if path is None else f"configuration {path}"
-    try:
-        table: dict[str, Any] = {} if path is None else read_toml(Path(path))
-    except (OSError, ValueError, RecursionError) as error:  # Python reads no number of 5,000 digits: a ValueError
-        raise ConnectomeError(where, "must be a readable TOML file", str(error)) from error
+    table: dict[str, Any] = {} if path is None else read_toml(Path(path), where)
     for change in changes:
         set_value(table, change, "table.key=value", "For example training.perception=200.")
     known = {*_TABLES, *_OTHERS}

@@ -160,7 +160,7 @@ def preset(name: str) -> Physiology:
 # Tables
 
 
-def physiology_from(table: Mapping[str, Any], where: str = "physiology") -> Physiology:
+def physiology_from(table: Mapping[str, Any]) -> Physiology:
     """A physiology from a table of its fields, ``preset`` naming the one that it changes. ``neuron`` is a table of
     parameters, with another ``model`` if it names one; ``signs`` is "fly" or "mammal", or a table that adds to them, in
     which ``species`` names the one it adds to. Raises :class:`ConnectomeError`."""
@@ -169,24 +169,24 @@ def physiology_from(table: Mapping[str, Any], where: str = "physiology") -> Phys
     known = [f.name for f in fields(Physiology)]
     for name, value in given.items():
         if name not in known:
-            raise ConnectomeError(where, f"must have no keys but preset, {', '.join(known)}", repr(name))
+            raise ConnectomeError("physiology", f"must have no keys but preset, {', '.join(known)}", repr(name))
         if name in ("neuron", "stimulated") and not isinstance(value, Mapping):
-            raise ConnectomeError(f"{where}.{name}", "must be a table", repr(value))
+            raise ConnectomeError(f"physiology.{name}", "must be a table", repr(value))
     neuron = given.get("neuron", {})
     if neuron.get("model", base.neuron.model) != base.neuron.model:
-        given["neuron"] = from_table(neuron, f"{where}.neuron")
+        given["neuron"] = from_table(neuron, "physiology.neuron")
         base = replace(base, stimulated={})  # which may be no parameters of this one
     elif "neuron" in given:
         parameters = {k: v for k, v in neuron.items() if k != "model"}
-        given["neuron"] = with_parameters(base.neuron, parameters, f"{where}.neuron")
+        given["neuron"] = with_parameters(base.neuron, parameters, "physiology.neuron")
     signs = given.get("signs", {})
     signs = {"species": signs} if isinstance(signs, str) else signs
     if not isinstance(signs, Mapping):
-        raise ConnectomeError(f"{where}.signs", f"must be a table, or {' or '.join(_SPECIES)}", repr(signs))
+        raise ConnectomeError("physiology.signs", f"must be a table, or {' or '.join(_SPECIES)}", repr(signs))
     if signs:
         species = signs.get("species")
         if species is not None and species not in _SPECIES:
-            raise ConnectomeError(f"{where}.signs", f"must be a table, or {' or '.join(_SPECIES)}", repr(species))
+            raise ConnectomeError("physiology.signs", f"must be a table, or {' or '.join(_SPECIES)}", repr(species))
         own = {plain(k): v for k, v in signs.items() if k != "species"}
         given["signs"] = {**(base.signs if species is None else _SPECIES[species]), **own}
     return replace(base, **given)
@@ -205,13 +205,14 @@ def read_physiology(text: str, changes: Sequence[str] = ()) -> Physiology:
     ``neuron.t_ref_ms=3``. Raises :class:`ConnectomeError`."""
     table: dict[str, Any] = {"preset": text}
     if text.endswith(".toml"):
-        try:
-            found = read_toml(Path(text))
-        except (OSError, ValueError, RecursionError) as error:
-            raise ConnectomeError(text, "must be a TOML file", getattr(error, "strerror", None) or error) from None
+        found = read_toml(Path(text))
         if not isinstance(found.get("physiology"), dict):
             raise ConnectomeError(text, "must have a table [physiology]", ", ".join(found) or "none")
         table = found["physiology"]
     for change in changes:
         set_value(table, change, "key=value", "For example gain=2 or neuron.t_ref_ms=3.")
-    return physiology_from(table, f"{text}: physiology" if text.endswith(".toml") else "physiology")
+    try:
+        return physiology_from(table)
+    except ConnectomeError as error:
+        where = f"{text}: " if text.endswith(".toml") else ""
+        raise ConnectomeError(f"{where}{error.field}", error.rule, error.found, error.hint) from None

@@ -16,24 +16,27 @@ A specification names a connectome, says what to make of it (``[physiology]``), 
     from = "sugar"
     silence = "label == 'IN1'"
 
-``Experiment.of(table)`` is the one door: it takes these tables, as nested dictionaries, from a file or from Python.
+``Experiment.of(table)`` is the one door: it takes these tables, as nested dictionaries. ``read_experiment`` reads them
+from a file.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal, get_args
 
 from connectome.arrays import ReadOnly, integer
 from connectome.errors import ConnectomeError
 from connectome.experiment.parts import Condition, number, part, plain_table, query, several, text
-from connectome.parameters import Parameters, bounded
+from connectome.parameters import Parameters, bounded, read_toml, set_value
 
 __all__ = [
     "CONTROLS", "Control", "Controls", "Correction", "Experiment", "Paths", "Readouts", "Sweep", "Test",
+    "read_experiment",
 ]  # fmt: skip
 
 Control = Literal["measured", "shuffled", "random-targets"]
@@ -282,3 +285,15 @@ class Experiment(ReadOnly):
         if r.from_ms >= self.duration_ms or (r.to_ms or 0) > self.duration_ms:
             found = f"{r.from_ms:g} .. {r.to_ms}" if r.to_ms else f"{r.from_ms:g}"
             raise ConnectomeError("readouts.from_ms", f"must be within duration_ms, {self.duration_ms:g}", found)
+
+
+def read_experiment(path: str | Path, changes: Sequence[str] = ()) -> Experiment:
+    """An experiment from a TOML file, with changes such as ``seeds=3`` or ``readouts.bin_ms=5`` that come last. Raises
+    :class:`ConnectomeError` naming the file."""
+    table = read_toml(Path(path))
+    for change in changes:
+        set_value(table, change, "key=value", "For example readouts.bin_ms=5.")
+    try:
+        return Experiment.of(table)
+    except ConnectomeError as error:
+        raise ConnectomeError(f"{path}: {error.field}", error.rule, error.found, error.hint) from None

@@ -224,9 +224,13 @@ def _quantity(name: str, given: Any) -> Quantity:
     if isinstance(given, bool) or not isinstance(given, (int, float, np.floating, np.integer, np.ndarray, list, tuple)):
         raise ConnectomeError(name, "must be a finite number, or (N,) of them", repr(given))
     if isinstance(given, (int, float, np.floating, np.integer)):
-        if not math.isfinite(given):
-            raise ConnectomeError(name, "must be a finite number, or (N,) of them", repr(given))
-        return float(given)
+        try:
+            value = float(given)
+        except OverflowError:  # an integer that no float can be
+            value = math.inf
+        if not math.isfinite(value):
+            raise ConnectomeError(name, "must be a finite number, or (N,) of them", f"{given!r:.80}")
+        return value
     try:
         array = np.array(given, np.float64)
     except (TypeError, ValueError):
