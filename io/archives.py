@@ -45,6 +45,7 @@ def unzip(path: str | os.PathLike[str], wanted: Callable[[str], bool], max_bytes
                     raise ConnectomeError(f"{where}: {name}", f"must have at most {max_bytes:,} bytes in all", "more")
     except (
         OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error, struct.error, ValueError,
+        LookupError,  # of a member without a name
     ) as error:  # fmt: skip
         if isinstance(error, ConnectomeError):
             raise

@@ -39,8 +39,7 @@ from connectome.graph.attributes import EDGE_WORDS, NODE_WORDS, Attribute, attri
 from connectome.graph.connectome import Connectome
 from connectome.graph.parts import EdgeSet, Region
 from connectome.graph.tables import DEFAULT_DT_MS, DEFAULT_WEIGHT_PA, kind_between, region_names
-from connectome.io.delimited import naming_once
-from connectome.io.files import read_bytes
+from connectome.io.files import naming, read_bytes
 from connectome.io.hdf5 import check_heaps
 from connectome.io.sonata import NEST_NAMES
 from connectome.io.text_files import read_text
@@ -66,7 +65,7 @@ def read_circuit(path: str | os.PathLike[str], *, dt_ms: float | None = None) ->
         file = file / "circuit_config.json"
     networks: dict[str, list[tuple[Path, Path | None]]] = {"nodes": [(file, None)], "edges": [(file, None)]}
     if file.suffix.lower() == ".json":
-        with naming_once(file, "a SONATA circuit"):
+        with naming(file, "a SONATA circuit"):
             networks = _networks(file)
     regions: dict[str, Region] = {}
     given: dict[str, str] = {}
@@ -144,7 +143,7 @@ def _opened(path: Path) -> Iterator[_File]:
             raise ConnectomeError(
                 str(path), "must be an HDF5 file", "another" if os.path.isfile(path) else "no such file"
             )
-    with naming_once(path, "a whole, undamaged HDF5 file in the SONATA format"):
+    with naming(path, "a whole, undamaged HDF5 file in the SONATA format"):
         try:
             check_heaps(path)
             with h5py.File(path, "r", locking=False) as file:
@@ -321,7 +320,7 @@ def _types(path: Path | None, kind: str) -> dict[str, NDArray[Any]]:
 
     if path is None:
         return {}
-    with naming_once(path, f"a table of {kind} types"):
+    with naming(path, f"a table of {kind} types"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             frame = pandas.read_csv(

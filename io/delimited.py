@@ -9,8 +9,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -21,7 +20,6 @@ from connectome.errors import ConnectomeError
 from connectome.graph.attributes import FLAG, TEXT, Attribute, attribute_name
 from connectome.graph.columns import NO_FLAG
 from connectome.graph.tables import STATE
-from connectome.io.files import naming, unpacked
 from connectome.io.text_files import beginning, delimiter_of, opened, read_header, rows_of
 
 __all__ = [
@@ -29,7 +27,6 @@ __all__ = [
     "Column",
     "Columns",
     "Texts",
-    "naming_once",
     "normal",
     "read_columns",
 ]
@@ -95,21 +92,6 @@ class Columns(NamedTuple):
                     if number == row + 1:
                         return f"line {reader.line_num}"
         return f"row {row}"
-
-
-@contextmanager
-def naming_once(path: Path, what: str) -> Iterator[None]:
-    """As :func:`connectome.io.files.naming`, but an error that names this file, or one beside it, stays as it is."""
-    named: ConnectomeError | None = None
-    with naming(path, what):
-        try:
-            yield
-        except ConnectomeError as error:
-            if not error.field.startswith(str(unpacked(path).with_suffix(""))):
-                raise
-            named = error
-    if named is not None:
-        raise named
 
 
 def normal(name: object) -> str:

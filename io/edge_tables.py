@@ -46,11 +46,10 @@ from connectome.io.delimited import (
     Column,
     Columns,
     Texts,
-    naming_once,
     normal,
     read_columns,
 )
-from connectome.io.files import read_bytes, unpacked, write_lines
+from connectome.io.files import naming, read_bytes, unpacked, write_lines
 from connectome.io.hdf5 import atomic
 from connectome.io.matrices import may_be_matrix, read_matrix
 from connectome.io.node_tables import (
@@ -119,7 +118,7 @@ def read_csv(
     -1 become negative. Raises :class:`ConnectomeError` with file, line and column.
     """
     file = Path(path)
-    with naming_once(file, "a table of edges"):
+    with naming(file, "a table of edges"):
         names = {normal(name) for name in read_header(file)}
         has = {end for end in ("source", "target") if names & {end, *EDGE_COLUMNS[end].aliases}}
         if not has and not may_be_matrix(read_text(file)):
@@ -129,7 +128,7 @@ def read_csv(
             )  # fmt: skip
     if not has and not unsigned:
         return read_matrix(file, dt_ms=dt_ms)
-    with naming_once(file, "a table of edges"):
+    with naming(file, "a table of edges"):
         about_file = _beside(file, "_about.json")
         about = json.loads(read_bytes(about_file)) if about_file.exists() else {}
         if not isinstance(about, dict):
@@ -185,7 +184,7 @@ def read_parquet(
 ) -> Connectome:  # fmt: skip
     """Read an edge table in parquet, with ``name_nodes.parquet`` if it is there. As :func:`read_csv`."""
     file = Path(path)
-    with naming_once(file, "a table of edges"):
+    with naming(file, "a table of edges"):
         edges, about = read_parquet_columns(file, EDGE_COLUMNS, EDGE_WORDS)
         beside = _beside(file, f"_nodes{unpacked(file).suffix}")
         nodes = read_parquet_columns(beside, NODE_COLUMNS, NODE_WORDS)[0] if beside.exists() else None

@@ -35,7 +35,9 @@ def naming(path: str | os.PathLike[str], what: str) -> Iterator[None]:
         with np.errstate(all="ignore"):  # of what becomes of a huge number, whoever checks it speaks
             yield
     except ConnectomeError as error:
-        field = error.field if error.field.startswith(name) else f"{name}: {error.field}"
+        here = (f"{name}:", f"{name}/", f"{unpacked(path).with_suffix('')}_")  # it is named already, or one beside it
+        named = error.field == name or error.field.startswith(here)
+        field = error.field if named else f"{name}: {error.field}"
         raise ConnectomeError(field, error.rule, error.found, error.hint) from None
     except MemoryError:
         raise ConnectomeError(name, "must fit in memory", "more than there is") from None

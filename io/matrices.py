@@ -31,8 +31,8 @@ from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.graph.tables import DEFAULT_DT_MS
 from connectome.io.archives import unzip
-from connectome.io.delimited import COMMA_HINT, DECIMAL_COMMA, Columns, naming_once
-from connectome.io.files import read_bytes, unpacked
+from connectome.io.delimited import COMMA_HINT, DECIMAL_COMMA, Columns
+from connectome.io.files import naming, read_bytes, unpacked
 from connectome.io.node_tables import node_attributes, node_table, read_nodes
 from connectome.io.text_files import delimiter_of, read_text
 from connectome.wiring.edges import TRACT_VELOCITY_MM_PER_MS, Conduction, from_matrix
@@ -50,7 +50,7 @@ def read_matrix(
     """Read a matrix from ``.npy``, ``.npz`` or text. Delays are one step of ``dt_ms`` (default 0.1 ms) or, with tract
     lengths, from them and the velocity. Raises :class:`ConnectomeError` naming the file and the place."""
     file = Path(path)
-    with naming_once(file, "a square matrix of numbers"):
+    with naming(file, "a square matrix of numbers"):
         arrays: dict[str, NDArray[Any]] = {}
         match unpacked(file).suffix.lower():
             case ".npy":

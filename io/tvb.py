@@ -29,7 +29,7 @@ from connectome.graph.connectome import Connectome
 from connectome.graph.flat import starts
 from connectome.graph.tables import DEFAULT_DT_MS, region_names
 from connectome.io.archives import unzip
-from connectome.io.delimited import naming_once
+from connectome.io.files import naming
 from connectome.io.hdf5 import atomic
 from connectome.wiring.edges import TRACT_VELOCITY_MM_PER_MS, Conduction, from_matrix
 
@@ -49,7 +49,7 @@ def read_tvb(
 ) -> Connectome:  # fmt: skip
     """Read a connectivity zip. Nothing is unpacked to disk. Raises :class:`ConnectomeError` with file and line."""
     file = Path(path)
-    with naming_once(file, "a connectivity of The Virtual Brain"):
+    with naming(file, "a connectivity of The Virtual Brain"):
         members = unzip(file, lambda name: name.lower().endswith(".txt") and bool(_part(name)))
         found: dict[str, tuple[str, bytes]] = {}
         for name, data in members.items():
