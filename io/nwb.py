@@ -1,7 +1,9 @@
 """Spikes as Neurodata Without Borders (NWB 2), for the tools of electrophysiology: a unit for each neuron.
 
 ``/units`` has spike_times (seconds), and the columns region, neuron (its number in the region) and, if the connectome
-is given, label and x, y, z (micrometres); state of neurons is not in it. The run's attributes are the session's notes,
+is given, label, x, y, z (micrometres) and its attributes: numbers and flags as they are or, where one is missing, nan
+among numbers and an empty text among flags and integers, which are texts then; an attribute with a name that units have
+for something else ends in ``_``. State of neurons is not in it. The run's attributes are the session's notes,
 as JSON. The file holds the time at which it was written and random ids: the format asks for them. Needs ``pynwb``, an
 optional package.
 """
@@ -17,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.errors import ConnectomeError
+from connectome.graph.attributes import Attribute, joined_attributes
 from connectome.graph.connectome import Connectome
 from connectome.io import hdf5
 from connectome.io.files import writing
@@ -59,6 +62,10 @@ def write_nwb(spikes: xr.Dataset, path: str | os.PathLike[str], connectome: Conn
             "xyz", np.concatenate([np.zeros((0, 3)), *(r.position_um for r in regions)]).T, strict=True
         ):
             columns.append(_column(VectorData, axis, "position, micrometres", values))
+        taken = {c["name"] for c in Units.__columns__} | {c.name for c in columns}
+        for name, known in joined_attributes("nodes", [(r.attributes, r.size) for r in regions]).items():
+            column = f"{name}_" if name in taken else name
+            columns.append(_column(VectorData, column, f"attribute {name}", _values(known)))
     times = VectorData(name="spike_times", description="spike times, seconds", data=seconds)
     index = VectorIndex(name="spike_times_index", data=stop.astype(np.uint64), target=times)
     units = Units(
@@ -98,6 +105,13 @@ def _units(
     stop = np.cumsum(np.bincount(start[region] + neuron, minlength=int(sizes.sum())))
     of_unit = np.repeat(np.arange(len(names)), sizes)
     return of_unit, np.arange(of_unit.size) - start[of_unit], stop
+
+
+def _values(known: Attribute) -> Any:
+    """An attribute as numbers, flags or texts; texts also of integers and flags of which some are missing."""
+    if known.values.dtype.kind == "f" or (known.names is None and not known.is_missing.any()):
+        return known.values == 1 if known.is_flag else known.values
+    return ["" if value is None else str(value) for value in known.tolist()]
 
 
 def _column(kind: Any, name: str, description: str, data: Any) -> Any:

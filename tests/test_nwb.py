@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,6 +42,28 @@ def test_pynwb_reads_the_spikes_and_finds_nothing_wrong(connectome: Connectome, 
     for (region, neuron), times in found.items():
         mine = (spikes.spike_region == list(spikes.region).index(region)) & (spikes.spike_neuron == neuron)
         np.testing.assert_allclose(times, spikes.spike_time_ms.values[mine] / 1000)
+
+
+def test_attributes_are_columns_and_what_is_missing_stays_so(tmp_path: Path) -> None:
+    given: Any = {
+        "class": ["KC", None, "é"], "area": [1.5, None, 2.0], "root": [2**60 + 1, None, 3], "n": [3, 4, 5],
+        "traced": [True, None, False], "known": [True, False, True], "electrodes": ["a", "b", "c"],
+    }  # fmt: skip
+    c = Connectome.of([Region("eye", 3, "sensor", attributes=given), Region("cell", 1)])
+    write_nwb(run(c, 50.0, Stimulus(poisson={"eye": Poisson(100.0)})), tmp_path / "a.nwb", c)
+    assert not validate(path=str(tmp_path / "a.nwb"))
+    with NWBHDF5IO(str(tmp_path / "a.nwb"), "r") as file:
+        units = file.read().units.to_dataframe()
+    assert units["class"].tolist() == ["KC", "", "é", ""]
+    np.testing.assert_array_equal(units["area"], [1.5, np.nan, 2.0, np.nan])
+    assert units["root"].tolist() == [str(2**60 + 1), "", "3", ""], "an integer that no float holds"
+    assert units["traced"].tolist() == ["True", "", "False", ""]
+    assert units["electrodes_"].tolist() == ["a", "b", "c", ""], "NWB has the name for something else"
+    alone = Connectome.of([c.regions["eye"]])
+    write_nwb(run(alone, 50.0, Stimulus(poisson={"eye": Poisson(100.0)})), tmp_path / "b.nwb", alone)
+    with NWBHDF5IO(str(tmp_path / "b.nwb"), "r") as file:
+        units = file.read().units.to_dataframe()
+    assert (units["n"].tolist(), units["known"].tolist()) == ([3, 4, 5], [True, False, True])
 
 
 def test_no_spikes_are_a_file_too(connectome: Connectome, tmp_path: Path) -> None:
