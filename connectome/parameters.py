@@ -86,6 +86,8 @@ def read_toml(path: Path, name: str = "") -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             data = file.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise ValueError(f"more than {_LARGEST:,} bytes")
         text = data.decode()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
