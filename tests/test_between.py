@@ -34,6 +34,7 @@ def test_paths_with_shares_of_input() -> None:
     ]  # fmt: skip
     assert np.isnan(table.input_share[0])
     assert table[["region", "number"]].values.tolist()[:3] == [["in", 0], ["in", 1], ["out", 1]]
+    assert set(paths_between(GRAPH, mask(0), mask(3), 3).kind) == {"strongest"}  # the shortest is among these
     assert len(paths_between(GRAPH, mask(3), mask(0), 2)) == 0
 
 
