@@ -79,7 +79,7 @@ def test_pairs_are_those_measured_among_named_neurons() -> None:
         (3, 2): (2.0, True, False), (0, 2): (3.0, False, True), (2, 3): (0.5, False, False), (2, 0): (1.0, True, False),
     }  # fmt: skip
     assert pairs.cells.tolist() == [0, 2, 3]
-    score = np.arange(25.0).reshape(5, 5)
+    score = np.array(np.arange(25).reshape(5, 5), np.float64)
     assert pairs.of(score).tolist() == [5.0 * s + r for s, r in zip(pairs.stimulated, pairs.responding, strict=True)]
 
 
