@@ -138,7 +138,7 @@ OTHERS = {
         (["good.h5", "--set", "gain=2"], "--set must go with --physiology"),
         (["good.h5", "--stimulate", "index == 0"], "--stimulate must go with --physiology"),
         (["good.h5", "--calibrate", "edge"], "--calibrate must go with --physiology"),
-        (["good.h5", "--physiology", "worm"], "physiology must be among shiu2024"),
+        (["good.h5", "--physiology", "fish"], "physiology must be among shiu2024"),
         (["good.h5", "--physiology", "range.toml"], "range.toml must have a table [physiology]; found anatomy"),
         (["good.h5", "--physiology", "nowhere.toml"], "nowhere.toml must be a readable TOML file"),
         (["good.h5", "--physiology", "mammal", "--set", "gain"], "--set must be key=value"),
