@@ -104,9 +104,9 @@ def _main(options: argparse.Namespace, out: Path) -> int:
         ("seeds", 1, _MOST), ("nulls", 0, _MOST), ("jobs", 1, _MOST), ("draws", 2, 10**6), ("rate_hz", 0.0, 10_000.0),
         ("duration_ms", 0.0, 1e6), ("gain", 0.0, 1e9),
     ):  # fmt: skip
-        value = getattr(options, name)
-        if value is not None and not ((low <= value <= high and value > 0) or (value == low == 0 and name == "nulls")):
-            rule = f"must be {'more than ' * isinstance(low, float)}{low:g} .. {high:,.0f}"
+        value, above = getattr(options, name), isinstance(low, float)  # where it is a float it is left out itself
+        if value is not None and not (low < value <= high or (value == low and not above)):
+            rule = f"must be {'more than ' * above}{low:g} .. {high:,.0f}"
             raise ConnectomeError(f"--{name.replace('_', '-')}", rule, value)
     physiology = read_physiology(options.physiology, options.changes)
     setup = prepare(options.graph, str(options.atlas), table_of(physiology))
