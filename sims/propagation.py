@@ -110,10 +110,10 @@ def _main(options: argparse.Namespace, out: Path) -> int:
             raise ConnectomeError(f"--{name.replace('_', '-')}", rule, value)
     physiology = read_physiology(options.physiology, options.changes)
     setup = prepare(options.graph, str(options.atlas), table_of(physiology))
-    chosen = _with_gain(setup, options)
-    console.print(_account(setup, chosen, options), highlight=False, markup=False)
+    setup = setup._replace(physiology=_with_gain(setup, options))
+    console.print(_account(setup, options), highlight=False, markup=False)
     told = {
-        "graph": options.graph, "atlas": str(options.atlas), "physiology": table_of(chosen),
+        "graph": options.graph, "atlas": str(options.atlas), "physiology": table_of(setup.physiology),
         "rate_hz": options.rate_hz, "duration_ms": options.duration_ms, "seeds": options.seeds, "draws": options.draws,
     }  # fmt: skip
     _run(setup, told, out, options, console)
@@ -140,13 +140,13 @@ def _with_gain(setup: Setup, options: argparse.Namespace) -> Physiology:
         raise ConnectomeError("--gain", "must be given: no edge of activity was found", error.found) from None
 
 
-def _account(setup: Setup, physiology: Physiology, options: argparse.Namespace) -> str:
+def _account(setup: Setup, options: argparse.Namespace) -> str:
     from connectome.experiment.animation import animate
 
     lines = [
         f"{options.graph}: {plural(setup.n_neurons, 'neuron')}, {plural(setup.chemical.n_edges, 'edge')} of chemical "
-        f"synapses, {setup.electrical.n_edges:,} of gap junctions. Gain {physiology.gain:.3g}.",
-        str(animate(setup.chemical, physiology)[1]),
+        f"synapses, {setup.electrical.n_edges:,} of gap junctions. Gain {setup.physiology.gain:.3g}.",
+        str(animate(setup.chemical, setup.physiology)[1]),
     ]
     lines += [
         f"{strain}: {plural(p.size.size, 'measured pair')} of {plural(p.cells.size, 'stimulated neuron')}, "
@@ -179,7 +179,7 @@ def _run(setup: Setup, told: dict[str, Any], out: Path, options: argparse.Namesp
         save_text(_csv(results), out / TABLE)
         save_figure(draw(results), out / PICTURE)
         tables = list(_tables(results))
-        save_text(_report(tables, _account(setup, setup.physiology, options)), out / REPORT)
+        save_text(_report(tables, _account(setup, options)), out / REPORT)
     _show(results, console)
     console.print(LEFT_OUT, highlight=False, markup=False)
     console.print(f"Written to {out}/: {REPORT}, {TABLE}, {PICTURE}, {RESULTS}", highlight=False, markup=False)

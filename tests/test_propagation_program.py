@@ -71,6 +71,7 @@ def test_a_made_up_worm(worm: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     report = (tmp_path / "out" / "report.md").read_text()
     assert "most of the worm's neurons are graded" in report
     assert "spiking network by seed" in report
+    assert "Gain 20." in report
     assert (tmp_path / "out" / "propagation.png").stat().st_size > 10_000
     capsys.readouterr()
     assert main([*command, "--nulls", "2", "--rate-hz", "100"]) == 2  # other options make other cells
