@@ -6,24 +6,27 @@ cite the papers that :func:`about` names.
 A cell is a neuron here, its label its name; regions are ``sensory``, ``inter``, ``motor``, ``muscle`` and ``other``
 (CANL, CANR, glia, epithelium...), as cect classes cells. A weight is what the paper counts, times ``weight_pa``: a
 number of synapses for Witvliet and White, a number of electron-microscopic sections for Cook. Signs are not known, so
-weights are positive. Positions are those of cell bodies in the adult hermaphrodite, micrometres, at every age (Virtual
-Worm, with the package ``wormneuroatlas``, which cect brings along): only of neurons, and of no male ones; the others
-are nan.
+weights are positive. What a cell releases is its attribute ``transmitter`` (Wang et al. 2024, eLife 13, RP95402), of
+several all, joined by " + "; it is missing where none is known. :mod:`connectome.experiment` makes signs of it.
+Positions are those of cell bodies in the adult hermaphrodite, micrometres, at every age (Virtual Worm, with the package
+``wormneuroatlas``, which cect brings along): only of neurons, and of no male ones; the others are nan.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib.resources
 import importlib.util
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 import numpy as np
 
 from connectome.errors import ConnectomeError
+from connectome.graph.attributes import Attribute
 from connectome.graph.connectome import Connectome, Provenance
 from connectome.graph.parts import EdgeSet, Region
 from connectome.graph.tables import DEFAULT_DT_MS, kind_between
@@ -115,6 +118,7 @@ def load(
     place = {cell: i for i, cell in enumerate(given["nodes"])}
     chosen = np.array([place[cell] for cell in keep], np.int64)
     position = _positions()
+    released = _transmitters("Male" if name.endswith("_male") else "Herm")
     regions: list[Region] = []
     start = {}
     for region in REGIONS:
@@ -122,7 +126,9 @@ def load(
         start[region] = sum(r.size for r in regions)
         if here:
             where = np.array([position.get(cell, (math.nan,) * 3) for cell in here])
-            regions.append(Region(region, len(here), position_um=where, label=np.array(here)))
+            transmitter = Attribute.of("transmitter", [released.get(cell) for cell in here], len(here))
+            attributes = {"transmitter": transmitter}
+            regions.append(Region(region, len(here), position_um=where, label=np.array(here), attributes=attributes))
     kinds = [kind for kind in _MATRICES if synapses in (kind, "both")]
     count = {
         kind: np.array(given["connections"][_MATRICES[kind]], np.float64)[np.ix_(chosen, chosen)] for kind in kinds
@@ -150,17 +156,33 @@ def load(
 
 
 def _read(reference: Reference) -> dict[str, Any]:
-    """Names of cells and matrices of counts, row = source. cect's own readers load plotting libraries and print; what
-    they read is this file."""
+    """Names of cells and matrices of counts, row = source."""
+    return _cached(reference.file, list(_MATRICES.values()))
+
+
+@functools.cache  # a tenth of a second
+def _transmitters(sex: str) -> Mapping[str, str]:
+    """Cell -> what it releases."""
+    given = _cached(f"Wang2024{sex}Reader.json")
+    found: dict[str, list[str]] = {}
+    for name, matrix in given["connections"].items():
+        for place in np.flatnonzero(np.any(matrix, axis=1)):
+            found.setdefault(given["nodes"][place], []).append(name.lower())
+    return {cell: " + ".join(sorted(names)) for cell, names in found.items()}
+
+
+def _cached(name: str, needed: Sequence[str] | None = None) -> dict[str, Any]:
+    """Nodes and matrices of a data set of cect. Its own readers load plotting libraries and print; what they read is
+    this file. Raises :class:`ConnectomeError`."""
     if not is_installed():
         raise ConnectomeError(
             "reference", "needs the package cect", "none", "Install it: pip install 'connectome[references]'."
         )
-    file = importlib.resources.files("cect") / "cache" / reference.file
+    file = importlib.resources.files("cect") / "cache" / name
     try:
         given = json.loads(file.read_text("utf-8"))
         cells, matrices = given["nodes"], given["connections"]
-        shapes = {np.shape(matrices[name]) for name in _MATRICES.values()}
+        shapes = {np.shape(matrices[matrix]) for matrix in (matrices if needed is None else needed)}
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ConnectomeError(
             str(file), "must be a data set of cect 0.3.5 or newer", error, "Install another version of cect."

@@ -46,6 +46,9 @@ MAX_CHUNK_BYTES: Final = 1 << 26
 _PART: Final = 1 << 22
 #: From this format on, HDF5's own headers and indices carry checksums; HDF5 1.10 (2016) and newer read it.
 LIBVER: Final = ("v110", "v110")
+_FILTERS: Final = frozenset({h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE})
+_MAX_DEFLATION: Final = 1032  # what deflate can make of a byte at most (RFC 1951: 258 bytes for 2 bits)
+_KINDS: Final = {"f": "numbers", "iu": "integers", "S": "texts"}
 T = TypeVar("T")
 
 
@@ -271,6 +274,12 @@ class Reader:
         group = self._open(place[:-1], h5py.Group)
         return bool(group.id.links.exists(place[-1].encode()))  # unlike `in`, this follows no link
 
+    def is_group(self, name: str) -> bool:
+        """Whether a member of the file is a group of its own."""
+        return isinstance(self._file.get(name, getlink=True), h5py.HardLink) and isinstance(
+            self._file[name], h5py.Group
+        )
+
     def attribute(self, group: str, name: str, kind: type[T]) -> T:
         """A scalar attribute of a group: ``int``, ``float`` or ``str``."""
         attributes, where = self._open([group], h5py.Group).attrs, f"/{group}@{name}"
@@ -291,6 +300,30 @@ class Reader:
         if dataset.dtype != np.dtype(dtype) or dataset.shape != shape:
             raise ConnectomeError(where, f"must be {np.dtype(dtype)} of shape {shape}", found)
         return self._read(dataset, where, shrunk)
+
+    def foreign(
+        self, *place: str, kinds: str, shape: tuple[int, ...] | None = None
+    ) -> tuple[NDArray[Any], Mapping[str, Any]]:
+        """Read a dataset that another program wrote, and its attributes: numbers ("f"), integers ("iu") or texts ("S")
+        of this shape, one row of any length by default; contiguous, in chunks, or compressed by deflate. Refused is
+        what claims more than its bytes can hold: contiguous ones as many, deflated ones 1032 times as many."""
+        dataset, where = self._open(place, h5py.Dataset), "/".join(("", *place))
+        if dataset.dtype.kind not in kinds or (dataset.ndim != 1 if shape is None else dataset.shape != shape):
+            wanted = _KINDS[kinds] if shape else f"one row of {_KINDS[kinds]}"
+            wanted += f" of shape {shape}" if shape else ""
+            raise ConnectomeError(where, f"must be {wanted}", f"{dataset.dtype} of shape {dataset.shape}")
+        self._refuse_elsewhere(dataset, where)
+        filters = _filters(dataset)
+        if filters - _FILTERS:
+            raise ConnectomeError(where, "must not be compressed, or by deflate (gzip)", f"filters {sorted(filters)}")
+        stored = dataset.id.get_storage_size() if dataset.size else 0
+        claimed = dataset.size * dataset.dtype.itemsize
+        self._left -= stored
+        if self._left < 0 or claimed > stored * (_MAX_DEFLATION if h5py.h5z.FILTER_DEFLATE in filters else 1):
+            raise ConnectomeError(
+                where, f"must have the {claimed} bytes that it claims", f"{stored} bytes, in a file of {self._size}"
+            )
+        return dataset[...], dataset.attrs
 
     def table(self, *place: str, kinds: Mapping[str, type]) -> dict[str, list[Any]]:
         """Read a table with exactly these columns of ``str``, ``int`` or ``float``."""
@@ -337,13 +370,16 @@ class Reader:
             raise ConnectomeError(where, f"must be a {kind.__name__.lower()}", type(here).__name__.lower())
         return here
 
-    def _read(self, dataset: Any, where: str, shrunk: bool) -> NDArray[Any]:
+    @staticmethod
+    def _refuse_elsewhere(dataset: Any, where: str) -> None:
         if dataset.is_virtual or dataset.external:
             raise ConnectomeError(where, "must be part of the file itself", "data in another file, not read")
+
+    def _read(self, dataset: Any, where: str, shrunk: bool) -> NDArray[Any]:
+        self._refuse_elsewhere(dataset, where)
         if not dataset.size:
             return np.empty(dataset.shape, dataset.dtype)
-        properties = dataset.id.get_create_plist()
-        filters = {properties.get_filter(i)[0] for i in range(properties.get_nfilters())}
+        filters = _filters(dataset)
         if dataset.chunks is None or filters - {h5py.h5z.FILTER_FLETCHER32}:
             raise ConnectomeError(where, "must be chunked and not compressed", f"filters {sorted(filters)}")
         row_bytes = dataset.dtype.itemsize
@@ -363,3 +399,8 @@ class Reader:
         array: NDArray[Any] = dataset[...]
         array.flags.writeable = False
         return array
+
+
+def _filters(dataset: Any) -> set[int]:
+    properties = dataset.id.get_create_plist()
+    return {properties.get_filter(i)[0] for i in range(properties.get_nfilters())}

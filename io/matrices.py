@@ -37,7 +37,7 @@ from connectome.io.node_tables import node_attributes, node_table, read_nodes
 from connectome.io.text_files import delimiter_of, read_text
 from connectome.wiring.edges import TRACT_VELOCITY_MM_PER_MS, Conduction, from_matrix
 
-__all__ = ["may_be_matrix", "read_matrix"]
+__all__ = ["may_be_matrix", "read_matrix", "read_npy"]
 
 #: A text of so many rows makes 2 GiB.
 MAX_ROWS: Final = 1 << 14
@@ -54,10 +54,10 @@ def read_matrix(
         arrays: dict[str, NDArray[Any]] = {}
         match unpacked(file).suffix.lower():
             case ".npy":
-                arrays["weights"] = _array(str(file), read_bytes(file))
+                arrays["weights"] = read_npy(str(file), read_bytes(file))
             case ".npz":
                 members = unzip(file, lambda name: name.endswith(".npy"))
-                arrays = {name.removesuffix(".npy"): _array(f"{file}: {name}", data) for name, data in members.items()}
+                arrays = {k.removesuffix(".npy"): read_npy(f"{file}: {k}", data) for k, data in members.items()}
                 arrays = {"weights": next(iter(arrays.values()))} if len(arrays) == 1 else arrays
             case _:
                 matrix, names = _text(file)
@@ -94,8 +94,8 @@ def _square(where: str, weight: NDArray[Any]) -> NDArray[Any]:
     return weight
 
 
-def _array(where: str, data: bytes) -> NDArray[Any]:
-    """An npy file, once it has as many bytes as its header claims."""
+def read_npy(where: str, data: bytes) -> NDArray[Any]:
+    """The array of an npy file, once it has as many bytes as its header claims. Raises :class:`ConnectomeError`."""
     file = io.BytesIO(data)
     try:
         formats: Any = np.lib.format  # not all of it has types

@@ -32,8 +32,6 @@ __all__ = ["load_spikes", "save_spikes"]
 SORTING: Final = h5py.enum_dtype({"none": 0, "by_id": 1, "by_time": 2}, basetype=np.uint8)
 BY_TIME: Final = 2
 UNITS: Final = ("ms", "millisecond", "milliseconds")
-FILTERS: Final = frozenset({h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE})
-MAX_DEFLATION: Final = 1032  # what deflate can make of a byte at most (RFC 1951: 258 bytes for 2 bits)
 MAX_ID: Final = np.iinfo(np.int32).max
 
 
@@ -118,29 +116,10 @@ def _population(reader: hdf5.Reader, name: str) -> tuple[NDArray[np.float64], ND
 
 
 def _vector(reader: hdf5.Reader, where: str, name: str, kinds: str) -> tuple[NDArray[Any], Any]:
-    """A dataset of any length with numbers of these kinds, and its units, "ms" if it names none.
-
-    Refused is what claims more than its bytes can hold: contiguous ones as many, deflated ones 1032 times as many.
-    """
-    dataset: Any = reader._open((*where.split("/")[1:], name), h5py.Dataset)
-    where = f"{where}/{name}"
-    if dataset.ndim != 1 or dataset.dtype.kind not in kinds:
-        wanted = "numbers" if "f" in kinds else "integers"
-        raise ConnectomeError(where, f"must be one row of {wanted}", f"{dataset.dtype} of shape {dataset.shape}")
-    if dataset.is_virtual or dataset.external:
-        raise ConnectomeError(where, "must be part of the file itself", "data in another file, not read")
-    properties = dataset.id.get_create_plist()
-    filters = {properties.get_filter(i)[0] for i in range(properties.get_nfilters())}
-    if filters - FILTERS:
-        raise ConnectomeError(where, "must not be compressed, or by deflate (gzip)", f"filters {sorted(filters)}")
-    stored, claimed = dataset.id.get_storage_size() if dataset.size else 0, dataset.size * dataset.dtype.itemsize
-    reader._left -= stored
-    if reader._left < 0 or claimed > stored * (MAX_DEFLATION if h5py.h5z.FILTER_DEFLATE in filters else 1):
-        raise ConnectomeError(
-            where, f"must have the {claimed} bytes that it claims", f"{stored} bytes, in a file of {reader._size}"
-        )
-    units = dataset.attrs.get("units", "ms")
-    return dataset[...], units.decode(errors="replace") if isinstance(units, bytes) else units
+    """A dataset of any length with numbers of these kinds, and its units, "ms" if it names none."""
+    found, attributes = reader.foreign(*where.split("/")[1:], name, kinds=kinds)
+    units = attributes.get("units", "ms")
+    return found, units.decode(errors="replace") if isinstance(units, bytes) else units
 
 
 def _attributes(text: str) -> Mapping[str, Any]:

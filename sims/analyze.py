@@ -24,6 +24,7 @@ from sims.program import add_common, ended, exit_codes, refuse_seed, refuse_take
 from sims.screen import print_table, progress
 
 if TYPE_CHECKING:
+    import pandas
     import xarray as xr
     from rich.console import Console
 
@@ -88,6 +89,17 @@ def _parser() -> argparse.ArgumentParser:
         help="random graphs of each graph with --null, 2 or more; p is 2 / (N + 1) or more (default: %(default)s)",
     )
     add_shape(parser)
+    parser.add_argument(
+        "--paths-from", metavar="QUERY",
+        help="neurons such as \"class == 'sensory'\": the strongest and the shortest paths from them, with percentages "
+        "of input, and the share of input that traces back to them, beside the nulls of --null; metrics only if named",
+    )  # fmt: skip
+    parser.add_argument("--paths-to", metavar="QUERY", help="the neurons where these paths end")
+    parser.add_argument("--hops", type=int, metavar="K", help="steps over which input is traced back (default: 3)")
+    parser.add_argument("--n-paths", type=int, metavar="N", help="paths of each kind (default: 5)")
+    parser.add_argument(
+        "--paths-out", type=Path, metavar="FILE", help="write them: FILE.csv, and FILE_structure.csv against the nulls"
+    )
     parser.add_argument("--nodes", action="store_true", help="write each node's value too (with --out FILE.nc)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the numbers: .nc (netCDF 4) or .csv")
     parser.add_argument(
@@ -119,6 +131,10 @@ def _analyze(options: argparse.Namespace) -> int:
     many = len(options.paths) > 1
     graphs = {n: shaped(c, options) for path in options.paths for n, c in open_graphs(path, many=many)}
     simple = {name: prepared(c, options) for name, c in graphs.items()}
+    if options.paths_from is not None:
+        _paths(console, graphs, simple, options)
+        if options.metrics is None and options.out is None and options.lives is None:
+            return 0
     with progress(options.quiet) as say:
         measured = measure(
             list(simple.values()), names, by_region=options.by_region, nodes=options.nodes, seed=options.seed,
@@ -199,7 +215,11 @@ def _check(options: argparse.Namespace) -> None:
     check_graph_options(options)
     if not 2 <= options.nulls <= 10**6:
         raise ConnectomeError("--nulls", "must be 2 or more", options.nulls)
-    for name, path, suffixes in (("--out", options.out, (".nc", ".csv")), ("--lives", options.lives, (".csv",))):
+    _check_paths(options)
+    for name, path, suffixes in (
+        ("--out", options.out, (".nc", ".csv")), ("--lives", options.lives, (".csv",)),
+        ("--paths-out", options.paths_out, (".csv",)),
+    ):  # fmt: skip
         if path is None:
             continue
         if path.suffix not in suffixes:
@@ -209,6 +229,83 @@ def _check(options: argparse.Namespace) -> None:
         raise ConnectomeError("--lives", "must not be the file of --out", repr(str(options.lives)))
     if options.nodes and (options.out is None or options.out.suffix != ".nc"):
         raise ConnectomeError("--nodes", "must go with --out FILE.nc", repr(str(options.out)))
+
+
+def _check_paths(options: argparse.Namespace) -> None:
+    asked = options.paths_from is not None and options.paths_to is not None
+    for name, default, low, high in (
+        ("paths_from", None, 0, 0), ("paths_to", None, 0, 0), ("paths_out", None, 0, 0), ("hops", 3, 1, 1000),
+        ("n_paths", 5, 1, 1000),
+    ):  # fmt: skip
+        value, option = getattr(options, name), f"--{name.replace('_', '-')}"
+        if value is not None and not asked:
+            other = "--paths-to QUERY" if name == "paths_from" else "--paths-from QUERY and --paths-to QUERY"
+            raise ConnectomeError(option, f"must go with {other}", repr(str(value)))
+        if default and not low <= (default if value is None else value) <= high:
+            raise ConnectomeError(option, f"must be {low} .. {high:,}", value)
+        setattr(options, name, default if value is None else value)
+    if options.paths_out is not None:
+        refuse_taken("--paths-out", _structure_file(options.paths_out), overwrite=options.overwrite)
+
+
+def _structure_file(path: Path) -> Path:
+    return path.with_name(f"{path.stem}_structure{path.suffix}")
+
+
+def _paths(
+    console: Console, graphs: dict[str, Connectome], simple: dict[str, SimpleGraph], options: argparse.Namespace
+) -> None:
+    """How the neurons of one query reach those of another, in each graph: printed, and written where that is asked."""
+    import pandas
+
+    from connectome.analysis.between import paths_between, structure_between
+    from connectome.analysis.nulls import null
+    from connectome.experiment.conditions import cells_where
+    from connectome.io.results import save_text
+
+    found: dict[Path, list[pandas.DataFrame]] = {}
+    for name, graph in simple.items():
+        ends = []
+        for option in ("paths_from", "paths_to"):
+            where = f"--{option.replace('_', '-')}"
+            masks = cells_where(graphs[name], getattr(options, option), where).masks
+            ends.append(np.concatenate([np.zeros(0, bool), *(masks[region] for region in graph.regions)]))
+            if not ends[-1].any():
+                raise ConnectomeError(where, "must find nodes of the graph", "sensors or effectors", "See --kinds.")
+        n_nulls = options.nulls if options.null else 0
+        nulls = (null(graph, options.null, options.seed + k) for k in range(n_nulls))
+        paths = paths_between(graph, ends[0], ends[1], options.n_paths)
+        structure = structure_between(graph, nulls, ends[0], ends[1], options.hops)
+        _report_paths(console, name, paths, structure, options)
+        if options.paths_out is not None:
+            for file, table in ((options.paths_out, paths), (_structure_file(options.paths_out), structure)):
+                table.insert(0, "stage", name)
+                found.setdefault(file, []).append(table)
+    for file, tables in found.items():
+        save_text(pandas.concat(tables).to_csv(index=False), file)
+        console.print(f"Written: {file}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _report_paths(
+    console: Console, name: str, paths: pandas.DataFrame, structure: pandas.DataFrame, options: argparse.Namespace
+) -> None:
+    shown = []
+    for (kind, rank), one in paths.groupby(["kind", "path"], sort=False):
+        shares = [f" -{100 * share:.3g}%-> " for share in one.input_share[1:]]
+        path = "".join(text for pair in zip(one.cell, [*shares, ""], strict=True) for text in pair)
+        shown.append([f"{kind} {rank}", path, f"{100 * one.strength.iloc[0]:.3g}"])
+    title = f"{name}: paths from {options.paths_from} to {options.paths_to}"
+    console.print(title, highlight=False, markup=False)
+    for kind, path, strength in shown or [["none", "", "0"]]:
+        console.print(f"  {kind}: {path} ({strength} %)", highlight=False, markup=False, soft_wrap=True)
+    numbers = structure[["value", "mean", "sd", "z", "p"]].to_numpy(np.float64).tolist()
+    rows = [
+        [what, *map(readable, row[:3]), "-" if math.isnan(row[3]) else f"{row[3]:.1f}", shown_p(row[4])]
+        for what, row in zip(structure.what.tolist(), numbers, strict=True)
+    ]
+    beside = f"beside {options.nulls} nulls '{options.null}'" if options.null else "without nulls (see --null)"
+    columns = ["", "value", "null mean", "null sd", "z", "p"]
+    print_table(console, f"{name}: how they are joined, {beside}", columns, rows)
 
 
 def _metric_names(text: str | None) -> list[str]:

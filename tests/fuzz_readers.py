@@ -228,6 +228,29 @@ def _matrix(suffix: str) -> list[Tree]:
     return [{name: b"0 1.5 0\n2 0 -1\n0 1e-3 0\n"}, {name: b"A B C\n0 1 0\n2 0 1\n0 0 0\n", **nodes}]
 
 
+def _atlases(suffix: str) -> list[Tree]:
+    """Made up, of the two forms."""
+    import h5py
+
+    one = np.array([[3.0, 0.5, np.nan], [1.0, 2.0, 0.25], [0.0, 0.1, 1.0]])
+    arrays = {"dFF": one, "q": one / 4, "q_eq": one / 3, "occ1": np.diag([4, 5, 6]) + 1}
+    names, name = np.array(["AVAL", "AVAR", "ASHL"]), f"input{suffix}"
+    if suffix == ".npz":
+        buffer = io.BytesIO()
+        packed: dict[str, Any] = {f"wt_{key}": array for key, array in arrays.items()}
+        np.savez_compressed(buffer, neuron=names, **packed)
+        return [{name: buffer.getvalue()}]
+
+    def write(path: Path) -> None:
+        with h5py.File(path, "w") as file:
+            file["neuron_ids"] = names.astype("S5")
+            for key, array in arrays.items():
+                file[f"wt/{key}"] = array
+            file.create_dataset("wt/dFF_all", (3, 3), h5py.vlen_dtype(np.float64))[0, 0] = np.arange(3.0)
+
+    return [_written(write, name)]
+
+
 def _graphs(name: str) -> list[Tree]:
     """Ours and networkx's."""
     import networkx
@@ -472,6 +495,7 @@ _WORDS: Final = (
     b"state_x",
 )
 
+_ATLAS: Final = _call("io.functional_atlases", "read_functional_atlas")
 READERS: Final[Mapping[str, Reader]] = {
     "snapshot": Reader(_read, _snapshots, "input.h5", _HDF5),
     "run": Reader(_read, lambda: [{"01_a.h5": _snapshots()[0]["input.h5"], "x.h5": _spikes()[0]["input.h5"]}]),
@@ -491,6 +515,8 @@ READERS: Final[Mapping[str, Reader]] = {
     "cytoscape": Reader(_read, partial(_graphs, "cytoscape"), "input.cyjs", (b'"data"', b'"elements"', *_WORDS)),
     "mat": Reader(_read, _mats, "input.mat", (b"miMA", b"\x0e\0\0\0", b"\x0f\0\0\0", b"\x05\0\0\0", b"MI")),
     "tvb": Reader(_read, _exchange("tvb"), "input.zip", (b"PK\x01\x02", b"PK\x05\x06", b"# ")),
+    "atlas_npz": Reader(_ATLAS, partial(_atlases, ".npz"), "input.npz"),
+    "atlas_h5": Reader(_ATLAS, partial(_atlases, ".h5"), "input.h5", _HDF5),
     "spikes": Reader(_call("io.spikes", "load_spikes"), _spikes, "input.h5", _HDF5),
     "results": Reader(_call("io.results", "load_results"), _results, "input.nc", _HDF5),
     "checkpoint": Reader(_call("io.checkpoint", "load_checkpoint"), _checkpoints, "", _HDF5, _mend_checkpoint),

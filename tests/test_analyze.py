@@ -11,7 +11,9 @@ import pytest
 
 from connectome import Connectome, EdgeSet, Provenance, Region
 from connectome.analysis.beside_nulls import beside_nulls
+from connectome.analysis.between import structure_between
 from connectome.analysis.measure import choose, known_metrics, measure
+from connectome.analysis.nulls import null
 from connectome.analysis.simple_graph import simple_graph
 from connectome.analysis.thresholds import of_sign, threshold
 from connectome.io.exchange import read
@@ -242,3 +244,32 @@ def test_what_is_being_measured_is_said(symmetric: Path) -> None:
     told: list[str] = []
     measure(read(symmetric), ["degree", "n_nodes", "density"], on_metric=told.append)
     assert told == ["degree (1 of 2)", "density (2 of 2)"]
+
+
+def test_paths_between_two_queries(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Printed and written, against nulls; metrics only where they are named."""
+    asked = [str(run), "--paths-from", "region == 'a' and index < 3", "--paths-to", "region == 'b'", "--hops", "2"]
+    out = tmp_path / "paths.csv"
+    assert main([*asked, "--n-paths", "2", "--null", "degree", "--nulls", "5", "--paths-out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert "strongest 1: a " in shown
+    assert "%-> b " in shown
+    assert "density" not in shown
+    with open(out) as file:
+        paths = list(csv.DictReader(file))
+    with open(tmp_path / "paths_structure.csv") as file:
+        structure = list(csv.DictReader(file))
+    graph = simple_graph(load(run / "01_vision.h5"))
+    start, end = np.arange(20) < 3, np.arange(20) >= 12
+    expected = structure_between(graph, [null(graph, "degree", k) for k in range(5)], start, end, 2)
+    mine = [row for row in structure if row["stage"] == "vision"]
+    assert [row["what"] for row in mine] == expected.what.tolist()
+    assert [float(row["p"]) for row in mine] == expected.p.tolist()
+    best = [row for row in paths if (row["stage"], row["kind"], row["path"]) == ("vision", "strongest", "1")]
+    np.testing.assert_allclose(
+        np.prod([float(row["input_share"]) for row in best[1:]]), expected.value[1]
+    )  # the product of its shares
+    assert main([*asked, "--metrics", "density"]) == 0
+    shown = capsys.readouterr().out
+    assert "without nulls" in shown
+    assert "density" in shown

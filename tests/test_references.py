@@ -11,6 +11,7 @@ import pytest
 from connectome import Connectome, ConnectomeError
 from connectome.datasets import references
 from connectome.development.birth import scaled, weight_to_threshold_pa
+from connectome.experiment import animate, preset
 
 needs_cect = pytest.mark.skipif(not references.is_installed(), reason="needs cect, of the extra `references`")
 
@@ -77,6 +78,24 @@ def test_directions_and_classes() -> None:
     assert (where["ADFL"], where["AIZL"], where["RMED"]) == ("sensory", "inter", "motor")
     assert all(list(r.label) == sorted(r.label) for r in c.regions.values() if r.label is not None)
     assert c.provenance.stage_name == "celegans_witvliet2021_8"
+
+
+@needs_cect
+def test_what_cells_release_and_the_signs_of_it() -> None:
+    """Transmitters that are known of old (White et al.'s GABA neurons, ASH's glutamate), and their signs."""
+    c = references.load("celegans_witvliet2021_8")
+    released = {
+        str(cell): text for r in c.regions.values() if r.label is not None
+        for cell, text in zip(r.label, r.attributes["transmitter"].tolist(), strict=True)
+    }  # fmt: skip
+    expected = {"AVAL": "acetylcholine", "ASHL": "glutamate", "RMED": "gaba", "CEPDL": "dopamine", "RMGL": None}
+    assert {cell: released[cell] for cell in expected} == expected
+    assert released["SMDDL"] == "acetylcholine + gaba"
+    live, account = animate(c, preset("worm"))
+    assert weight_between(live, "RMED", "RMDVL") < 0 < weight_between(live, "ASHL", "AVAL")
+    assert account.unknown.keys() == {"", "acetylcholine + gaba", "betaine"}  # and excite, as the preset has it
+    male = references.load("celegans_cook2019_male")
+    assert any("acetylcholine" in (text or "") for text in male.regions["motor"].attributes["transmitter"].tolist())
 
 
 @needs_cect

@@ -56,6 +56,7 @@ OUTS = {
     "a folder": "taken_folder",
     "a name too long": "x" * 300,
 }
+PATHS = ["--paths-from", "index == 0", "--paths-to", "index == 1"]
 GROUPS = ["--first", "good.graphml", "good.graphml", "--second", "good.graphml", "good.graphml"]
 #: How a program is told its file, and where to write; the ending of that; what it needs besides.
 INPUTS = {
@@ -76,12 +77,15 @@ INPUTS = {
     "experiment": ["FILE", "--dry-run"],
     "experiment connectome": ["trial.toml", "--dry-run", "--set", "connectome=FILE"],
     "experiment draft": ["new.toml", "--draft", "FILE"],
+    "propagation": ["FILE", "--out", "new"],
+    "propagation graph": ["atlas.npz", "--out", "new", "--graph", "FILE"],
 }
 OUTPUTS = {
     "simulate": (["good.h5", "--duration-ms", "1", "--no-raster", "--out", "OUT"], ".h5"),
     "simulate raster": (["good.h5", "--duration-ms", "1", "--raster", "OUT"], ".png"),
     "analyze": (["good.graphml", "--metrics", "density", "--out", "OUT"], ".csv"),
     "analyze lives": (["good.graphml", "--metrics", "density", "--lives", "OUT"], ".csv"),
+    "analyze paths": (["good.graphml", *PATHS, "--paths-out", "OUT"], ".csv"),
     "compare": (["good.graphml", "good.graphml", "--metrics", "density", "--out", "OUT"], ".nc"),
     "groups": ([*GROUPS, "--metrics", "density", "--permutations", "9", "--out", "OUT"], ".csv"),
     "export": (["good.graphml", "--out", "OUT"], ".gexf"),
@@ -134,7 +138,7 @@ OTHERS = {
         (["good.h5", "--set", "gain=2"], "--set must go with --physiology"),
         (["good.h5", "--stimulate", "index == 0"], "--stimulate must go with --physiology"),
         (["good.h5", "--calibrate", "edge"], "--calibrate must go with --physiology"),
-        (["good.h5", "--physiology", "worm"], "physiology must be among shiu2024"),
+        (["good.h5", "--physiology", "fish"], "physiology must be among shiu2024"),
         (["good.h5", "--physiology", "range.toml"], "range.toml must have a table [physiology]; found anatomy"),
         (["good.h5", "--physiology", "nowhere.toml"], "nowhere.toml must be a readable TOML file"),
         (["good.h5", "--physiology", "mammal", "--set", "gain"], "--set must be key=value"),
@@ -156,6 +160,15 @@ OTHERS = {
         (["good.h5", "--seed", "-1"], "--seed"), (["good.h5", "--seed", HUGE], "--seed"),
         (["good.h5", "--nodes"], "--nodes"), (["good.h5", "--out", "x.txt"], "--out must end in"),
         (["good.h5", "--out", "x.csv", "--lives", "x.csv"], "--lives"),
+        (["good.h5", "--paths-from", "index == 0"], "--paths-from must go with --paths-to"),
+        (["good.h5", "--paths-to", "index == 0"], "--paths-to must go with --paths-from"),
+        (["good.h5", "--hops", "3"], "--hops must go with --paths-from"),
+        (["good.h5", *PATHS, "--hops", "0"], "--hops must be 1 .. 1,000"),
+        (["good.h5", *PATHS, "--n-paths", HUGE], "--n-paths must be"),
+        (["good.h5", *PATHS, "--paths-out", "x.txt"], "--paths-out must end in .csv"),
+        (["good.h5", "--paths-from", "index ==", "--paths-to", "index == 1"], "--paths-from: query"),
+        (["good.h5", "--paths-from", "index == 0", "--paths-to", "index == 9"], "--paths-to must find at least one"),
+        (["good.h5", "--paths-from", "region == 'eye'", "--paths-to", "index == 1"], "--paths-from must find nodes"),
     ],
     "compare": [
         (["good.h5"], "required"), (["good.h5", "good.h5", "--metrics", "beauty"], "beauty"),
@@ -218,6 +231,15 @@ OTHERS = {
         (["trial.toml", "--out", "x" * 300], "--out"), (["trial.toml", "--draft", "good.h5"], "must not exist already"),
         (["none/x.toml", "--draft", "good.h5"], "must be a file in a folder that can be written"),
     ],
+    "propagation": [
+        ([], "required"), (["atlas.npz", "--graph", "good.h5"], "labels"), (["atlas.npz", "--seeds", "0"], "--seeds"),
+        (["atlas.npz", "--nulls", "-1"], "--nulls"), (["atlas.npz", "--draws", "1"], "--draws"),
+        (["atlas.npz", "--gain", "nan"], "--gain"), (["atlas.npz", "--rate-hz", "-1"], "--rate-hz"),
+        (["atlas.npz", "--duration-ms", "0"], "--duration-ms must be more than 0"),
+        (["atlas.npz", "--jobs", "0"], "--jobs"),
+        (["atlas.npz", "--physiology", "hope"], "physiology must be among"), (["atlas.npz", "--set", "gain"], "--set"),
+        (["atlas.npz", "--set", "gain=-1"], "physiology.gain"),
+    ],
     "verify": [([], "required"), (["foreign"], "foreign"), (["run"], "results.nc")],
 }  # fmt: skip
 
@@ -253,6 +275,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_graphml(whole, place / "good.graphml")
     write_graphml(Connectome.of([Region("b", 3)], dt_ms=0.1), place / "far.graphml")
     save_spikes(run(whole, 1.0), place / "fired.h5")
+    square = np.ones((3, 3))
+    np.savez(
+        place / "atlas.npz", neuron=np.array(list("abc")), wt_dFF=square, wt_q=square, wt_q_eq=square,
+        wt_occ1=square.astype(int),
+    )  # fmt: skip
     (place / "run").mkdir()
     save(whole, place / "run" / "01_a.h5")
     data = (place / "good.h5").read_bytes()

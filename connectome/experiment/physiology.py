@@ -29,7 +29,7 @@ from connectome.neurons.shiu2024 import Shiu2024
 from connectome.parameters import read_toml, set_value
 
 __all__ = [
-    "FLY", "MAMMAL", "PRESETS", "TRANSMITTER_COLUMNS", "Physiology", "physiology_from", "plain", "preset",
+    "FLY", "MAMMAL", "PRESETS", "TRANSMITTER_COLUMNS", "WORM", "Physiology", "physiology_from", "plain", "preset",
     "read_physiology", "table_of", "with_parameters",
 ]  # fmt: skip
 
@@ -51,7 +51,17 @@ MAMMAL: Final[Mapping[str, int]] = MappingProxyType({
     "e": 1, "excitatory_neuron": 1, "inhibitory": -1, "inh": -1, "i": -1, "inhibitory_neuron": -1, "23p": 1, "4p": 1,
     "5p-it": 1, "5p-et": 1, "5p-np": 1, "6p-it": 1, "6p-ct": 1, "6p": 1, "bc": -1, "bpc": -1, "mc": -1, "ngc": -1,
 })  # fmt: skip
-_SPECIES: Final = MappingProxyType({"fly": FLY, "mammal": MAMMAL})
+#: What the worm's cells release, as :mod:`connectome.datasets.references` has it. Acetylcholine and glutamate count as
+#: excitatory, GABA as inhibitory, though each has receptors of the other sign there (Fenyves et al. 2020, PLoS Comput
+#: Biol 16, e1007974), amines as in the fly's table, and beside another transmitter as nothing. Of acetylcholine with
+#: GABA, and of betaine alone, the sign is not known.
+WORM: Final[Mapping[str, int]] = MappingProxyType({
+    **FLY, "glutamate": 1, "glut": 1, "glutamatergic": 1, "glu": 1, "acetylcholine + glutamate": 1,
+    "acetylcholine + serotonin": 1, "acetylcholine + betaine": 1, "betaine + glutamate": 1,
+    "betaine + glutamate + tyramine": 1, "glutamate + octopamine": 1, "dopamine + glutamate": 1,
+    "glutamate + serotonin": 1,
+})  # fmt: skip
+_SPECIES: Final = MappingProxyType({"fly": FLY, "mammal": MAMMAL, "worm": WORM})
 #: What tables call the column that says what a neuron releases, the most reliable one first.
 TRANSMITTER_COLUMNS: Final = (
     "transmitter", "neurotransmitter", "consensus_nt", "celltype_predicted_nt", "nt_type", "top_nt", "predicted_nt",
@@ -140,13 +150,18 @@ class Physiology(ReadOnly):
 
 #: Name -> physiology. ``shiu2024`` is Shiu et al. (2024), Nature 634:210, doi 10.1038/s41586-024-07763-9: weights stay
 #: counts, as its neuron knows what to make of them; whatever is not known to inhibit excites; an event that stimulates
-#: a cell makes it fire. ``mammal`` is of no paper, but something to begin with and to calibrate.
+#: a cell makes it fire. ``mammal`` is of no paper, but something to begin with and to calibrate. ``worm`` are the fly's
+#: neurons with the worm's transmitters, to be calibrated: a stand-in, as most of the worm's neurons do not spike.
 PRESETS: Final[Mapping[str, Physiology]] = MappingProxyType({
     "shiu2024": Physiology(
         "shiu2024", Shiu2024(), unknown="excitatory", delay_ms=1.8, stimulus_weight=50_000.0,
         stimulated={"t_ref_ms": 0.0},
     ),
     "mammal": Physiology("mammal", NeuronParameters(), weight=20.0, signs=MAMMAL, delay_ms=1.0),
+    "worm": Physiology(
+        "worm", Shiu2024(), signs=WORM, unknown="excitatory", delay_ms=1.8, stimulus_weight=50_000.0,
+        stimulated={"t_ref_ms": 0.0},
+    ),
 })  # fmt: skip
 
 
@@ -162,8 +177,8 @@ def preset(name: str) -> Physiology:
 
 def physiology_from(table: Mapping[str, Any]) -> Physiology:
     """A physiology from a table of its fields, ``preset`` naming the one that it changes. ``neuron`` is a table of
-    parameters, with another ``model`` if it names one; ``signs`` is "fly" or "mammal", or a table that adds to them, in
-    which ``species`` names the one it adds to. Raises :class:`ConnectomeError`."""
+    parameters, with another ``model`` if it names one; ``signs`` is "fly", "mammal" or "worm", or a table that adds
+    to them, in which ``species`` names the one it adds to. Raises :class:`ConnectomeError`."""
     given = dict(table)
     base = preset(given.pop("preset")) if "preset" in given else Physiology()
     known = [f.name for f in fields(Physiology)]
@@ -181,12 +196,13 @@ def physiology_from(table: Mapping[str, Any]) -> Physiology:
         given["neuron"] = with_parameters(base.neuron, parameters, "physiology.neuron")
     signs = given.get("signs", {})
     signs = {"species": signs} if isinstance(signs, str) else signs
+    rule = f"must be a table, or one of {', '.join(_SPECIES)}"
     if not isinstance(signs, Mapping):
-        raise ConnectomeError("physiology.signs", f"must be a table, or {' or '.join(_SPECIES)}", repr(signs))
+        raise ConnectomeError("physiology.signs", rule, repr(signs))
     if signs:
         species = signs.get("species")
         if species is not None and species not in _SPECIES:
-            raise ConnectomeError("physiology.signs", f"must be a table, or {' or '.join(_SPECIES)}", repr(species))
+            raise ConnectomeError("physiology.signs", rule, repr(species))
         own = {plain(k): v for k, v in signs.items() if k != "species"}
         given["signs"] = {**(base.signs if species is None else _SPECIES[species]), **own}
     return replace(base, **given)

@@ -1,0 +1,145 @@
+"""What follows when each neuron is stimulated in turn: foretold by spikes, by the wiring alone, by graded cells.
+
+Every forecast is a *score*, (N, N) with row = stimulated and column = responding neuron, larger where more is expected;
+:mod:`connectome.analysis.propagation` sets scores against what was measured. Neurons are in the order of
+:func:`~connectome.analysis.simple_graph.simple_graph`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectome.analysis.graded import dense, spread
+from connectome.analysis.influence import effective_connectivity
+from connectome.analysis.simple_graph import SimpleGraph
+from connectome.errors import ConnectomeError
+from connectome.experiment.animation import stimulate
+from connectome.experiment.physiology import Physiology
+from connectome.graph.connectome import Connectome
+from connectome.graph.parts import EdgeSet
+from connectome.simulate.runs import run
+
+__all__ = ["GAP_JUNCTION", "WITH_JUNCTIONS", "evoked_rates", "graded_scores", "split_gap_junctions", "wiring_scores"]
+
+Floats = NDArray[np.float64]
+#: The state or attribute of edges that is 1 for gap junctions and 0 for chemical synapses.
+GAP_JUNCTION: Final = "gap_junction"
+#: In the name of a score, of chemical synapses otherwise.
+WITH_JUNCTIONS: Final = ", with gap junctions"
+#: Gains that are tried: of chemical synapses as shares of one over the spectral radius of |weights|, where excitation
+#: alone would outweigh the leak; of a gap junction in leaks of a cell.
+CHEMICAL_GAINS: Final = (0.1, 0.3, 0.9)
+ELECTRICAL_GAINS: Final = (0.01, 0.1, 1.0, 10.0)
+
+
+def split_gap_junctions(connectome: Connectome) -> tuple[Connectome, Connectome]:
+    """The connectome with its chemical synapses alone, and with its gap junctions alone: edges whose state or attribute
+    :data:`GAP_JUNCTION` is not 0. Raises :class:`ConnectomeError` for an attribute that is no number or flag."""
+    parts: tuple[dict[Any, EdgeSet], dict[Any, EdgeSet]] = {}, {}
+    for key, e in connectome.edges.items():
+        is_gap = np.zeros(len(e), bool)
+        if GAP_JUNCTION in e.state:
+            is_gap = e.state[GAP_JUNCTION] > 0
+        elif GAP_JUNCTION in e.attributes:
+            attribute = e.attributes[GAP_JUNCTION]
+            if attribute.names is not None:
+                raise ConnectomeError(f"edges[{key}].{GAP_JUNCTION}", "must be 0 or 1", attribute.type)
+            is_gap = (attribute.values > 0) & ~attribute.is_missing
+        parts[0][key], parts[1][key] = e.take(~is_gap), e.take(is_gap)
+    return replace(connectome, edges=parts[0]), replace(connectome, edges=parts[1])
+
+
+def evoked_rates(
+    network: Connectome, physiology: Physiology, cells: Sequence[int], *, rate_hz: float = 150.0,
+    duration_ms: float = 500.0, seed: int = 0, progress: Callable[[int], None] | None = None,
+) -> Floats:  # fmt: skip
+    """(S, N) how much the rate of each neuron of a live network changes while one of these is stimulated, Hz: its rate
+    in a run of ``duration_ms`` from rest minus that of the same run without stimulation, with the same seed.
+
+    ``cells`` are numbers among all neurons; ``progress`` is told how many are done. Raises :class:`ConnectomeError`.
+    """
+    regions = [r for r in network.regions.values() if r.role == "neuron"]
+    first = np.concatenate([[0], np.cumsum([r.size for r in regions])]).astype(np.int64)
+    start = {r.name: int(f) for r, f in zip(regions, first[:-1], strict=True)}
+    offset = np.array([start.get(name, -1) for name in network.regions], np.int64)
+
+    def rates(changed: Connectome, stimulus: Any) -> Floats:
+        spikes = run(changed, duration_ms, stimulus, seed=seed, threads=1)
+        at = offset[spikes.spike_region.values]
+        fired = (at + spikes.spike_neuron.values)[at >= 0]
+        return np.asarray(np.bincount(fired, minlength=int(first[-1])) * (1000.0 / duration_ms), np.float64)
+
+    found = np.empty((len(cells), int(first[-1])))
+    rest = rates(network, None)
+    for row, cell in enumerate(cells):
+        place = int(np.searchsorted(first, cell, "right")) - 1
+        if not 0 <= cell < first[-1]:
+            raise ConnectomeError("cells", f"must be neurons in 0 .. {first[-1] - 1}", cell)
+        driven = stimulate(network, physiology, {regions[place].name: np.array([cell - first[place]])}, rate_hz)
+        found[row] = rates(*driven) - rest
+        if progress is not None:
+            progress(row + 1)
+    return found
+
+
+def wiring_scores(chemical: SimpleGraph, electrical: SimpleGraph, hops: int = 3) -> dict[str, Floats]:
+    """What the wiring alone says, of chemical synapses, and of them with gap junctions, whose weights are added:
+
+    the weight of the edge between two neurons; the fewest edges of a path, as its negative; and the effective
+    connectivity over up to 1, 2, ... ``hops`` edges, without signs, together. Raises :class:`ConnectomeError`."""
+    from scipy.sparse.csgraph import shortest_path
+
+    both = SimpleGraph.from_arrays(
+        chemical.n, np.concatenate([chemical.source, electrical.source]),
+        np.concatenate([chemical.target, electrical.target]),
+        np.concatenate([np.abs(chemical.weight), electrical.weight]),
+    )  # fmt: skip
+    found = {}
+    for graph, synapses in ((chemical, ""), (both, WITH_JUNCTIONS)):
+        weight = np.abs(dense(graph))
+        found[f"direct synapses{synapses}"] = weight
+        steps = shortest_path(weight != 0, unweighted=True)
+        found[f"path length{synapses}"] = -np.where(np.isfinite(steps), steps, graph.n)
+        reached = effective_connectivity(graph, [[k] for k in range(graph.n)], hops)
+        for hop, total in enumerate(np.cumsum(reached, 0), 1):
+            found[f"effective connectivity, {hop} step{'s' * (hop > 1)}{synapses}"] = total
+    return found
+
+
+def graded_scores(chemical: SimpleGraph, electrical: SimpleGraph) -> dict[str, list[Floats]]:
+    """How far potentials spread over graded cells (:mod:`connectome.analysis.graded`), as sizes without signs: over
+    signed chemical synapses, over gap junctions, over both, each at those of the gains that are tried at which the
+    cells come to rest. Raises :class:`ConnectomeError`."""
+    from scipy.linalg import eigvals
+
+    radius = float(np.abs(eigvals(np.abs(dense(chemical)))).max(initial=0.0))
+    scale = 1.0 / radius if radius > 0 else 1.0
+    tried = {
+        "graded cells": [(scale * c, 0.0) for c in CHEMICAL_GAINS],
+        "graded cells, gap junctions alone": [(0.0, g) for g in ELECTRICAL_GAINS],
+        f"graded cells{WITH_JUNCTIONS}": [(scale * c, g) for c in CHEMICAL_GAINS for g in ELECTRICAL_GAINS],
+    }  # fmt: skip
+    found: dict[str, list[Floats]] = {}
+    for name, gains in tried.items():
+        found[name] = [score for c, g in gains if (score := _spread(chemical, electrical, c, g)) is not None]
+        if not found[name]:
+            raise ConnectomeError(name, "must come to rest at one of the gains that are tried", "at none")
+    return found
+
+
+def _spread(
+    chemical: SimpleGraph, electrical: SimpleGraph, chemical_gain: float, electrical_gain: float
+) -> Floats | None:
+    """(N, N) how far a potential spreads, without signs; None where the cells come to no rest."""
+    try:
+        every = np.arange(chemical.n)
+        return np.abs(spread(chemical, electrical, every, chemical_gain=chemical_gain, electrical_gain=electrical_gain))
+    except ConnectomeError as error:
+        if error.field != "chemical_gain":
+            raise
+        return None
