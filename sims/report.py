@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from connectome.analysis.report.page import Sample
     from connectome.graph.connectome import Connectome
     from connectome.graph.flat import Engine
+    from connectome.graph.selection import NodeSet
     from connectome.learning.task import Task
 
 __all__ = ["main", "write_report"]
@@ -44,6 +45,12 @@ def _parser() -> argparse.ArgumentParser:
         help="the page (default: report.html in the folder, or NAME.report.html here)",
     )
     parser.add_argument("--reference", metavar="GRAPH", help="a file or a name; its metrics are set beside these")
+    parser.add_argument(
+        "--show",
+        metavar="QUERY",
+        help="cells that must be on the page, to look at and to find, where there are too many for all: "
+        "\"class == 'DN' and side == 'left'\"; up to 2,500 of them, besides as many of all",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn to drive the sensors (default: 0)")
     add_shape(parser)
     add_common(parser)
@@ -65,7 +72,12 @@ def _report(options: argparse.Namespace) -> int:
     refuse_taken("--out", out, overwrite=options.overwrite)
     began = time.monotonic()
     size = write_report(
-        options.run, out, reference=options.reference, seed=options.seed, shape=lambda c: shaped(c, options)
+        options.run,
+        out,
+        reference=options.reference,
+        seed=options.seed,
+        show=options.show,
+        shape=lambda c: shaped(c, options),
     )
     if not options.quiet:
         print(f"Written: {out} ({size / 1e6:.1f} MB, {time.monotonic() - began:.0f} s). Open it in a browser.")
@@ -73,11 +85,12 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def write_report(
-    run: str, out: Path, *, reference: str | None = None, seed: int = 0,
+    run: str, out: Path, *, reference: str | None = None, seed: int = 0, show: str | None = None,
     shape: Callable[[Connectome], Connectome] = lambda c: c,
 ) -> int:  # fmt: skip
-    """Write the page about a run's folder, a snapshot or another graph, its connectomes as ``shape`` makes them; return
-    its size in bytes. Raises :class:`ConnectomeError`."""
+    """Write the page about a run's folder, a snapshot or another graph, its connectomes as ``shape`` makes them, with
+    the cells of the last one that the query ``show`` finds; return its size in bytes. Raises
+    :class:`ConnectomeError`."""
     from connectome.analysis.report.page import report
     from connectome.io.results import load_results, save_text
     from connectome.io.snapshot import list_stages, open_snapshot
@@ -92,9 +105,17 @@ def write_report(
     html = report(
         stages, names, source=source, results=results, configuration=configuration,
         samples=list(_samples(stages[-1], configuration, seed)), reference=other,
+        show=None if show is None else _shown(stages[-1], show),
     )  # fmt: skip
     save_text(html, out)
     return len(html.encode())
+
+
+def _shown(c: Connectome, query: str) -> NodeSet:
+    found = c.select(query)
+    if not len(found):
+        raise ConnectomeError("--show", "must find cells", repr(query))
+    return found
 
 
 def _samples(c: Connectome, configuration: str, seed: int) -> Iterator[Sample]:
