@@ -96,6 +96,7 @@ def write_report(
     from connectome.io.snapshot import list_stages, open_snapshot
 
     names, stages = zip(*((name, shape(c)) for name, c in open_graphs(run)), strict=True)
+    wanted = None if show is None else _shown(stages[-1], show)
     place = Path(run)
     kept = list_stages(place) if place.is_dir() else []
     results = load_results(place / "results.nc") if kept and (place / "results.nc").is_file() else None
@@ -105,7 +106,7 @@ def write_report(
     html = report(
         stages, names, source=source, results=results, configuration=configuration,
         samples=list(_samples(stages[-1], configuration, seed)), reference=other,
-        show=None if show is None else _shown(stages[-1], show),
+        show=wanted,
     )  # fmt: skip
     save_text(html, out)
     return len(html.encode())

@@ -149,7 +149,7 @@
       network.draw();
       byId("find").focus();
     });
-    const rays = make("p", { className: "note" }, make("a", { href: "#view" }, "In the view"), " a ring is about it, and lines lead to these partners: inputs solid green, outputs dashed pink.");
+    const rays = make("p", { className: "note" }, make("a", { href: "#view" }, "In the view"), " a ring is about it, and lines lead to these partners: inputs solid green, outputs dashed purple.");
     const tables = make("div", { className: "pair" }, ...["in", "out"].map((side) => make("div", {}, partnerTable(side, i))));
     byId("cell").replaceChildren(heading, make("dl", { className: "known" }, ...facts), tables, rays, away);
     network.draw();
