@@ -118,7 +118,11 @@ def test_a_condition_is_chosen_everywhere_at_once_and_it_prints(browser: Any, sh
     assert visit.do(same) == visit.do(same.replace("course0", "course2")), "all sides have one scale"
     titles = "[...document.querySelectorAll('.many h4')].map(e => e.textContent)"
     assert visit.do(titles) == ["driven", "quiet", "without"]
+    visit.do("page.charts.raster1.all.forEach(c => { c.data[0].type = 'scattergl'; }); drawAll()")
+    dots = "document.querySelectorAll('[data-chart=raster1] .points path').length"
+    assert visit.do(dots) == 0
     visit.do("window.dispatchEvent(new Event('beforeprint'))")
+    assert visit.do(dots) > 0, "what a graphics card draws is blank on paper"
     visit.page.emulate_media(media="print")
     assert len(visit.page.pdf(format="A4")) > 20_000
     assert visit.wrong == []

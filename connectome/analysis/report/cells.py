@@ -114,10 +114,10 @@ def metric_columns(measured: xr.Dataset, regions: Mapping[str, slice], n: int) -
             mine = np.flatnonzero(region == one)
             values[regions[one].start + coordinates["node_number"].values[mine]] = metric.values[-1, mine]
         title = str(name).removesuffix("_of_node").replace("_", " ")
-        about = f"{metric.attrs['definition']}; {metric.attrs['source']}"
+        about = metric.attrs["definition"]
         if metric.attrs["units"] == LABEL:
             known = np.where(np.isnan(values), -1, values).astype(np.int64)
-            names = tuple(str(k + 1) for k in range(int(known.max(initial=-1)) + 1))
+            names = tuple(str(k) for k in range(int(known.max(initial=-1)) + 1))
             found.append(Column(title, "metrics", about, names, known))
         else:
             units = "" if metric.attrs["units"] == "1" else f" ({metric.attrs['units']})"

@@ -87,13 +87,15 @@ function draw(box) {
     font: { family: FONT, size: 14, color: css.getPropertyValue("--ink").trim() },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     margin: { l: 12, r: 12, t: spec.layout.annotations ? 30 : 12, b: spec.layout.showlegend === false ? 48 : 92, ...spec.layout.margin },
-    legend: { orientation: "h", x: 0, y: 0, yref: "container", yanchor: "bottom", font: { size: 14 } },
+    legend: { orientation: "h", x: 0, y: 0, yref: "container", yanchor: "bottom", traceorder: "normal", font: { size: 14 } },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: css.getPropertyValue("--soft").trim(), activecolor: css.getPropertyValue("--ink").trim() },
     ...(isPrinting ? { width: box.clientWidth, height: box.clientHeight } : { autosize: true }),
     hoverlabel: { font: { size: 14 } },
     xaxis: axis(spec.layout.xaxis, css), yaxis: axis(thinned(spec.layout.yaxis, box.clientHeight - 90), css),
   };
-  return Plotly.react(box, spec.data, layout, PICTURE);
+  // What a graphics card draws would be blank on paper.
+  const data = isPrinting ? spec.data.map((trace) => (trace.type === "scattergl" ? { ...trace, type: "scatter" } : trace)) : spec.data;
+  return Plotly.react(box, data, layout, PICTURE);
 }
 
 function drawAll() { every("[data-chart]", draw); }

@@ -127,8 +127,8 @@
   }
 
   makers.matrix = (_, css) => {
-    const n = chosen.shows === "single" ? 11 : matrix.by[chosen.by].groups.length;
-    box.style.height = `${Math.min(52, Math.max(22, 9 + 3 * n))}rem`;
+    box.style.height = chosen.shows === "single" ? `${Math.min(680, box.clientWidth + 20)}px`
+      : `${Math.min(52, Math.max(22, 9 + 3 * matrix.by[chosen.by].groups.length))}rem`;
     return chosen.shows === "single" ? edges(css) : blocks(css);
   };
 
