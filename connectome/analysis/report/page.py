@@ -69,6 +69,7 @@ _METRICS: Final = (
     "length_mean", "wiring_cost", "spectral_radius",
 )  # fmt: skip
 _QUICK_S: Final = 3.0
+_QUICK_CELLS_S: Final = 1.0  # likewise, of each metric of cells
 _EDGES_CAPTION: Final = "Between neurons, at each epoch of training. Updates are counted through all stages."
 
 
@@ -169,7 +170,7 @@ def _columns(stages: Sequence[Connectome], graph: SimpleGraph, samples: Sequence
         n += r.size
     columns = [*own_columns(regions), *attribute_columns(regions)]
     if graph.n_edges:
-        measured = measure(graph, METRICS, by_region=False, nodes=True, limit_s=_QUICK_S)
+        measured = measure(graph, METRICS, by_region=False, nodes=True, limit_s=_QUICK_CELLS_S)
         columns += metric_columns(measured, span, n)
     return columns + rate_columns(samples, span, {r.name: r.role for r in regions}, n)
 
