@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar, get_type_hints
 
 from connectome.errors import ConnectomeError
 
-__all__ = ["Parameters", "bounded", "from_table", "read_toml", "set_value", "to_table"]
+__all__ = ["Parameters", "bounded", "from_table", "parse_toml", "read_toml", "set_value", "to_table"]
 
 #: Bytes of a TOML file; a device may have no end.
 _LARGEST: Final = 1 << 20
@@ -86,12 +86,22 @@ def read_toml(path: Path, name: str = "") -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             data = file.read(_LARGEST + 1)
-        if len(data) > _LARGEST:
-            raise ValueError(f"more than {_LARGEST:,} bytes")
-        return tomllib.loads(data.decode())
-    except (OSError, ValueError, RecursionError) as error:  # Python reads no number of 5,000 digits: a ValueError
-        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        text = data.decode()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise ConnectomeError(name or str(path), "must be a readable TOML file", reason) from None
+    return parse_toml(text, name or str(path))
+
+
+def parse_toml(text: str, name: str) -> dict[str, Any]:
+    """The tables of a text. Raises :class:`ConnectomeError` with the name for what is no TOML, or too much of it."""
+    try:
+        if len(text) > _LARGEST:
+            raise ValueError(f"more than {_LARGEST:,} characters")
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # Python reads no number of 5,000 digits: a ValueError
+        reason = str(error).partition("\n")[0]
+        raise ConnectomeError(name, "must be a readable TOML file", reason) from None
 
 
 def set_value(table: dict[str, Any], change: str, form: str, hint: str = "") -> None:

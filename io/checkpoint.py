@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ from connectome.graph.connectome import Connectome, Provenance, RuleRecord
 from connectome.graph.flat import Engine
 from connectome.graph.parts import EdgeKey, EdgeSet, Region
 from connectome.io import hdf5, snapshot
+from connectome.io.seal import check_files
 from connectome.learning.task import Score
 from connectome.neurons.model import NeuronModel, from_table, to_table
 from connectome.rules import Link
@@ -39,8 +40,10 @@ __all__ = [
 
 FOLDER: Final = "checkpoints"
 #: A checkpoint is for the version that wrote it, so nothing else is read.
-FORMAT_VERSION: Final = 3
-_KINDS: Final = {"number": int, "seed": int, "engine": str, "configuration": str, "versions": dict}
+FORMAT_VERSION: Final = 4
+_KINDS: Final = {
+    "number": int, "seed": int, "engine": str, "configuration": str, "versions": dict, "files": dict,
+}  # fmt: skip
 _NAME: Final = re.compile(r"\d{8,}\.h5")
 
 
@@ -57,6 +60,7 @@ class Checkpoint:
     state : of the stage under way; None before the first
     history : the epochs so far
     outcomes : of the stages so far; their connectomes must be in the run's snapshots
+    files : those that the run is done with, and their digests (:mod:`connectome.io.seal`)
     """
 
     number: int
@@ -69,6 +73,7 @@ class Checkpoint:
     state: StageState | None = None
     history: tuple[Progress, ...] = ()
     outcomes: tuple[StageOutcome, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def stage_file(stage: int, name: str) -> str:
@@ -106,7 +111,7 @@ def save_checkpoint(checkpoint: Checkpoint, run: Path) -> None:
 
 def load_checkpoint(run: Path) -> tuple[Checkpoint, list[str]]:
     """The last checkpoint of a run that is whole, and what is wrong with later ones. Raises :class:`ConnectomeError` if
-    there is none, or a snapshot of a finished stage is not as it was."""
+    there is none, or a file that the run is done with is not as it was."""
     files = _files(run)
     damage: list[str] = []
     for path in reversed(files.values()):
@@ -164,6 +169,8 @@ def _load(path: Path, run: Path) -> Checkpoint:
             )  # fmt: skip
             if not all(isinstance(getattr(read, name), kind) for name, kind in _KINDS.items()):
                 raise ConnectomeError("/checkpoint/text", f"must have {', '.join(_KINDS)} of their types", "others")
+            if not all(isinstance(digest, str) for digest in read.files.values()):
+                raise ConnectomeError("/checkpoint/text", "must have digests of files", "others")
             outcomes = [_outcome(o) for o in given["outcomes"]]
             files = [run / stage_file(n, name) for n, name in enumerate(read.regions[: len(outcomes)], 1)]
             if len(files) < len(outcomes):
@@ -172,6 +179,7 @@ def _load(path: Path, run: Path) -> Checkpoint:
         raise _Damaged(error.field, error.rule, error.found) from None
     except AttributeError as error:  # what should be a mapping is none
         raise _Damaged(str(path), "must be as it was written", error) from None
+    check_files(run, read.files)
     return replace(read, outcomes=tuple(finish(file) for finish, file in zip(outcomes, files, strict=True)))
 
 

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, get_args
+
+import numpy as np
 
 from connectome.errors import ConnectomeError
+from connectome.graph.flat import Engine
+from connectome.io.files import naming
 from connectome.io.hdf5 import Reader, atomic, reading
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-__all__ = ["load_results", "save_figure", "save_results", "save_text"]
+__all__ = ["load_development", "load_results", "save_figure", "save_results", "save_text"]
+
+
+#: What the results of a run say of it.
+_ATTRIBUTES: Final[Mapping[str, Any]] = {
+    "seed": (int, np.integer), "engine": str, "regions": str, "configuration": str, "versions": str, "machine": str,
+}  # fmt: skip
 
 
 def save_results(results: xr.Dataset, path: Path) -> None:
@@ -28,8 +39,8 @@ def load_results(path: Path) -> xr.Dataset:
     import xarray as xr
 
     with reading(path) as reader:  # says what is wrong with a file that is damaged or not HDF5
-        for name in reader.members():
-            _check(reader, name)
+        for member in reader.members():
+            _check(reader, member)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # an attribute that is no text: not for who reads results
@@ -37,9 +48,33 @@ def load_results(path: Path) -> xr.Dataset:
         except Exception as error:  # of many types, and more with every version
             reason = (str(error).splitlines() or [""])[0]
             raise ConnectomeError("/", "must be netCDF 4", f"{type(error).__name__}: {reason}") from None
+        size = {d: n for variable in results.variables.values() for d, n in variable.sizes.items()}
+        for name, variable in results.variables.items():  # xarray believes a file that contradicts itself
+            if any(size[d] != n for d, n in variable.sizes.items()):
+                raise ConnectomeError(f"/{name}", f"must be as long as its dimensions, {size}", variable.shape)
     nameless = [str(name) for name in results.dims if str(name).startswith("phony_dim")]
     if nameless:
         raise ConnectomeError(str(path), "must be a results file, netCDF 4", "HDF5 whose dimensions have no names")
+    return results
+
+
+def load_development(path: Path) -> xr.Dataset:
+    """The results of a run of ``sims.develop``, with all that its programs read of them. Raises
+    :class:`ConnectomeError` naming the file."""
+    with naming(path, "the results of a development"):
+        from connectome.development.results import checked_results
+
+        results = checked_results(load_results(path))
+        for name, kind in _ATTRIBUTES.items():
+            value = results.attrs.get(name)
+            if not isinstance(value, kind):
+                found = "nothing" if value is None else f"{value!r:.80}"
+                raise ConnectomeError(f"@{name}", "must be there, as sims.develop writes it", found)
+        if results.attrs["engine"] not in get_args(Engine) or int(results.attrs["seed"]) < 0:
+            about = f"{results.attrs['engine']!r:.80}, {results.attrs['seed']}"
+            raise ConnectomeError(
+                "@engine, @seed", f"must be one of {', '.join(get_args(Engine))}, and 0 or more", about
+            )
     return results
 
 

@@ -148,10 +148,12 @@ def _resume(options: argparse.Namespace, out: Path) -> int:
     from connectome.development.stages import versions
     from connectome.io.checkpoint import has_checkpoint, load_checkpoint
     from connectome.io.results import save_text
+    from connectome.io.seal import MANIFEST, load_manifest
 
-    if not has_checkpoint(out) and (out / RESULTS).is_file():
+    if not has_checkpoint(out) and (out / MANIFEST).exists():
+        load_manifest(out)
         if not options.quiet:
-            print(f"{out} holds a finished run: there is nothing to go on with.")
+            print(f"{out} holds a finished run, whole: there is nothing to go on with.")
         return 0
     begun, damage = load_checkpoint(out)
     for what in damage:
@@ -160,6 +162,7 @@ def _resume(options: argparse.Namespace, out: Path) -> int:
     if written.exists() and written.read_text("utf-8", "replace") != begun.configuration:
         raise ConnectomeError(str(written), "must be as the run wrote it", "another text", "Start another run with it.")
     _sweep(out)
+    (out / MANIFEST).unlink(missing_ok=True)
     if not written.exists():
         save_text(begun.configuration, written)
     configuration = read_configuration(written)
@@ -227,9 +230,9 @@ def _run(
     from connectome.analysis.figures import draw_development
     from connectome.development.results import tabulate
     from connectome.development.stages import develop
-    from connectome.graph.flat import cores
     from connectome.io.checkpoint import remove_checkpoints, save_checkpoint, stage_file
     from connectome.io.results import save_figure, save_results
+    from connectome.io.seal import Manifest, digests, seal
     from connectome.io.snapshot import save
     from sims.report import write_report
 
@@ -237,13 +240,13 @@ def _run(
     attrs: dict[str, str | int] = {
         "seed": begun.seed, "engine": begun.engine, "regions": ",".join(begun.regions), "configuration": text,
         "versions": ", ".join(f"{name} {version}" for name, version in begun.versions.items()),
-        "machine": "; ".join(begun.machines), "threads": cores(),
+        "machine": "; ".join(begun.machines),
     }  # fmt: skip
     console = Console(quiet=options.quiet)
     how = f"seed {begun.seed} into" if begun.state is None else f"seed {begun.seed} where it stood in"
     console.print(f"Developing [bold]{', '.join(begun.regions)}[/bold] with {how} {out}/", highlight=False)
     began = saved = time.monotonic()
-    last, history, outcomes = begun, list(begun.history), list(begun.outcomes)
+    last, history, outcomes, files = begun, list(begun.history), list(begun.outcomes), dict(begun.files)
     with _Display(console, stages) as display, Interrupts() as interrupts:
         for progress in history:
             display.show(progress)
@@ -257,8 +260,9 @@ def _run(
             if not interrupts and time.monotonic() - saved < options.checkpoint_every:
                 return
             following = replace(
-                last, number=last.number + 1, state=state(), history=tuple(history), outcomes=tuple(outcomes)
-            )
+                last, number=last.number + 1, state=state(), history=tuple(history), outcomes=tuple(outcomes),
+                files=dict(files),
+            )  # fmt: skip
             try:
                 save_checkpoint(following, out)
                 last = following
@@ -272,6 +276,8 @@ def _run(
             provenance = connectome.provenance
             path = out / stage_file(provenance.stage, provenance.stage_name)
             save(connectome, path, config=text, overwrite=True)
+            beside = (f"{file.parent.name}/{file.name}" for file in path.with_suffix(".sonata").iterdir())
+            files.update(digests(out, [path.name, *beside]))
 
         for outcome in develop(
             stages, configuration.anatomy, seed=begun.seed, engine=begun.engine, resume=begun.state,
@@ -284,7 +290,9 @@ def _run(
         results = tabulate(outcomes, history, attrs)
         save_figure(draw_development(results), out / FIGURE)
         if not options.no_report:
-            write_report(str(out), out / REPORT)
+            write_report(str(out), out / REPORT, images=configuration.data.idx_folder)
+        files |= digests(out, [CONFIGURATION, RESULTS, FIGURE, *([] if options.no_report else [REPORT])])
+        seal(out, Manifest(begun.regions, begun.seed, begun.engine, begun.versions, begun.machines, files))
         remove_checkpoints(out)
     _report(console, results, out, time.monotonic() - began)
     return 0
@@ -308,11 +316,13 @@ def _go_on(out: Path) -> str:
 def _claim(out: Path, overwrite: bool) -> None:
     """Refuse a folder that holds a run, unless told to replace it. Raises :class:`OSError`."""
     from connectome.io.checkpoint import has_checkpoint, remove_checkpoints
+    from connectome.io.seal import MANIFEST
 
     unfinished = has_checkpoint(out)
     names = sorted(p.name for p in out.iterdir() if re.fullmatch(r"\d\d_.*\.h5", p.name))
     # What would make half a run look like a whole one goes first.
-    ours = [out / name for name in (RESULTS, CONFIGURATION, FIGURE, REPORT, *names) if os.path.lexists(out / name)]
+    written = (MANIFEST, RESULTS, CONFIGURATION, FIGURE, REPORT, *names)
+    ours = [out / name for name in written if os.path.lexists(out / name)]
     if (ours or unfinished) and not overwrite:
         raise ConnectomeError(
             "--out", "must not hold a run already", f"{out / CHECKPOINTS if unfinished else ours[0]}",
@@ -320,6 +330,7 @@ def _claim(out: Path, overwrite: bool) -> None:
             else "Choose another folder, or add --overwrite.",
         )  # fmt: skip
     _sweep(out)
+    (out / MANIFEST).unlink(missing_ok=True)
     (out / RESULTS).unlink(missing_ok=True)
     remove_checkpoints(out)
     for path in ours:

@@ -46,11 +46,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--reference", metavar="GRAPH", help="a file or a name; its metrics are set beside these")
     parser.add_argument(
-        "--show",
-        metavar="QUERY",
+        "--images", metavar="PATH", default="",
+        help="the images that the run learnt, if its configuration names some: a page opens no path that a file names",
+    )  # fmt: skip
+    parser.add_argument(
+        "--show", metavar="QUERY",
         help="cells that must be on the page, to look at and to find, where there are too many for all: "
         "\"class == 'DN' and side == 'left'\"; up to 2,500 of them, besides as many of all",
-    )
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn to drive the sensors (default: 0)")
     add_shape(parser)
     add_common(parser)
@@ -64,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
+    from connectome.io.seal import renew
+
     run = Path(options.run)
     out: Path = options.out or (run / "report.html" if run.is_dir() else Path(f"{run.stem}.report.html"))
     if out.suffix not in (".html", ".htm"):
@@ -72,40 +77,38 @@ def _report(options: argparse.Namespace) -> int:
     refuse_taken("--out", out, overwrite=options.overwrite)
     began = time.monotonic()
     size = write_report(
-        options.run,
-        out,
-        reference=options.reference,
-        seed=options.seed,
-        show=options.show,
-        shape=lambda c: shaped(c, options),
-    )
+        options.run, out, reference=options.reference, seed=options.seed, shape=lambda c: shaped(c, options),
+        images=options.images, show=options.show,
+    )  # fmt: skip
+    if out.parent == run:
+        renew(run, out.name)
     if not options.quiet:
         print(f"Written: {out} ({size / 1e6:.1f} MB, {time.monotonic() - began:.0f} s). Open it in a browser.")
     return 0
 
 
 def write_report(
-    run: str, out: Path, *, reference: str | None = None, seed: int = 0, show: str | None = None,
-    shape: Callable[[Connectome], Connectome] = lambda c: c,
+    run: str, out: Path, *, reference: str | None = None, seed: int = 0,
+    shape: Callable[[Connectome], Connectome] = lambda c: c, images: str = "", show: str | None = None,
 ) -> int:  # fmt: skip
-    """Write the page about a run's folder, a snapshot or another graph, its connectomes as ``shape`` makes them, with
-    the cells of the last one that the query ``show`` finds; return its size in bytes. Raises
-    :class:`ConnectomeError`."""
+    """Write the page about a run's folder, a snapshot or another graph, its connectomes as ``shape`` makes them; return
+    its size in bytes. ``images`` are those of the run's tasks: a path that a file names is not opened. ``show`` is a
+    query for cells of the last one that are on it in any case. Raises :class:`ConnectomeError`."""
     from connectome.analysis.report.page import report
-    from connectome.io.results import load_results, save_text
+    from connectome.io.results import load_development, save_text
     from connectome.io.snapshot import list_stages, open_snapshot
 
     names, stages = zip(*((name, shape(c)) for name, c in open_graphs(run)), strict=True)
     wanted = None if show is None else _shown(stages[-1], show)
     place = Path(run)
     kept = list_stages(place) if place.is_dir() else []
-    results = load_results(place / "results.nc") if kept and (place / "results.nc").is_file() else None
+    results = load_development(place / "results.nc") if kept and (place / "results.nc").is_file() else None
     configuration = kept[-1].config if kept else open_snapshot(place).config if place.suffix == ".h5" else ""
     other = None if reference is None else (Path(reference).stem, open_graph(reference))
     source = place.resolve().name if place.exists() else run
     html = report(
         stages, names, source=source, results=results, configuration=configuration,
-        samples=list(_samples(stages[-1], configuration, seed)), reference=other,
+        samples=list(_samples(stages[-1], configuration, seed, images)), reference=other,
         show=wanted,
     )  # fmt: skip
     save_text(html, out)
@@ -119,7 +122,7 @@ def _shown(c: Connectome, query: str) -> NodeSet:
     return found
 
 
-def _samples(c: Connectome, configuration: str, seed: int) -> Iterator[Sample]:
+def _samples(c: Connectome, configuration: str, seed: int, images: str) -> Iterator[Sample]:
     """Spikes of one sample of each task that this connectome can do; otherwise of its sensors driven at random."""
     from connectome.analysis.report.page import Sample
     from connectome.simulate.runs import Poisson, Stimulus, run
@@ -127,7 +130,7 @@ def _samples(c: Connectome, configuration: str, seed: int) -> Iterator[Sample]:
     sensors = [r for r in c.regions.values() if r.role == "sensor" and r.size]
     if not sensors:
         return
-    tasks = _tasks(c, configuration)
+    tasks = _tasks(c, configuration, images)
     compiled = all(r.neuron.kernel or r.neuron.linear() is not None for r in c.regions.values())
     engine: Engine = "numba" if compiled else "torch"
     for task in tasks:
@@ -145,27 +148,26 @@ def _samples(c: Connectome, configuration: str, seed: int) -> Iterator[Sample]:
         yield Sample("Poisson spikes at the sensors", drive, run(c, duration_ms, stimulus, engine=engine, seed=seed))
 
 
-def _tasks(c: Connectome, configuration: str) -> list[Task]:
-    """The known tasks whose region, sensors and recruits are all there, in the order of the regions."""
-    import tomllib
-
-    from connectome.datasets.images import load_digits, load_images
+def _tasks(c: Connectome, configuration: str, images: str) -> list[Task]:
+    """The known tasks whose region, sensors and recruits are all there, in the order of the regions; none if the
+    configuration is not one of ours, or wants images and these are none."""
+    from connectome.datasets.images import load_images
     from connectome.datasets.tasks import known_tasks
+    from connectome.development.configuration import parse_configuration
 
     known = known_tasks()
     if not any(name in known for name in c.regions):
         return []
     try:
-        table = tomllib.loads(configuration)
-    except tomllib.TOMLDecodeError:
-        return []
-    data, given = table.get("data", {}), table.get("tasks", {})
-    source = str(data.get("images") or data.get("idx_folder") or "")
-    if source and not Path(source).exists():
-        return []  # a report downloads nothing
-    images = load_images(str(Path(source).absolute())) if source else load_digits()
-    jitter = float(data.get("jitter_pixels", 0.5))
-    tasks = [known[name](images, jitter, **given.get(name, {})) for name in c.regions if name in known]
+        given = parse_configuration(configuration)
+        if bool(given.data.idx_folder) != bool(images):
+            return []  # a page opens nothing that a file names
+        data, jitter = load_images(images), given.data.jitter_pixels
+        tasks = [known[name](data, jitter, **given.tasks.get(name, {})) for name in c.regions if name in known]
+    except ConnectomeError:
+        if images:
+            raise
+        return []  # of another program, or with parts that are not installed here
     return [task for task in tasks if _fits(task, c)]
 
 

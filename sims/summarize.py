@@ -92,12 +92,12 @@ def _most(run: xr.Dataset, task: str) -> float:
 
 
 def _load(folder: Path) -> xr.Dataset:
-    from connectome.io.results import load_results
+    from connectome.io.results import load_development
 
     path = folder / "results.nc"
     if not path.is_file():
         raise ConnectomeError(str(folder), "must be a folder that sims.develop wrote", "no results.nc in it")
-    run = load_results(path)
+    run = load_development(path)
     there, planned = [str(s) for s in run.stage.values], split_names(str(run.attrs["regions"]))
     if there != planned:
         raise ConnectomeError(

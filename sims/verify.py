@@ -44,8 +44,8 @@ def _verify(options: argparse.Namespace) -> int:
         if not options.quiet:
             print(line, flush=True)
 
-    results, names = _check(run)
-    say(f"{run}: {len(names)} files are whole and fit together.")
+    results, names, count = _check(run)
+    say(f"{run}: {count} files are as the run wrote them, and fit together.")
     if options.quick:
         return 0
     attrs = results.attrs
@@ -76,11 +76,12 @@ def _verify(options: argparse.Namespace) -> int:
     return 0
 
 
-def _check(run: Path) -> tuple[xr.Dataset, list[str]]:
-    """A finished run's results and the names of its files of data. Raises :class:`ConnectomeError` for what is
-    missing, damaged, or of another run."""
+def _check(run: Path) -> tuple[xr.Dataset, list[str], int]:
+    """A finished run's results, the names of its files of data, and how many files it has. Raises
+    :class:`ConnectomeError` for what is missing, damaged, or of another run."""
     from connectome.io.checkpoint import has_checkpoint, stage_file
-    from connectome.io.results import load_results
+    from connectome.io.results import load_development
+    from connectome.io.seal import load_manifest
     from connectome.io.snapshot import load, open_snapshot
 
     if not run.is_dir():
@@ -89,18 +90,16 @@ def _check(run: Path) -> tuple[xr.Dataset, list[str]]:
         raise ConnectomeError(
             str(run), "must be a finished run", "one with checkpoints", f"python -m sims.develop --resume {run}"
         )
-    results = load_results(run / RESULTS)
-    for name in ("seed", "engine", "regions", "configuration"):
-        if name not in results.attrs:
-            raise ConnectomeError(str(run / RESULTS), f"must say its {name}", "nothing", "Did sims.develop write it?")
-    text = str(results.attrs["configuration"])
+    manifest = load_manifest(run)
+    results = load_development(run / RESULTS)
+    text = results.attrs["configuration"]
     try:
         written = (run / CONFIGURATION).read_text("utf-8")
     except (OSError, ValueError) as error:
         raise ConnectomeError(str(run / CONFIGURATION), "must be a text that can be read", error) from None
     if written != text:
         raise ConnectomeError(str(run / CONFIGURATION), "must be the configuration in the results", "another text")
-    stages = ["birth", *str(results.attrs["regions"]).split(",")]
+    stages = ["birth", *results.attrs["regions"].split(",")]
     names = [stage_file(number, name) for number, name in enumerate(stages)]
     parents: tuple[str, ...] = ()
     for number, name in enumerate(names):
@@ -115,7 +114,7 @@ def _check(run: Path) -> tuple[xr.Dataset, list[str]]:
             )  # fmt: skip
         digest = load(run / name).digest()
         parents = (digest,) if number else ()
-    return results, [*names, RESULTS]
+    return results, [*names, RESULTS], len(manifest.files)
 
 
 def first_difference(path: Path, other: Path) -> str | None:
@@ -160,10 +159,10 @@ def first_difference(path: Path, other: Path) -> str | None:
 
 
 def _ran_on(results: Path) -> str:
-    from connectome.io.results import load_results
+    from connectome.io.results import load_development
 
-    attrs = load_results(results).attrs
-    return "; ".join(str(attrs.get(name, "unknown")) for name in ("versions", "machine", "threads"))
+    attrs = load_development(results).attrs
+    return "; ".join(attrs[name] for name in ("versions", "machine"))
 
 
 if __name__ == "__main__":

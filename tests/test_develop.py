@@ -48,7 +48,7 @@ edges = 20
 inhibition = 0.5
 """
 FILES = ["00_birth.h5", "01_perception.h5", "02_motor.h5", "03_interaction.h5", "configuration.toml", "development.png",
-         "report.html", "results.nc"]  # fmt: skip
+         "manifest.json", "report.html", "results.nc"]  # fmt: skip
 
 
 def run(folder: Path, *arguments: str, config: str = SMALL, report: bool = False) -> tuple[int, Path]:
@@ -397,6 +397,19 @@ def broken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         code, out = run(tmp_path, "--regions", "motor", "--quiet", "--checkpoint-every", "0")
     assert code == 143
     return out
+
+
+def test_damage_to_what_a_run_is_done_with_is_seen_when_it_goes_on(
+    broken_off: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a byte of the birth that no reader looks at, and of a file beside it."""
+    for name in ("00_birth.h5", "00_birth.sonata/node_types.csv"):
+        whole = (broken_off / name).read_bytes()
+        (broken_off / name).write_bytes(bytes([*whole[:-1], whole[-1] ^ 1]))
+        assert main(["--resume", str(broken_off), "--quiet"]) == 2
+        assert f"{name} must be as the run wrote it; found another content" in capsys.readouterr().err
+        (broken_off / name).write_bytes(whole)
+    assert main(["--resume", str(broken_off), "--quiet"]) == 0
 
 
 def test_what_is_wrong_with_going_on_gets_one_line(

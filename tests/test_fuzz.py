@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from connectome import ConnectomeError
+from tests.fuzz_programs import PROGRAMS
 from tests.fuzz_readers import READERS, Reader, corpus, fuzz, input_of, outcome
 from tests.mutations import mutate
 
@@ -26,6 +27,17 @@ def test_seeds_are_read_and_damage_is_read_or_refused(name: str, tmp_path: Path)
         assert outcome(reader, seed, tmp_path) == ("read", "")
     make = input_of(name, reader)
     for number in range(FEW):
+        found, what = outcome(reader, make(number), tmp_path)
+        assert found in ("read", "refused"), f"input {number}: {what}"
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_programs_do_their_work_or_refuse_in_a_line(name: str, tmp_path: Path) -> None:
+    reader = PROGRAMS[name]
+    for seed in reader.seeds():
+        assert outcome(reader, seed, tmp_path) == ("read", "")
+    make = input_of(name, reader)
+    for number in range(3):
         found, what = outcome(reader, make(number), tmp_path)
         assert found in ("read", "refused"), f"input {number}: {what}"
 

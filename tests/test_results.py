@@ -22,9 +22,9 @@ from matplotlib.transforms import Bbox
 
 from connectome import Connectome, ConnectomeError, EdgeSet, Provenance, Region, RuleRecord
 from connectome.analysis.figures import draw_development, log_limits
-from connectome.development.results import tabulate
+from connectome.development.results import checked_results, tabulate
 from connectome.development.stage import Progress, StageOutcome
-from connectome.io.results import load_results, save_figure, save_results, save_text
+from connectome.io.results import load_development, load_results, save_figure, save_results, save_text
 from connectome.learning.task import Score
 from connectome.rules import Link
 
@@ -211,6 +211,31 @@ def test_other_tools_read_it(results: xr.Dataset, stages: int, tmp_path: Path) -
         assert file["score"].dims[0][0].name == "/stage"
         assert [t.decode() for t in file["task"][...]] == list(REGIONS[:stages])
         assert file["mean_abs_weight"].attrs["units"] == "pA"
+
+
+def test_results_of_a_development_are_checked_before_use(tmp_path: Path) -> None:
+    said = {"engine": "numba", "regions": "perception", "configuration": "", "versions": "", "machine": ""}
+    good = results_of(2, **said)
+    one = {"stage": [0], "task": [0]}
+    assert checked_results(tabulate([], [], {})).sizes["stage"] == 0
+    wrong: dict[str, xr.Dataset] = {
+        "peak_local_edges must be in the results of a development": good.drop_vars("peak_local_edges"),
+        r"edges must be integers by stage, edge_set; found numbers": good.assign(edges=good.edges.astype(float)),
+        r"score must be numbers by stage, task; found numbers by task, stage": good.assign(score=good.score.T),
+        r"rule_count must be 0 or more; found -\d": good.assign(rule_count=-1 - good.rule_count),
+        r"stage, task must be the same, each once": good.assign_coords(stage=["a", "a"]),
+        r"history_stage must be 1 .. 2; found 3": results_of(3, **said).isel(one),
+        r"@seed must be there, as sims.develop writes it; found 'x'": good.assign_attrs(seed="x"),
+        r"@configuration must be there, .*; found nothing": results_of(2, **said),
+        r"@engine, @seed must be one of numba, torch, and 0 or more; found 'x', 3": good.assign_attrs(engine="x"),
+    }  # fmt: skip
+    wrong[r"@configuration must be there, .*; found nothing"].attrs.pop("configuration")
+    save_results(good, tmp_path / "a.nc")
+    assert load_development(tmp_path / "a.nc").equals(good)
+    for message, results in wrong.items():
+        save_results(results, tmp_path / "a.nc")
+        with pytest.raises(ConnectomeError, match=f"a.nc: {message}"):
+            load_development(tmp_path / "a.nc")
 
 
 def test_files_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
+from connectome import ConnectomeError
 from connectome.io.results import load_results, save_results
+from connectome.io.seal import load_manifest, renew, seal
 from connectome.io.snapshot import load, save
 from sims.develop import main as develop
+from sims.report import main as report
 from sims.verify import first_difference, main
 
 TINY = """
@@ -52,13 +56,14 @@ def reweighted(path: Path) -> None:
     from connectome import Edit
 
     save(connectome.apply(Edit(reweight={key: weight})), path, config=config, overwrite=True)
+    renew(path.parent, path.name)
 
 
 def test_a_run_is_whole_and_its_rerun_the_same(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {p: p.stat().st_mtime_ns for p in finished.rglob("*")}
     assert main([str(finished)]) == 0
     shown = capsys.readouterr().out
-    assert "3 files are whole and fit together" in shown
+    assert "are as the run wrote them, and fit together" in shown
     assert "The rerun is bit-identical: every dataset of 00_birth.h5, 01_perception.h5, results.nc." in shown
     assert main([str(finished), "--quick", "--quiet"]) == 0
     assert capsys.readouterr().out == ""
@@ -78,6 +83,7 @@ def test_results_are_compared_too(run: Path, capsys: pytest.CaptureFixture[str])
     results = load_results(run / "results.nc")
     results["score"] = results.score + np.float64(1e-15)
     save_results(results, run / "results.nc")
+    renew(run, "results.nc")
     assert main([str(run), "--quiet"]) == 1
     assert "results.nc and its rerun differ. /score: 1 of 1 values" in capsys.readouterr().out
 
@@ -111,19 +117,75 @@ def test_what_cannot_be_checked_gets_one_line(run: Path, capsys: pytest.CaptureF
         assert error.count("\n") == 1
         return error
 
+    def under_seal(name: str, content: bytes) -> None:
+        (run / name).write_bytes(content)
+        renew(run, name)
+
     assert "RUN must be the folder of a run" in refused(run / "results.nc")
     snapshot = (run / "01_perception.h5").read_bytes()
-    (run / "01_perception.h5").write_bytes(snapshot[:-1000])
+    under_seal("01_perception.h5", snapshot[:-1000])
     assert "01_perception.h5 must be a whole, undamaged HDF5 file" in refused(run)
     (run / "01_perception.h5").unlink()
-    assert "01_perception.h5 must be a file that can be read" in refused(run)
-    (run / "01_perception.h5").write_bytes((run / "00_birth.h5").read_bytes())
+    assert "01_perception.h5 must be there, as the run wrote it" in refused(run)
+    under_seal("01_perception.h5", (run / "00_birth.h5").read_bytes())
     assert "01_perception.h5 must be stage 1, perception, and follow from the one before it" in refused(run)
-    (run / "configuration.toml").write_text("")
+    under_seal("configuration.toml", b"")
     assert "configuration.toml must be the configuration in the results" in refused(run)
     (run / "checkpoints").mkdir()
     (run / "checkpoints/00000001.h5").write_bytes(b"")
     assert "must be a finished run" in refused(run)
-    (run / "results.nc").unlink()
     shutil.rmtree(run / "checkpoints")
-    assert "results.nc must be a file that can be read" in refused(run)
+    under_seal("results.nc", b"nothing")
+    assert "results.nc must be a whole, undamaged HDF5 file" in refused(run)
+    (run / "manifest.json").unlink()
+    assert "must be a finished run, with a manifest.json; found none." in refused(run)
+
+
+def test_any_bit_of_any_file_is_under_seal(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Attributes, sidecars, page, picture, the manifest itself: one bit at random in each file, and in some more."""
+    files = sorted(p for p in run.rglob("*") if p.is_file())
+    assert {p.name for p in files} >= {
+        "manifest.json",
+        "development.png",
+        "report.html",
+        "node_types.csv",
+        "results.nc",
+    }
+    rng = np.random.default_rng(5)
+    for path in [*files, *rng.choice(np.array(files, object), 20)]:
+        whole = path.read_bytes()
+        damaged = bytearray(whole)
+        damaged[rng.integers(len(whole))] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        assert main([str(run), "--quick"]) == 2, path
+        error = capsys.readouterr().err
+        assert path.name in error
+        assert error.count("\n") == 1
+        path.write_bytes(whole)
+    assert main([str(run), "--quick"]) == 0
+
+
+def test_a_page_made_anew_is_under_seal(run: Path) -> None:
+    (run / "report.html").write_text("another")
+    assert main([str(run), "--quick"]) == 2
+    assert report([str(run), "--overwrite", "--quiet"]) == 0
+    assert main([str(run), "--quick"]) == 0
+
+
+def test_a_finished_run_is_told_by_its_manifest(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert develop(["--resume", str(run)]) == 0
+    assert "holds a finished run, whole" in capsys.readouterr().out
+    (run / "00_birth.sonata/node_types.csv").unlink()
+    assert develop(["--resume", str(run)]) == 2
+    assert "node_types.csv must be there, as the run wrote it" in capsys.readouterr().err
+    (run / "manifest.json").unlink()
+    assert develop(["--resume", str(run)]) == 2, "what lost its checkpoints is not finished"
+    assert "must have a checkpoint to go on from; found none" in capsys.readouterr().err
+
+
+def test_a_manifest_leads_nowhere_else(run: Path) -> None:
+    manifest = load_manifest(run)
+    for name in ("../other", "/etc/hostname", ""):
+        seal(run, replace(manifest, files={name: "0"}))
+        with pytest.raises(ConnectomeError, match="must name files in the run's folder"):
+            load_manifest(run)

@@ -23,10 +23,10 @@ from connectome.learning.views import WeightView
 from connectome.neurons.model import NeuronModel
 from connectome.neurons.model import from_table as neuron_from
 from connectome.neurons.model import to_table as neuron_table
-from connectome.parameters import Parameters, bounded, from_table, read_toml, set_value, to_table
+from connectome.parameters import Parameters, bounded, from_table, parse_toml, read_toml, set_value, to_table
 from connectome.rules import Rule
 
-__all__ = ["Configuration", "Data", "Training", "plan_stages", "read_configuration"]
+__all__ = ["Configuration", "Data", "Training", "parse_configuration", "plan_stages", "read_configuration"]
 
 
 @dataclass(frozen=True)
@@ -218,6 +218,15 @@ def read_configuration(path: str | Path | None, changes: Sequence[str] = ()) -> 
     table: dict[str, Any] = {} if path is None else read_toml(Path(path), where)
     for change in changes:
         set_value(table, change, "table.key=value", "For example training.perception=200.")
+    return _checked(table, where)
+
+
+def parse_configuration(text: str) -> Configuration:
+    """A configuration from the text that a snapshot or results carry. Raises as :func:`read_configuration`."""
+    return _checked(parse_toml(text, "configuration"), "configuration")
+
+
+def _checked(table: Mapping[str, Any], where: str) -> Configuration:
     known = {*_TABLES, *_OTHERS}
     for name in table:
         if name not in known:

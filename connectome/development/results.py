@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
+
+from connectome.errors import ConnectomeError
 
 if TYPE_CHECKING:
     from connectome.development.stage import Progress, StageOutcome
     from connectome.graph.connectome import RuleRecord
     from connectome.graph.parts import EdgeSet
 
-__all__ = ["KindOfEdge", "of_kind", "tabulate"]
+__all__ = ["KindOfEdge", "checked_results", "of_kind", "tabulate"]
 
+_HINT = "Is it of another program, or another version?"
 _CHANGES = ("added", "inhibited", "restored", "removed", "strengthened")
 
 
@@ -37,6 +40,7 @@ def of_kind(results: xr.Dataset, kind: str) -> KindOfEdge:
 def tabulate(outcomes: Sequence[StageOutcome], history: Sequence[Progress], attrs: dict[str, str | int]) -> xr.Dataset:
     """The results of the stages so far.
 
+    Without stages it has every variable, of no values.
     ``score[stage, task]`` is the matrix R: test score on each task after each stage, nan for tasks not learnt yet.
     ``history_*[epoch]`` is the course of training. Every variable says its unit.
     """
@@ -47,12 +51,22 @@ def tabulate(outcomes: Sequence[StageOutcome], history: Sequence[Progress], attr
 
     def matrix(attribute: str, source: str = "scores") -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
         rows = [getattr(o, source) for o in outcomes]
-        return np.array([[getattr(row[t], attribute) if t in row else math.nan for t in stages] for row in rows])
+        found = [[getattr(row[t], attribute) if t in row else math.nan for t in stages] for row in rows]
+        return np.array(found, float).reshape(len(stages), len(stages))  # also when there are none
 
     def whole(numbers: object) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-        return np.array(numbers, np.int64)  # also when there are none
+        return np.array(numbers, np.int64)
+
+    def real(numbers: object) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        return np.array(numbers, np.float64)
+
+    def texts(names: Sequence[str]) -> np.ndarray[tuple[int, ...], np.dtype[np.str_]]:
+        return np.array(names, str)
 
     edges = [[o.connectome.edges.get(key) for key in keys] for o in outcomes]
+    n_edges = [[0 if e is None else len(e) for e in row] for row in edges]
+    weights = [[_mean_abs_weight(e) for e in row] for row in edges]
+    shape = len(stages), len(keys)
     records: list[RuleRecord] = list(outcomes[-1].connectome.provenance.rule_log) if outcomes else []
     counts = np.zeros((len(stages), len(rules), len(_CHANGES)), np.int64)
     for r in records:
@@ -77,8 +91,8 @@ def tabulate(outcomes: Sequence[StageOutcome], history: Sequence[Progress], attr
                 by_task, matrix("operations"), {"long_name": "spikes x edges delivered over", **per_sample},
             ),
             "spikes": (by_task, matrix("spikes"), {"long_name": "spikes, sensors' included", **per_sample}),
-            "edges": (by_set, whole([[0 if e is None else len(e) for e in row] for row in edges]), {"units": "1"}),
-            "mean_abs_weight": (by_set, [[_mean_abs_weight(e) for e in row] for row in edges], {"units": "pA"}),
+            "edges": (by_set, whole(n_edges).reshape(shape), {"units": "1"}),
+            "mean_abs_weight": (by_set, real(weights).reshape(shape), {"units": "pA"}),
             "peak_local_edges": (
                 "stage", whole([o.peak_local_edges for o in outcomes]), {"long_name": "so far", "units": "1"},
             ),
@@ -90,10 +104,10 @@ def tabulate(outcomes: Sequence[StageOutcome], history: Sequence[Progress], attr
             "history_update": (
                 "epoch", whole([p.update for p in history]), {"long_name": "within the stage", "units": "1"},
             ),
-            "history_loss": ("epoch", [p.loss for p in history], {"units": "1"}),
-            "history_validation_score": ("epoch", [p.score for p in history], {"units": "1"}),
+            "history_loss": ("epoch", real([p.loss for p in history]), {"units": "1"}),
+            "history_validation_score": ("epoch", real([p.score for p in history]), {"units": "1"}),
             "history_operations": (
-                "epoch", [p.operations for p in history],
+                "epoch", real([p.operations for p in history]),
                 {"long_name": "of the last validation", "units": "1 / sample"},
             ),
             "history_edges": ("epoch", whole([p.edges for p in history]), {"units": "1"}),
@@ -101,9 +115,9 @@ def tabulate(outcomes: Sequence[StageOutcome], history: Sequence[Progress], attr
             "history_long_range_edges": ("epoch", whole([p.long_range_edges for p in history]), {"units": "1"}),
         },
         coords={
-            "stage": stages, "task": stages, "edge_set": [str(k) for k in keys],
-            "edge_kind": ("edge_set", [k.kind for k in keys]), "rule": rules, "change": list(_CHANGES),
-            "link": [f"{source} -> {target}" for source, target in links],
+            "stage": texts(stages), "task": texts(stages), "edge_set": texts([str(k) for k in keys]),
+            "edge_kind": ("edge_set", texts([k.kind for k in keys])), "rule": texts(rules), "change": list(_CHANGES),
+            "link": texts([f"{source} -> {target}" for source, target in links]),
         },
         attrs=attrs,
     )  # fmt: skip
@@ -119,6 +133,32 @@ def tabulate(outcomes: Sequence[StageOutcome], history: Sequence[Progress], attr
     about = {"long_name": 'measured when the stage had ended; region "": of all', "units": "1"}
     by_region = ("stage", "diagnostic", "region")
     return results.assign(measured=(by_region, values, about)).assign_coords(diagnostic=names, region=regions)
+
+
+def checked_results(results: xr.Dataset) -> xr.Dataset:
+    """The same, if it is what :func:`tabulate` gives: every variable with its dimensions and its type, stages each
+    once, counts that are none below zero. What is in it besides is left alone. Raises :class:`ConnectomeError`."""
+    for name, known in tabulate([], [], {}).variables.items():
+        if name not in results.variables:
+            raise ConnectomeError(str(name), "must be in the results of a development", "not there", _HINT)
+        found = results.variables[name]
+        if found.dims != known.dims or _type(found.dtype) != _type(known.dtype):
+            rule = f"must be {_type(known.dtype)} by {', '.join(map(str, known.dims))}"
+            raise ConnectomeError(str(name), rule, f"{_type(found.dtype)} by {', '.join(map(str, found.dims))}", _HINT)
+        if known.dtype.kind == "i" and (found.values < 0).any():
+            raise ConnectomeError(str(name), "must be 0 or more", found.values.min(), _HINT)
+    stages = [str(s) for s in results.stage.values]
+    if len(set(stages)) < len(stages) or stages != [str(s) for s in results.task.values]:
+        raise ConnectomeError("stage, task", "must be the same, each once", f"{stages}, {results.task.values}", _HINT)
+    if not np.isin(results.history_stage, np.arange(1, len(stages) + 2)).all():
+        raise ConnectomeError(
+            "history_stage", f"must be 1 .. {len(stages) + 1}", results.history_stage.values.max(), _HINT
+        )
+    return results
+
+
+def _type(dtype: np.dtype[Any]) -> str:
+    return {"f": "numbers", "i": "integers", "u": "integers", "U": "texts", "O": "texts"}.get(dtype.kind, str(dtype))
 
 
 def _mean_abs_weight(edges: EdgeSet | None) -> float:

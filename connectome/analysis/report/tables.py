@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -12,8 +11,10 @@ import xarray as xr
 
 import connectome as package
 from connectome.analysis.report.charts import KIND_NAMES, degrees
+from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.graph.parts import KINDS
+from connectome.parameters import parse_toml
 from connectome.texts import listed, percent, readable
 
 __all__ = [
@@ -222,10 +223,9 @@ def configuration_tables(text: str) -> dict[str, Any] | None:
     if not text.strip():
         return None
     try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
+        return {"tables": list(_flat("", parse_toml(text, "configuration"))), "text": None}
+    except (ConnectomeError, ValueError, RecursionError):  # no TOML, or numbers and depths that Python cannot print
         return {"tables": None, "text": text}
-    return {"tables": list(_flat("", table)), "text": None}
 
 
 def _flat(name: str, table: Mapping[str, Any]) -> Any:
