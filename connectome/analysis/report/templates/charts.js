@@ -73,6 +73,21 @@ function thinned(given, pixels) {
   return { ...given, tickvals: given.tickvals.filter((_, k) => kept[k]), ticktext: given.ticktext.filter((_, k) => kept[k]) };
 }
 
+// The room that the names below a chart take, in columns as wide as the longest; a chart with many rows grows by them.
+function legendHeight(spec, box) {
+  const names = spec.data.filter((trace) => trace.name && trace.showlegend !== false).map((trace) => trace.name);
+  if (spec.layout.showlegend === false || !names.length) return spec.layout.showlegend === false ? 0 : 44;
+  const widths = names.map((name) => 50 + 8 * name.length), across = box.clientWidth - 30;
+  const isOne = widths.reduce((sum, width) => sum + width) <= across;
+  const rows = isOne ? 1 : Math.ceil(names.length / Math.max(1, Math.floor(across / Math.max(...widths))));
+  if (!box.style.height || box.dataset.grows) {
+    box.dataset.grows = "yes";
+    box.style.height = "";
+    if (rows > 1) box.style.height = `${box.clientHeight + 20 * (rows - 1)}px`;
+  }
+  return 24 + 20 * rows;
+}
+
 function given(box) {
   const options = page.charts[box.dataset.chart];
   const stages = options[state.measure] || options.all;
@@ -86,7 +101,7 @@ function draw(box) {
     ...spec.layout,
     font: { family: FONT, size: 14, color: css.getPropertyValue("--ink").trim() },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    margin: { l: 12, r: 12, t: spec.layout.annotations ? 30 : 12, b: spec.layout.showlegend === false ? 48 : 92, ...spec.layout.margin },
+    margin: { l: 12, r: 12, t: spec.layout.annotations ? 30 : 12, b: 48 + legendHeight(spec, box), ...spec.layout.margin },
     legend: { orientation: "h", x: 0, y: 0, yref: "container", yanchor: "bottom", traceorder: "normal", font: { size: 14 } },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: css.getPropertyValue("--soft").trim(), activecolor: css.getPropertyValue("--ink").trim() },
     ...(isPrinting ? { width: box.clientWidth, height: box.clientHeight } : { autosize: true }),
