@@ -140,7 +140,7 @@ class _Damaged(ConnectomeError):
 def _files(run: Path) -> dict[int, Path]:
     """A run's checkpoints by number, in order."""
     folder = run / FOLDER
-    found = [p for p in folder.iterdir() if _NAME.fullmatch(p.name)] if folder.is_dir() else []
+    found = [p for p in folder.iterdir() if _NAME.fullmatch(p.name) and p.is_file()] if folder.is_dir() else []
     return {int(p.stem): p for p in sorted(found, key=lambda p: int(p.stem))}
 
 

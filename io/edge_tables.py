@@ -149,15 +149,24 @@ def _types(header: Header) -> tuple[dict[str, str], dict[str, str]]:
     )
 
 
-def write_csv(connectome: Connectome, path: str | os.PathLike[str]) -> None:
+def write_csv(connectome: Connectome, path: str | os.PathLike[str], *, formulas: bool = True) -> None:
     """Write ``name.csv``, ``name_nodes.csv`` and ``name_about.json`` (for ``.tsv`` likewise, with tabs): columns of
-    :func:`connectome.graph.views.to_pandas`. Each is written whole or not at all. Raises :class:`ConnectomeError`."""
+    :func:`connectome.graph.views.to_pandas`. Each is written whole or not at all. Without ``formulas``, texts that a
+    spreadsheet would take for one (they begin with ``= + - @``) begin with an apostrophe, which stays when they are
+    read. Raises :class:`ConnectomeError`."""
     file = Path(path)
-    nodes, edges = to_pandas(connectome)
+    nodes, edges = to_pandas(connectome) if formulas else map(_without_formulas, to_pandas(connectome))
     separator = "\t" if file.suffix.lower() in (".tsv", ".tab") else ","
     write_lines(_beside(file, "_about.json"), [json.dumps(nodes.attrs, indent=1, sort_keys=True)])
     write_lines(_beside(file, f"_nodes{unpacked(file).suffix}"), _lines(nodes, separator))
     write_lines(file, _lines(edges, separator))
+
+
+def _without_formulas(frame: pandas.DataFrame) -> pandas.DataFrame:
+    texts = frame.columns[[kind.kind not in "biuf" for kind in frame.dtypes]]
+    safe = frame.copy()
+    safe[texts] = frame[texts].astype(object).replace(r"^(?=[=+\-@])", "'", regex=True)
+    return safe
 
 
 def _lines(frame: pandas.DataFrame, separator: str, rows: int = 1 << 14) -> Iterator[str]:

@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 from xml.parsers import expat
 
+import numpy as np
+
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.graph.views import from_networkx
@@ -31,6 +33,9 @@ MAX_DEPTH: Final = 32
 #: Attributes of one node or edge; brackets and commas of a JSON file.
 MAX_ATTRIBUTES: Final = 1000
 MAX_VALUES: Final = 1 << 25
+#: Bytes of XML from one "<" to the next.
+MAX_ELEMENT: Final = 1 << 20
+_PART: Final = 1 << 24
 _XML_TYPES: Final[Mapping[str, Callable[[str], Any]]] = {
     "boolean": lambda text: text.strip().lower() in ("true", "1"), "int": int, "integer": int, "long": int,
     "short": int, "byte": int, "float": float, "double": float,
@@ -136,6 +141,7 @@ class _Xml:
 
     def parse(self, data: bytes) -> None:
         """Parse a document. Raises :class:`ConnectomeError` with the line where it is wrong."""
+        _refuse_long(data)
         parser = expat.ParserCreate(namespace_separator=" ")
         parser.buffer_text = True
 
@@ -174,6 +180,21 @@ class _Xml:
     def parent(self) -> str:
         """The name of the element around this one."""
         return self.parents[-1] if self.parents else ""
+
+
+def _refuse_long(data: bytes) -> None:
+    """An element with its attributes, or a text, of a size that takes the parser minutes. Raises
+    :class:`ConnectomeError`."""
+    before = 0
+    for first in range(0, len(data), _PART):
+        part = np.frombuffer(data, np.uint8, min(_PART, len(data) - first), first)
+        begins = np.concatenate([[before], first + np.flatnonzero(part == ord("<")), [first + part.size]])
+        long = np.flatnonzero(np.diff(begins) > MAX_ELEMENT)
+        if long.size:
+            line = data[: begins[long[0]]].count(b"\n") + 1
+            rule = f"must have at most {MAX_ELEMENT:,} bytes in an element's tag or text"
+            raise ConnectomeError(f"line {line}: XML", rule, "more")
+        before = begins[-2]
 
 
 def _typed(name: str, kind: str | None, text: str) -> Any:

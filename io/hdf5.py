@@ -11,12 +11,11 @@ are opened. So memory stays within a few times the size of the file, whatever th
 from __future__ import annotations
 
 import math
-import mmap
 import os
 import secrets
 import stat
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
@@ -44,6 +43,7 @@ __all__ = [
 
 CHUNK_ROWS: Final = 1 << 18
 MAX_CHUNK_BYTES: Final = 1 << 26
+_PART: Final = 1 << 22
 #: From this format on, HDF5's own headers and indices carry checksums; HDF5 1.10 (2016) and newer read it.
 LIBVER: Final = ("v110", "v110")
 T = TypeVar("T")
@@ -214,21 +214,30 @@ def reading(path: str | os.PathLike[str]) -> Iterator[Reader]:
 def check_heaps(path: str | os.PathLike[str]) -> None:
     """Refuse a file with a damaged global heap, where HDF5 keeps texts of any length: HDF5 (2.0) reads one with an
     object of no size for ever. They have no checksum, and may be anywhere. Raises :class:`OSError`, as HDF5 does."""
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        check_heaps_of(data)
+    with open(path, "rb", buffering=0) as file:  # not mapped: a file that is cut short meanwhile would end the process
+        number = file.fileno()
+        _check_heaps(lambda first, count: os.pread(number, count, first), os.fstat(number).st_size)
 
 
-def check_heaps_of(data: bytes | mmap.mmap) -> None:
+def check_heaps_of(data: bytes) -> None:
     """As :func:`check_heaps`, of a file's bytes."""
-    widths = data[9:11] if data[8:9] >= b"\2" else data[13:15]
+    _check_heaps(lambda first, count: data[first : first + count], len(data))
+
+
+def _check_heaps(read: Callable[[int, int], bytes], size: int) -> None:
+    """``read`` gives so many bytes from a place on, fewer at the end."""
+    start = read(0, 15)
+    widths = start[9:11] if start[8:9] >= b"\2" else start[13:15]
     if widths != b"\x08\x08":
         raise OSError(f"addresses and lengths of {list(widths)} bytes, not of 8")
-    heap = data.find(b"GCOL")
-    while heap >= 0:
-        size = int.from_bytes(data[heap + 8 : heap + 16], "little")
-        if data[heap + 4 : heap + 5] == b"\1" and 4096 <= size <= len(data) - heap:
-            _check_heap(data[heap : heap + size])
-        heap = data.find(b"GCOL", heap + 4)
+    for first in range(0, size, _PART):
+        part = read(first, _PART + 15)  # a heap that begins in it has its first 16 bytes here
+        at = part.find(b"GCOL", 0, _PART + 3)
+        while at >= 0:
+            length = int.from_bytes(part[at + 8 : at + 16], "little")
+            if part[at + 4 : at + 5] == b"\1" and 4096 <= length <= size - first - at:
+                _check_heap(read(first + at, length))
+            at = part.find(b"GCOL", at + 4, _PART + 3)
 
 
 def _check_heap(heap: bytes) -> None:

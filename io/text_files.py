@@ -17,6 +17,8 @@ __all__ = ["TextBytes", "beginning", "delimiter_of", "opened", "read_header", "r
 
 #: The largest table that is read; one is read part by part.
 MAX_TABLE_BYTES: Final = 1 << 33
+#: What is made of one line takes several times as much memory.
+MAX_LINE_BYTES: Final = 1 << 26
 _DELIMITERS: Final = ",\t;"
 
 
@@ -44,7 +46,7 @@ class _Checked(io.RawIOBase):
     def __init__(self, name: str, file: io.BufferedReader) -> None:
         self._name, self._file = name, file
         self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._lines = 1
+        self._lines, self._line_bytes = 1, 0
         self.failure: ConnectomeError | None = None
         if file.peek(3)[:3] == codecs.BOM_UTF8:
             file.read(3)
@@ -75,6 +77,11 @@ class _Checked(io.RawIOBase):
             line = self._lines + data[: data.index(b"\0")].count(b"\n")
             raise ConnectomeError(f"{self._name}: line {line}", "must be text without the character NUL", "NUL")
         self._lines += data.count(b"\n")
+        last = data.rfind(b"\n")
+        self._line_bytes = len(data) - last - 1 if last >= 0 else self._line_bytes + len(data)
+        if self._line_bytes > MAX_LINE_BYTES:
+            rule = f"must have at most {MAX_LINE_BYTES:,} bytes"
+            raise ConnectomeError(f"{self._name}: line {self._lines}", rule, "more")
         buffer[: len(data)] = data
         return len(data)
 

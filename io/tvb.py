@@ -148,8 +148,8 @@ def write_tvb(connectome: Connectome, path: str | os.PathLike[str]) -> None:
 
     Weights of parallel edges are summed. A tract length is the edge's state ``tract_length_um`` or, where there is
     none, its delay at 3 mm/ms, so that TVB at its default speed has the same delays; parallel edges give their mean. A
-    neuron without a label is ``region:index`` to TVB; spaces become ``_`` there. Raises :class:`ConnectomeError` for
-    more than 16,384 neurons, and if the file cannot be written.
+    neuron without a label is ``region:index`` to TVB; spaces become ``_`` there, and ``#`` at the beginning ``_#``.
+    Raises :class:`ConnectomeError` for more than 16,384 neurons, and if the file cannot be written.
     """
     n = connectome.n_neurons
     if not 1 <= n <= MAX_NODES:
@@ -167,7 +167,7 @@ def write_tvb(connectome: Connectome, path: str | os.PathLike[str]) -> None:
             np.add.at(matrix, at, values)
     length_mm /= np.maximum(count, 1)
     centres = [
-        f"{'_'.join(label.split()) or f'{r.name}:{i}'} {x!r} {y!r} {z!r}"
+        f"{_word(label) or f'{r.name}:{i}'} {x!r} {y!r} {z!r}"
         for r in regions
         for i, (label, (x, y, z)) in enumerate(
             zip([""] * r.size if r.label is None else r.label.tolist(), (r.position_um / 1000).tolist(), strict=True)
@@ -195,6 +195,12 @@ def write_tvb(connectome: Connectome, path: str | os.PathLike[str]) -> None:
             sink.write(buffer.getbuffer())
     except OSError as error:
         raise ConnectomeError(str(path), "must be writable", error.strerror or error) from None
+
+
+def _word(label: str) -> str:
+    """A label as TVB can read it: in one word, and no comment."""
+    word = "_".join(label.split())
+    return f"_{word}" if word.startswith("#") else word
 
 
 def _text(matrix: NDArray[np.float64]) -> str:

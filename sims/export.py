@@ -58,6 +58,10 @@ def _parser() -> argparse.ArgumentParser:
         "--unsigned", action="store_true",
         help="a table's weights are sizes, such as numbers of synapses: those of neurons of sign -1 become negative",
     )  # fmt: skip
+    parser.add_argument(
+        "--no-formulas", action="store_true",
+        help="of CSV for a spreadsheet: texts that begin with = + - @ begin with an apostrophe, and are no formulas",
+    )  # fmt: skip
     run = parser.add_argument_group("what a script for a simulator does, unless its own command line says otherwise")
     run.add_argument(
         "--drive", action="append", metavar="REGION:KIND=...", help="as sims.simulate has it, several times if needed"
@@ -95,6 +99,7 @@ def selected(connectome: Connectome, kinds: str | None, regions: str | None) -> 
 
 
 def _export(options: argparse.Namespace) -> int:
+    from connectome.io.edge_tables import write_csv
     from connectome.io.exchange import FORMATS, format_of
     from connectome.io.scripts import SIMULATORS, write_script
 
@@ -110,6 +115,8 @@ def _export(options: argparse.Namespace) -> int:
             option = f"--{name.replace('_', '-')}"
             raise ConnectomeError(option, f"must go with one of {', '.join(SIMULATORS)}", chosen.name)
     refuse_seed(options.seed or 0)
+    if options.no_formulas and chosen.name != "csv":
+        raise ConnectomeError("--no-formulas", "must go with csv", chosen.name)
     for beside in chosen.beside(out):
         refuse_taken("--out", beside, overwrite=options.overwrite)
     connectome = shaped(open_graph(options.path, options.stage, unsigned=options.unsigned), options)
@@ -118,6 +125,8 @@ def _export(options: argparse.Namespace) -> int:
         stimulus, _ = stimulus_of(options.drive or [], options.spikes, connectome.regions)
         duration_ms = 1000.0 if options.duration_ms is None else options.duration_ms
         write_script(connectome, out, chosen.name, stimulus, duration_ms=duration_ms, seed=options.seed or 0)
+    elif options.no_formulas:
+        write_csv(connectome, out, formulas=False)
     else:
         assert chosen.write is not None
         chosen.write(connectome, out)

@@ -50,8 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for compiled in ("cached", "anew"):
             for threads in (1, 2):
                 for repeat in range(options.repeats):
-                    run = place / f"{compiled}{threads}{repeat}"
-                    cache = {"NUMBA_CACHE_DIR": str(place / f"cache{run.name}")} if compiled == "anew" else {}
+                    home = place / f"{compiled}{threads}{repeat}"
+                    run = home / "run"  # whose name is on its page
+                    cache = {"NUMBA_CACHE_DIR": str(home / "cache")} if compiled == "anew" else {}
                     command = [sys.executable, "-m", "sims.develop", "--quiet", "--out", str(run)]
                     bound = ["taskset", "-c", ",".join(map(str, cores[:threads]))]
                     config = ["--config", str(place / "few.toml")]

@@ -8,14 +8,15 @@ import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 
-from connectome import Connectome, ConnectomeError, EdgeKey
-from connectome.io import exchange
+from connectome import Connectome, ConnectomeError, EdgeKey, EdgeSet, Region
+from connectome.io import exchange, text_files
 from connectome.io.edge_tables import read_csv, read_parquet, write_csv, write_parquet
 from connectome.io.files import read_bytes
 from tests.strategies import connectomes
@@ -294,6 +295,27 @@ def test_what_is_wrong_with_nodes_is_said(read: Read, nodes: str, message: str) 
     with pytest.raises(ConnectomeError) as error:
         read("source,target\na,b\n", nodes)
     assert message in str(error.value)
+
+
+def test_a_huge_line_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_files, "MAX_LINE_BYTES", 1 << 21)
+    (tmp_path / "a.csv").write_text("source,target,weight\na,b,1\n" + "c,d,1\n" * 10**6)
+    assert read_csv(tmp_path / "a.csv").n_edges == 10**6 + 1
+    (tmp_path / "a.csv").write_text("source,target,weight\na,b,1\nc,d," + "1" * (1 << 23) + "\n")
+    with pytest.raises(ConnectomeError, match=r"a.csv: line 3 must have at most 2,097,152 bytes; found more"):
+        read_csv(tmp_path / "a.csv")
+
+
+def test_nothing_is_a_formula_where_that_is_asked_for(tmp_path: Path) -> None:
+    known: Any = {"class": ["-", None, "+k"], "v": [-1.0, 2, 3]}
+    cells = Region("a", 3, label=np.array(["=1+1", "x", "@b"]), attributes=known)
+    edges = EdgeSet.from_arrays(("a", "local", "a"), [0], [1], [-2.0], n_source=3, n_target=3, dt_ms=0.1)
+    write_csv(Connectome.of([cells], [edges]), tmp_path / "a.csv", formulas=False)
+    nodes = pd.read_csv(tmp_path / "a_nodes.csv", dtype=str)
+    assert nodes["label"].tolist() == ["'=1+1", "x", "'@b"]
+    assert nodes["class"].fillna("").tolist() == ["'-", "", "'+k"]
+    assert nodes["v"].tolist() == ["-1.0", "2.0", "3.0"], "numbers are numbers"
+    assert read_csv(tmp_path / "a.csv").n_edges == 1
 
 
 def test_other_encodings_are_refused(read: Read) -> None:

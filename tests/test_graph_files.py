@@ -391,6 +391,18 @@ def test_what_is_no_readable_file_is_refused(name: str, tmp_path: Path) -> None:
             KINDS[name].read(path)
 
 
+def test_a_huge_name_is_refused_before_it_is_parsed(tmp_path: Path) -> None:
+    """The parser would take minutes."""
+    beginning = '<graphml xmlns="http://graphml.graphdrawing.org/xmlns">\n<graph edgedefault="directed">\n<node id="'
+    for size, where in ((2**20 + 1, "line 3"), (2**25, "line 3")):
+        (tmp_path / "a.graphml").write_text(beginning + "x" * size + '"/></graph></graphml>')
+        with pytest.raises(ConnectomeError, match=f"{where}: XML must have at most 1,048,576 bytes in an element"):
+            KINDS["graphml"].read(tmp_path / "a.graphml")
+    (tmp_path / "a.graphml").write_text(beginning + 'x"/>' + '<node id="y"/>' * 9 + " " * 2**24 + "</graph></graphml>")
+    with pytest.raises(ConnectomeError, match="bytes in an element"):
+        KINDS["graphml"].read(tmp_path / "a.graphml")
+
+
 @every
 def test_a_file_or_a_graph_too_large_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     KINDS[name].write(small(), tmp_path / "graph")

@@ -527,3 +527,19 @@ def test_propagate_refuses_wrong_shapes() -> None:
     ):
         with pytest.raises(ConnectomeError, match="must have"):
             propagate(flat, bad_weight, bad_sent)
+
+
+def test_what_would_overflow_is_refused_on_both_engines(engine: Engine) -> None:
+    """3e38 and -3e38 pA at once gave -70 mV on one and nan on the other."""
+    graph = chain()
+    stimuli = (
+        Stimulus(current_pa={"a": 1e39}), Stimulus(current_pa={"a": -2e30}),
+        Stimulus(poisson={"a": Poisson(100.0, 3e38)}),
+    )  # fmt: skip
+    for stimulus in stimuli:
+        with pytest.raises(ConnectomeError, match=r"\[a\].* must be below 1e\+30 in size: sums overflow"):
+            run(graph, 1.0, stimulus, engine=engine)
+    for weight in (3e38, -1e30):
+        with pytest.raises(ConnectomeError, match=r"edges\[eye -afferent-> a\].weight must be below 1e\+30"):
+            run(chain(weight), 1.0, engine=engine)
+    assert np.isfinite(run(chain(9e29), 1.0, record_v={"a": "all"}, engine=engine).v_mv).all()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,6 +55,41 @@ def test_cells_run_once_and_are_gathered(tmp_path: Path) -> None:
     assert again.drop_vars("process").identical(first.drop_vars("process"))
     same = again.process == first.process
     assert int((~same).sum()) == 1, "nothing but the lost cell was run again"
+
+
+def test_workers_end_with_a_study_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "study.py").write_text(
+        """import os, pathlib, sys, time
+from sims.studies.cells import Study, run_cells
+
+def cell(cell, options):
+    pathlib.Path(options["out"], f"{os.getpid()}.pid").touch()
+    time.sleep(300)
+
+if __name__ == "__main__":
+    study = Study("Of sleep.", ("a", "b"), cell, list, seeds=1, options={"out": sys.argv[1]})
+    list(run_cells(study, study.cells(), pathlib.Path(sys.argv[1]), 2))
+"""
+    )
+    root = Path(__file__).parents[1]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    parent = subprocess.Popen([sys.executable, str(tmp_path / "study.py"), str(tmp_path)], env=environment)
+
+    def running() -> list[str]:
+        return [p.stem for p in tmp_path.glob("*.pid") if Path(f"/proc/{p.stem}").exists()]
+
+    def wait_for(number: int) -> bool:
+        deadline = time.monotonic() + 60
+        while len(running()) != number and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return len(running()) == number
+
+    try:
+        assert wait_for(2)
+    finally:
+        parent.kill()
+        parent.wait()
+    assert wait_for(0)
 
 
 def stages_in_turn(cell: Cell, options: Mapping[str, Any]) -> xr.Dataset:

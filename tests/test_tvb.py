@@ -124,6 +124,16 @@ def test_the_virtual_brain_opens_ours(tmp_path: Path, monkeypatch: pytest.Monkey
     assert again.read_bytes() == (tmp_path / "x.zip").read_bytes()
 
 
+def test_a_label_is_no_comment(tmp_path: Path) -> None:
+    c = Connectome.of([Region("all", 2, label=np.array(["#1 a", "b"]))])
+    write_tvb(c, tmp_path / "a.zip")
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        assert archive.read("centres.txt").decode().startswith("_#1_a nan nan nan\nb ")
+    label = read_tvb(tmp_path / "a.zip").regions["all"].label
+    assert label is not None
+    assert label.tolist() == ["#1 a", "b"]
+
+
 def test_too_many_neurons_are_refused(tmp_path: Path) -> None:
     for n in (0, 2**14 + 1):
         with pytest.raises(ConnectomeError, match=r"must have 1 \.\. 16,384 neurons"):

@@ -33,7 +33,7 @@ from connectome.simulate.clamp import Clamp, prepare_clamps
 from connectome.simulate.event_engine import Block, run_events
 from connectome.simulate.recording import Tape, asked_for, kept_apart, refuse_learning
 from connectome.simulate.run_state import RunState, checked_state, state_after
-from connectome.simulate.stimulus import Poisson, Stimulus, numbers, of_regions, prepare
+from connectome.simulate.stimulus import LARGEST, Poisson, Stimulus, numbers, of_regions, prepare
 
 if TYPE_CHECKING:
     from connectome.simulate.plastic import AnyRule, Plastic
@@ -147,6 +147,11 @@ def run(
         raise ConnectomeError("threads", f"must be an integer in 1 .. {_THREADS_MAX}", repr(threads))
     n_steps = _steps(duration_ms, connectome.dt_ms)
     selection = select(connectome, recruit)
+    for key, edges in selection.edges.items():
+        if len(edges) and max(float(edges.weight.max()), -float(edges.weight.min())) >= LARGEST:
+            raise ConnectomeError(
+                f"edges[{key}].weight", f"must be below {LARGEST:g} in size: sums overflow", np.abs(edges.weight).max()
+            )
     before = None if state is None else checked_state(state, selection, dtype)
     if initial_v_mv and before is not None:
         raise ConnectomeError("initial_v_mv", "must be left out where a run goes on", list(initial_v_mv))

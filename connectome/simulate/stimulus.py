@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,12 +19,16 @@ from connectome.graph.selection import NodeSet
 from connectome.simulate.poisson_kernels import MEAN_MAX, RUN, TABLE, UNSURE, PoissonDrive
 
 __all__ = [
-    "Injected", "Input", "Poisson", "PoissonRun", "Stimulus", "neuron_ids", "numbers", "of_regions", "poisson_drive",
-    "poisson_runs", "prepare",
+    "LARGEST", "Injected", "Input", "Poisson", "PoissonRun", "Stimulus", "neuron_ids", "numbers", "of_regions",
+    "poisson_drive", "poisson_runs", "prepare",
 ]  # fmt: skip
 
 _EVENTS_MAX = 1e4
 _TABLES = 256  # means that get a table; with more of them every count is decided by the thresholds
+
+
+#: Of weights and of what a stimulus says: sums of millions of them are within float32.
+LARGEST: Final = 1e30
 
 
 @dataclass(frozen=True)
@@ -231,13 +235,15 @@ def of_regions(
 def numbers(
     where: str, given: ArrayLike, shape: tuple[int, ...] | None = None, axes: str = "(N,)"
 ) -> NDArray[np.float64]:
-    """Finite numbers, broadcast to a shape if there is one."""
+    """Finite numbers, below :data:`LARGEST` in size, broadcast to a shape if there is one."""
     array = np.asarray(given)
     if array.dtype.kind not in "biuf" and array.size:
         raise ConnectomeError(where, "must be numbers", f"{array.dtype} of shape {array.shape}")
     array = array.astype(np.float64, copy=False)
     if not np.isfinite(array).all():
         raise ConnectomeError(where, "must be finite", f"{array[~np.isfinite(array)][0]} among {array.size}")
+    if array.size and np.abs(array).max() >= LARGEST:
+        raise ConnectomeError(where, f"must be below {LARGEST:g} in size: sums overflow", np.abs(array).max())
     if shape is None:
         return array
     try:

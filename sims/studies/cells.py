@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -111,15 +112,24 @@ def run_cells(study: Study, cells: Sequence[Cell], folder: Path, jobs: int) -> I
 
 
 def _take_share(share: Any) -> None:
-    """Bind a worker to its share of the cores, so that workers do not crowd each other."""
+    """Bind a worker to its share of the cores, so that workers do not crowd each other; it ends when its parent does,
+    also if that is killed."""
     import signal
 
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the workers
     k, jobs, n = share.get()
     if hasattr(os, "sched_setaffinity"):
         mine = sorted(os.sched_getaffinity(0))[k % n :: jobs]
         os.sched_setaffinity(0, mine)
     os.environ["OMP_NUM_THREADS"] = str(max(1, n // jobs))  # torch, once it is imported
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)  # what is half done is done again
 
 
 def _work(
