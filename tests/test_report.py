@@ -256,7 +256,7 @@ def test_a_hundred_thousand_edges_are_drawn_by_few() -> None:
     for bundle in scene["edges"]:
         assert all(len(numbers(rows)) <= MAX_EDGES for rows in bundle["stages"])
     assert MAX_NEURONS / 2 < scene["n_drawn"] <= MAX_NEURONS
-    assert "Only the 2,499 cells that are drawn can be found." in html
+    assert "Only the 2,499 cells that are drawn can be found;" in html
     assert "drawn" in payload(html)["counts"][0]
     assert f"of {c.n_neurons:,} neurons are drawn" in html
     assert len(html) < 6e6

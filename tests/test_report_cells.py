@@ -191,6 +191,12 @@ def test_partners_are_the_strongest(seed: int, n_shown: int) -> None:
             assert view["partners"][i] == len(mine)
 
 
+def test_of_nothing_there_is_no_share() -> None:
+    e = EdgeSet.from_arrays(("a", "local", "a"), [0, 1], [1, 2], [0.0, 3.0], n_source=3, n_target=3, dt_ms=0.1)
+    found = strongest_partners(Connectome.of([Region("a", 3)], [e]), {"a": 0}, 3, np.arange(3))
+    assert numbers(found.view["in"]["share"]).tolist() == pytest.approx([math.nan, 1.0], nan_ok=True)
+
+
 def test_what_is_known_of_many_cells_is_bounded() -> None:
     c = annotated(n=2000, n_edges=60_000)
     found = strongest_partners(c, starts(c.regions.values()), c.n_neurons, np.arange(c.n_neurons))

@@ -293,7 +293,9 @@ def _cell_texts(
     about = f"Type a part of a name, a region or an attribute. Partners and numbers are those{of}." if of else ""
     about = about or "Type a part of a name, a region or an attribute."
     if len(scene.drawn) < scene.n_nodes:
-        about += f" Only the {len(scene.drawn):,} cells that are drawn can be found."
+        about += (
+            f" Only the {len(scene.drawn):,} cells that are drawn can be found; sims.report --show QUERY draws others."
+        )
     note = f"There is no room for {listed(unshown)}." if unshown else ""
     return {"groups": groups, "about": about, "note": note}
 

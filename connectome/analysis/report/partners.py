@@ -57,12 +57,19 @@ def strongest_partners(c: Connectome, start: dict[str, int], n: int, shown: NDAr
         side: {
             "rows": packed(np.bincount(rows.cell, minlength=shown.size)), "cell": packed(rank[rows.other]),
             "weight": packed(rows.weight, np.float32), "edges": packed(rows.edges),
-            "share": packed(rows.size / np.maximum(rows.total[rows.cell], 1e-300), np.float32),
+            "share": packed(_shares(rows.size, rows.total[rows.cell]), np.float32),
             "partners": packed(rows.partners),
         }
         for side, rows in sides.items()
     }  # fmt: skip
     return Partners(others, {**view, "most": most})
+
+
+def _shares(size: NDArray[np.float64], total: NDArray[np.float64]) -> NDArray[np.float64]:
+    """nan where there is nothing to have a share of: all weights are 0."""
+    share = np.full(size.shape, np.nan)
+    np.divide(size, total, out=share, where=total > 0)
+    return share
 
 
 def _strongest(

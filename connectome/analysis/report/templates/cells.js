@@ -125,7 +125,7 @@
       const j = own.cell[row], weight = own.weight[row];
       const called = scene.node_label[j] || name(j);
       return make("tr", {}, make("th", { scope: "row" }, j < scene.n_drawn ? button(j, called) : called), cell(number(weight)),
-        cell(`${(100 * own.share[row]).toFixed(1)}\u00a0%`), ...(page.has_signs ? [cell(weight > 0 ? "excites" : weight < 0 ? "inhibits" : "-")] : []),
+        cell(Number.isNaN(own.share[row]) ? "-" : `${(100 * own.share[row]).toFixed(1)}\u00a0%`), ...(page.has_signs ? [cell(weight > 0 ? "excites" : weight < 0 ? "inhibits" : "-")] : []),
         cell(own.edges[row].toLocaleString("en")), cell(scene.names[network.nodeRegion[j]]));
     });
     const head = ["cell", "weight", "share", ...(page.has_signs ? ["sign"] : []), "edges", "region"];
