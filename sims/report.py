@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from connectome.analysis.report.page import Sample
     from connectome.graph.connectome import Connectome
     from connectome.graph.flat import Engine
+    from connectome.graph.selection import NodeSet
     from connectome.learning.task import Task
 
 __all__ = ["main", "write_report"]
@@ -48,6 +49,11 @@ def _parser() -> argparse.ArgumentParser:
         "--images", metavar="PATH", default="",
         help="the images that the run learnt, if its configuration names some: a page opens no path that a file names",
     )  # fmt: skip
+    parser.add_argument(
+        "--show", metavar="QUERY",
+        help="cells that must be on the page, to look at and to find, where there are too many for all: "
+        "\"class == 'DN' and side == 'left'\"; up to 2,500 of them, besides as many of all",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn to drive the sensors (default: 0)")
     add_shape(parser)
     add_common(parser)
@@ -72,7 +78,7 @@ def _report(options: argparse.Namespace) -> int:
     began = time.monotonic()
     size = write_report(
         options.run, out, reference=options.reference, seed=options.seed, shape=lambda c: shaped(c, options),
-        images=options.images,
+        images=options.images, show=options.show,
     )  # fmt: skip
     if out.parent == run:
         renew(run, out.name)
@@ -83,16 +89,17 @@ def _report(options: argparse.Namespace) -> int:
 
 def write_report(
     run: str, out: Path, *, reference: str | None = None, seed: int = 0,
-    shape: Callable[[Connectome], Connectome] = lambda c: c, images: str = "",
+    shape: Callable[[Connectome], Connectome] = lambda c: c, images: str = "", show: str | None = None,
 ) -> int:  # fmt: skip
     """Write the page about a run's folder, a snapshot or another graph, its connectomes as ``shape`` makes them; return
-    its size in bytes. ``images`` are those of the run's tasks: a path that a file names is not opened. Raises
-    :class:`ConnectomeError`."""
+    its size in bytes. ``images`` are those of the run's tasks: a path that a file names is not opened. ``show`` is a
+    query for cells of the last one that are on it in any case. Raises :class:`ConnectomeError`."""
     from connectome.analysis.report.page import report
     from connectome.io.results import load_development, save_text
     from connectome.io.snapshot import list_stages, open_snapshot
 
     names, stages = zip(*((name, shape(c)) for name, c in open_graphs(run)), strict=True)
+    wanted = None if show is None else _shown(stages[-1], show)
     place = Path(run)
     kept = list_stages(place) if place.is_dir() else []
     results = load_development(place / "results.nc") if kept and (place / "results.nc").is_file() else None
@@ -102,9 +109,17 @@ def write_report(
     html = report(
         stages, names, source=source, results=results, configuration=configuration,
         samples=list(_samples(stages[-1], configuration, seed, images)), reference=other,
+        show=wanted,
     )  # fmt: skip
     save_text(html, out)
     return len(html.encode())
+
+
+def _shown(c: Connectome, query: str) -> NodeSet:
+    found = c.select(query)
+    if not len(found):
+        raise ConnectomeError("--show", "must find cells", repr(query))
+    return found
 
 
 def _samples(c: Connectome, configuration: str, seed: int, images: str) -> Iterator[Sample]:

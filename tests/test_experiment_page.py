@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from connectome.experiment import cell_table, effect_table, page, path_table, structure_table, sweep_table
+from connectome.experiment.charts import changes
 from connectome.experiment.specification import Experiment
 from connectome.experiment.trials import perform, prepare
 from tests.experiments import brain, experiment
@@ -37,6 +39,27 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("shown") / "page.html"
     path.write_text(html_of(e), "utf-8")
     return path
+
+
+def test_effects_over_time_are_those_of_the_table() -> None:
+    """Over all bins, the mean effect is that on the rate; of what loses cells there is none to compare."""
+    e = experiment()
+    setup, results = prepare(e, brain()), perform(e, brain())
+    table = effect_table(e, results)
+    table = table[(table.control == "measured") & (table.readout == "rate_hz")]
+    every = np.arange(len(setup.populations))
+    for condition, without in (("quiet", {"a", "LN"}), ("without", {"b", "PN"})):
+        found = changes(setup, results, condition, every)
+        values = [setup.populations[k].value for k in found]
+        assert {p.value for p in setup.populations} - {*values} == without
+        mine = table[table.condition == condition].set_index("value").effect
+        for k, value in zip(found, values, strict=True):
+            assert found[k].mean.mean() == pytest.approx(mine[value], abs=1e-4)
+            here, base = (
+                results.course_hz.sel(control="measured", condition=name).values[:, k] for name in (condition, "driven")
+            )
+            half = 4.30265 * (here - base).std(axis=0, ddof=1) / np.sqrt(3)  # Student's t of two degrees of freedom
+            assert found[k].half == pytest.approx(half, rel=1e-4, abs=1e-5)
 
 
 def test_it_says_what_was_done(shown: Path) -> None:
@@ -79,12 +102,12 @@ def test_it_opens_and_can_be_read(browser: Any, shown: Path, how: dict[str, Any]
 @pytest.mark.skipif(not CHROMIUM, reason="no chromium to be found")
 def test_a_condition_is_chosen_everywhere_at_once_and_it_prints(browser: Any, shown: Path) -> None:
     visit = Visit(browser, shown)
-    y = "JSON.stringify(document.querySelector('[data-chart=course1]').data.map(t => t.y))"
+    y = "JSON.stringify(document.querySelector('[data-chart=change]').data.map(t => t.y))"
     names = "[...document.querySelectorAll('[data-name]')].map(e => e.textContent)"
     before = visit.do(y)
-    assert visit.do(names) == ["driven", "without"] * 2
+    assert visit.do(names) == ["without", "driven", "driven", "without"]
     visit.page.locator("#time input[data-stage]").first.check(force=True)
-    assert visit.do(names) == ["driven", "quiet"] * 2
+    assert visit.do(names) == ["quiet", "driven", "driven", "quiet"]
     assert visit.page.locator("#effects input[data-stage]").first.is_checked()
     assert visit.do(y) != before
     lines = "document.querySelector('[data-chart=course0]').data.map(t => t.name)"
@@ -92,8 +115,14 @@ def test_a_condition_is_chosen_everywhere_at_once_and_it_prints(browser: Any, sh
     visit.page.locator("#effects input[data-measure][value=class]").check(force=True)
     assert visit.do(lines) == ["KC", "LN"]
     same = "JSON.stringify(document.querySelector('[data-chart=course0]').layout.yaxis.range)"
-    assert visit.do(same) == visit.do(same.replace("course0", "course1")), "both sides have one scale"
+    assert visit.do(same) == visit.do(same.replace("course0", "course2")), "all sides have one scale"
+    titles = "[...document.querySelectorAll('.many h4')].map(e => e.textContent)"
+    assert visit.do(titles) == ["driven", "quiet", "without"]
+    visit.do("page.charts.raster1.all.forEach(c => { c.data[0].type = 'scattergl'; }); drawAll()")
+    dots = "document.querySelectorAll('[data-chart=raster1] .points path').length"
+    assert visit.do(dots) == 0
     visit.do("window.dispatchEvent(new Event('beforeprint'))")
+    assert visit.do(dots) > 0, "what a graphics card draws is blank on paper"
     visit.page.emulate_media(media="print")
     assert len(visit.page.pdf(format="A4")) > 20_000
     assert visit.wrong == []

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectome import Connectome, EdgeSet, Provenance, Region
-from connectome.analysis.report.charts import degrees, matrix_chart, plain, raster_chart
+from connectome.analysis.report.charts import degrees, plain, raster_chart
 from connectome.analysis.report.page import Sample, report
 from connectome.analysis.report.scene import MAX_EDGES, MAX_NEURONS, sample_scene
 from connectome.errors import ConnectomeError
@@ -125,11 +125,14 @@ def test_a_run_has_every_part(page: Path) -> None:
     html = page.read_text("utf-8")
     seen = Page(html)
     ids = {attrs.get("id") for _, attrs in seen.elements}
-    assert {"network", "stages", "regions", "distributions", "activity", "metrics", "configuration", "cite"} <= ids
+    assert {"network", "stages", "adjacency", "distributions", "activity", "metrics", "configuration", "cite"} <= ids
     text = " ".join(seen.text)
     for expected in ("birth", "perception", "epoch_updates", "@software", "One sample of the task perception"):
         assert expected in text
-    assert {"edges", "score", "matrix", "degree", "weight", "raster0"} == set(payload(html)["charts"])
+    data = payload(html)
+    assert {"edges", "score", "degree", "weight", "raster0"} == set(data["charts"])
+    assert [p["name"] for p in data["matrix"]["by"]] == ["region", "kind of cell", "community"]
+    assert {"region", "in degree", "community", "rate, perception (Hz)"} <= {c["name"] for c in data["columns"]}
     assert seen.open == []
 
 
@@ -144,7 +147,7 @@ def test_a_lone_graph_leaves_out_what_it_lacks() -> None:
     c = graph({"a": 9}, 20)
     html = report([c], ["mine"], source="mine.csv")
     ids = {attrs.get("id") for _, attrs in Page(html).elements}
-    assert not ids & {"stages", "regions", "activity", "configuration", "play"}
+    assert not ids & {"stages", "activity", "configuration", "play"}
     assert {"network", "distributions", "metrics", "cite"} <= ids
     assert "The connectome mine.csv" in html
 
@@ -155,6 +158,19 @@ def test_a_lone_graph_leaves_out_what_it_lacks() -> None:
 )
 def test_next_to_nothing_still_makes_a_page(c: Connectome) -> None:
     assert Page(report([c], ["nothing"], source="nothing")).open == []
+
+
+def test_a_region_that_shrinks_is_drawn_as_large_as_it_was() -> None:
+    html = report([graph({"a": 60, "b": 9}, 300), graph({"a": 20, "b": 9}, 300)], ["x", "y"], source="z")
+    assert len(numbers(payload(html)["scene"]["node_region"])) == 69
+    assert (
+        len(
+            numbers(
+                payload(report([graph({"a": 60}, 9), graph({"a": 20}, 9)], ["x", "y"], source="z"))["scene"]["nodes"]
+            )
+        )
+        == 180
+    )
 
 
 def test_the_same_input_gives_the_same_page() -> None:
@@ -180,9 +196,10 @@ def test_its_own_size_is_right() -> None:
 
 
 def test_hostile_texts_are_only_texts() -> None:
-    label = np.array([HOSTILE] * 9)
+    label, known = np.array([HOSTILE] * 9), dict[str, Any](kind_of=[HOSTILE] * 5 + [None] * 2 + ["x"] * 2)
     c = Connectome.of(
-        [Region("a", 9, label=label)], provenance=Provenance(versions={HOSTILE: HOSTILE}, stage_name=HOSTILE)
+        [Region("a", 9, label=label, attributes=known)],
+        provenance=Provenance(versions={HOSTILE: HOSTILE}, stage_name=HOSTILE),
     )
     c = c.grow(edges=[EdgeSet.from_arrays(("a", "local", "a"), [0, 1], [1, 2], n_source=9, n_target=9, dt_ms=c.dt_ms)])
     names = ["x", HOSTILE]
@@ -210,6 +227,9 @@ def test_hostile_texts_are_only_texts() -> None:
     assert not [attrs for attrs in seen.all("a") if not str(attrs["href"]).startswith("#")]
     assert "49" not in " ".join(seen.text).split("--ink")[0]
     assert payload(html)["scene"]["node_label"][0] == HOSTILE
+    (column,) = [c for c in payload(html)["columns"] if c["name"] == "kind_of"]
+    assert (column["names"], column["missing"]) == ([HOSTILE, "x"], 2)
+    assert HOSTILE in next(p["groups"] for p in payload(html)["matrix"]["by"] if p["name"] == "kind_of")
     shown = [t for chart in payload(html)["charts"]["edges"]["all"] for t in chart["layout"]["annotations"]]
     assert all("<" not in t["text"] for t in shown)
     assert "<" not in plain(HOSTILE)
@@ -235,7 +255,8 @@ def test_a_hundred_thousand_edges_are_drawn_by_few() -> None:
     scene = payload(html)["scene"]
     for bundle in scene["edges"]:
         assert all(len(numbers(rows)) <= MAX_EDGES for rows in bundle["stages"])
-    assert MAX_NEURONS / 2 < len(numbers(scene["node_region"])) <= MAX_NEURONS
+    assert MAX_NEURONS / 2 < scene["n_drawn"] <= MAX_NEURONS
+    assert "Only the 2,499 cells that are drawn can be found;" in html
     assert "drawn" in payload(html)["counts"][0]
     assert f"of {c.n_neurons:,} neurons are drawn" in html
     assert len(html) < 6e6
@@ -276,10 +297,8 @@ def test_an_edge_that_stays_stays_drawn_and_one_that_goes_is_gone() -> None:
     assert 0.4 < len(after) / len(before) < 0.6
 
 
-def test_matrix_and_degrees_count_every_edge() -> None:
+def test_degrees_count_every_edge() -> None:
     c = graph(SIZES, 50)
-    z = matrix_chart(c, list(c.regions))["edges"]["data"][0]["z"]
-    assert sum(10**v for row in z for v in row if v is not None) == pytest.approx(c.n_edges, rel=1e-3)
     inside, outside = degrees(c)
     assert inside.sum() == outside.sum() == c.count("local") + c.count("long_range")
 
@@ -318,6 +337,9 @@ def test_the_page_lies_where_it_is_expected(tmp_path: Path, monkeypatch: pytest.
     assert "--overwrite" in capsys.readouterr().err
     assert main(["some.h5", "--overwrite", "--reference", "some.h5", "--quiet"]) == 0
     assert "reference: some" in Path("some.report.html").read_text("utf-8")
+    assert main(["some.h5", "--overwrite", "--show", "region == 'hand'", "--quiet"]) == 0
+    assert main(["some.h5", "--overwrite", "--show", "region == 'foot'"]) == 2
+    assert "--show must find cells" in capsys.readouterr().err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["some.h5", "some.report.html", "some.sonata"]
 
 

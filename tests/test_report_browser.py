@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from dataclasses import replace
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from connectome import Connectome
 from connectome.analysis.report.page import Sample, report
 from connectome.analysis.report.scene import MAX_EDGES
 from connectome.simulate.runs import Poisson, Stimulus, run
@@ -25,6 +27,18 @@ FLAGS = (
 )  # fmt: skip
 
 
+def annotated(c: Connectome) -> Connectome:
+    """With names and attributes of the cortex, some hostile, some missing."""
+    known: dict[str, Any] = {
+        "class": [None if i % 6 == 0 else HOSTILE if i % 6 == 1 else f"C{i % 6}" for i in range(60)],
+        "volume": [None if i % 5 == 0 else float(i) for i in range(60)],
+    }
+    cortex = replace(
+        c.regions["cortex"], attributes=known, label=np.array([f"cell {i} {HOSTILE[:20]}" for i in range(60)])
+    )
+    return replace(c, regions={**c.regions, "cortex": cortex})
+
+
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page about three stages, the last with more edges than are drawn, with spikes and hostile names."""
@@ -32,6 +46,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
         graph({"eye": 8, "cortex": 60}, 300, 0, 0, "birth"), graph(SIZES, 500, 0, 1, "growth"),
         graph(SIZES | {"cortex": 60}, 1500, 0, 2, "age"),
     ]  # fmt: skip
+    stages[2] = annotated(stages[2])
     drive = Stimulus(poisson={"eye": Poisson(200.0)})
     samples = [Sample("some", "Poisson spikes.", run(stages[-1], 20.0, drive))]
     html = report(
@@ -186,6 +201,110 @@ def test_it_filters_by_kind(desk: Visit) -> None:
     assert desk.drawn() == before
 
 
+def markers(desk: Visit, name: str) -> dict[str, Any]:
+    """The colours and sizes of the dots of one trace, and how many there are."""
+    found = "(({marker, x}) => ({colour: marker.color, size: marker.size, n: x.length}))"
+    return dict(desk.do(f"{found}(document.getElementById('view').data.find(t => t.name === {name!r}))"))
+
+
+def test_cells_are_coloured_and_sized_and_what_is_missing_is_a_cross(desk: Visit) -> None:
+    before = desk.drawn()
+    cells = sum(before[k] for k in ("excitatory, or unsigned", "inhibitory", "sensor", "effector"))
+    desk.page.select_option("#colour-by", label="class")
+    after = desk.drawn()
+    assert after["missing"] == 10 + 8 + 12 + 3, "of the cortex, and all others, which have no class"
+    some = markers(desk, "excitatory, or unsigned")
+    assert 2 <= len({*some["colour"]}) <= 5
+    key = desk.page.locator("#key li").all_inner_texts()
+    assert f"{HOSTILE} (10)" in key
+    assert "missing (33), a cross" in key
+    desk.page.select_option("#colour-by", label="in degree")
+    desk.page.select_option("#size-by", label="volume")
+    some = markers(desk, "excitatory, or unsigned")
+    assert len({*some["size"]}) > 10
+    assert desk.drawn()["missing"] == 12 + 12 + 8 + 3
+    assert markers(desk, "missing")["colour"][0] == desk.do(
+        "getComputedStyle(document.documentElement).getPropertyValue('--missing').trim()"
+    )
+    assert "Area: volume, from 1 to 59. Missing: 35, a cross." in desk.page.locator("#key").inner_text()
+    for select in ("#colour-by", "#size-by"):
+        desk.page.select_option(select, "")
+    assert desk.drawn() == before
+    assert (
+        sum(before[k] for k in before if k in ("excitatory, or unsigned", "inhibitory", "sensor", "effector")) == cells
+    )
+    assert desk.page.locator("#key").inner_text() == ""
+
+
+def test_a_cell_is_found_by_keyboard_and_shows_its_partners(desk: Visit) -> None:
+    desk.page.focus("#find")
+    desk.page.keyboard.type("class c3")
+    assert desk.page.locator("#found").inner_text() == "10 cells; the first 8:"
+    assert desk.page.locator("#matches button").count() == 8
+    desk.page.keyboard.press("Enter")
+    heading = desk.page.locator("#cell h3")
+    assert heading.inner_text().startswith("cortex 3: cell 3 <script")
+    assert desk.do("document.activeElement === document.querySelector('#cell h3')")
+    facts = dict(
+        zip(
+            desk.page.locator("#cell dt").all_inner_texts(),
+            desk.page.locator("#cell dd").all_inner_texts(),
+            strict=True,
+        )
+    )
+    assert (facts["class"], facts["volume"]) == ("C3", "3")
+    rows = desk.page.locator("#cell table").nth(0).locator("tbody tr").all_inner_texts()
+    assert len(rows) == 10
+    assert all("excites" in row or "inhibits" in row for row in rows)
+    drawn = desk.drawn()
+    assert (drawn["picked inputs"], drawn["picked outputs"], drawn["picked cell"]) == (30, 30, 1)
+    first = desk.page.locator("#cell tbody button").first
+    called = first.inner_text()
+    first.focus()
+    desk.page.keyboard.press("Enter")
+    assert called in heading.inner_text()
+    desk.page.click("#cell > button")
+    assert "picked cell" not in desk.drawn()
+    desk.page.fill("#find", "nobody")
+    assert desk.page.locator("#found").inner_text() == "No cell on this page is called so."
+    desk.page.press("#find", "Escape")
+    assert desk.page.locator("#found").inner_text() == ""
+    desk.do("document.getElementById('view').emit('plotly_click', {points: [{customdata: 7}]})")
+    assert desk.page.locator("#cell h3").inner_text() == "eye 7"
+    desk.page.click("#cell > button")
+    assert desk.wrong == []
+
+
+def test_no_name_in_the_view_lies_on_another(desk: Visit) -> None:
+    boxes = "[...document.querySelectorAll('#view .annotation-scene')].filter(e => e.style.visibility === 'visible')"
+    boxes += ".map(e => e.getBoundingClientRect()).map(r => [r.left, r.right, r.top, r.bottom])"
+    shown = []
+    for _ in range(4):
+        shown.append(desk.do(boxes))
+        for a, b in combinations(shown[-1], 2):
+            assert a[1] < b[0] or b[1] < a[0] or a[3] < b[2] or b[3] < a[2]
+        for _ in range(4):
+            desk.page.click("[data-zoom='1.18']")
+        desk.page.click("[data-turn='1,0']")
+        desk.page.wait_for_timeout(150)
+    assert 1 <= len(shown[-1]) < len(shown[0]), "from afar there is no room for all"
+    desk.page.click("#reset")
+
+
+def test_the_matrix_is_sorted_by_any_partition(desk: Visit) -> None:
+    axis = "document.querySelector('[data-chart=matrix]').data[0].y"
+    assert desk.do(axis) == ["eye", "cortex", "thalamus", "hand"]
+    edges = "document.querySelector('[data-chart=matrix]').data[0].z.flat().filter(v => v !== null)"
+    edges += ".reduce((sum, v) => sum + 10 ** v, 0)"
+    all_edges = desk.do(edges)
+    desk.page.select_option("#sorted-by", label="class")
+    groups = desk.do(axis)
+    assert groups[-1] == "(missing)"
+    assert not [group for group in groups if "<" in group]
+    assert desk.do(edges) == pytest.approx(all_edges)
+    desk.page.select_option("#sorted-by", label="region")
+
+
 def test_it_filters_by_stage_everywhere_at_once(desk: Visit) -> None:
     z = "JSON.stringify(document.querySelector('[data-chart=matrix]').data[0].z)"
     before, matrix, eye = desk.drawn(), desk.do(z), desk.eye()
@@ -195,7 +314,7 @@ def test_it_filters_by_stage_everywhere_at_once(desk: Visit) -> None:
     assert after["efferent"] == after["effector"] == 0
     assert desk.do(z) != matrix
     assert np.allclose(desk.eye(), eye)
-    assert desk.page.locator("#regions input[data-stage]").first.is_checked()
+    assert desk.page.locator("#adjacency input[data-stage]").first.is_checked()
     assert "birth:" in desk.page.locator("#scene-count").inner_text()
     desk.page.keyboard.press("ArrowRight")
     assert "growth:" in desk.page.locator("#scene-count").inner_text()
@@ -266,11 +385,19 @@ def test_it_is_read_aloud_in_order(desk: Visit) -> None:
 
 def test_it_prints(browser: Any, shown: Path) -> None:
     visit = Visit(browser, shown, color_scheme="dark")
+    visit.page.select_option("#colour-by", label="class")
     visit.do("window.dispatchEvent(new Event('beforeprint'))")
     visit.page.emulate_media(media="print")
     assert visit.do("getComputedStyle(document.querySelector('.still')).display") == "block"
     assert visit.do("getComputedStyle(document.getElementById('view')).display") == "none"
     assert visit.do("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    said = visit.page.locator("#network .paper").inner_text()
+    assert "Cells coloured by: class." in said
+    assert f"Stage: {HOSTILE}." in said
+    assert not visit.page.locator("#colour-by").is_visible()
+    dots = "[...document.querySelectorAll('#still-cells path')].map(p => p.getAttribute('d')).join('')"
+    assert visit.do(dots).count("h0") == 83
+    assert visit.do("getComputedStyle(document.querySelector('#still-dots')).display") == "none"
     wide = visit.do("Math.max(...[...document.querySelectorAll('.chart .main-svg')].map(s => s.clientWidth))")
     assert wide <= 700
     inside = "c => c.querySelector('.main-svg').clientHeight <= c.clientHeight + 1"

@@ -5,19 +5,24 @@ A population has a colour that colour-blind people tell apart, and a line style 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from connectome.analysis.report.charts import Chart, plain
+from connectome.experiment.conditions import not_counted
+from connectome.experiment.effects import Differences, differences
 from connectome.experiment.trials import Setup
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["MOST_LINES", "course_chart", "effect_chart", "raster_chart", "shown_populations", "sweep_chart"]
+__all__ = [
+    "MOST_LINES", "change_chart", "changes", "course_chart", "effect_chart", "raster_chart", "shown_populations",
+    "sweep_chart",
+]  # fmt: skip
 
 MOST_LINES: Final = 6
 _MOST_ROWS: Final = 24
@@ -61,6 +66,11 @@ def course_chart(setup: Setup, results: xr.Dataset, condition: str, of: NDArray[
             "x": x, "y": [None if v != v else round(v, 4) for v in mean[k].tolist()],
             "hovertemplate": f"%{{y:.3g}} Hz at %{{x:.4g}} ms<extra>{name}</extra>",
         })  # fmt: skip
+    return _over_time(setup, condition, traces, {"title": {"text": "rate (Hz)"}, "range": [0, top]})
+
+
+def _over_time(setup: Setup, condition: str, traces: list[Any], y: dict[str, Any]) -> Chart:
+    """Traces over time, all on one axis; when stimulation is on is shaded."""
     e = setup.experiment
     on = [
         {
@@ -71,14 +81,61 @@ def course_chart(setup: Setup, results: xr.Dataset, condition: str, of: NDArray[
         for s in e.whole(condition).stimulate
     ]  # fmt: skip
     bins = setup.counted(condition).bins
-    return {
-        "data": traces,
-        "layout": {
-            "showlegend": True, "shapes": on,
-            "xaxis": {"title": {"text": "time (ms)"}, "range": [float(bins[0]), float(bins[-1])], "showgrid": False},
-            "yaxis": {"title": {"text": "rate (Hz)"}, "range": [0, top]},
-        },
-    }  # fmt: skip
+    x = {"title": {"text": "time (ms)"}, "range": [float(bins[0]), float(bins[-1])], "showgrid": False}
+    return {"data": traces, "layout": {"showlegend": True, "shapes": on, "xaxis": x, "yaxis": y}}
+
+
+def changes(setup: Setup, results: xr.Dataset, condition: str, of: NDArray[np.int64]) -> dict[int, Differences]:
+    """The effect of a condition on the rate of populations in each bin, with its interval over the seeds, on the
+    measured wiring: of those of which the same cells count in it and in what it builds on."""
+    e = setup.experiment
+    here, base = (
+        setup.cells.mask(not_counted(setup.network, setup.manipulation(setup.network, name)))
+        for name in (condition, e.against(condition))
+    )
+    course = results.course_hz.sel(control="measured")
+    found = {}
+    for k in of.tolist():
+        cells = setup.populations[k].cells
+        if np.array_equal(here[cells], base[cells]):
+            both = (
+                course.sel(condition=name).values[:, k].astype(np.float64) for name in (condition, e.against(condition))
+            )
+            found[k] = differences((next(both) - next(both)).T)
+    return found
+
+
+def change_chart(
+    setup: Setup, results: xr.Dataset, condition: str, of: NDArray[np.int64], ends: tuple[float, float]
+) -> Chart:
+    """The effect on the rate over time, with 95 % intervals as bands; no effect is a line."""
+    x = results.bin.values.tolist()
+    found = changes(setup, results, condition, of)
+    bands, traces = [], []
+    for k, (colour, dash) in zip(of.tolist(), _LINES, strict=False):
+        if k not in found:
+            continue
+        name, d = plain(results.value.values[k]), found[k]
+        mean, half = d.mean.tolist(), d.half.tolist()
+        low, high = ([None if v != v else round(v, 4) for v in (d.mean + s * d.half).tolist()] for s in (-1, 1))
+        if np.isfinite(d.half).any():
+            band = {"type": "scatter", "mode": "lines", "x": x, "line": {"width": 0}, "hoverinfo": "skip",
+                    "showlegend": False, "name": name}  # fmt: skip
+            bands += [{**band, "y": low}, {**band, "y": high, "fill": "tonexty", "fillcolor": f"{colour}-band"}]
+        traces.append({
+            "type": "scatter", "mode": "lines", "name": name, "line": {"color": colour, "dash": dash, "width": 2.5},
+            "x": x, "y": [None if v != v else round(v, 4) for v in mean],
+            "text": ["" if h != h else f" ± {h:.2g}" for h in half],
+            "hovertemplate": f"%{{y:.3g}}%{{text}} Hz at %{{x:.4g}} ms<extra>{name}</extra>",
+        })  # fmt: skip
+    y = {"title": {"text": "effect on the rate (Hz)"}, "range": list(ends)}
+    chart = _over_time(setup, condition, [*bands, *traces], y | {"zeroline": True})
+    if not traces:
+        chart["layout"]["annotations"] = [{
+            "text": "Each population loses cells:<br>see the table of effects.", "x": 0.5, "y": 0.5, "xref": "paper",
+            "yref": "paper", "showarrow": False, "font": {"color": "--soft", "size": 14},
+        }]  # fmt: skip
+    return chart
 
 
 def raster_chart(setup: Setup, results: xr.Dataset, condition: str, by: str) -> Chart:

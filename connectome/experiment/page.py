@@ -17,6 +17,8 @@ from connectome.analysis.report.render import rendered
 from connectome.analysis.report.tables import Table
 from connectome.experiment.charts import (
     MOST_LINES,
+    change_chart,
+    changes,
     course_chart,
     effect_chart,
     raster_chart,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["page"]
 
+_MOST_PANELS: Final = 9
 _MOST_EFFECTS: Final = 15
 _MOST_TABLES: Final = 12
 _MOST_CELLS: Final = 15
@@ -72,7 +75,8 @@ def page(setup: Setup, results: xr.Dataset, tables: Mapping[str, pandas.DataFram
     parts: dict[str, Any] = {
         "source": source, "title": e.title or f"An experiment on {source}",
         "lede": _lede(setup), "tiles": _tiles(setup), "notes": list(notes(setup)), "pairs": pairs, "by": e.readouts.by,
-        "first_by": _first_by(setup),
+        "first_by": _first_by(setup), "side_by_side": list(e.conditions)[:_MOST_PANELS],
+        "more": max(0, len(e.conditions) - _MOST_PANELS),
         "has_base": bool(e.against(compared[-1])), "has_raster": "raster1" in charts, "most_lines": MOST_LINES,
         "seed": e.first_seed, "about": setup.about, "bin_ms": readable(e.readouts.bin_ms),
         "conditions": Table("Conditions and what each does besides what it builds on.", ["condition", "builds on", ""],
@@ -101,13 +105,23 @@ def _charts(
 ) -> dict[str, dict[str, Any]]:
     """Chart -> attribute, or "all" -> one for each pair of conditions."""
     e = setup.experiment
-    charts: dict[str, dict[str, Any]] = {"course0": {}, "course1": {}, "effect": {}}
+    side_by_side = list(e.conditions)[:_MOST_PANELS]
+    has_base = bool(e.against(compared[-1]))
+    names = [*(f"course{i}" for i in range(len(side_by_side))), *(["change"] if has_base else []), "effect"]
+    charts: dict[str, dict[str, Any]] = {name: {} for name in names}
     for by in e.readouts.by:
         of = shown_populations(setup, results, by)
         course = results.course_hz.sel(control="measured").values[:, :, of].astype(np.float64).mean(1)
         top = 1.05 * float(np.nan_to_num(course).max(initial=0.0)) or 1.0
-        charts["course0"][by] = [course_chart(setup, results, e.against(c) or c, of, top) for c in compared]
-        charts["course1"][by] = [course_chart(setup, results, c, of, top) for c in compared]
+        for i, name in enumerate(side_by_side):
+            charts[f"course{i}"][by] = [course_chart(setup, results, name, of, top)]
+        if has_base:
+            each = [d for c in compared for d in changes(setup, results, c, of).values()]
+            far = [d.mean + s * np.nan_to_num(d.half) for d in each for s in (-1, 1)]
+            values = np.nan_to_num(np.concatenate([np.zeros(1), *far]))
+            span = float(np.ptp(values)) or 1.0
+            ends = float(values.min()) - 0.05 * span, float(values.max()) + 0.05 * span
+            charts["change"][by] = [change_chart(setup, results, c, of, ends) for c in compared]
         charts["effect"][by] = [effect_chart(tables["effects"], c, by) for c in compared]
     if "raster_cells" in results and results.raster_cells.size:
         by = _first_by(setup)

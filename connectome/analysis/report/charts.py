@@ -18,7 +18,7 @@ from connectome.graph.connectome import Connectome
 from connectome.graph.parts import KINDS, Region
 
 __all__ = [
-    "KIND_NAMES", "Chart", "degree_bins", "degree_chart", "edges_chart", "matrix_chart", "plain", "raster_chart",
+    "KIND_NAMES", "Chart", "degree_bins", "degree_chart", "edges_chart", "plain", "raster_chart",
     "score_chart", "weight_bins", "weight_chart",
 ]  # fmt: skip
 
@@ -34,7 +34,6 @@ _MAX_ROWS: Final = 400  # neurons in one raster
 _MIN_ROWS: Final = 24
 _BINS: Final = 40
 _MAX_POINTS: Final = 1000  # of a line
-_MAX_GAPS: Final = 48  # regions whose cells are set apart
 
 
 def plain(text: object) -> str:
@@ -149,64 +148,6 @@ def _over_updates(bounds: list[tuple[int, int]], results: xr.Dataset, what: str)
         "xaxis": {"title": {"text": "update"}, "rangemode": "tozero"},
         "yaxis": {"title": {"text": what}, "rangemode": "tozero"}, "shapes": lines, "annotations": texts,
     }  # fmt: skip
-
-
-def matrix_chart(c: Connectome, regions: Sequence[str]) -> dict[str, Chart]:
-    """Region by region, a row a source: edges, density (%) and mean |weight|, each as a heat map."""
-    at = {name: i for i, name in enumerate(regions)}
-    shape = (len(regions), len(regions))
-    edges, total, pairs = np.zeros(shape), np.zeros(shape), np.full(shape, np.nan)
-    for key, e in c.edges.items():
-        cell = at[key.source], at[key.target]
-        edges[cell] += len(e)
-        total[cell] += float(np.abs(e.weight).sum(dtype=np.float64))
-        pairs[cell] = e.n_source * e.n_target
-    some = np.where(edges > 0, edges, np.nan)
-    return {
-        "edges": _heat(some, regions, "edges", logarithmic=True),
-        "density": _heat(100 * some / pairs, regions, "% of pairs"),
-        "weight": _heat(np.where(edges > 0, total / np.maximum(edges, 1), np.nan), regions, "mean |weight|"),
-    }
-
-
-def _heat(value: NDArray[np.float64], regions: Sequence[str], what: str, *, logarithmic: bool = False) -> Chart:
-    named = [plain(name) for name in regions]
-    there = value[np.isfinite(value) & (value > 0)]
-    top, least = (float(there.max()), float(there.min())) if there.size else (1.0, 1.0)
-    z = np.log10(value) if logarithmic else value
-    bar: dict[str, Any] = {"title": {"text": what, "side": "right"}, "thickness": 14, "outlinewidth": 0}
-    if logarithmic:
-        ticks = [m * 10**power for power in range(12) for m in (1, 2, 5) if least <= m * 10**power <= top]
-        ticks = ticks if len(ticks) < 7 else [t for t in ticks if str(t)[0] == "1"]
-        bar |= {"tickvals": [float(np.log10(t)) for t in ticks], "ticktext": [f"{t:,}" for t in ticks]}
-    trace = {
-        "type": "heatmap", "x": named, "y": named,
-        "z": [[None if v != v else round(v, 5) for v in row] for row in z.tolist()],
-        "zmin": float(np.log10(least)) - 0.01 if logarithmic else 0,
-        "zmax": float(np.log10(top)) if logarithmic else top,
-        "colorscale": "--scale", "xgap": 2, "ygap": 2,
-        "colorbar": bar, "hoverongaps": False,
-        "text": [["" if v != v else _short(v) for v in row] for row in value.tolist()],
-        "hovertemplate": "%{y} to %{x}: %{text} " + what + "<extra></extra>",
-    }  # fmt: skip
-    if len(regions) > _MAX_GAPS:
-        trace |= {"xgap": 0, "ygap": 0}
-    axis = {"automargin": True, "showgrid": False, "zeroline": False, "ticks": "", "type": "category"}
-    return {
-        "data": [trace],
-        "layout": {
-            "xaxis": {**axis, "title": {"text": "to"}, "constrain": "domain"},
-            "yaxis": {**axis, "title": {"text": "from"}, "autorange": "reversed"},
-        },
-    }
-
-
-def _short(value: float) -> str:
-    """At most four characters or so: 812, 2.4k, 36k, 1.2M."""
-    for unit, size in (("M", 1e6), ("k", 1e3)):
-        if value >= size * (1 if unit == "M" else 10):
-            return f"{value / size:.3g}{unit}"
-    return f"{value:,.0f}" if value >= 100 or value == round(value) else f"{value:.2g}"
 
 
 def degree_chart(c: Connectome, bins: NDArray[np.float64], reference: tuple[str, Connectome] | None) -> Chart:

@@ -13,6 +13,16 @@ import numpy as np
 import xarray as xr
 
 from connectome.analysis.measure import measure
+from connectome.analysis.report.blocks import Partition, adjacency, partitions
+from connectome.analysis.report.cells import (
+    METRICS,
+    Column,
+    attribute_columns,
+    metric_columns,
+    own_columns,
+    rate_columns,
+    shown_columns,
+)
 from connectome.analysis.report.charts import (
     KIND_NAMES,
     Chart,
@@ -20,14 +30,13 @@ from connectome.analysis.report.charts import (
     degree_chart,
     degrees,
     edges_chart,
-    matrix_chart,
     raster_chart,
     score_chart,
     weight_bins,
     weight_chart,
 )
 from connectome.analysis.report.render import rendered
-from connectome.analysis.report.scene import MAX_NAMES, Scene, sample_scene
+from connectome.analysis.report.scene import MAX_NAMES, Scene, all_regions, sample_scene
 from connectome.analysis.report.tables import (
     Sample,
     citation,
@@ -35,15 +44,19 @@ from connectome.analysis.report.tables import (
     matrix_table,
     metric_table,
     rate_table,
+    region_table,
     rule_table,
     score_rows,
     spread_table,
     stage_table,
 )
+from connectome.analysis.simple_graph import SimpleGraph, simple_graph
 from connectome.development.results import of_kind
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
+from connectome.graph.flat import starts
 from connectome.graph.parts import KINDS, ROLES, Kind
+from connectome.graph.selection import NodeSet
 from connectome.texts import listed, percent, plural, readable
 
 __all__ = ["Sample", "report"]
@@ -56,13 +69,14 @@ _METRICS: Final = (
     "length_mean", "wiring_cost", "spectral_radius",
 )  # fmt: skip
 _QUICK_S: Final = 3.0
+_QUICK_CELLS_S: Final = 1.0  # likewise, of each metric of cells
 _EDGES_CAPTION: Final = "Between neurons, at each epoch of training. Updates are counted through all stages."
 
 
 def report(
     stages: Sequence[Connectome], names: Sequence[str], *, source: str, title: str = "",
     results: xr.Dataset | None = None, configuration: str = "", samples: Sequence[Sample] = (),
-    reference: tuple[str, Connectome] | None = None,
+    reference: tuple[str, Connectome] | None = None, show: NodeSet | None = None,
 ) -> str:  # fmt: skip
     """The page, as HTML. The same input gives the same text.
 
@@ -76,6 +90,7 @@ def report(
     configuration : of the run; TOML is shown as tables, anything else as it is
     samples : spikes of the last stage
     reference : the name and graph of another connectome, whose degrees and metrics are set beside
+    show : cells of the last stage that are on the page in any case, where there are too many for all
 
     Raises
     ------
@@ -83,20 +98,22 @@ def report(
     """
     if not stages or len(names) != len(stages):
         raise ConnectomeError("stages", "must be one or more, with a name each", f"{len(stages)}, {len(names)} names")
-    scene = sample_scene(stages)
-    regions = scene.view["names"]
+    last, regions, start = stages[-1], [r.name for r in all_regions(stages)], starts(all_regions(stages))
+    wanted = None
+    if show is not None:
+        wanted = np.concatenate([start[name] + number for name, number in show.neurons.items()])
+    scene = sample_scene(stages, wanted)
+    graphs = [simple_graph(c) for c in stages]
+    columns = _columns(stages, graphs[-1], samples)
+    shown, unshown = shown_columns(columns, scene.drawn)
+    by, unsorted = partitions(columns, len(stages))
+    matrix = adjacency(stages, start, scene.n_nodes, by)
     bins = degree_bins(stages if reference is None else [*stages, reference[1]])
     weights = weight_bins(stages)
     rasters = [raster_chart(s.spikes, stages[-1].regions) for s in samples]
     has_degrees = any(d.any() for c in stages for d in degrees(c))
     has_training = results is not None and results.sizes.get("epoch", 0) > 0
-    by_stage = [matrix_chart(c, regions) for c in stages]
     charts: dict[str, dict[str, list[Chart]]] = {
-        **(
-            {"matrix": {m: [one[m] for one in by_stage] for m in ("edges", "density", "weight")}}
-            if len(regions) > 1
-            else {}
-        ),
         "weight": {"all": [weight_chart(c, weights) for c in stages]},
         "edges": {"all": [edges_chart(stages, names, results)]},
         **({"degree": {"all": [degree_chart(c, bins, reference) for c in stages]}} if has_degrees else {}),
@@ -106,10 +123,9 @@ def report(
     kinds = [kind for kind in KINDS if any(c.count(kind) for c in stages)]
     counts = [_count(scene, i, name, kinds) for i, name in enumerate(names)]
     payload = {
-        "charts": charts, "scene": scene.view, "n_stages": len(stages), "kinds": kinds, "counts": counts,
-        "measure": "edges",
+        "charts": charts, "scene": scene.view, "columns": shown, "matrix": matrix, "n_stages": len(stages),
+        "kinds": kinds, "counts": counts, "measure": "edges", "has_signs": graphs[-1].has_signs,
     }  # fmt: skip
-    last = stages[-1]
     parts: dict[str, Any] = {
         "source": source,
         "title": title or _title(names, results, source), "names": list(names),
@@ -120,32 +136,52 @@ def report(
         "has_edges_chart": has_training or len(stages) > 1,
         "edges_alt": "Line chart: edges by kind" + (" over the updates of training." if has_training else " by stage."),
         "edges_caption": _EDGES_CAPTION if has_training else "After each stage.",
-        "rules": rule_table(results), "matrix_height": min(52, max(22, 9 + 3 * len(regions))),
-        "has_matrix": len(regions) > 1,
-        "matrix_table": matrix_table(last, regions, names[-1]), "weight_note": _weight_note(last),
+        "rules": rule_table(results), "cells": _cell_texts(scene, shown, unshown, names),
+        "matrix": _matrix_texts(by, unsorted, matrix["single"]) if by or matrix["single"] else None,
+        "matrix_table": matrix_table(last, regions, names[-1]) if len(regions) > 1 else None,
+        "weight_note": _weight_note(last),
         "has_degrees": has_degrees, "degree_width": _bin_width(bins),
         "spread": spread_table(last, names[-1] if len(names) > 1 else "", kinds),
         "samples": [
-            {"title": s.title, "about": s.drive + left_out} for s, (_, left_out) in zip(samples, rasters, strict=True)
+            {
+                "title": s.title, "about": s.drive + left_out,
+                "bands": min(200, len(chart["layout"]["yaxis"]["tickvals"])),
+            }
+            for s, (chart, left_out) in zip(samples, rasters, strict=True)
         ],
-        "rates": rate_table(samples, last), "metrics": _metrics(stages, names, reference),
+        "rates": rate_table(samples, last), "metrics": _metrics(stages, graphs, names, reference),
         "configuration": configuration_tables(configuration), "cite": citation(last, source),
     }  # fmt: skip
     sections = [
         ("network", "The network", True), ("stages", "Stages", parts["stages"]),
-        ("regions", "Regions", parts["has_matrix"]), ("distributions", "Degrees and weights", True),
+        ("adjacency", "Adjacency", parts["matrix"]), ("distributions", "Degrees and weights", True),
         ("activity", "Activity", samples), ("metrics", "Metrics", parts["metrics"]),
         ("configuration", "Configuration", configuration), ("cite", "How to cite", True),
     ]  # fmt: skip
-    return rendered("report", parts, payload, sections)
+    return rendered("report", parts, payload, sections, ("scene.js", "cells.js", "matrix.js"))
+
+
+def _columns(stages: Sequence[Connectome], graph: SimpleGraph, samples: Sequence[Sample]) -> list[Column]:
+    """Everything that is known of each cell, of all that any stage has; metrics and rates are of the last stage."""
+    regions = all_regions(stages)
+    n, span = 0, {}
+    for r in regions:
+        span[r.name] = slice(n, n + r.size)
+        n += r.size
+    columns = [*own_columns(regions), *attribute_columns(regions)]
+    if graph.n_edges:
+        measured = measure(graph, METRICS, by_region=False, nodes=True, limit_s=_QUICK_CELLS_S)
+        columns += metric_columns(measured, span, n)
+    return columns + rate_columns(samples, span, {r.name: r.role for r in regions}, n)
 
 
 def _metrics(
-    stages: Sequence[Connectome], names: Sequence[str], reference: tuple[str, Connectome] | None
-) -> dict[str, Any] | None:
+    stages: Sequence[Connectome], of_stages: Sequence[SimpleGraph], names: Sequence[str],
+    reference: tuple[str, Connectome] | None,
+) -> dict[str, Any] | None:  # fmt: skip
     """The metrics that are quick on graphs of this size, of the whole graphs."""
-    graphs = [*stages, *([reference[1]] if reference else ())]
-    if not any(c.count("local") + c.count("long_range") for c in graphs):
+    graphs = [*of_stages, *([simple_graph(reference[1])] if reference else ())]
+    if not any(c.count("local") + c.count("long_range") for c in [*stages, *([reference[1]] if reference else ())]):
         return None
     columns = [*names, *([f"reference: {reference[0]}"] if reference else ())]
     measured = measure(graphs, _METRICS, by_region=False, stages=columns, limit_s=_QUICK_S)
@@ -220,8 +256,8 @@ def _scene_texts(scene: Scene, last: Connectome, kinds: Sequence[str], n: int, c
     note = "; ".join(legend) + "."
     if any(drawn[k] < total[k] for total, drawn in zip(scene.n_edges, scene.n_drawn, strict=True) for k in kinds):
         note += " Where edges are too many to draw, pairs of neurons are chosen at random, the same in every stage."
-    if scene.n_nodes_drawn < scene.n_nodes:
-        note += f" {scene.n_nodes_drawn:,} of {scene.n_nodes:,} neurons are drawn."
+    if len(scene.drawn) < scene.n_nodes:
+        note += f" {len(scene.drawn):,} of {scene.n_nodes:,} neurons are drawn."
     if not scene.wider:
         note += " The file has no positions: "
         note += (
@@ -234,13 +270,42 @@ def _scene_texts(scene: Scene, last: Connectome, kinds: Sequence[str], n: int, c
         note += f" The network is {' x '.join(size)} mm."
     if len(scene.view["names"]) > MAX_NAMES:
         note += f" The {MAX_NAMES} largest regions are named."
+    if len(scene.view["names"]) > 1:
+        note += " A name that would lie on another is not drawn until the view is turned or nearer."
     if scene.wider > 1:
         note += f" Regions are drawn {scene.wider:.2g} times wider than they are, about their true middles."
     return {
-        "about": about, "note": note, "count": count, "still": scene.still,
+        "about": about, "note": note, "count": count, "still": scene.still, "regions": region_table(last),
         "kinds": [{"id": kind, "name": KIND_NAMES[kind].split(" (")[0]} for kind in kinds],
         "alt": f"The network after the last stage, {len(scene.view['names'])} regions, seen from the front. {count}",
     }  # fmt: skip
+
+
+def _cell_texts(
+    scene: Scene, shown: Sequence[dict[str, Any]], unshown: Sequence[str], names: Sequence[str]
+) -> dict[str, Any]:
+    """What cells can be coloured and sized by, in groups, and what is said of it."""
+    groups: dict[str, list[tuple[int, str, bool]]] = {}
+    for i, column in enumerate(shown):
+        if column["name"] != "kind of cell":  # that is how they are drawn if nothing is chosen
+            groups.setdefault(column["group"], []).append((i, column["name"], "names" not in column))
+    of = f" after {names[-1]}" if len(names) > 1 else ""
+    about = f"Type a part of a name, a region or an attribute. Partners and numbers are those{of}." if of else ""
+    about = about or "Type a part of a name, a region or an attribute."
+    if len(scene.drawn) < scene.n_nodes:
+        about += (
+            f" Only the {len(scene.drawn):,} cells that are drawn can be found; sims.report --show QUERY draws others."
+        )
+    note = f"There is no room for {listed(unshown)}." if unshown else ""
+    return {"groups": groups, "about": about, "note": note}
+
+
+def _matrix_texts(by: Sequence[Partition], left_out: Sequence[str], has_single: object) -> dict[str, Any]:
+    """What the adjacency matrix can be sorted by, and what it can show."""
+    shows = [("edges", "edges"), ("density", "density"), ("weight", "mean |weight|")] if by else []
+    shows += [("single", "every edge")] if has_single else []
+    note = f"It cannot be sorted by {listed(left_out)}: too many values." if left_out else ""
+    return {"by": [p.name for p in by], "shows": shows, "note": note}
 
 
 def _weight_note(c: Connectome) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -10,21 +9,22 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from connectome.analysis.report.partners import strongest_partners
+from connectome.analysis.report.render import packed
+from connectome.analysis.report.still import LIFT, front, pair_hash, still
 from connectome.graph.connectome import Connectome
 from connectome.graph.flat import starts
 from connectome.graph.parts import KINDS, Region
 
-__all__ = ["MAX_EDGES", "MAX_NAMES", "MAX_NEURONS", "Scene", "sample_scene"]
+__all__ = ["MAX_EDGES", "MAX_NAMES", "MAX_NEURONS", "Scene", "all_regions", "sample_scene"]
 
 #: Edges of one kind that are drawn for a stage, neurons that are drawn and regions that are named, at most.
 MAX_EDGES: Final = 1200
 MAX_NEURONS: Final = 2500
 MAX_NAMES: Final = 24
-_MAX_STILL: Final = 600  # edges of one kind in the picture that does not turn
 _MIN_SPECTRAL: Final = 8  # neurons
 _MAX_WIDENED: Final = 200  # regions
-_LIFT: Final = 0.22  # how far a bundle of edges bends to its side, of its length: the two directions stay apart
-_WIDTH: Final = 1000.0
+_TOGETHER: Final = 3  # names of regions that share a place
 _Floats = NDArray[np.float64]
 
 
@@ -38,37 +38,48 @@ class _Bundle(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """``view`` is what the page's script draws; ``still`` the same, last stage, seen from the side, as SVG paths."""
+    """``view`` is what the page's script draws; ``still`` the same, last stage, seen from the side, as SVG paths;
+    ``drawn`` the numbers of the neurons that are drawn, among those of :func:`all_regions`, region after region."""
 
     view: dict[str, Any]
     still: dict[str, Any]
     n_edges: list[dict[str, int]]
     n_drawn: list[dict[str, int]]
     n_nodes: int
-    n_nodes_drawn: int
+    drawn: NDArray[np.int64]
     wider: float
 
 
-def sample_scene(stages: Sequence[Connectome]) -> Scene:
+def all_regions(stages: Sequence[Connectome]) -> list[Region]:
+    """Every region that any stage has, in order of first appearance: the latest, or the largest if they differ in
+    size."""
+    found: dict[str, Region] = {}
+    for c in stages:
+        for name, r in c.regions.items():
+            if name not in found or r.size >= found[name].size:
+                found[name] = r
+    return list(found.values())
+
+
+def sample_scene(stages: Sequence[Connectome], wanted: NDArray[np.int64] | None = None) -> Scene:
     """Regions, neurons and edges to draw, for one stage or many of one development.
 
     Whether an edge is drawn depends on the pair that it joins and on nothing else, so that one that stays is drawn in
     every stage and one that is pruned is seen to go. At most :data:`MAX_EDGES` of a kind are drawn for a stage, and
-    :data:`MAX_NEURONS` neurons.
+    :data:`MAX_NEURONS` neurons, and of those that are ``wanted`` as many again.
     """
-    regions: dict[str, Region] = {}
-    for c in stages:
-        regions |= c.regions  # the latest of each name, in order of first appearance
-    names = list(regions)
-    start = starts(regions.values())
-    region_of = np.repeat(np.arange(len(names)), [r.size for r in regions.values()])
-    place, wider = _places(list(regions.values()), stages[-1])
+    regions = all_regions(stages)
+    names, start, shape = [r.name for r in regions], starts(regions), _shapes(regions)
+    region_of = np.repeat(np.arange(len(names)), [r.size for r in regions])
+    place, wider = _places(regions, max(reversed(stages), key=lambda c: c.n_neurons))
     bundles = [_sampled(stages, kind, start, len(region_of)) for kind in KINDS]
     used, joined = np.unique(
         np.concatenate([np.zeros((0, 2), np.int64), *(b.pairs for b in bundles)]), return_inverse=True
     )
     joined = joined.reshape(-1, 2)
-    drawn = _drawn_nodes(list(regions.values()))
+    drawn = _drawn_nodes(regions, wanted)
+    found = strongest_partners(stages[-1], start, len(region_of), drawn)
+    known = np.concatenate([drawn, found.others])
     centre, top = _outlines(place, region_of, len(names))
     edges, at = [], 0
     for bundle in bundles:
@@ -76,34 +87,37 @@ def sample_scene(stages: Sequence[Connectome]) -> Scene:
         at += len(bundle.pairs)
         edges.append(
             {
-                "kind": bundle.kind, "source": _packed(rows[:, 0], np.int32), "target": _packed(rows[:, 1], np.int32),
-                "stages": [_packed(s, np.int32) for s in bundle.stages],
+                "kind": bundle.kind, "source": packed(rows[:, 0]), "target": packed(rows[:, 1]),
+                "stages": [packed(s) for s in bundle.stages],
             }
         )  # fmt: skip
     # Far from the origin float32 would be coarse, and nothing here needs the origin.
     middle = (place.min(axis=0) + place.max(axis=0)) / 2 if len(place) else np.zeros(3)
-    largest = sorted(range(len(names)), key=lambda i: -regions[names[i]].size)[:MAX_NAMES]
-    labels = _labels(sorted(largest), centre, top, place)
+    largest = sorted(range(len(names)), key=lambda i: -regions[i].size)[:MAX_NAMES]
+    labels = _labels(largest, centre, top, place)
+    flat = front(place)
     view = {
-        "points": _packed((place[used] - middle).ravel(), np.float32),
-        "point_region": _packed(region_of[used], np.int32),
-        "nodes": _packed((place[drawn] - middle).ravel(), np.float32),
-        "node_number": _packed(drawn - np.array([start[n] for n in names], np.int64)[region_of[drawn]], np.int32),
-        "node_region": _packed(region_of[drawn], np.int32),
-        "node_label": _node_labels(list(regions.values()), drawn),
-        "node_shape": _packed(_shapes(list(regions.values()))[drawn], np.int32),
+        "points": packed((place[used] - middle).ravel(), np.float32),
+        "point_region": packed(region_of[used]),
+        "n_drawn": len(drawn), "partners": found.view,
+        "nodes": packed((place[known] - middle).ravel(), np.float32),
+        "node_number": packed(known - np.array([start[n] for n in names], np.int64)[region_of[known]]),
+        "node_region": packed(region_of[known]), "node_label": _node_labels(regions, known),
+        "node_shape": packed(shape[known]), "flat": np.vstack([flat.matrix, flat(middle)]).tolist(),
         "centre": (centre - middle).round(3).tolist(), "top": (top - middle).round(3).tolist(),
         "labels": [{"regions": group, "at": (at - middle).round(3).tolist()} for group, at in labels],
-        "names": names, "lift": _LIFT, "edges": edges,
+        "names": names, "lift": LIFT, "together": _TOGETHER, "edges": edges,
         "present": [[name in c.regions for name in names] for c in stages],
         "extent": np.maximum(np.ptp(place, axis=0) if len(place) else np.zeros(3), 1.0).round(3).tolist(),
-        "true_extent_um": _extent([r.position_um for r in regions.values()]),
+        "true_extent_um": _extent([r.position_um for r in regions]),
     }  # fmt: skip
+    last = [(b.kind, b.pairs[b.stages[-1]]) for b in bundles]
+    texts = [(_joined(names, group), at) for group, at in labels]
     return Scene(
-        view, _still(place, region_of, centre, top, bundles, drawn, _shapes(list(regions.values())), names, labels),
+        view, still(flat, place, region_of, centre, last, drawn, shape, texts),
         [{kind: c.count(kind) for kind in KINDS} for c in stages],
         [{b.kind: len(b.stages[i]) for b in bundles} for i in range(len(stages))],
-        len(region_of), len(drawn), wider,
+        len(region_of), drawn, wider,
     )  # fmt: skip
 
 
@@ -201,22 +215,15 @@ def _sampled(stages: Sequence[Connectome], kind: str, start: dict[str, int], n: 
         pair = np.unique(pair)
         pairs.append(pair)
         if pair.size > MAX_EDGES:
-            limit = min(limit, np.partition(_hash(pair), MAX_EDGES - 1)[MAX_EDGES - 1])
-    kept = [pair[_hash(pair) <= limit] for pair in pairs]
+            limit = min(limit, np.partition(pair_hash(pair), MAX_EDGES - 1)[MAX_EDGES - 1])
+    kept = [pair[pair_hash(pair) <= limit] for pair in pairs]
     every = np.unique(np.concatenate(kept))
     return _Bundle(kind, np.stack(np.divmod(every, max(n, 1)), 1), tuple(np.searchsorted(every, pair) for pair in kept))
 
 
-def _hash(x: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """SplitMix64's finaliser, one to one: numbers that look random and depend on the pair alone."""
-    z = x.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
-
-
-def _drawn_nodes(regions: list[Region]) -> NDArray[np.int64]:
-    """Neurons to draw: all, or the same part of every region, evenly through its numbers and at least one."""
+def _drawn_nodes(regions: list[Region], wanted: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Neurons to draw: all, or the same part of every region, evenly through its numbers and at least one; and those
+    that are wanted."""
     n = sum(r.size for r in regions)
     part, start, chosen = min(1.0, MAX_NEURONS / max(n, 1)), 0, [np.zeros(0, np.int64)]
     for r in regions:
@@ -224,7 +231,8 @@ def _drawn_nodes(regions: list[Region]) -> NDArray[np.int64]:
         chosen.append(start + (np.arange(count) * r.size) // max(count, 1))
         start += r.size
     every = np.concatenate(chosen)
-    return every if len(every) <= 2 * MAX_NEURONS else every[:: -(-len(every) // MAX_NEURONS)]
+    every = every if len(every) <= 2 * MAX_NEURONS else every[:: -(-len(every) // MAX_NEURONS)]
+    return every if wanted is None else np.union1d(every, wanted[:: max(1, -(-len(wanted) // MAX_NEURONS))])
 
 
 def _shapes(regions: list[Region]) -> NDArray[np.int64]:
@@ -258,7 +266,7 @@ def _outlines(place: _Floats, region_of: NDArray[np.int64], n: int) -> tuple[_Fl
 
 
 def _labels(regions: list[int], centre: _Floats, top: _Floats, place: _Floats) -> list[tuple[list[int], _Floats]]:
-    """Names to show and where: those of regions that lie in one another share a place."""
+    """Names to show and where, the most important first: those of regions that lie in one another share a place."""
     apart = 0.12 * float(np.ptp(place, axis=0).max(initial=0)) if len(place) else 0.0
     found: list[tuple[list[int], _Floats]] = []
     for i in regions:
@@ -272,59 +280,12 @@ def _labels(regions: list[int], centre: _Floats, top: _Floats, place: _Floats) -
     return found
 
 
-def _still(
-    place: _Floats, region_of: NDArray[np.int64], centre: _Floats, top: _Floats, bundles: list[_Bundle],
-    drawn: NDArray[np.int64], shape: NDArray[np.int64], names: list[str], labels: list[tuple[list[int], _Floats]],
-) -> dict[str, Any]:  # fmt: skip
-    """SVG paths of the last stage, seen from the front and a little from above: for print, and where nothing turns."""
-    elevation = 0.35
-    along, deep = [1.0, 0.0], [0.25, -math.sin(elevation)]
-    extent = np.ptp(place, axis=0) if len(place) else np.zeros(3)
-    across = [deep, along] if extent[1] > extent[0] else [along, deep]  # the longer one from left to right
-    project = np.array([*across, [0.0, -math.cos(elevation)]])
-    flat, control = place @ project, centre @ project
-    low, high = (flat.min(axis=0), flat.max(axis=0)) if len(flat) else (np.zeros(2), np.ones(2))
-    scale = _WIDTH / max(high[0] - low[0], (high[1] - low[1]) * 1.4, 1e-9)
-    height = max(200.0, (high[1] - low[1]) * scale)
-    shift = np.array([(_WIDTH - (high[0] - low[0]) * scale) / 2, 0.0]) - low * scale
-    flat, control = flat * scale + shift, control * scale + shift
-    lines = []
-    for bundle in bundles:
-        rows = bundle.pairs[bundle.stages[-1]]
-        rows = rows[np.argsort(_hash(rows[:, 0] * len(place) + rows[:, 1]), kind="stable")][:_MAX_STILL]
-        path = []
-        for a, b in rows.tolist():
-            (x0, y0), (x1, y1) = flat[a], flat[b]
-            i, j = region_of[a], region_of[b]
-            bend = ""
-            if i != j:
-                d = control[j] - control[i]
-                x, y = (
-                    0.8 * (control[i] + control[j]) / 2
-                    + 0.1 * (flat[a] + flat[b])
-                    + 0.8 * _LIFT * np.array([d[1], -d[0]])
-                )
-                bend = f"Q{x:.0f} {y:.0f} "
-            path.append(f"M{x0:.0f} {y0:.0f}{bend or 'L'}{x1:.0f} {y1:.0f}")
-        lines.append((bundle.kind, "".join(path)))
-    dots = [
-        (number, "".join(f"M{x:.0f} {y:.0f}h0" for x, y in flat[drawn[shape[drawn] == number]].tolist()))
-        for number in range(4)
-    ]
-    texts = [
-        (", ".join(names[i] for i in group), *(float(v) for v in (at @ project * scale + shift).round(0)))
-        for group, at in labels
-    ]
-    return {"lines": lines, "dots": dots, "labels": texts, "width": _WIDTH, "height": round(height)}
+def _joined(names: Sequence[str], group: Sequence[int]) -> str:
+    more = f" and {len(group) - _TOGETHER} more" if len(group) > _TOGETHER else ""
+    return ", ".join(names[i] for i in group[:_TOGETHER]) + more
 
 
 def _extent(positions: list[_Floats]) -> list[float]:
     every = np.concatenate([np.zeros((0, 3)), *positions])
     every = every[np.isfinite(every).all(axis=1)]
     return [float(x) for x in np.ptp(every, axis=0)] if len(every) else [0.0, 0.0, 0.0]
-
-
-def _packed(values: Any, dtype: type) -> dict[str, str]:
-    """Numbers for the page's script: little-endian, in base64."""
-    array = np.ascontiguousarray(values, np.dtype(dtype).newbyteorder("<"))
-    return {"type": np.dtype(dtype).name, "data": base64.b64encode(array.tobytes()).decode("ascii")}

@@ -18,11 +18,13 @@ from connectome.parameters import parse_toml
 from connectome.texts import listed, percent, readable
 
 __all__ = [
-    "Sample", "Table", "citation", "configuration_tables", "matrix_table", "metric_table", "rate_table", "rule_table",
+    "Sample", "Table", "citation", "configuration_tables", "matrix_table", "metric_table", "rate_table", "region_table",
+    "rule_table",
     "score_rows", "spread_table", "stage_table",
 ]  # fmt: skip
 
 _MAX_TABLE: Final = 16  # regions of the matrix as a table
+_MAX_REGIONS: Final = 200
 _MAX_RULES: Final = 40
 _FEW: Final = 2  # stages, of which no course is drawn
 _FLAT: Final = 1e-12  # a course that only rounding moves
@@ -120,6 +122,20 @@ def matrix_table(c: Connectome, regions: Sequence[str], name: str) -> Table | No
         count[key.source, key.target] += len(e)
     rows = [[s, *(f"{count[s, t]:,}" if count[s, t] else "" for t in regions)] for s in regions]
     return Table(f"Edges from each region (rows) to each region (columns) after {name}.", ["from", *regions], rows)
+
+
+def region_table(c: Connectome) -> Table | None:
+    """Every region with its cells and edges, if there are several."""
+    if len(c.regions) < 2:
+        return None
+    into, out = dict.fromkeys(c.regions, 0), dict.fromkeys(c.regions, 0)
+    for key, e in c.edges.items():
+        out[key.source] += len(e)
+        into[key.target] += len(e)
+    rows = [[r.name, r.role, f"{r.size:,}", f"{into[r.name]:,}", f"{out[r.name]:,}"] for r in c.regions.values()]
+    more = f"; {len(rows) - _MAX_REGIONS:,} more are not listed" if len(rows) > _MAX_REGIONS else ""
+    head = ["region", "role", "cells", "edges into it", "edges out of it"]
+    return Table(f"Regions, edges inside one counted both ways{more}.", head, rows[:_MAX_REGIONS])
 
 
 def spread_table(c: Connectome, name: str, kinds: Sequence[str]) -> Table:

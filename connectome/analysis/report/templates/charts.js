@@ -12,6 +12,15 @@ root.classList.add("js");
 // What the reader has chosen: of each chart one of a list, which is a stage or a condition, and one of several lists.
 const state = { stage: page.n_stages - 1, measure: page.measure };
 
+// Charts that are made here, by name: functions of the box that they are drawn in.
+const makers = {};
+
+const TYPES = { uint8: Uint8Array, uint16: Uint16Array, int32: Int32Array, float32: Float32Array, float64: Float64Array };
+function unpacked(packed) {
+  const bytes = Uint8Array.from(atob(packed.data), (character) => character.charCodeAt(0));
+  return new TYPES[packed.type](bytes.buffer); // little-endian, as every browser's machine is
+}
+
 // Plotly's own markup is a kind of HTML.
 const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 
@@ -27,14 +36,13 @@ function themed(value, css) {
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, themed(item, css)]));
 }
 
+// One hue, so that it is read by lightness alone; more stands out more from the page.
+const SCALE = ["--s0", "--s1", "--s2", "--s3", "--s4", "--s5", "--s6"];
+
 function coloured(name, css) {
-  // One hue, so that it is read by lightness alone; more stands out more from the page.
-  if (name === "--scale") {
-    const isDark = css.colorScheme.trim() === "dark";
-    const scale = ["#dcebf7", "#b5d4ec", "#84b7dd", "#4f97c9", "#2477b0", "#0d578f", "#063a66"];
-    return (isDark ? scale.reverse() : scale).map((colour, i) => [i / (scale.length - 1), colour]);
-  }
-  return css.getPropertyValue(name).trim();
+  if (name === "--scale") return SCALE.map((stop, i) => [i / (SCALE.length - 1), css.getPropertyValue(stop).trim()]);
+  const [own, isBand] = [name.replace(/-band$/, ""), name.endsWith("-band")];
+  return css.getPropertyValue(own).trim() + (isBand ? "33" : ""); // the colours are #rrggbb
 }
 
 // Charts
@@ -52,50 +60,57 @@ function axis(given, css) {
   };
 }
 
-function draw(box) {
-  const css = getComputedStyle(root);
+// Without the names for which there is no room on an axis of so many pixels.
+function thinned(given, pixels) {
+  if (!given || !given.tickvals || !given.range) return given;
+  const span = Math.abs(given.range[1] - given.range[0]), least = (16 * span) / Math.max(pixels, 1);
+  let last = -Infinity;
+  const kept = given.tickvals.map((at) => {
+    const isKept = at - last >= least;
+    if (isKept) last = at;
+    return isKept;
+  });
+  return { ...given, tickvals: given.tickvals.filter((_, k) => kept[k]), ticktext: given.ticktext.filter((_, k) => kept[k]) };
+}
+
+// The room that the names below a chart take, in columns as wide as the longest; a chart with many rows grows by them.
+function legendHeight(spec, box) {
+  const names = spec.data.filter((trace) => trace.name && trace.showlegend !== false).map((trace) => trace.name);
+  if (spec.layout.showlegend === false || !names.length) return spec.layout.showlegend === false ? 0 : 44;
+  const widths = names.map((name) => 50 + 8 * name.length), across = box.clientWidth - 30;
+  const isOne = widths.reduce((sum, width) => sum + width) <= across;
+  const rows = isOne ? 1 : Math.ceil(names.length / Math.max(1, Math.floor(across / Math.max(...widths))));
+  if (!box.style.height || box.dataset.grows) {
+    box.dataset.grows = "yes";
+    box.style.height = "";
+    if (rows > 1) box.style.height = `${box.clientHeight + 20 * (rows - 1)}px`;
+  }
+  return 24 + 20 * rows;
+}
+
+function given(box) {
   const options = page.charts[box.dataset.chart];
   const stages = options[state.measure] || options.all;
-  const spec = themed(stages[Math.min(state.stage, stages.length - 1)], css);
+  return stages[Math.min(state.stage, stages.length - 1)];
+}
+
+function draw(box) {
+  const css = getComputedStyle(root);
+  const spec = themed((makers[box.dataset.chart] || given)(box, css), css);
   const layout = {
     ...spec.layout,
     font: { family: FONT, size: 14, color: css.getPropertyValue("--ink").trim() },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    margin: { l: 12, r: 12, t: spec.layout.annotations ? 30 : 12, b: box.dataset.chart === "matrix" ? 12 : 92 },
-    legend: { orientation: "h", x: 0, y: 0, yref: "container", yanchor: "bottom", font: { size: 14 } },
+    margin: { l: 12, r: 12, t: spec.layout.annotations ? 30 : 12, b: 48 + legendHeight(spec, box), ...spec.layout.margin },
+    legend: { orientation: "h", x: 0, y: 0, yref: "container", yanchor: "bottom", traceorder: "normal", font: { size: 14 } },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: css.getPropertyValue("--soft").trim(), activecolor: css.getPropertyValue("--ink").trim() },
     ...(isPrinting ? { width: box.clientWidth, height: box.clientHeight } : { autosize: true }),
     hoverlabel: { font: { size: 14 } },
-    xaxis: axis(spec.layout.xaxis, css), yaxis: axis(spec.layout.yaxis, css),
+    xaxis: axis(spec.layout.xaxis, css), yaxis: axis(thinned(spec.layout.yaxis, box.clientHeight - 90), css),
   };
-  if (box.dataset.chart === "matrix") {
-    const [trace] = spec.data;
-    if (box.clientWidth >= 640) layout.annotations = cellTexts(trace);
-    else trace.colorbar = { ...trace.colorbar, orientation: "h", y: -0.5, title: { ...trace.colorbar.title, side: "top" } };
-  }
-  return Plotly.react(box, spec.data, layout, PICTURE);
-}
-
-// A cell's number, black or white, whichever is read more easily on the cell's colour.
-function cellTexts(trace) {
-  if (trace.x.length > 16) return [];
-  const texts = [];
-  trace.z.forEach((row, y) => row.forEach((z, x) => {
-    if (z === null) return;
-    const isLight = lightness(trace.colorscale, (z - trace.zmin) / Math.max(trace.zmax - trace.zmin, 1e-9)) > 0.179;
-    texts.push({ text: trace.text[y][x], x, y, showarrow: false, font: { size: 13, color: isLight ? "#000000" : "#ffffff" } });
-  }));
-  return texts;
-}
-
-// Relative luminance (WCAG 2) of a place on a colour scale.
-function lightness(scale, place) {
-  const at = Math.max(0, Math.min(1, place)) * (scale.length - 1), low = Math.min(Math.floor(at), scale.length - 2);
-  const channel = (colour, i) => parseInt(colour.slice(1 + 2 * i, 3 + 2 * i), 16) / 255;
-  return [0.2126, 0.7152, 0.0722].reduce((sum, share, i) => {
-    const value = channel(scale[low][1], i) * (low + 1 - at) + channel(scale[low + 1][1], i) * (at - low);
-    return sum + share * (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
-  }, 0);
+  // What a graphics card draws would be blank on paper.
+  const data = isPrinting ? spec.data.map((trace) => (trace.type === "scattergl" ? { ...trace, type: "scatter" } : trace)) : spec.data;
+  return Plotly.react(box, data, layout, PICTURE);
 }
 
 function drawAll() { every("[data-chart]", draw); }
@@ -111,9 +126,27 @@ function drawOneByOne() {
   })();
 }
 
-// Paper is light, and narrower than a screen.
+// Paper is light, and narrower than a screen; in place of what can be chosen it says what was.
+
+function sayChosen() {
+  every(".controls", (controls) => {
+    const said = [...controls.querySelectorAll("[data-says]")].map((part) => {
+      const boxes = [...part.querySelectorAll("input:checked")].map((input) => input.parentElement.textContent.trim());
+      const select = part.querySelector("select");
+      return `${part.dataset.says}: ${select ? select.selectedOptions[0].textContent.trim() : boxes.join(", ") || "none"}.`;
+    });
+    let paper = controls.nextElementSibling;
+    if (!paper || !paper.classList.contains("paper")) {
+      paper = document.createElement("p");
+      paper.className = "paper";
+      controls.after(paper);
+    }
+    paper.textContent = said.join(" ");
+  });
+}
 
 window.addEventListener("beforeprint", () => {
+  sayChosen();
   isPrinting = true;
   root.classList.add("printing");
   drawAll();
