@@ -26,7 +26,7 @@ ROOMS: dict[str, set[str]] = {
     "development": {"graph", "neurons", "wiring", "learning", "simulate"},
     "mechanisms": {"graph", "neurons", "wiring", "learning", "development"},
     "analysis": {"graph", "neurons", "wiring", "development"},
-    "experiment": {"graph", "neurons", "simulate", "analysis"},
+    "experiment": {"graph", "neurons", "wiring", "simulate", "analysis"},
 }
 LIBRARY = ("connectome", *(f"connectome/{room}" for room in ROOMS), "connectome/analysis/report")
 PROGRAMS = ("sims", "sims/studies", "sims/benchmarks")

@@ -12,10 +12,11 @@ import xarray as xr
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from connectome.analysis.functional import fisher_z
 from connectome.development.results import of_kind
 from connectome.graph.parts import Region
 
-__all__ = ["draw_development", "draw_gain_scan", "draw_raster", "log_limits"]
+__all__ = ["draw_development", "draw_functional_connectivity", "draw_gain_scan", "draw_raster", "log_limits"]
 
 #: For each kind of edge between neurons: its name, a colour of Okabe & Ito's, told apart by everyone, line and marker.
 _KINDS = {"local": ("local", "#0072B2", "-", "o"), "long_range": ("long-range", "#D55E00", "--", "s")}
@@ -230,6 +231,55 @@ def draw_gain_scan(scan: xr.Dataset) -> Figure:
     if "chosen_gain" in scan.attrs:
         aim = {"edge": "the largest at which activity dies out"}.get(scan.attrs["aim"], scan.attrs["aim"])
         figure.suptitle(f"{scan.attrs['physiology']}: gain {scan.attrs['chosen_gain']:.3g}, {aim}", fontsize=12)
+    return figure
+
+
+def draw_functional_connectivity(results: xr.Dataset) -> Figure:
+    """The wiring, the functional connectivity of the mean over runs, and the measured one if there is one; each pair
+    of nodes in both; and the agreement of each run beside those on null tracts. ``results`` is what
+    :func:`connectome.experiment.resting.gather_runs` gives."""
+    measured = "empirical" in results
+    of = "empirical" if measured else "structural"
+    figure = Figure(figsize=(4 * (3 + measured) + 2, 4), layout="constrained")
+    axes = figure.subplots(1, 4 + measured)
+    fc, z = results.mean_fc.values, fisher_z(results.mean_fc.values)
+    n, pairs = len(fc), np.triu_indices(len(fc), 1)
+    panels = [("Tracts (weights)", results.structural.values), ("Simulated (r)", fc)]
+    panels += [("Measured", results.empirical.values)] if measured else []
+    for axis, (title, matrix) in zip(axes, panels, strict=False):
+        shown = np.where(np.eye(n, dtype=bool), np.nan, matrix)
+        low, high = np.nanquantile(shown, [0.01, 0.99]) if n > 1 else (0, 1)
+        image = axis.imshow(shown, cmap="viridis", vmin=low, vmax=high, interpolation="nearest")
+        figure.colorbar(image, ax=axis, shrink=0.8)
+        axis.set(xlabel="node", ylabel="node")
+        axis.set_title(title, loc="left")
+    axis = axes[-2]
+    other = results[of].values
+    y = fisher_z(other) if measured else other
+    axis.scatter(z[pairs], y[pairs], s=4, color="#0072B2", alpha=0.4, linewidths=0)
+    r = float(results.mean_r.sel(against=of))
+    axis.set(xlabel="simulated (z)", ylabel=f"{'measured (z)' if measured else 'weight of tracts'}")
+    axis.set_title(f"Pairs of nodes, r = {r:.2f}", loc="left")
+    axis = axes[-1]
+    strips = [("tracts", results.r.sel(against=of).values, "#D55E00")]
+    if "null" in results.dims:
+        strips += [
+            (f"null: {k}", results.null_r.sel(null=k, against=of).values, "#0072B2") for k in results.null.values
+        ]
+    for place, (_, values, colour) in enumerate(strips):
+        values = values[np.isfinite(values)]
+        axis.plot(place + np.linspace(-0.15, 0.15, values.size), values, "o", ms=4, color=colour, alpha=0.7)
+    if measured:
+        axis.axhline(float(results.structural_r), color="0.3", ls="--", lw=1.2)
+        axis.annotate(
+            "weights of tracts alone", (0.02, float(results.structural_r)), (0, 3), fontsize=8, color="0.3",
+            xycoords=("axes fraction", "data"), textcoords="offset points",
+        )  # fmt: skip
+    axis.set_xticks(range(len(strips)), [name for name, *_ in strips])
+    axis.set(xlim=(-0.6, len(strips) - 0.4), ylabel=f"r with the {'measured one' if measured else 'tracts run on'}")
+    axis.set_title("Runs", loc="left")
+    for axis in axes[-2:]:
+        axis.spines[["top", "right"]].set_visible(False)
     return figure
 
 

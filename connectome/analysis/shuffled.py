@@ -4,22 +4,31 @@ Within each edge set, targets are swapped between edges (:data:`connectome.analy
 Each neuron keeps its out- and in-degree in every set; signs, weights, delays and all else that is known of an edge stay
 with its source, and so does each neuron's out-strength. No edge is made to join a pair that another joins already.
 Edges from a neuron to itself stay as they are.
+
+:func:`shuffled_tracts` is for connectomes whose neurons are brain regions and whose edges are tracts.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from connectome.analysis.nulls import ATTEMPTS, SWAPS
+from connectome.analysis.nulls import ATTEMPTS, SWAPS, NullKind, null
+from connectome.analysis.simple_graph import TRACT_LENGTH, simple_graph, symmetric_share
 from connectome.arrays import csr_order, integer, is_constant, lock
+from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
+from connectome.graph.flat import starts
 from connectome.graph.parts import EdgeSet
+from connectome.graph.tables import STATE, Header, connect
 
-__all__ = ["shuffled_wiring"]
+__all__ = ["TractNull", "shuffled_tracts", "shuffled_wiring"]
+
+#: A null model of :data:`connectome.analysis.nulls.DEFINITIONS`, or the same tracts with their weights dealt out anew.
+TractNull = NullKind | Literal["weights"]
 
 
 def shuffled_wiring(connectome: Connectome, seed: int = 0) -> Connectome:
@@ -69,3 +78,38 @@ def _with_targets(e: EdgeSet, target: NDArray[np.int32]) -> EdgeSet:
         birth_stage=ordered(e.birth_stage), state={k: ordered(v) for k, v in e.state.items()},
         attributes={k: a.take(order) for k, a in e.attributes.items()},
     )  # fmt: skip
+
+
+def shuffled_tracts(connectome: Connectome, kind: TractNull = "degree", seed: int = 0) -> Connectome:
+    """The same nodes joined by null tracts: of one edge set for each two regions, without self-weights, parallel edges
+    summed. Measured lengths go with the weights. Symmetric tracts stay symmetric. Raises :class:`ConnectomeError`."""
+    kinds = (*get_args(NullKind), "weights")
+    if kind not in kinds:
+        raise ConnectomeError("null", f"must be among {', '.join(kinds)}", repr(kind))
+    graph = simple_graph(connectome)
+    rng = np.random.default_rng(integer("seed", seed, 0, 2**63 - 1))
+    found = graph if kind == "weights" else null(graph, kind, seed)
+    both_ways = symmetric_share(graph) == 1
+    before, after = (np.flatnonzero(g.source < g.target) if both_ways else np.arange(g.n_edges) for g in (graph, found))
+    if kind == "weights":
+        weight, rank = graph.weight.copy(), rng.permutation(before)
+        weight[after] = graph.weight[rank]
+    else:  # the weights are those that there were: each brings its length
+        weight, rank = found.weight.copy(), np.empty(before.size, np.int64)
+        rank[np.argsort(weight[after], kind="stable")] = before[np.argsort(graph.weight[before], kind="stable")]
+    length = np.full(found.n_edges, np.nan)
+    length[after] = graph.length_um[rank]
+    if both_ways:
+        for values in (weight, length):
+            values[found.partner[after]] = values[after]
+    regions = list(connectome.regions.values())
+    first = np.array([*starts(regions).values()], np.int64)
+
+    def end(node: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        place = np.searchsorted(first, node, "right") - 1
+        return place, node - first[place]
+
+    columns = {"weight": weight}
+    if any(TRACT_LENGTH in e.state for e in connectome.edges.values()):
+        columns[STATE + TRACT_LENGTH] = length
+    return connect("tracts", regions, end(found.source), end(found.target), columns, Header(connectome.dt_ms))
