@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     network.add_argument("--excitatory", type=float, metavar="SHARE", help="of them (0.8)")
     network.add_argument(
         "--coupling", default="", metavar="G,...", help="weights of tracts into an average node over its local "
-        "excitation (2); several are tried one by one",
+        "excitation (2.5); several are tried one by one",
     )  # fmt: skip
     network.add_argument("--speed", type=float, metavar="M/S", help="of conduction along tracts (5)")
     network.add_argument("--delay-ms", type=float, metavar="MS", help="of tracts whose length is not known")

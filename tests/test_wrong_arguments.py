@@ -79,6 +79,8 @@ INPUTS = {
     "experiment draft": ["new.toml", "--draft", "FILE"],
     "propagation": ["FILE", "--out", "new"],
     "propagation graph": ["atlas.npz", "--out", "new", "--graph", "FILE"],
+    "populations": ["FILE", "--dry-run"],
+    "populations compare": ["far.graphml", "--dry-run", "--compare", "FILE"],
 }
 OUTPUTS = {
     "simulate": (["good.h5", "--duration-ms", "1", "--no-raster", "--out", "OUT"], ".h5"),
@@ -93,6 +95,7 @@ OUTPUTS = {
     "export spikes": (["fired.h5", "--out", "OUT"], ".nwb"),
     "grow": (["good.graphml", "--from", "good.graphml", "--out", "OUT"], ".nc"),
     "report": (["good.graphml", "--out", "OUT"], ".html"),
+    "populations": (["far.graphml", "--dry-run", "--network", "OUT"], ".h5"),
     "benchmark": (["cuba", "--quick", "--json", "OUT"], ".json"),
 }
 #: What else, and what is said of it.
@@ -239,6 +242,16 @@ OTHERS = {
         (["atlas.npz", "--jobs", "0"], "--jobs"),
         (["atlas.npz", "--physiology", "hope"], "physiology must be among"), (["atlas.npz", "--set", "gain"], "--set"),
         (["atlas.npz", "--set", "gain=-1"], "physiology.gain"),
+    ],
+    "populations": [
+        ([], "required"), (["good.h5"], "regions[eye].role must be neuron"),
+        (["far.graphml", "--out", "text.h5"], "--out"), (["far.graphml", "--out", "text.h5/x"], "--out"),
+        (["far.graphml", "--jobs", "0"], "--jobs"), (["far.graphml", "--seeds", HUGE], "--seeds"),
+        (["far.graphml", "--duration", "nan"], "--duration"), (["far.graphml", "--tr", "inf"], "--tr"),
+        (["far.graphml", "--size", HUGE], "--size"), (["far.graphml", "--coupling", "nan"], "--coupling"),
+        (["far.graphml", "--length-scale", "0"], "--length-scale"), (["far.graphml", "--null", ""], "--null"),
+        (["far.graphml", "--set", "neuron.tau_m_ms=-1"], "--set neuron.tau_m_ms"),
+        (["far.graphml", "--set", "size"], "--set must be key=value"),
     ],
     "verify": [([], "required"), (["foreign"], "foreign"), (["run"], "results.nc")],
 }  # fmt: skip

@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     from connectome.experiment.page import page
     from connectome.experiment.parts import Condition
     from connectome.experiment.physiology import PRESETS, Physiology, physiology_from, preset, read_physiology
+    from connectome.experiment.populations import Populations, populate
+    from connectome.experiment.resting import background, calibrate_background, resting_state
     from connectome.experiment.specification import Experiment
     from connectome.experiment.trials import perform, prepare
 
 __all__ = [
-    "PRESETS", "Account", "Condition", "Experiment", "Physiology", "Trial", "activity_warnings", "animate",
-    "calibrate", "cell_table", "effect_table", "gain_scan", "page", "path_table", "perform", "physiology_from",
-    "prepare", "preset", "read_physiology", "stimulate", "structure_table", "sweep_table", "weight_warnings",
+    "PRESETS", "Account", "Condition", "Experiment", "Physiology", "Populations", "Trial", "activity_warnings",
+    "animate", "background", "calibrate", "calibrate_background", "cell_table", "effect_table", "gain_scan", "page",
+    "path_table", "perform", "physiology_from", "populate", "prepare", "preset", "read_physiology", "resting_state",
+    "stimulate", "structure_table", "sweep_table", "weight_warnings",
 ]  # fmt: skip
 
 __getattr__ = names_from(
@@ -38,6 +41,8 @@ __getattr__ = names_from(
         "connectome.experiment.physiology": [
             "PRESETS", "Physiology", "physiology_from", "preset", "read_physiology",
         ],
+        "connectome.experiment.populations": ["Populations", "populate"],
+        "connectome.experiment.resting": ["background", "calibrate_background", "resting_state"],
         "connectome.experiment.specification": ["Experiment"],
         "connectome.experiment.trials": ["perform", "prepare"],
     },

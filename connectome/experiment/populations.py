@@ -9,7 +9,7 @@ between two of them, with strengths in proportion to its weight and the delay of
 >>> tracts = from_matrix([[0, 2], [1, 0]], node_labels=["V1", "V2"], tract_length_mm=[[0, 50], [50, 0]])
 >>> network, account = populate(tracts, Populations(coupling=1.5))
 >>> network
-Connectome(V1[100], V2[100]; 4 edge sets, 4720 edges)
+Connectome(V1[100], V2[100]; 4 edge sets, 4800 edges)
 >>> print(account)  # doctest: +ELLIPSIS
 2 nodes of 100 neurons each, 80 of them excitatory. 2 tracts, directed: ...
 """
@@ -45,7 +45,7 @@ NODE_REGION: Final = "node_region"
 #: The median of tract lengths that no one need ask about, mm: those of a brain from a marmoset's to a human's.
 _MEDIAN_MM: Final = (1.0, 300.0)
 _BYTES_AN_EDGE: Final = 45
-_CHOICES: Final = {"normalise": ("mean_strength", "in_strength"), "negative": ("refuse", "drop")}
+_CHOICES: Final = {"normalise": ("in_strength", "mean_strength"), "negative": ("refuse", "drop")}
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class Populations(Parameters):
     excitatory : the share of them that excite; they come first
     coupling : G. 1: the weights of all tracts into a neuron of an average node have the sum of those of its local
         excitatory edges
-    normalise : "mean_strength": a tract has coupling x its weight / the mean over nodes of the weights into one, so
-        that hubs get more; "in_strength": / the weights into its own target, so that all nodes get the same
+    normalise : "in_strength": a tract has coupling x its weight / the sum of weights into its target, so that all nodes
+        get the same and fire alike; "mean_strength": / the mean over nodes of that sum, so that hubs get more
     negative : what becomes of tracts with negative weights, such as logarithms of small ones: "refuse" all, or "drop"
         them
     tract_in_degree : edges that each neuron of the target gets from each tract, from random excitatory neurons of the
@@ -85,8 +85,8 @@ class Populations(Parameters):
 
     size: int = bounded(100, 2, 10**6)
     excitatory: float = bounded(0.8, 0, 1)
-    coupling: float = bounded(2.0, 0)
-    normalise: str = "mean_strength"
+    coupling: float = bounded(2.5, 0)
+    normalise: str = "in_strength"
     negative: str = "refuse"
     tract_in_degree: int = bounded(4, 1, 10**6)
     to_inhibitory: float = bounded(1.0, 0)

@@ -46,9 +46,10 @@ def population_rates(
     ``progress`` is told the seconds that are done. Raises :class:`ConnectomeError` where bins are no whole steps, or
     the duration no whole bins.
     """
-    steps, bins = bin_ms / network.dt_ms, 1000 * duration_s / bin_ms
+    steps = bin_ms / network.dt_ms
     if not (math.isfinite(steps) and steps >= 1 - 1e-6 and abs(steps - round(steps)) < 1e-6):
         raise ConnectomeError("bin_ms", f"must be a whole number of steps of {network.dt_ms:g} ms", bin_ms)
+    bins = 1000 * duration_s / bin_ms
     if not (math.isfinite(bins) and bins >= 1 - 1e-6 and abs(bins - round(bins)) < 1e-6):
         raise ConnectomeError("duration_s", f"must be a whole number of bins of {bin_ms:g} ms", duration_s)
     excitatory = [r.sign > 0 for r in network.regions.values()]
