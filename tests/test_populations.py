@@ -82,6 +82,11 @@ def test_a_node_has_its_in_degrees_and_dales_signs() -> None:
         assert set(e.delay.tolist()) == {1.0}
 
 
+def test_where_all_are_joined_nobody_is_to_itself() -> None:
+    network, _ = populate(tracts(), replace(SMALL, probability=1.0))
+    assert {len(e) for k, e in network.edges.items() if k.base == "local"} == {20 * 19}
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.floats(0.5, 60), st.sampled_from([0.1, 0.5, 1.0]), st.integers(0, 99))
 def test_delays_are_lengths_over_speed(speed: float, dt_ms: float, seed: int) -> None:
