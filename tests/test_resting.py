@@ -101,14 +101,14 @@ def made_up(seed: int, n: int = 6) -> tuple[xr.Dataset, dict[str, xr.Dataset], n
     empirical = np.tanh(wiring / 4)
 
     def runs(mix: float, k: int) -> xr.Dataset:
-        found = []
+        found, on = [], wiring if mix == 1 else wiring[:, ::-1] + wiring[::-1]
         for _ in range(k):
             noise = rng.normal(size=(n, n)) * 0.1
             z = mix * np.arctanh(empirical) + noise + noise.T
             found.append(np.where(np.eye(n, dtype=bool), 1, np.tanh(z)))
         dims = ("seed", "node", "other")
         return xr.Dataset(
-            {"fc": (dims, found), "structural": (dims, [wiring] * k), "rate_hz": (("seed", "node"), np.ones((k, n)))}
+            {"fc": (dims, found), "structural": (dims, [on] * k), "rate_hz": (("seed", "node"), np.ones((k, n)))}
         )
 
     return runs(1.0, 3), {"degree": runs(0.0, 4), "weights": runs(0.2, 2)}, empirical
@@ -123,6 +123,12 @@ def test_runs_are_gathered_beside_nulls() -> None:
     null = [agreement(fisher_z(one), z) for one in nulls["weights"].fc.values]
     np.testing.assert_allclose(found.null_r.sel(null="weights", against="empirical")[:2], null)
     assert np.isnan(found.null_r.sel(null="weights", against="empirical")[2:]).all()
+    runs = nulls["degree"]  # each against what it ran on
+    null = [agreement(fisher_z(one), w) for one, w in zip(runs.fc.values, runs.structural.values, strict=True)]
+    np.testing.assert_allclose(found.null_r.sel(null="degree", against="structural"), null)
+    np.testing.assert_allclose(
+        found.null_structural_r.sel(null="degree"), [agreement(w, z) for w in runs.structural.values]
+    )
     mean = np.mean([fisher_z(one) for one in measured.fc.values], axis=0)
     assert float(found.mean_r.sel(against="empirical")) == pytest.approx(agreement(mean, z))
     assert float(found.structural_r) == pytest.approx(agreement(measured.structural[0], z))
