@@ -14,7 +14,7 @@ from connectome.analysis.functional import agreement, beside, dense, fisher_z, f
 from connectome.wiring import from_matrix
 
 
-def signal(values: np.ndarray) -> xr.DataArray:  # type: ignore[type-arg]
+def signal(values: np.ndarray) -> xr.DataArray:
     return xr.DataArray(
         values, {"time_s": np.arange(1.0, len(values) + 1), "node": [f"n{i}" for i in range(values.shape[1])]},
         ("time_s", "node"),

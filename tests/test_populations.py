@@ -28,7 +28,7 @@ def tracts(weights: Any = WEIGHTS, **about: Any) -> Connectome:
     return from_matrix(weights, **about)
 
 
-def into(network: Connectome, key: EdgeKey) -> np.ndarray:  # type: ignore[type-arg]
+def into(network: Connectome, key: EdgeKey) -> np.ndarray:
     """Sums of weights into each neuron of the target."""
     e = network.edges[key]
     return np.bincount(e.target, e.weight, e.n_target)

@@ -94,7 +94,7 @@ def test_coupled_nodes_correlate() -> None:
     assert abs(r[1, 2]) < 0.2
 
 
-def made_up(seed: int, n: int = 6) -> tuple[xr.Dataset, dict[str, xr.Dataset], np.ndarray]:  # type: ignore[type-arg]
+def made_up(seed: int, n: int = 6) -> tuple[xr.Dataset, dict[str, xr.Dataset], np.ndarray]:
     rng = np.random.default_rng(seed)
     wiring = np.abs(rng.normal(size=(n, n)))
     wiring = wiring + wiring.T
