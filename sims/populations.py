@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 PLAN, BACKGROUND, RESULTS, TABLE = "plan.json", "background.json", "results.nc", "agreement.csv"
+_AGAINST = {"empirical": "the measured", "structural": "the tracts"}
 #: Options with names of their own -> what they set.
 _FIELDS = {
     "size": "size", "excitatory": "excitatory", "speed": "speed_m_s", "delay_ms": "delay_ms",
@@ -304,7 +305,7 @@ def _show(table: pandas.DataFrame, each: Sequence[xr.Dataset], couplings: Sequen
             half = f" ± {own.r_high - own.r:.3f}" if own.r_high == own.r_high else ""
             beside = {x.null: [f"{x.null_r:.3f} ({x.null_sd:.3f})", shown_p(x.p)] for x in rows_of(alike)}
             cells = [cell for kind in kinds for cell in beside.get(kind, ["-", "-"])]
-            rows.append([f"{what}, {against}", f"{own.r:.3f}{half}", f"{own.rank_r:.3f}", *cells])
+            rows.append([f"{what} with {_AGAINST[str(against)]}", f"{own.r:.3f}{half}", f"{own.rank_r:.3f}", *cells])
         columns = ["", "r", "of ranks", *(name for kind in kinds for name in (f"null: {kind}", "p"))]
         title = f"Coupling {coupling:g}: correlation of pairs of nodes, 95 % intervals; null tracts: mean (sd), p"
         print_table(console, title, columns, rows)

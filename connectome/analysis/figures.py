@@ -252,11 +252,13 @@ def draw_functional_connectivity(results: xr.Dataset) -> Figure:
         image = axis.imshow(shown, cmap="viridis", vmin=low, vmax=high, interpolation="nearest")
         figure.colorbar(image, ax=axis, shrink=0.8)
         axis.set(xlabel="node", ylabel="node")
+        axis.locator_params(integer=True)
         axis.set_title(title, loc="left")
     axis = axes[-2]
     other = results[of].values
     y = fisher_z(other) if measured else other
-    axis.scatter(z[pairs], y[pairs], s=4, color="#0072B2", alpha=0.4, linewidths=0)
+    size = 4 if pairs[0].size > 500 else 16
+    axis.scatter(z[pairs], y[pairs], s=size, color="#0072B2", alpha=0.4, linewidths=0)
     r = float(results.mean_r.sel(against=of))
     axis.set(xlabel="simulated (z)", ylabel=f"{'measured (z)' if measured else 'weight of tracts'}")
     axis.set_title(f"Pairs of nodes, r = {r:.2f}", loc="left")
