@@ -313,7 +313,8 @@ def _show(table: pandas.DataFrame, each: Sequence[xr.Dataset], couplings: Sequen
         n, fc = one.sizes["node"], one.mean_fc.values
         console.print(
             f"Excitatory neurons fire at {rate.mean():.2f} Hz, those of a node at {rate.min():.2f} to "
-            f"{rate.max():.2f}; nodes correlate by {(fc.sum() - n) / (n * (n - 1)):.3f} on average.",
+            f"{rate.max():.2f}; nodes correlate by {(fc.sum() - n) / (n * (n - 1)):.3f} on average"
+            + (f", and two runs' FC by {float(one.between_seeds):.3f}." if one.sizes["seed"] > 1 else "."),
             highlight=False, markup=False,
         )  # fmt: skip
 

@@ -123,6 +123,9 @@ def test_runs_are_gathered_beside_nulls() -> None:
     null = [agreement(fisher_z(one), z) for one in nulls["weights"].fc.values]
     np.testing.assert_allclose(found.null_r.sel(null="weights", against="empirical")[:2], null)
     assert np.isnan(found.null_r.sel(null="weights", against="empirical")[2:]).all()
+    each = [fisher_z(one) for one in measured.fc.values]
+    pairs = [agreement(each[i], each[k]) for i, k in ((0, 1), (0, 2), (1, 2))]
+    assert float(found.between_seeds) == pytest.approx(np.mean(pairs))
     runs = nulls["degree"]  # each against what it ran on
     null = [agreement(fisher_z(one), w) for one, w in zip(runs.fc.values, runs.structural.values, strict=True)]
     np.testing.assert_allclose(found.null_r.sel(null="degree", against="structural"), null)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from connectome.analysis.bold import FRISTON_2003, Balloon, bold, synaptic_gating
 from connectome.analysis.functional import BesideNulls, agreement, beside, fisher_z, functional_connectivity
+from connectome.analysis.intervals import mean_of
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.simulate.runs import run
@@ -155,8 +157,9 @@ def gather_runs(
     Gives ``fc`` (seed, node, other), ``rate_hz`` (seed, node), ``structural`` (node, other), ``mean_fc`` (node, other),
     the mean over seeds of Fisher's z as correlations; ``r`` and ``rank_r`` (seed, against), by Pearson and Spearman, of
     Fisher's z; ``mean_r``, ``mean_rank_r`` (against), of ``mean_fc``; ``structural_r``, ``structural_rank_r``, of the
-    weights themselves with ``empirical``; and of nulls, (null, run), ``null_r`` (.., against) and
-    ``null_structural_r``. Raises :class:`ConnectomeError`.
+    weights themselves with ``empirical``; ``between_seeds``, the mean agreement of two runs, which is low where they
+    are too short; and of nulls, (null, run), ``null_r`` (.., against) and ``null_structural_r``. Raises
+    :class:`ConnectomeError`.
     """
     structural = measured.structural.values[0]
     against = {"structural": structural}
@@ -174,6 +177,7 @@ def gather_runs(
         made[f"mean_{name}"] = ("against", [agreement(mean, m, ranks=ranks) for m in against.values()])
         if empirical is not None:
             made[f"structural_{name}"] = agreement(structural, against["empirical"], ranks=ranks)
+    made["between_seeds"] = mean_of([agreement(one, other) for one, other in combinations(z, 2)]).mean
     if nulls:
         most = max(one.sizes["seed"] for one in nulls.values())
         null_r = np.full((len(nulls), most, len(against)), np.nan)
