@@ -9,7 +9,7 @@ imported before it is asked for, so what cannot be imported breaks those runs al
 - ``run_rules``: plasticity in a run, see ``simulate/README.md``;
 - ``tasks``: ``make(images, jitter_pixels, **table)`` gives a task, ``[tasks.NAME]`` being the table;
 - ``diagnostics``: what a stage is measured by, see ``mechanisms/diagnostics.py``;
-- ``studies``: ``make(quick, images)`` gives a study of ``sims.study``;
+- ``studies``: ``make(quick, images)`` gives a study of ``sims.study``; one that takes ``config`` gets its path too;
 - ``metrics``: a :class:`connectome.analysis.simple_graph.Metric`.
 """
 
@@ -39,6 +39,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "strengthening": "connectome.mechanisms.strengthening:Strengthening",
             "pruning": "connectome.mechanisms.feedback_pruning:FeedbackPruning",
             "homeostasis": "connectome.mechanisms.homeostasis:Homeostasis",
+            "shuffled": "connectome.analysis.shuffled:Shuffled",
         },
         "learning": {
             "adam": "connectome.learning.optimisers:Adam",
@@ -93,6 +94,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "transfer": "sims.studies.transfer:transfer",
             "pruning": "sims.studies.pruning:pruning",
             "sleep": "sims.studies.sleep:sleep",
+            "wiring": "sims.studies.wiring:wiring",
             "split-mnist": "sims.studies.streams:split_mnist",
             "permuted-mnist": "sims.studies.streams:permuted_mnist",
             "split-cifar10": "sims.studies.streams:split_cifar10",

@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connectome.errors import ConnectomeError
+from connectome.graph.parts import EdgeKey
 from connectome.memory import refuse_memory
+from sims import wirings
 from sims.program import Interrupts, ended, exit_codes, locked, machine, refuse_seed
 from sims.screen import print_table
 
@@ -39,7 +41,10 @@ RESULTS, CONFIGURATION, CHECKPOINTS = "results.nc", "configuration.toml", "check
 FIGURE, REPORT = "development.png", "report.html"
 #: About as many steps as a task's samples have: for an estimate.
 _STEPS = 30
-_WHAT_A_RUN_IS = ("regions", "out", "seed", "config", "set", "engine", "overwrite")
+_WHAT_A_RUN_IS = (
+    "regions", "out", "seed", "config", "set", "engine", "overwrite", "wiring", "regions-from", "sensory", "output",
+    "signs", "wiring-shuffled",
+)  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:
@@ -52,8 +57,10 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--regions", metavar="A,B,...",
-        help="regions in the order in which they mature (default: perception,motor,interaction)",
+        help="regions in the order in which they mature (default: perception,motor,interaction); perception=REGION: "
+        "with the cells of this region of the wiring",
     )  # fmt: skip
+    wirings.add_options(options)
     options.add_argument("--out", type=Path, metavar="FOLDER", help="where to write (default: runs/seed<SEED>)")
     options.add_argument("--seed", type=int, help="0 or more; the same seed gives the same bytes (default: 0)")
     options.add_argument("--config", type=Path, metavar="FILE", help="TOML; what it leaves out keeps its default")
@@ -98,7 +105,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _develop(options: argparse.Namespace, out: Path) -> int:
-    given = [f"--{name}" for name in _WHAT_A_RUN_IS if getattr(options, name) not in (None, False, [])]
+    given = [
+        f"--{name}" for name in _WHAT_A_RUN_IS if getattr(options, name.replace("-", "_")) not in (None, False, [])
+    ]
     if options.resume and given:
         raise ConnectomeError(
             "--resume", "must come without options that say what the run is: its folder knows", ", ".join(given)
@@ -114,8 +123,9 @@ def _develop(options: argparse.Namespace, out: Path) -> int:
     return start(options, out)
 
 
-def start(options: argparse.Namespace, out: Path) -> int:
-    """Begin a run and do it to its end. Raises :class:`ConnectomeError`."""
+def start(options: argparse.Namespace, out: Path, held: Path | None = None) -> int:
+    """Begin a run and do it to its end, with the wiring that another run holds, if it took one. Raises
+    :class:`ConnectomeError`."""
     # Heavy imports wait until the options are known to parse: --help answers at once.
     import tomli_w
 
@@ -126,17 +136,19 @@ def start(options: argparse.Namespace, out: Path) -> int:
 
     seed = options.seed or 0
     refuse_seed(seed)
-    configuration = read_configuration(options.config, options.set)
-    names = "perception,motor,interaction" if options.regions is None else options.regions
-    regions = tuple(name.strip() for name in names.split(","))
-    stages, data = _plan(regions, configuration)
+    regions, cells = wirings.named_regions(options)
+    configuration = read_configuration(options.config, [*wirings.changes(options, cells), *options.set])
+    if options.wiring_shuffled:
+        configuration = wirings.shuffled(configuration)
+    configuration, wiring, stages, data = _plan(regions, configuration, held)
     text = tomli_w.dumps(configuration.table())
     begun = Checkpoint(0, regions, seed, options.engine or "numba", text, versions(stages) | data, (machine(),))
     with _writable(out):
         out.mkdir(parents=True, exist_ok=True)
     with locked("--out", out):
         with _writable(out):
-            _claim(out, options.overwrite)
+            _claim(out, options.overwrite, wiring)
+            wirings.keep(out, wiring)
         save_checkpoint(begun, out)
         with _saving(out):
             save_text(begun.configuration, out / CONFIGURATION)
@@ -166,7 +178,7 @@ def _resume(options: argparse.Namespace, out: Path) -> int:
     if not written.exists():
         save_text(begun.configuration, written)
     configuration = read_configuration(written)
-    stages, data = _plan(begun.regions, configuration)
+    configuration, _, stages, data = _plan(begun.regions, configuration, out)
     now = versions(stages) | data
     changed = [f"{name} {then}, now {now.get(name)}" for name, then in begun.versions.items() if now.get(name) != then]
     if changed:
@@ -180,12 +192,14 @@ def _resume(options: argparse.Namespace, out: Path) -> int:
     return _run(options, out, stages, configuration, begun)
 
 
-def _plan(regions: Sequence[str], configuration: Configuration) -> tuple[list[Stage], dict[str, str]]:
-    """The stages, and digests of their data; refused if they cannot be, or would not fit in memory."""
+def _plan(
+    regions: Sequence[str], configuration: Configuration, held: Path | None
+) -> tuple[Configuration, Connectome | None, list[Stage], dict[str, str]]:
+    """The configuration with the digest of its wiring, what is taken of that, the stages, and digests of their data;
+    refused if they cannot be, or would not fit in memory. ``held``: the run that holds the wiring."""
     from connectome.datasets.images import load_images
     from connectome.datasets.tasks import known_tasks
     from connectome.development.configuration import plan_stages
-    from connectome.io.exchange import read
 
     data = configuration.data
     images = load_images(data.idx_folder)
@@ -194,14 +208,18 @@ def _plan(regions: Sequence[str], configuration: Configuration) -> tuple[list[St
         for name, make in known_tasks().items()
         if name in regions
     }
-    wiring = read(configuration.anatomy.wiring) if configuration.anatomy.wiring else None
+    known = [tasks[name] for name in dict.fromkeys(regions) if name in tasks]
+    configuration, wiring = wirings.wired(configuration, known, held)
     stages = plan_stages(list(regions), tasks, configuration, wiring)
     edges, needed = _size(stages, configuration.anatomy)
     refuse_memory(
         f"about {edges:,.0f} edges", needed,
         "Lower anatomy.neurons (edges go with its square), anatomy.local_density or training.batch.",
     )  # fmt: skip
-    return stages, {"images": images.digest()[:16]} | ({} if wiring is None else {"wiring": wiring.digest()[:16]})
+    data_digests = {"images": images.digest()[:16]}
+    if wiring is not None:
+        data_digests["wiring"] = configuration.anatomy.wiring_digest[:16]
+    return configuration, wiring, stages, data_digests
 
 
 def _size(stages: Sequence[Stage], anatomy: Anatomy) -> tuple[float, float]:
@@ -211,9 +229,9 @@ def _size(stages: Sequence[Stage], anatomy: Anatomy) -> tuple[float, float]:
         own = stage.anatomy or anatomy
         sensors, effectors = sum(stage.task.sensors.values()), sum(stage.task.effectors.values())
         n, local = own.neurons, own.neurons**2 * own.local_density * own.over_production
-        if stage.wiring is not None:
-            n = sum(r.size for r in stage.wiring.regions.values() if r.role == "neuron")
-            local = stage.wiring.n_edges
+        if stage.wiring is not None and stage.task.name in stage.wiring.regions:
+            n = stage.wiring.regions[stage.task.name].size
+            local = len(stage.wiring.edges[EdgeKey(stage.task.name, "local", stage.task.name)])
         others = sensors * own.afferent_density + effectors + 2 * earlier * n * own.long_range_density
         edges += local + n * others
         neurons += n + sensors + effectors
@@ -228,6 +246,7 @@ def _run(
     from rich.console import Console
 
     from connectome.analysis.figures import draw_development
+    from connectome.development.measured import account_of
     from connectome.development.results import tabulate
     from connectome.development.stages import develop
     from connectome.io.checkpoint import remove_checkpoints, save_checkpoint, stage_file
@@ -245,6 +264,9 @@ def _run(
     console = Console(quiet=options.quiet)
     how = f"seed {begun.seed} into" if begun.state is None else f"seed {begun.seed} where it stood in"
     console.print(f"Developing [bold]{', '.join(begun.regions)}[/bold] with {how} {out}/", highlight=False)
+    if stages[0].wiring is not None:
+        for line in account_of(stages[0].wiring):
+            console.print(line, highlight=False, markup=False)
     began = saved = time.monotonic()
     last, history, outcomes, files = begun, list(begun.history), list(begun.outcomes), dict(begun.files)
     with _Display(console, stages) as display, Interrupts() as interrupts:
@@ -313,7 +335,7 @@ def _go_on(out: Path) -> str:
     return f"Go on with: python -m sims.develop --resume {shlex.quote(str(out))}"
 
 
-def _claim(out: Path, overwrite: bool) -> None:
+def _claim(out: Path, overwrite: bool, wiring: Connectome | None) -> None:
     """Refuse a folder that holds a run, unless told to replace it. Raises :class:`OSError`."""
     from connectome.io.checkpoint import has_checkpoint, remove_checkpoints
     from connectome.io.seal import MANIFEST
@@ -323,6 +345,7 @@ def _claim(out: Path, overwrite: bool) -> None:
     # What would make half a run look like a whole one goes first.
     written = (MANIFEST, RESULTS, CONFIGURATION, FIGURE, REPORT, *names)
     ours = [out / name for name in written if os.path.lexists(out / name)]
+    ours += wirings.claim(out, wiring)
     if (ours or unfinished) and not overwrite:
         raise ConnectomeError(
             "--out", "must not hold a run already", f"{out / CHECKPOINTS if unfinished else ours[0]}",
@@ -358,7 +381,7 @@ def _writable(out: Path) -> Iterator[None]:
 
 def _sweep(out: Path) -> None:
     """Remove what a killed process left half-written."""
-    for folder in (out, out / CHECKPOINTS, *out.glob("*.sonata")):
+    for folder in (out, out / CHECKPOINTS, (out / wirings.WIRING).parent, *out.glob("*.sonata")):
         for path in folder.glob(".*.tmp"):
             path.unlink()
 

@@ -6,6 +6,7 @@ python -m sims.study transfer --quick
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import sys
 import time
@@ -54,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         "--images", default="", metavar="SOURCE",
         help="mnist, cifar10, cifar100, or a file or folder of images (default: scikit-learn's digits)",
     )  # fmt: skip
+    parser.add_argument("--config", type=Path, metavar="FILE", help="of wiring: a development's, whose wiring is tried")
     parser.add_argument("--seeds", type=int, metavar="N", help="how many seeds, from 0")
     parser.add_argument("--conditions", metavar="A,B,...", help="only these")
     parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: one a core)")
@@ -72,7 +74,11 @@ def _study(options: argparse.Namespace, out: Path) -> int:
     from connectome.io.results import save_figure, save_results, save_text
     from sims.studies.cells import gather, keep_plan, make_folder, run_shown
 
-    study: Study = plugins.load("studies", options.study, "study")(options.quick, options.images)
+    make = plugins.load("studies", options.study, "study")
+    more = {} if options.config is None else {"config": options.config}
+    if more and "config" not in inspect.signature(make).parameters:
+        raise ConnectomeError("--config", "must go with a study that takes one, such as wiring", options.study)
+    study: Study = make(options.quick, options.images, **more)
     for name in ("seeds", "jobs"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise ConnectomeError(f"--{name}", "must be 1 or more", getattr(options, name))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from connectome.errors import ConnectomeError
 from sims.develop import CONFIGURATION, RESULTS, parser, start
 from sims.program import ended, exit_codes
+from sims.wirings import WIRING
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -63,7 +64,7 @@ def _verify(options: argparse.Namespace) -> int:
             "--no-report",
             "--quiet",
         ]
-        start(parser().parse_args([*command, "--config", str(Path(place) / CONFIGURATION)]), again)
+        start(parser().parse_args([*command, "--config", str(Path(place) / CONFIGURATION)]), again, run)
         for name in names:
             difference = first_difference(run / name, again / name)
             if difference is None:
@@ -114,7 +115,8 @@ def _check(run: Path) -> tuple[xr.Dataset, list[str], int]:
             )  # fmt: skip
         digest = load(run / name).digest()
         parents = (digest,) if number else ()
-    return results, [*names, RESULTS], len(manifest.files)
+    held = [WIRING.as_posix()] if WIRING.as_posix() in manifest.files else []
+    return results, [*held, *names, RESULTS], len(manifest.files)
 
 
 def first_difference(path: Path, other: Path) -> str | None:

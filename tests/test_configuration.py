@@ -178,7 +178,7 @@ def test_every_field_refuses_what_does_not_fit(
         ("[regions.motor]\nneuron = 9", r": regions\.motor\.neuron must be a table; found 9"),
         ("[regions.motor]\nupdates = 0", r": regions\.motor\.updates must be an integer of at least 1; found 0"),
         ("[regions.motor]\nlinks = ['a']", r": regions\.motor\.links must be a list of \[source, target\]"),
-        ("[regions.motor]\nwiring = 'a'", r": regions\.motor\.wiring must be left out; .*Set anatomy\.wiring"),
+        ("[regions.motor]\nwiring = 'a'", r": regions\.motor\.wiring must be left out, .*Set anatomy\.wiring"),
         ("regions = 9", r": regions must be a table; found 9"),
         ("[tasks]\nmotor = 9", r": tasks\.motor must be a table; found 9"),
         ("[training]\nimportance = 'luck'", r": training\.importance must be among feedback, .*; found 'luck'"),

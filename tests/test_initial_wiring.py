@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import given
 from connectome import Connectome, ConnectomeError, EdgeKey, EdgeSet, NeuronParameters, Region
 from connectome.development.birth import NEURON, Anatomy, birth, scaled, weight_to_threshold_pa
 from connectome.development.configuration import Configuration, plan_stages
+from connectome.development.measured import measured_regions
 from connectome.io.edge_tables import write_csv
 from connectome.io.snapshot import load
 from connectome.learning.task import Task
@@ -35,9 +37,13 @@ class _Task:
     name, sensors, effectors = "perception", {"eye": 5}, {"hand": 2}
 
 
+TASK: Task = _Task()  # type: ignore[assignment]  # birth reads no more of it
+
+
 def born(wiring: Connectome | None, anatomy: Anatomy = Anatomy()) -> Connectome:
-    task: Task = _Task()  # type: ignore[assignment]  # birth reads no more of it
-    return birth(None, task, anatomy, 1, (), np.random.default_rng(3), wiring)
+    if wiring is not None:
+        wiring = measured_regions(wiring, [TASK], {"perception": replace(anatomy, wiring="a file")})
+    return birth(None, TASK, anatomy, 1, (), np.random.default_rng(3), wiring)
 
 
 def test_a_region_begins_as_the_wiring() -> None:
@@ -97,9 +103,10 @@ def test_delays_and_places_are_kept() -> None:
 
 def test_a_plan_needs_the_file_that_it_names() -> None:
     with pytest.raises(ConnectomeError, match=r"anatomy\.wiring"):
-        plan_stages(["x"], {}, Configuration(Anatomy(wiring="x.csv")))
-    with pytest.raises(ConnectomeError, match=r"anatomy\.wiring"):
-        plan_stages(["x"], {}, Configuration(), worm())
+        plan_stages(["perception"], {"perception": TASK}, Configuration(Anatomy(wiring="x.csv")))
+    taken = measured_regions(worm(), [TASK], {"perception": Anatomy(wiring="x.csv")})
+    with pytest.raises(ConnectomeError, match=r"anatomy\.wiring must name a wiring of which no region was taken"):
+        plan_stages(["perception"], {"perception": TASK}, Configuration(), taken)
 
 
 CONFIGURATION = """
@@ -131,7 +138,9 @@ def test_a_development_begins_with_a_csv(tmp_path: Path, capsys: pytest.CaptureF
     assert (end.label == region.label).all()
     (tmp_path / "worm.toml").write_text(CONFIGURATION.format(tmp_path / "none.csv"))
     assert main([*arguments, "--out", str(tmp_path / "other")]) == 2
-    assert "none.csv must be a file that can be read" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "anatomy.wiring must be a file, a run's folder or the name of a measured connectome; found '" in error
+    assert error.count("\n") == 1
 
 
 # Simulation.

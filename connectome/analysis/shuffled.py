@@ -10,8 +10,8 @@ Edges from a neuron to itself stay as they are.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +20,34 @@ from connectome.analysis.nulls import ATTEMPTS, SWAPS, NullKind, null
 from connectome.analysis.simple_graph import TRACT_LENGTH, simple_graph, symmetric_share
 from connectome.arrays import csr_order, integer, is_constant, lock
 from connectome.errors import ConnectomeError
-from connectome.graph.connectome import Connectome
+from connectome.graph.connectome import Connectome, Edit
 from connectome.graph.flat import starts
 from connectome.graph.parts import EdgeSet
 from connectome.graph.tables import STATE, Header, connect
+from connectome.parameters import Parameters
+from connectome.rules import Context
 
-__all__ = ["TractNull", "shuffled_tracts", "shuffled_wiring"]
+__all__ = ["Shuffled", "TractNull", "shuffled_tracts", "shuffled_wiring"]
 
 #: A null model of :data:`connectome.analysis.nulls.DEFINITIONS`, or the same tracts with their weights dealt out anew.
 TractNull = NullKind | Literal["weights"]
+
+
+@dataclass(frozen=True)
+class Shuffled(Parameters):
+    """The control as a developmental rule: when a region is born, its local edges and its long-range ones get other
+    targets, as :func:`shuffled_wiring` gives them. No line of the rule log: nothing was added or removed."""
+
+    when: ClassVar = frozenset({"birth"})
+
+    def __call__(self, connectome: Connectome, context: Context, rng: np.random.Generator) -> Edit:
+        """The edit."""
+        mine = [
+            e for key, e in connectome.edges.items()
+            if key.base in ("local", "long_range") and context.region in (key.source, key.target)
+        ]  # fmt: skip
+        made = [_shuffled(e, r) for e, r in zip(mine, rng.spawn(len(mine)), strict=True)]
+        return Edit(remove={e.key: np.ones(len(e), bool) for e in mine}, add=tuple(made))
 
 
 def shuffled_wiring(connectome: Connectome, seed: int = 0) -> Connectome:

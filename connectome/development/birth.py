@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 
 from connectome.arrays import finite_step
 from connectome.errors import ConnectomeError
-from connectome.graph.attributes import joined_attributes
 from connectome.graph.connectome import Connectome, Edit
-from connectome.graph.flat import starts
-from connectome.graph.parts import EdgeSet, Region, Role
+from connectome.graph.parts import EdgeKey, EdgeSet, Region, Role
 from connectome.learning.task import Task
 from connectome.neurons.iaf_psc_exp import NeuronParameters
 from connectome.neurons.model import NeuronModel
@@ -23,12 +21,15 @@ from connectome.parameters import Parameters, bounded
 from connectome.rules import Link
 from connectome.wiring.edges import Bernoulli, ByDistance, Conduction, Normal, dale_signs, positions_in_sphere, wire
 
-__all__ = ["NEURON", "Anatomy", "birth", "new_links", "scaled", "weight_to_threshold_pa"]
+__all__ = ["NEURON", "OUTPUT", "SENSORY", "Anatomy", "birth", "new_links", "scaled", "weight_to_threshold_pa"]
 
 #: The step of a developing network.
 DT_MS: Final = 1.0
 #: Neurons of every region: the time constants suit a window of some tens of ms in steps of 1 ms.
 NEURON: Final = NeuronParameters(tau_m_ms=10.0, t_ref_ms=1.0, tau_syn_ex_ms=4.0, tau_syn_in_ms=4.0)
+#: Flags of neurons of a region that is taken from a wiring: those that sensors project to, and effectors hear.
+SENSORY: Final = "is_sensory"
+OUTPUT: Final = "is_output"
 _RADIUS_UM: Final = 250.0
 _SPACING_UM: Final = 2000.0
 
@@ -49,8 +50,17 @@ class Anatomy(Parameters):
     afferent_density, long_range_density : of the edges from each sensor, and of each long-range link at birth
     velocity_mm_per_ms : of long-range spikes; regions are 2 mm apart
     unit_weight : the unit of gains for neurons of a model that has no closed form for it, in the unit of its weights
-    wiring : a file with a connectome, of any format that is read: every region begins as a copy of it (:func:`birth`)
-        and ``neurons``, ``local_density``, ``over_production``, ``local_length_um`` count for nothing. Empty: none
+    wiring : a connectome that regions are taken from (:mod:`connectome.development.measured`): a file of any format
+        that is read, or the name of a measured one. ``neurons``, ``local_density``, ``over_production``,
+        ``local_length_um`` then count for nothing. Empty: none; so it may be for one region
+    cells : a query of :meth:`Connectome.select`: the neurons of the wiring that are the region. Empty: all
+    sensory, output : queries too: the cells of the region that sensors project to, and those that effectors hear.
+        Empty: all
+    signs : "fly" or "mammal": what a cell releases decides its sign (:mod:`connectome.experiment.physiology`). Empty:
+        signs are the file's or, where it has none, drawn
+    unknown_signs : what becomes of edges of which that says nothing: "refuse" all, keep them as "excitatory" or
+        "inhibitory", or "drop" them
+    wiring_digest : of what was taken from the wiring; it must be the same again. A run writes it down
     """
 
     neurons: int = bounded(256, 1, 2**20)
@@ -68,6 +78,12 @@ class Anatomy(Parameters):
     velocity_mm_per_ms: float = bounded(2.0, 0.01)
     unit_weight: float = bounded(0.0, 0)
     wiring: str = ""
+    cells: str = ""
+    sensory: str = ""
+    output: str = ""
+    signs: str = ""
+    unknown_signs: str = "refuse"
+    wiring_digest: str = ""
 
 
 def weight_to_threshold_pa(neuron: NeuronModel) -> float:
@@ -139,11 +155,13 @@ def birth(
     and its first long-range ones. A sensor or effector that is there already is shared. Raises :class:`ConnectomeError`
     if it has another size.
 
-    With a ``wiring``, the region has its neurons (not its sensors and effectors), their labels and signs, and every
-    edge between them, no more; positions are moved to the region's place, delays rounded to whole steps of 1 ms.
-    Weights are multiplied by one number, so that their mean, without signs, is that of a drawn wiring with as many
-    edges. A wiring without signs and without negative weights gets signs as a drawn one does, and inhibitory weights
-    their gain.
+    With a ``wiring`` that has the region, as :func:`~connectome.development.measured.measured_regions` makes it, the
+    region has its neurons there, their labels and signs, and its local edges are those there, no more; so are the edges
+    of a link, if the wiring has the set. Sensors project to its cells with the flag ``is_sensory``, effectors hear
+    those with ``is_output``. Positions are moved to the region's place, delays rounded to whole steps of 1 ms. The
+    weights of a set are multiplied by one number, so that their mean, without signs, is that of a drawn set with as
+    many edges. A wiring without signs and without negative weights gets signs as a drawn one does, and inhibitory
+    weights their gain.
     """
     a = anatomy
     base = Connectome.of([], dt_ms=DT_MS) if connectome is None else connectome
@@ -163,12 +181,13 @@ def birth(
 
     sensors = [border(n, size, "sensor", -_SPACING_UM / 2) for n, size in task.sensors.items()]
     effectors = [border(n, size, "effector", _SPACING_UM / 2) for n, size in task.effectors.items()]
-    if wiring is None:
+    given = wiring if wiring is not None and task.name in wiring.regions else None
+    if given is None:
         position = positions_in_sphere(a.neurons, _RADIUS_UM, rng) + centre
         sign = dale_signs(a.neurons, a.excitatory, rng)
-        region, given = Region(task.name, a.neurons, "neuron", neuron, position, sign, stage), None
+        region = Region(task.name, a.neurons, "neuron", neuron, position, sign, stage)
     else:
-        region, given = _copied(wiring, task.name, a, stage, centre, rng, neuron)
+        region = _placed(given, task.name, a, stage, centre, rng, neuron)
     regions = {**base.regions, **{r.name: r for r in (*sensors, region, *effectors)}}
 
     def edges(source: Region, target: Region, density: float, gain: float) -> EdgeSet:
@@ -188,54 +207,75 @@ def birth(
             dt_ms=DT_MS, birth_stage=stage, over_production=extra, rng=rng,
         )  # fmt: skip
 
+    def joined(source: str, target: str, density: float, gain: float) -> EdgeSet:
+        """The edges of the wiring, if it says which there are between these two, or drawn ones."""
+        key = EdgeKey(source, "local" if source == target else "long_range", target)
+        if given is None or key not in given.edges:
+            return edges(regions[source], regions[target], density, gain)
+        unit = a.unit_weight or weight_to_threshold_pa(regions[target].neuron)
+        factor = np.where(regions[source].sign < 0, -a.inhibitory_gain, 1.0) if _is_unsigned(given) else 1.0
+        return _scaled_edges(given.edges[key], gain * unit, factor, stage)
+
     made = [
-        edges(region, region, a.local_density, a.local_gain) if given is None else given,
-        *(edges(s, region, a.afferent_density, a.afferent_gain) for s in sensors),
-        *(edges(region, e, 1.0, a.efferent_gain) for e in effectors),
-        *(edges(regions[k.source], regions[k.target], a.long_range_density, a.long_range_gain) for k in links),
+        joined(task.name, task.name, a.local_density, a.local_gain),
+        *(_among(edges, s, region, SENSORY, a.afferent_density, a.afferent_gain) for s in sensors),
+        *(_among(edges, region, e, OUTPUT, 1.0, a.efferent_gain) for e in effectors),
+        *(joined(k.source, k.target, a.long_range_density, a.long_range_gain) for k in links),
     ]
     return base.grow([r for r in (*sensors, region, *effectors) if base.regions.get(r.name) is not r], made)
 
 
-def _copied(
+def _placed(
     wiring: Connectome, name: str, anatomy: Anatomy, stage: int, centre: NDArray[np.float64],
     rng: np.random.Generator, neuron: NeuronModel,
-) -> tuple[Region, EdgeSet]:  # fmt: skip
-    """A region with the neurons of a wiring, and their edges."""
-    parts = [r for r in wiring.regions.values() if r.role == "neuron"]
-    n = sum(r.size for r in parts)
-    if not n:
-        raise ConnectomeError("anatomy.wiring", "must have neurons", repr(wiring))
-    start = starts(parts)
-    position, sign = (np.concatenate([getattr(r, name) for r in parts]) for name in ("position_um", "sign"))
-    lost = np.isnan(position).any(axis=1)
+) -> Region:  # fmt: skip
+    """A region of a wiring at its place, with signs."""
+    given = wiring.regions[name]
+    position, sign = given.position_um.copy(), given.sign
+    lost = np.asarray(np.isnan(position).any(axis=1))
     if lost.all() or not np.ptp(position[~lost], axis=0).any():
         lost[:] = True
     else:
         position -= position[~lost].mean(axis=0)
     position[lost] = positions_in_sphere(int(lost.sum()), _RADIUS_UM, rng)
-    label = [text for r in parts for text in (r.label if r.label is not None else [""] * r.size)]
-    sets = [e for key, e in wiring.edges.items() if key.source in start and key.target in start]
-    source, target, weight, delay = (
-        np.concatenate([np.zeros(0), *columns]) for columns in zip(
-            *((e.source + start[e.key.source], e.target + start[e.key.target], e.weight, e.delay) for e in sets),
-            strict=True,
-        )
-    ) if sets else [np.zeros(0)] * 4  # fmt: skip
+    if _is_unsigned(wiring):
+        sign = dale_signs(given.size, anatomy.excitatory, rng)
+    return replace(given, neuron=neuron, position_um=position + centre, sign=sign, birth_stage=stage)
+
+
+def _is_unsigned(wiring: Connectome) -> bool:
+    """Whether nothing is known of signs: weights are counts."""
+    return not any(r.sign.any() for r in wiring.regions.values()) and not any(
+        (e.weight < 0).any() for e in wiring.edges.values()
+    )
+
+
+def _scaled_edges(given: EdgeSet, gain_pa: float, factor: float | NDArray[np.float64], stage: int) -> EdgeSet:
+    """Edges of a wiring with weights of a drawn set's mean, times a factor of each source neuron, and whole steps of
+    delay."""
+    weight = given.weight.astype(np.float64)
     size = np.abs(weight).mean() if weight.any() else 1.0
-    unit = anatomy.unit_weight or weight_to_threshold_pa(neuron)
-    mean = anatomy.local_gain * unit / math.sqrt(max(weight.size / n, 1.0))
-    weight *= mean * math.sqrt(2 / math.pi) / size
-    if not sign.any() and not (weight < 0).any():
-        sign = dale_signs(n, anatomy.excitatory, rng)
-        weight *= np.where(sign < 0, -anatomy.inhibitory_gain, 1.0)[source.astype(np.int64)]
-    region = Region(
-        name, n, "neuron", neuron, position + centre, sign, stage, np.array(label, str) if any(label) else None,
-        attributes=joined_attributes("anatomy.wiring", [(r.attributes, r.size) for r in parts]),
+    weight *= gain_pa / math.sqrt(max(weight.size / max(given.n_target, 1), 1.0)) * math.sqrt(2 / math.pi) / size
+    weight *= np.broadcast_to(factor, given.n_source)[given.source]
+    return EdgeSet.from_arrays(
+        given.key, given.source, given.target, weight, n_source=given.n_source, n_target=given.n_target, dt_ms=DT_MS,
+        delay_ms=np.maximum(np.rint(given.delay / DT_MS), 1) * DT_MS, birth_stage=stage, attributes=given.attributes,
     )  # fmt: skip
-    edges = EdgeSet.from_arrays(
-        (name, "local", name), source.astype(np.int64), target.astype(np.int64), weight, n_source=n, n_target=n,
-        dt_ms=DT_MS, delay_ms=np.maximum(np.rint(delay / DT_MS), 1) * DT_MS, birth_stage=stage,
-        attributes=joined_attributes("anatomy.wiring", [(e.attributes, len(e)) for e in sets]),
+
+
+def _among(
+    edges: Callable[[Region, Region, float, float], EdgeSet], source: Region, target: Region, flag: str,
+    density: float, gain: float,
+) -> EdgeSet:  # fmt: skip
+    """Edges to or from those neurons of a region alone that have a flag; all of them, if it knows no such flag."""
+    inner = target if target.role == "neuron" else source
+    if flag not in inner.attributes:
+        return edges(source, target, density, gain)
+    which = np.flatnonzero(inner.attributes[flag].values == 1)
+    part = inner.take(which)
+    drawn = edges(source, part, density, gain) if inner is target else edges(part, target, density, gain)
+    from_, to = (drawn.source, which[drawn.target]) if inner is target else (which[drawn.source], drawn.target)
+    return EdgeSet.from_arrays(
+        drawn.key, from_, to, drawn.weight, n_source=source.size, n_target=target.size, dt_ms=DT_MS,
+        delay_ms=drawn.delay, birth_stage=drawn.birth_stage,
     )  # fmt: skip
-    return region, edges

@@ -300,8 +300,10 @@ def _check_region(configuration: Configuration, name: str, own: Mapping[str, Any
         raise ConnectomeError(f"{where}.mode", "must be a name", repr(own["mode"]))
     configuration.anatomy_of(name)
     configuration.learn_of(name)
-    if "wiring" in own:
-        raise ConnectomeError(f"{where}.wiring", "must be left out", repr(own["wiring"]), "Set anatomy.wiring.")
+    for key in ("wiring", "wiring_digest", "signs", "unknown_signs"):
+        if own.get(key):
+            rule = "must be left out" + (", or empty for a region without" if key == "wiring" else "")
+            raise ConnectomeError(f"{where}.{key}", rule, repr(own[key]), f"Set anatomy.{key}.")
     updates = own.get("updates", 1)
     if type(updates) is not int or updates < 1:
         raise ConnectomeError(f"{where}.updates", "must be an integer of at least 1", repr(updates))
@@ -349,12 +351,9 @@ def plan_stages(
 ) -> list[Stage]:
     """The stages for these regions in this order. Raises :class:`ConnectomeError` for an order that cannot be.
 
-    ``wiring`` is the connectome of the file that ``anatomy.wiring`` names, if it names one.
+    ``wiring`` is what is taken from the connectome that ``anatomy.wiring`` names, if it names one:
+    :func:`~connectome.development.measured.measured_regions`.
     """
-    if (wiring is None) == bool(configuration.anatomy.wiring):
-        raise ConnectomeError(
-            "anatomy.wiring", "must be the file that the wiring was read from", repr(configuration.anatomy.wiring)
-        )
     there_is = f"Known regions: {', '.join({**tasks, **plugins.known('tasks')})}."
     if not regions or not all(regions):
         raise ConnectomeError(
@@ -376,4 +375,15 @@ def plan_stages(
     for name in configuration.regions:
         if name not in regions:
             raise ConnectomeError(f"regions.{name}", f"must be about one of {', '.join(regions)}", repr(name))
+    for name, table in {"anatomy": to_table(configuration.anatomy), **configuration.regions}.items():
+        alone = [key for key in ("cells", "sensory", "output", "signs") if table.get(key)]
+        if alone and not configuration.anatomy.wiring:
+            where = name if name == "anatomy" else f"regions.{name}"
+            raise ConnectomeError(f"{where}.{alone[0]}", "must go with anatomy.wiring", repr(table[alone[0]]))
+    measured = [name for name in regions if configuration.anatomy_of(name).wiring]
+    if measured != [name for name in regions if wiring is not None and name in wiring.regions]:
+        raise ConnectomeError(
+            "anatomy.wiring", f"must name a wiring of which {', '.join(measured) or 'no region'} was taken",
+            f"{configuration.anatomy.wiring!r}, {'no wiring' if wiring is None else ', '.join(wiring.regions)}",
+        )  # fmt: skip
     return [configuration.stage(tasks[name], wiring) for name in regions]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from connectome.datasets.images import Images
     from connectome.development.birth import Anatomy
+    from connectome.development.configuration import Configuration
     from connectome.development.stage import Progress, Stage
 
 __all__ = ["defaults", "differences", "draw_scores", "energy", "go_through", "outcome_table", "read_images"]
@@ -27,15 +28,16 @@ __all__ = ["defaults", "differences", "draw_scores", "energy", "go_through", "ou
 ADDITION_PJ, MULTIPLICATION_PJ = 0.9, 3.7
 
 
-def defaults() -> str:
-    """What tells the default configuration from that of another version: an option of studies of developments, so that
-    cells of the one are not taken for the other's."""
+def defaults(configuration: Configuration | None = None) -> str:
+    """What tells the default configuration, or this one, from that of another version: an option of studies of
+    developments, so that cells of the one are not taken for the other's."""
     import hashlib
     import json
 
     from connectome.development.configuration import Configuration
 
-    return hashlib.sha256(json.dumps(Configuration().table(), sort_keys=True).encode()).hexdigest()[:12]
+    table = (configuration or Configuration()).table()
+    return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()[:12]
 
 
 @lru_cache(maxsize=1)
