@@ -66,6 +66,8 @@ def named_regions(options: argparse.Namespace) -> tuple[tuple[str, ...], dict[st
 
 def changes(options: argparse.Namespace, cells: dict[str, str]) -> list[str]:
     """What the options change in a configuration, as ``--set`` has it."""
+    if options.wiring == "":
+        raise ConnectomeError("--wiring", "must be a file or the name of a measured connectome", "nothing")
     names = {"wiring": options.wiring, "sensory": options.sensory, "output": options.output, "signs": options.signs}
     told = [f"anatomy.{name}={json.dumps(value)}" for name, value in names.items() if value is not None]
     return told + [f"regions.{name}.cells={json.dumps(query)}" for name, query in cells.items()]

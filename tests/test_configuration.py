@@ -316,7 +316,7 @@ def test_rules_of_other_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         return [importlib.metadata.EntryPoint(name, value, group) for name, value in found.items()]
 
     monkeypatch.setattr(importlib.metadata, "entry_points", entries)
-    assert list(plugins.known("rules")) == ["growth", "strengthening", "pruning", "homeostasis", "broken", "luck"]
+    assert list(plugins.known("rules")) == [*Configuration().rules, "shuffled", "broken", "luck"]
     assert plugins.load("rules", "pruning", "rules") is not Luck
     assert "luck" not in Configuration().rules
     found = read(tmp_path, "[rules.luck]\nchance = 0.25")

@@ -235,7 +235,8 @@ def loose() -> Connectome:
     """Two halves without an edge between them."""
     pairs = np.array([[0, 1], [1, 2], [3, 4], [4, 5]])
     e = EdgeSet.from_arrays(("b", "local", "b"), *pairs.T, 1.0, n_source=6, n_target=6, dt_ms=0.1)
-    return Connectome.of([Region("b", 6, attributes={"half": ["one"] * 3 + ["two"] * 3})], [e])
+    half: dict[str, Any] = {"half": ["one"] * 3 + ["two"] * 3}
+    return Connectome.of([Region("b", 6, attributes=half)], [e])
 
 
 @pytest.mark.parametrize(
@@ -249,9 +250,9 @@ def loose() -> Connectome:
         ({"sensory": "klass == 'x'"}, r"^sensory cells of perception: query .* must name a column; found klass "),
     ],
 )  # fmt: skip
-def test_queries_that_find_nothing(changes: dict[str, str], message: str) -> None:
+def test_queries_that_find_nothing(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConnectomeError, match=message):
-        taken_of(larva(), {"perception": Anatomy(wiring="x", **changes)})
+        taken_of(larva(), {"perception": replace(Anatomy(wiring="x"), **changes)})
 
 
 def test_wirings_that_will_not_do() -> None:

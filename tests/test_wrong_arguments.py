@@ -73,6 +73,7 @@ INPUTS = {
     "report reference": ["good.graphml", "--out", "new.html", "--reference", "FILE"],
     "verify": ["FILE"],
     "develop": ["--config", "FILE", "--out", "new"],
+    "develop wiring": ["--wiring", "FILE", "--out", "new"],
     "develop resume": ["--resume", "FILE"],
     "experiment": ["FILE", "--dry-run"],
     "experiment connectome": ["trial.toml", "--dry-run", "--set", "connectome=FILE"],
