@@ -56,6 +56,11 @@ WAYS: Final[dict[str, tuple[str, ...]]] = {
     "mode": ("regions.perception.mode=dawn", "regions.interaction.mode=dusk"),
     "neurons": ("neuron.learn=['tau_m_ms', 'v_th_mv']", "regions.motor.neuron.learn=['tau_syn_ex_ms']"),
     "views": ("edges.local.view=gain", "edges.afferent.view=quantised", "edges.long_range.view=noisy"),
+    "wiring": (
+        "anatomy.wiring=celegans_witvliet2021_8",
+        "anatomy.sensory=region == 'sensory'",
+        "rules.act=['shuffled', 'growth', 'pruning']",
+    ),
     "reuse": ("training.reuse=4", "training.patience=2", "training.validate_every=1"),
 }
 #: What a run is at, by the functions that do it. Outside of all of them it is starting.

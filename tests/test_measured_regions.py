@@ -142,7 +142,14 @@ def test_regions_of_the_file_are_kept_as_an_attribute() -> None:
     region = taken.regions["perception"]
     assert region.attributes["former_region"].tolist() == ["eye"] * 3 + ["arm"] * 2
     assert [*taken.edges] == [EdgeKey("perception", "local", "perception")]
-    assert account_of(taken) == ["perception: 5 cells, 3 sensory, 2 output; edges: 2 local to perception"]
+    assert account_of(taken) == [
+        "perception: 5 cells, 3 sensory, 2 output; edges: 2 local to perception",
+        "Signs are not known: they are drawn at birth.",
+    ]
+    sign = [-1 if t == "GABA" else 1 for t in larva().regions["brain"].attributes["transmitter"].tolist()]
+    inhibits = int((np.array(sign)[larva().edges[EdgeKey("brain", "local", "brain")].source] < 0).sum())
+    account = account_of(taken_of(signed(larva()), {"perception": Anatomy(wiring="x")}))
+    assert account[-1] == f"Signs: {EDGES - inhibits} edges excite, {inhibits} inhibit."
 
 
 def test_copies_of_the_same_cells_have_drawn_links() -> None:

@@ -21,7 +21,9 @@ from connectome.parameters import Parameters, bounded
 from connectome.rules import Link
 from connectome.wiring.edges import Bernoulli, ByDistance, Conduction, Normal, dale_signs, positions_in_sphere, wire
 
-__all__ = ["NEURON", "OUTPUT", "SENSORY", "Anatomy", "birth", "new_links", "scaled", "weight_to_threshold_pa"]
+__all__ = [
+    "NEURON", "OUTPUT", "SENSORY", "Anatomy", "birth", "is_unsigned", "new_links", "scaled", "weight_to_threshold_pa",
+]  # fmt: skip
 
 #: The step of a developing network.
 DT_MS: Final = 1.0
@@ -213,7 +215,7 @@ def birth(
         if given is None or key not in given.edges:
             return edges(regions[source], regions[target], density, gain)
         unit = a.unit_weight or weight_to_threshold_pa(regions[target].neuron)
-        factor = np.where(regions[source].sign < 0, -a.inhibitory_gain, 1.0) if _is_unsigned(given) else 1.0
+        factor = np.where(regions[source].sign < 0, -a.inhibitory_gain, 1.0) if is_unsigned(given) else 1.0
         return _scaled_edges(given.edges[key], gain * unit, factor, stage)
 
     made = [
@@ -238,12 +240,12 @@ def _placed(
     else:
         position -= position[~lost].mean(axis=0)
     position[lost] = positions_in_sphere(int(lost.sum()), _RADIUS_UM, rng)
-    if _is_unsigned(wiring):
+    if is_unsigned(wiring):
         sign = dale_signs(given.size, anatomy.excitatory, rng)
     return replace(given, neuron=neuron, position_um=position + centre, sign=sign, birth_stage=stage)
 
 
-def _is_unsigned(wiring: Connectome) -> bool:
+def is_unsigned(wiring: Connectome) -> bool:
     """Whether nothing is known of signs: weights are counts."""
     return not any(r.sign.any() for r in wiring.regions.values()) and not any(
         (e.weight < 0).any() for e in wiring.edges.values()

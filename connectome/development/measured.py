@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from connectome.development.birth import NEURON, OUTPUT, SENSORY, Anatomy
+from connectome.development.birth import NEURON, OUTPUT, SENSORY, Anatomy, is_unsigned
 from connectome.errors import ConnectomeError
 from connectome.graph.attributes import Attribute, joined_attributes
 from connectome.graph.connectome import Connectome
@@ -77,7 +77,7 @@ def measured_regions(wiring: Connectome, tasks: Sequence[Task], anatomies: Mappi
 
 
 def account_of(wiring: Connectome) -> list[str]:
-    """What was taken, a line for each region, and one of signs, to read."""
+    """What was taken, a line for each region, and one about signs, to read."""
     lines = []
     for r in wiring.regions.values():
         flags = [
@@ -86,7 +86,9 @@ def account_of(wiring: Connectome) -> list[str]:
         ]  # fmt: skip
         sets = [f"{len(e):,} {e.key.kind} to {e.key.target}" for e in wiring.edges.values() if e.key.source == r.name]
         lines.append(f"{r.name}: {plural(r.size, 'cell')}{''.join(flags)}; edges: {', '.join(sets)}")
-    return lines
+    edges = np.concatenate([np.sign(e.weight) for e in wiring.edges.values()])
+    known = f"{int((edges > 0).sum()):,} edges excite, {int((edges < 0).sum()):,} inhibit"
+    return [*lines, "Signs are not known: they are drawn at birth." if is_unsigned(wiring) else f"Signs: {known}."]
 
 
 def _bare(r: Region) -> Region:
