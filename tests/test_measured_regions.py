@@ -241,7 +241,8 @@ def test_the_control_keeps_degrees_signs_and_weights() -> None:
 def loose() -> Connectome:
     """Two halves without an edge between them."""
     pairs = np.array([[0, 1], [1, 2], [3, 4], [4, 5]])
-    e = EdgeSet.from_arrays(("b", "local", "b"), *pairs.T, 1.0, n_source=6, n_target=6, dt_ms=0.1)
+    source, target = pairs.T
+    e = EdgeSet.from_arrays(("b", "local", "b"), source, target, 1.0, n_source=6, n_target=6, dt_ms=0.1)
     half: dict[str, Any] = {"half": ["one"] * 3 + ["two"] * 3}
     return Connectome.of([Region("b", 6, attributes=half)], [e])
 
