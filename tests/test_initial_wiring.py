@@ -34,7 +34,7 @@ def worm() -> Connectome:
 class _Task:
     """As little of a task as birth reads."""
 
-    name, sensors, effectors = "perception", {"eye": 5}, {"hand": 2}
+    name, requires, sensors, effectors = "perception", (), {"eye": 5}, {"hand": 2}
 
 
 TASK: Task = _Task()  # type: ignore[assignment]  # birth reads no more of it
@@ -102,10 +102,10 @@ def test_delays_and_places_are_kept() -> None:
 
 
 def test_a_plan_needs_the_file_that_it_names() -> None:
-    with pytest.raises(ConnectomeError, match=r"anatomy\.wiring"):
+    with pytest.raises(ConnectomeError, match=r"^anatomy\.wiring must .* for perception; found nothing"):
         plan_stages(["perception"], {"perception": TASK}, Configuration(Anatomy(wiring="x.csv")))
     taken = measured_regions(worm(), [TASK], {"perception": Anatomy(wiring="x.csv")})
-    with pytest.raises(ConnectomeError, match=r"anatomy\.wiring must name a wiring of which no region was taken"):
+    with pytest.raises(ConnectomeError, match=r"^anatomy\.wiring must .* for no region; found perception\."):
         plan_stages(["perception"], {"perception": TASK}, Configuration(), taken)
 
 

@@ -284,7 +284,10 @@ def test_wirings_that_will_not_do() -> None:
         (Configuration(Anatomy(cells="x")), r"^anatomy\.cells must go with anatomy\.wiring; found 'x'"),
         (Configuration(Anatomy(signs="fly")), r"^anatomy\.signs must go with anatomy\.wiring"),
         (Configuration(regions={"motor": {"output": "x"}}), r"^regions\.motor\.output must go with anatomy\.wiring"),
-        (Configuration(Anatomy(wiring="x")), r"^anatomy\.wiring must name a wiring of which motor was taken"),
+        (
+            Configuration(Anatomy(wiring="x")),
+            r"^anatomy\.wiring must go with what was taken from it for motor; found nothing",
+        ),
     ],
 )
 def test_plans_without_a_wiring(configuration: Configuration, message: str) -> None:

@@ -380,10 +380,11 @@ def plan_stages(
         if alone and not configuration.anatomy.wiring:
             where = name if name == "anatomy" else f"regions.{name}"
             raise ConnectomeError(f"{where}.{alone[0]}", "must go with anatomy.wiring", repr(table[alone[0]]))
-    measured = [name for name in regions if configuration.anatomy_of(name).wiring]
-    if measured != [name for name in regions if wiring is not None and name in wiring.regions]:
+    wanted = [name for name in regions if configuration.anatomy_of(name).wiring]
+    taken = [name for name in regions if wiring is not None and name in wiring.regions]
+    if wanted != taken:
         raise ConnectomeError(
-            "anatomy.wiring", f"must name a wiring of which {', '.join(measured) or 'no region'} was taken",
-            f"{configuration.anatomy.wiring!r}, {'no wiring' if wiring is None else ', '.join(wiring.regions)}",
+            "anatomy.wiring", f"must go with what was taken from it for {', '.join(wanted) or 'no region'}",
+            ", ".join(taken), "Give plan_stages what measured_regions gives.",
         )  # fmt: skip
     return [configuration.stage(tasks[name], wiring) for name in regions]
