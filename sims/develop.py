@@ -129,17 +129,13 @@ def start(options: argparse.Namespace, out: Path, held: Path | None = None) -> i
     # Heavy imports wait until the options are known to parse: --help answers at once.
     import tomli_w
 
-    from connectome.development.configuration import read_configuration
     from connectome.development.stages import versions
     from connectome.io.checkpoint import Checkpoint, save_checkpoint
     from connectome.io.results import save_text
 
     seed = options.seed or 0
     refuse_seed(seed)
-    regions, cells = wirings.named_regions(options)
-    configuration = read_configuration(options.config, [*wirings.changes(options, cells), *options.set])
-    if options.wiring_shuffled:
-        configuration = wirings.shuffled(configuration)
+    regions, configuration = wirings.told(options)
     configuration, wiring, stages, data = _plan(regions, configuration, held)
     text = tomli_w.dumps(configuration.table())
     begun = Checkpoint(0, regions, seed, options.engine or "numba", text, versions(stages) | data, (machine(),))
@@ -148,7 +144,7 @@ def start(options: argparse.Namespace, out: Path, held: Path | None = None) -> i
     with locked("--out", out):
         with _writable(out):
             _claim(out, options.overwrite, wiring)
-            wirings.keep(out, wiring)
+            begun = replace(begun, files=wirings.keep(out, wiring))
         save_checkpoint(begun, out)
         with _saving(out):
             save_text(begun.configuration, out / CONFIGURATION)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from connectome.graph.connectome import Connectome
     from connectome.learning.task import Task
 
-__all__ = ["WIRING", "add_options", "changes", "check_held", "claim", "keep", "named_regions", "shuffled", "wired"]
+__all__ = ["WIRING", "add_options", "claim", "keep", "told", "wired"]
 
 #: Where a run keeps what it took: in a folder, so that it is no stage of the run.
 WIRING: Final = Path("wiring") / "wiring.h5"
@@ -53,33 +52,29 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def named_regions(options: argparse.Namespace) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The regions in order, and those of the wiring that they are by ``NAME=REGION``, as queries for their cells."""
-    given = "perception,motor,interaction" if options.regions is None else options.regions
-    pairs = [text.partition("=") for text in given.split(",")]
-    column = options.regions_from or "region"
-    cells = {name.strip(): f"{column} == {json.dumps(own.strip())}" for name, is_one, own in pairs if is_one}
-    if options.regions_from and not cells:
-        raise ConnectomeError("--regions-from", "must go with --regions NAME=REGION", repr(options.regions_from))
-    return tuple(name.strip() for name, _, _ in pairs), cells
+def told(options: argparse.Namespace) -> tuple[tuple[str, ...], Configuration]:
+    """The regions in order, and the configuration with what the options say of a wiring: its regions by
+    ``NAME=REGION``, as queries for their cells; the control, as the first rule. Raises :class:`ConnectomeError`."""
+    from connectome import plugins
+    from connectome.development.configuration import read_configuration
 
-
-def changes(options: argparse.Namespace, cells: dict[str, str]) -> list[str]:
-    """What the options change in a configuration, as ``--set`` has it."""
     if options.wiring == "":
         raise ConnectomeError("--wiring", "must be a file or the name of a measured connectome", "nothing")
-    names = {"wiring": options.wiring, "sensory": options.sensory, "output": options.output, "signs": options.signs}
-    told = [f"anatomy.{name}={json.dumps(value)}" for name, value in names.items() if value is not None]
-    return told + [f"regions.{name}.cells={json.dumps(query)}" for name, query in cells.items()]
-
-
-def shuffled(configuration: Configuration) -> Configuration:
-    """The control: wiring that is shuffled at each birth."""
-    from connectome import plugins
-
-    return replace(
-        configuration, rules={"shuffled": plugins.load("rules", "shuffled", "rules")(), **configuration.rules}
-    )
+    given = "perception,motor,interaction" if options.regions is None else options.regions
+    pairs = [text.partition("=") for text in given.split(",")]
+    names = {name: getattr(options, name) for name in ("wiring", "sensory", "output", "signs")}
+    changes = [f"anatomy.{name}={json.dumps(value)}" for name, value in names.items() if value is not None]
+    for name, is_one, own in pairs:
+        if is_one:
+            query = f"{options.regions_from or 'region'} == {json.dumps(own.strip())}"
+            changes.append(f"regions.{name.strip()}.cells={json.dumps(query)}")
+    if options.regions_from and not any(is_one for _, is_one, _ in pairs):
+        raise ConnectomeError("--regions-from", "must go with --regions NAME=REGION", repr(options.regions_from))
+    configuration = read_configuration(options.config, [*changes, *options.set])
+    if options.wiring_shuffled:
+        control = plugins.load("rules", "shuffled", "rules")()
+        configuration = replace(configuration, rules={"shuffled": control, **configuration.rules})
+    return tuple(name.strip() for name, _, _ in pairs), configuration
 
 
 def wired(
@@ -145,33 +140,20 @@ def claim(out: Path, wiring: Connectome | None) -> list[Path]:
     return [path]
 
 
-def keep(out: Path, wiring: Connectome | None) -> None:
-    """Write what a run took into its folder."""
+def keep(out: Path, wiring: Connectome | None) -> dict[str, str]:
+    """Write what a run took into its folder; the files' digests by name. Raises :class:`OSError`."""
+    from connectome.io.seal import digests
     from connectome.io.snapshot import save
 
-    if wiring is not None:
-        (out / WIRING).parent.mkdir(exist_ok=True)
-        save(wiring, out / WIRING, overwrite=True)
+    if wiring is None:
+        return {}
+    (out / WIRING).parent.mkdir(exist_ok=True)
+    save(wiring, out / WIRING, overwrite=True)
+    beside = (out / WIRING).with_suffix(".sonata").iterdir()
+    return digests(out, [path.relative_to(out).as_posix() for path in (out / WIRING, *beside)])
 
 
 def _check_there(run: Path) -> None:
     """Refuse a run that lost its wiring. Raises :class:`ConnectomeError`."""
     if not (run / WIRING).is_file():
         raise ConnectomeError(str(run / WIRING), "must be the wiring that the run took", "none", "Start the run again.")
-
-
-def check_held(run: Path, configuration: str) -> list[str]:
-    """The names of the files of wiring of a finished run, by the text of its configuration: one or none. Raises
-    :class:`ConnectomeError` where it is not what the run took."""
-    from connectome.io.snapshot import load
-
-    anatomy = tomllib.loads(configuration).get("anatomy", {})
-    if not anatomy.get("wiring"):
-        return []
-    _check_there(run)
-    digest = load(run / WIRING).digest()
-    if digest != anatomy.get("wiring_digest"):
-        raise ConnectomeError(
-            str(run / WIRING), f"must have the digest in the configuration, {anatomy.get('wiring_digest')}", digest
-        )
-    return [WIRING.as_posix()]

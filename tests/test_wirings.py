@@ -16,6 +16,7 @@ from connectome import Edit
 from connectome.graph.attributes import Attribute
 from connectome.io.checkpoint import Checkpoint
 from connectome.io.edge_tables import write_csv
+from connectome.io.seal import renew
 from connectome.io.snapshot import list_stages, load, save
 from sims.develop import main
 from sims.verify import main as verify
@@ -73,10 +74,15 @@ def test_it_is_verified_without_the_file(finished: Path, tmp_path: Path, capsys:
     (key,) = held.edges
     save(held.apply(Edit(reweight={key: held.edges[key].weight * 2})), path, overwrite=True)
     assert verify([str(run), "--quick"]) == 2
-    assert "wiring.h5 must have the digest in the configuration" in capsys.readouterr().err
+    assert "wiring.h5 must be as the run wrote it; found another content" in capsys.readouterr().err
+    for file in ("wiring.h5", "wiring.sonata/circuit_config.json", "wiring.sonata/node_types.csv"):
+        renew(run, f"wiring/{file}")
+    renew(run, "wiring/wiring.sonata/edge_types.csv")
+    assert verify([str(run)]) == 2  # under a new seal
+    assert "wiring.h5 must give the wiring that the run took, with the digest" in capsys.readouterr().err
     path.unlink()
     assert verify([str(run), "--quick"]) == 2
-    assert "wiring.h5 must be the wiring that the run took; found none" in capsys.readouterr().err
+    assert "wiring.h5 must be there, as the run wrote it; found nothing there" in capsys.readouterr().err
 
 
 def test_a_broken_run_goes_on_to_the_same_bytes_without_the_file(
@@ -97,10 +103,10 @@ def test_a_broken_run_goes_on_to_the_same_bytes_without_the_file(
     save(larva(), out / "wiring" / "wiring.h5", overwrite=True)
     capsys.readouterr()
     assert main(["--resume", str(out), "--quiet"]) == 2
-    assert "must give the wiring that the run took, with the digest" in capsys.readouterr().err
+    assert "wiring.h5 must be as the run wrote it; found another content" in capsys.readouterr().err
     (out / "wiring" / "wiring.h5").unlink()
     assert main(["--resume", str(out), "--quiet"]) == 2
-    assert "wiring.h5 must be the wiring that the run took; found none" in capsys.readouterr().err
+    assert "wiring.h5 must be there, as the run wrote it; found nothing there" in capsys.readouterr().err
     shutil.rmtree(out / "wiring")
     (tmp_path / "held").rename(out / "wiring")
     assert main(["--resume", str(out), "--quiet", "--no-report"]) == 0
