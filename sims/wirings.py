@@ -43,8 +43,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", metavar="QUERY", help="the cells that effectors hear (default of both: all)")
     parser.add_argument(
-        "--signs", choices=["fly", "mammal"],
-        help="signs by what cells release (default: those of the file or, where it has none, drawn)",
+        "--signs", metavar="SPECIES",
+        help="signs by what cells release, of the fly, mammal or worm (default: the file's or, where it has none, drawn)",
     )  # fmt: skip
     parser.add_argument(
         "--wiring-shuffled", action="store_true",

@@ -163,7 +163,7 @@ def test_regions_are_named_and_the_same_file_is_asked_for(
         (["--regions-from", "side"], "--regions-from must go with --regions NAME=REGION; found 'side'"),
         (["--regions", "perception=brian"], "cells of perception must hold for some of 90 neurons"),
         (["--regions", "perception=left", "--regions-from", "sid"], "must name a column; found sid == "),
-        (["--set", "anatomy.signs=worm"], "anatomy.signs must be a table, or fly or mammal; found 'worm'"),
+        (["--signs", "plant"], "anatomy.signs must be a table, or one of fly, mammal, worm; found 'plant'"),
         (["--signs", "fly", "--set", "anatomy.unknown_signs=guess"], "anatomy.unknown_signs must be one of 'refuse'"),
         (["--set", "anatomy.wiring_digest=0123"], "larva.csv must give the wiring that the run took, with the"),
         (["--set", "regions.perception.signs=fly"], "regions.perception.signs must be left out; found 'fly'"),

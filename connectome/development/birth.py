@@ -58,8 +58,8 @@ class Anatomy(Parameters):
     cells : a query of :meth:`Connectome.select`: the neurons of the wiring that are the region. Empty: all
     sensory, output : queries too: the cells of the region that sensors project to, and those that effectors hear.
         Empty: all
-    signs : "fly" or "mammal": what a cell releases decides its sign (:mod:`connectome.experiment.physiology`). Empty:
-        signs are the file's or, where it has none, drawn
+    signs : "fly", "mammal" or "worm": what a cell releases decides its sign
+        (:mod:`connectome.experiment.physiology`). Empty: signs are the file's or, where it has none, drawn
     unknown_signs : what becomes of edges of which that says nothing: "refuse" all, keep them as "excitatory" or
         "inhibitory", or "drop" them
     wiring_digest : of what was taken from the wiring; it must be the same again. A run writes it down
