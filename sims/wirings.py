@@ -44,7 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", metavar="QUERY", help="the cells that effectors hear (default of both: all)")
     parser.add_argument(
         "--signs", metavar="SPECIES",
-        help="signs by what cells release, of the fly, mammal or worm (default: the file's or, where it has none, drawn)",
+        help="signs by what cells of the fly, mammal or worm release (default: the file's or, if it has none, drawn)",
     )  # fmt: skip
     parser.add_argument(
         "--wiring-shuffled", action="store_true",
