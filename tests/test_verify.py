@@ -136,7 +136,7 @@ def test_what_cannot_be_checked_gets_one_line(run: Path, capsys: pytest.CaptureF
     assert "must be a finished run" in refused(run)
     shutil.rmtree(run / "checkpoints")
     under_seal("results.nc", b"nothing")
-    assert "results.nc must be a whole, undamaged HDF5 file" in refused(run)
+    assert "results.nc must be an HDF5 file" in refused(run)
     (run / "manifest.json").unlink()
     assert "must be a finished run, with a manifest.json; found none." in refused(run)
 
