@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given
@@ -143,6 +144,24 @@ def bytes_of_one(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     place = tmp_path_factory.mktemp("one")
     save_checkpoint(checkpoint(state=state_of(small(), 1)), place)
     return (place / "checkpoints/00000003.h5").read_bytes()
+
+
+@pytest.mark.parametrize("change", ["a number", "a word"])
+def test_content_must_have_its_digest(tmp_path: Path, change: str) -> None:
+    """Also where all else that can be checked is in order: the file has been written to as HDF5 is."""
+    save_checkpoint(checkpoint(2), tmp_path)
+    save_checkpoint(checkpoint(3, state_of(small(), 1)), tmp_path)
+    with h5py.File(tmp_path / "checkpoints/00000003.h5", "r+") as h5:
+        if change == "a number":
+            column = next(c for c in h5["columns"].values() if c.dtype == np.float64 and c.size > 1)
+            column[0] = 12.5
+        else:
+            text = h5["checkpoint/text"]
+            text[0] = text[0].replace(b"an abacus", b"an ab4cus")
+    read, damage = load_checkpoint(tmp_path)
+    assert read.number == 2
+    assert len(damage) == 1
+    assert "must be the digest of the content" in damage[0]
 
 
 @given(st.data())

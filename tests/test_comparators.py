@@ -15,13 +15,13 @@ from connectome.development.birth import Anatomy, birth
 from connectome.development.stage import StageOutcome
 from connectome.learning.learner import without
 from connectome.learning.learning_rule import Update
-from connectome.learning.network import SpikingNetwork
+from connectome.learning.network import BatchActivity, SpikingNetwork
 from connectome.mechanisms.comparators import learn, sparse_from_birth
 from connectome.mechanisms.ewc import Ewc
 from connectome.mechanisms.feedback_pruning import FeedbackPruning
 from connectome.mechanisms.growth import LongRangeGrowth
 from connectome.mechanisms.replay import Replay
-from tests.test_development import ANATOMY, stages, toys
+from tests.test_development import ANATOMY, Toy, stages, toys
 
 FIRST = EdgeKey("first", "local", "first")
 SPARSE = FeedbackPruning(keep=0.4, keep_long_range=0.5, keep_afferent=0.7)
@@ -118,6 +118,38 @@ def test_replay_adds_the_loss_of_an_earlier_task() -> None:
     expected.backward()  # type: ignore[no-untyped-call]  # as above
     for key, w in other.weight.items():
         torch.testing.assert_close(network.weight[key].grad, w.grad)
+
+
+def test_replay_is_of_any_earlier_task() -> None:
+    """Of each as often: which it is, the generator says that it is given."""
+
+    class Told(Toy):
+        def loss(self, activity: BatchActivity, target: Any) -> torch.Tensor:
+            return torch.tensor(self.scale)
+
+    toy = toys()[0]
+    earlier = [Told(toy.name, toy.uses, scale, toy.effectors, toy.sensors) for scale in (0.0, 1.0, 2.0)]
+    network, replay = a_network(), Replay(batch=2)
+    told = [int(replay(network, earlier, np.random.default_rng(seed))) for seed in range(12)]
+    assert told == [np.random.default_rng(seed).integers(3) for seed in range(12)]
+    assert set(told) == {0, 1, 2}
+
+
+def test_sparse_from_birth_in_closed_form() -> None:
+    """Two links each way to the first region, four more to the third; nothing grows in the first stage, which has no
+    links, and in the others for as many epochs as growth lasts or the stage has."""
+    grow, cut = LongRangeGrowth(edges=90, last_epoch=3), SPARSE
+    one, two = stages(grow, cut, updates=20)  # four epochs
+    plan = [one, replace(two, updates=6), two]  # the second has two
+    a = replace(ANATOMY, neurons=60)
+    sparse = sparse_from_birth(a, plan)
+    grown = 90 * (2 + 3) / (6 * 60**2)
+    assert sparse.long_range_density == pytest.approx((a.long_range_density + grown) * 0.5)
+    assert sparse.local_density * sparse.over_production == pytest.approx(a.local_density * a.over_production * 0.4)
+    assert sparse.afferent_density == pytest.approx(a.afferent_density * 0.7)
+    unpruned = sparse_from_birth(a, [replace(s, rules=()) for s in plan])
+    assert unpruned.long_range_density == a.long_range_density
+    assert unpruned.local_density * unpruned.over_production == pytest.approx(a.local_density * a.over_production)
 
 
 def test_sparse_from_birth_has_as_many_edges_as_development_ends_with() -> None:

@@ -589,6 +589,16 @@ def test_the_goal_of_an_interaction_is_not_given(watch: Watch) -> None:
     assert set(spikes) == {"image", "joints"}
 
 
+def test_answers_are_read_from_the_last_ten_steps() -> None:
+    """However long the sample is. A unit is the way from rest to threshold, 15 mV."""
+    for steps in (tasks.STEPS, tasks.CHAIN_STEPS):
+        late = torch.zeros(1, steps, 2)
+        late[:, -10:] = torch.linspace(0.0, 27.0, 10)[None, :, None] * torch.tensor([1.0, -1.0])
+        late[:, :-10] = 1000.0
+        found = tasks._readout(BatchActivity({"digit": late}, {}, {}, 0), "digit")
+        torch.testing.assert_close(found, torch.tensor([[0.9, -0.9]]))
+
+
 def test_loss_is_least_where_the_answer_is_right(watch: Watch) -> None:
     label = torch.tensor([3, 0])
     good, bad = (torch.nn.functional.one_hot(label, 10).numpy() * s * 15.0 for s in (1.0, -1.0))

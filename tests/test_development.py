@@ -16,6 +16,7 @@ from connectome.development.birth import Anatomy, birth
 from connectome.development.stage import LearningRates, Progress, Stage, StageOutcome, StageState
 from connectome.development.stages import develop
 from connectome.development.training import Training
+from connectome.learning.learner import Learner
 from connectome.learning.network import BatchActivity
 from connectome.learning.task import Act, Score
 from connectome.mechanisms.feedback_pruning import FeedbackPruning
@@ -99,6 +100,108 @@ def test_nothing_is_frozen_and_matured_edges_are_slower() -> None:
     _, plastic = develop(slow, ANATOMY, seed=2, test_trials=8)
     before, after = one.connectome.edges[local].weight, plastic.connectome.edges[local].weight
     assert np.abs(after - before).mean() / np.abs(before).mean() > 2 * moved(local)
+
+
+@dataclass(frozen=True)
+class Noted(Toy):
+    """A toy that notes each batch and each score: what was asked of it, and a number that it drew."""
+
+    notes: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def batch(self, rng: np.random.Generator, size: int) -> tuple[Mapping[str, Tensor], Any]:
+        self.notes.append(("batch", size))
+        return super().batch(rng, size)
+
+    def score(self, act: Act, split: str, trials: int, rng: np.random.Generator) -> Score:
+        drawn = rng.integers(2**62)
+        regions = len(act(super().batch(np.random.default_rng(0), 2)[0]).counts) - 1  # without the eye
+        self.notes.append(("score", self.name, split, trials, regions, drawn))
+        return Score({"validation": 0.25, "test": 0.75}[split], 0.0, 0.0, 0.0)
+
+
+def test_a_stage_trains_on_batches_validates_and_is_tested() -> None:
+    """All that tasks are asked for, in order; the trials of a test are the same after each stage, those of a validation
+    always others; what is shown during a stage is of validation data, what is yielded of test data."""
+    notes: list[tuple[Any, ...]] = []
+    plan = [
+        Stage(Noted(t.name, t.uses, 1.0, t.effectors, t.sensors, notes), updates, batch=16, epoch_updates=2,
+              validate_every=2, validation_trials=5)
+        for t, updates in zip(toys(), (5, 4), strict=True)
+    ]  # fmt: skip
+    shown: list[float] = []
+    outcomes = list(develop(plan, ANATOMY, seed=4, on_progress=lambda p: shown.append(p.score), test_trials=7))
+    drawn = int(np.random.default_rng([4, 271828]).integers(2**62))
+    tested = {
+        "first": [("score", "first", "test", 7, 1, drawn)] * 2,
+        "second": [("score", name, "test", 7, n, drawn) for name, n in
+                   (("first", 1), ("first", 2), ("second", 2), ("second", 2))],
+    }  # fmt: skip
+    validated = [note[-1] for note in notes if note[2:3] == ("validation",)]
+    assert len(set(validated)) == 3
+    first, later, second = ([("score", name, "validation", 5, n, at)] for name, n, at in zip(
+        ("first", "first", "second"), (1, 1, 2), validated, strict=True
+    ))  # fmt: skip
+    batch = [("batch", 16)]
+    assert notes == [*batch * 4, *first, *batch, *later, *tested["first"], *batch * 4, *second, *tested["second"]]
+    assert shown == [pytest.approx(np.nan, nan_ok=True), 0.25, 0.25, pytest.approx(np.nan, nan_ok=True), 0.25]
+    assert {s.value for o in outcomes for part in (o.scores, o.scores_all_recruited) for s in part.values()} == {0.75}
+
+
+def test_rates_fall_along_half_a_cosine_from_a_typical_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rate of every edge set at every update, relative to its weights when the stage began."""
+    rates = LearningRates(rate=0.03, final=0.1, afferent=1.5, efferent=0.7, mature_local=0.2, mature_other=0.05)
+    found: list[dict[EdgeKey, float]] = []
+    others: list[float] = []
+    began: dict[tuple[int, EdgeKey], float] = {}
+    real = Learner.step
+
+    def step(self: Learner, spikes: Any, target: Any, rate_pa: Any, **rest: Any) -> float:
+        weights = self.network.weight
+        for key, weight in weights.items():
+            began.setdefault((len(found) // 8, key), float(weight.detach().square().mean().sqrt()))
+        found.append({key: rate_pa(key) for key in weights})
+        others.append(rest["rate"](next(iter(weights))))
+        return real(self, spikes, target, rate_pa, **rest)
+
+    monkeypatch.setattr(Learner, "step", step)
+    list(develop([replace(s, learning_rates=rates) for s in stages(updates=8)], ANATOMY, seed=2, test_trials=2))
+    factor = {
+        ("eye", "afferent", "first"): (1.5, 1.5 * 0.05), ("first", "local", "first"): (1.0, 0.2),
+        ("first", "efferent", "first_out"): (0.7, 0.7 * 0.05), ("first", "long_range", "second"): (0, 1.0),
+        ("second", "long_range", "first"): (0, 1.0), ("second", "local", "second"): (0, 1.0),
+        ("second", "efferent", "second_out"): (0, 0.7),
+    }  # fmt: skip
+    for update, by_set in enumerate(found):
+        stage, done = divmod(update, 8)
+        falls = 0.1 + 0.9 * (1 + np.cos(np.pi * done / 8)) / 2
+        expected = {k: 0.03 * falls * factor[k][stage] * began[stage, k] for k in by_set}
+        assert by_set == pytest.approx(expected, rel=1e-5), update
+        assert others[update] == pytest.approx(rates.gain * falls)
+    assert len(found) == 16
+    assert {key for by_set in found for key in by_set} <= set(factor)
+
+
+def test_the_mean_rate_is_a_running_mean() -> None:
+    """A tenth of each update's rate, and nine of what was; the first update of a stage begins it. Regions and sensors
+    have one, effectors never fire."""
+    sums: list[dict[str, Any]] = []
+    means: list[dict[str, Any]] = []
+
+    def watch(training: Training) -> None:
+        sums.append({name: rate.copy() for name, rate in training.rate.items() if name in training.mean_rate})
+        means.append({name: rate.copy() for name, rate in training.mean_rate.items()})
+
+    plan = [replace(stage, epoch_updates=9) for stage in stages(updates=6)]
+    list(develop(plan, ANATOMY, seed=2, on_update=watch, test_trials=2))
+    assert [set(mean) for mean in means] == [{"eye", "first"}] * 6 + [{"eye", "first", "second"}] * 6
+    for stage in (0, 6):
+        mean: dict[str, Any] = {}
+        for update in range(stage, stage + 5):  # with the sixth the epoch ends, and its sum goes
+            for name, total in sums[update].items():
+                rate = total - (sums[update - 1][name] if update > stage else 0)
+                mean[name] = 0.9 * mean[name] + 0.1 * rate if update > stage else rate
+                np.testing.assert_allclose(means[update][name], mean[name], rtol=1e-9, atol=1e-12)
+            assert mean["first"].any()
 
 
 def test_plasticity_is_slowed_by_maturity_never_stopped() -> None:

@@ -23,6 +23,7 @@ from connectome import (
     Region,
     RuleRecord,
 )
+from connectome.arrays import csr_order
 from connectome.graph.parts import delay_to_steps
 from tests.strategies import connectomes, edge_deltas, edge_sets, regions
 
@@ -99,6 +100,22 @@ def test_from_arrays_is_a_stable_sort_of_what_it_is_given(data: st.DataObject) -
     columns = [c.tolist() for c in (source, target, weight, delay, birth)]
     assert rows(edges) == in_order(list(zip(*columns, [(x,) for x in trace.tolist()], strict=True)))
     check_views(edges)
+
+
+@given(st.data())
+def test_edges_are_ordered_block_by_block(data: st.DataObject) -> None:
+    """As by one sort of all; with blocks of a few edges, where a whole one has a million."""
+    n, rng = data.draw(st.integers(0, 40)), np.random.default_rng(data.draw(st.integers(0, 99)))
+    source = rng.integers(0, 6, n).astype(np.int32)
+    if data.draw(st.booleans()):
+        source.sort()
+    target, delay = rng.integers(0, 4, n).astype(np.int32), rng.integers(1, 4, n).astype(np.uint16)
+    indptr = np.cumsum([0, *np.bincount(source, minlength=6)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("connectome.arrays._BLOCK_EDGES", data.draw(st.integers(1, 15)))
+        order = csr_order(source, target, delay, indptr, 4)
+    expected = np.lexsort((target, delay, source))
+    assert (np.arange(n) if order is None else order).tolist() == expected.tolist()
 
 
 @given(edge_sets(), st.randoms(use_true_random=False))

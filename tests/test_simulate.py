@@ -349,6 +349,28 @@ def test_tables_may_be_coarse(case: tuple[Connectome, Stimulus, int, int]) -> No
                 assert result(threads).identical(fine)
 
 
+@pytest.mark.parametrize("threads", [2, 3, 4])
+def test_coarse_tables_serve_threads_that_share_a_region(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    """Every source reaches every neuron of a region that threads share, with several delays: also the neurons at which
+    one thread's share ends and the next one's begins."""
+    monkeypatch.setattr(layout, "_TABLE_BYTES", 0)
+    rng, n = np.random.default_rng(3), 100
+    source, target = (i.ravel() for i in np.indices((n, n)))
+    edges = EdgeSet.from_arrays(
+        ("a", "local", "a"), source, target, rng.normal(0, 10, n * n), n_source=n, n_target=n, dt_ms=0.1,
+        delay_ms=rng.integers(1, 6, n * n) / 10,
+    )  # fmt: skip
+    connectome = Connectome.of([Region("a", n)], [edges])
+    stimulus = Stimulus(current_pa={"a": rng.uniform(400, 900, n)})
+
+    def result(count: int) -> xr.Dataset:
+        return run(connectome, 60, stimulus, dtype="float64", threads=count)
+
+    whole = result(1)
+    assert whole.sizes["spike"] > n
+    assert result(threads).identical(whole)
+
+
 def test_float32_stays_close_to_float64(engine: Engine) -> None:
     connectome, stimulus = balanced(60, 40.0)
     quiet = Stimulus(stimulus.spikes, {}, {"e": Poisson(2000.0, 10.0)})

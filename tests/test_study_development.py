@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import xarray as xr
 
 from connectome.development.birth import Anatomy
+from connectome.development.stage import Progress
 from connectome.development.stages import develop
+from connectome.learning.task import Score
+from connectome.mechanisms import comparators
 from connectome.mechanisms.feedback_pruning import FeedbackPruning
 from connectome.mechanisms.growth import LongRangeGrowth
 from sims.studies.claims import ABLATIONS, CLAIMS, ablations, claims
@@ -50,6 +56,32 @@ def test_a_cell_is_the_development(results: xr.Dataset) -> None:
     assert cell.neuron_updates.values.tolist() == [24 * 30, 24 * 60]  # 24 steps
     dense = [10 * 30 + 30 * 30 + 30 * 2, 10 * 30 + 4 * 30 * 30 + 30 * 2]
     assert cell.dense_operations.values.tolist() == [24 * n for n in dense]
+
+
+def test_what_is_lost_and_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From made-up scores: a task that was known at 0.9 and then at 0.6 has lost 0.3, and the change since is -0.3. It
+    took 500 operations at its most, which were in its own stage, and takes 100 at the end."""
+    outcomes = list(develop(PLAN, ANATOMY, seed=1, test_trials=4))
+    told = [
+        {"first": Score(0.9, 400.0, 9.0, 0.8)},
+        {"first": Score(0.6, 100.0, 5.0, 0.4), "second": Score(0.7, 300.0, 7.0, 0.5)},
+    ]
+
+    def learn(method: str, stages: object, anatomy: object, *, on_progress: Callable[[Progress], None], **rest: object):  # type: ignore[no-untyped-def]
+        for number, (outcome, scores) in enumerate(zip(outcomes, told, strict=True), 1):
+            on_progress(Progress(number, "", 1, 1, 0.0, 0.0, 500.0 if number == 1 else 200.0, 1, 1, 10**6))
+            yield replace(outcome, scores=scores)
+
+    monkeypatch.setattr(comparators, "learn", learn)
+    cell = go_through(PLAN, ANATOMY, "development", 1, 4)
+    assert cell.lost.values == pytest.approx([0.3, 0])
+    assert float(cell.backward) == pytest.approx(-0.3)
+    assert float(cell.average) == pytest.approx(0.65)
+    assert cell.saved.values == pytest.approx([5.0, 1.0])
+    assert cell.at_end.values.tolist() == [0.4, 0.5]
+    assert cell.operations.values[1].tolist() == [100, 300]
+    assert cell.spikes.values[1].tolist() == [5, 7]
+    assert float(cell.left) == outcomes[1].connectome.n_edges / 10**6
 
 
 def test_the_report_says_what_the_cells_say(results: xr.Dataset) -> None:

@@ -388,6 +388,13 @@ def test_dale_signs(n: int, fraction: float) -> None:
     assert (sign == -1).sum() == n - round(n * fraction)
 
 
+def test_dales_signs_are_in_random_places() -> None:
+    """Each place is as likely as another to be excitatory: within four standard deviations."""
+    random = rng()
+    drawn = np.array([dale_signs(5, 0.6, random) for _ in range(2000)])
+    assert np.abs((drawn > 0).mean(0) - 0.6).max() < 4 * np.sqrt(0.6 * 0.4 / 2000)
+
+
 # Weights and delays
 
 

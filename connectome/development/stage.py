@@ -36,7 +36,8 @@ Select = Callable[[Task, SpikingNetwork, np.random.Generator, int], Batch]
 
 @dataclass(frozen=True)
 class LearningRates(Parameters):
-    """How fast weights change: Adam's step, relative to a typical weight of the edge set at birth.
+    """How fast weights change: Adam's step, relative to a typical weight of the edge set when the stage began, or when
+    it was new.
 
     Parameters
     ----------
@@ -174,7 +175,7 @@ class StageState(ReadOnly):
     links : the long-range links of the new region
     random : what batches, rules, validation trials and the ends of stages draw from; ``again``, while a batch is
         reused: what it was drawn from
-    scale : edge set -> a typical weight when it was new, pA
+    scale : edge set -> a typical weight when the stage began, or when it was new, pA
     mean_rate, rate : region -> (N,) spikes per step: the running mean, and the sum over this epoch
     update, seen : updates done in this stage and in this epoch
     loss : sum over this epoch

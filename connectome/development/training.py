@@ -134,7 +134,9 @@ class Training:
         self.ends, self.importance = {}, {}
         for key in self.learner.network.weight:
             edges = connectome.edges[key]
-            self.scale[key] = self.scale.get(key) or _rms(edges.weight)  # a typical weight when the set was new
+            self.scale[key] = self.scale.get(key) or _rms(
+                edges.weight
+            )  # a typical weight when the stage began, or it was new
             if key.base != "efferent":
                 self.ends[key] = (edges.source, edges.target, edges.pair)
                 self.importance[key] = np.array(edges.state.get("importance", np.zeros(len(edges), np.float32)))
