@@ -20,11 +20,13 @@ import argparse
 import ast
 import hashlib
 import json
+import multiprocessing
 import os
 import queue
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -33,9 +35,10 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import groupby
 from pathlib import Path
 from typing import Final, NamedTuple
+
+import pytest
 
 __all__ = ["Mutant", "main", "mutants", "stale"]
 
@@ -45,6 +48,9 @@ LIMIT_S: Final = 900
 #: Added to each file of kernels in a copy: what a fault may add to it. What Numba has compiled goes by the sizes and
 #: dates of all files of kernels, and so is kept, but for what depends on the fault.
 _ROOM: Final = 1000
+#: Processes for tests, forked from one that has imported what takes long.
+_FORKS: Final = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["h5py", "networkx", "numba", "pandas", "pytest", "scipy.stats", "torch", "xarray"])
 _GOOD: Final = frozenset({"caught", "caught (hung)"})
 
 
@@ -102,7 +108,9 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
     places: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in range(options.jobs):
         places.put(number)
-    groups = [list(g) for _, g in groupby(sorted(chosen, key=lambda m: m.tests), key=lambda m: m.tests)]
+    groups: dict[str, list[Mutant]] = {}
+    for m in chosen:
+        groups.setdefault(m.tests, []).append(m)
 
     def work(group: list[Mutant]) -> None:
         number = places.get()
@@ -112,7 +120,7 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
             places.put(number)
 
     with ThreadPoolExecutor(options.jobs) as pool:
-        list(pool.map(work, groups))
+        list(pool.map(work, groups.values()))
     verdicts = {m.name: found.kept[m.name] for m in chosen}
     _say("")
     for name, f in verdicts.items():
@@ -180,23 +188,43 @@ def _key(root: Path, tests: str, file: str = "", mutant: Mutant | None = None) -
 
 def _run(tests: str, copy: Path, key: str) -> Found:
     """Run tests in a copy. They have "survived" if they passed."""
-    environment = os.environ | {"PYTHONPATH": str(copy), "NUMBA_CACHE_DIR": str(copy.with_name(f"{copy.name}.numba"))}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", *shlex.split(tests)]
-    began = time.monotonic()
-    try:
-        done = subprocess.run(
-            command, cwd=copy, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False,
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return Found(key, "caught (hung)", tests, time.monotonic() - began)
-    failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
-    verdict = {0: "survived", 1: "caught"}.get(done.returncode, f"broken: pytest ends with {done.returncode}")
-    if verdict == "survived" and not re.search(r"\d+ passed", done.stdout):
+    began, said = time.monotonic(), copy.with_name(f"{copy.name}.txt")
+    process = _FORKS.Process(target=_pytest, args=(tests, copy, said))
+    process.start()
+    process.join(LIMIT_S)
+    seconds = time.monotonic() - began
+    if process.exitcode is None:
+        os.killpg(process.pid or 0, signal.SIGKILL)
+        process.join()
+        return Found(key, "caught (hung)", tests, seconds)
+    text = said.read_text("utf-8", "replace")
+    failed = " ".join(re.findall(r"^(?:FAILED|ERROR) (\S+)", text, re.MULTILINE))
+    if process.exitcode < 0:
+        return Found(key, "caught", "a crash", seconds)  # e.g. by an address out of range
+    verdict = {0: "survived", 1: "caught"}.get(process.exitcode, f"broken: pytest ends with {process.exitcode}")
+    if verdict == "survived" and not re.search(r"\d+ passed", text):
         verdict = "broken: its tests are skipped"
-    if done.returncode < 0 and "INTERNALERROR" not in done.stdout:
-        verdict = "caught"  # a crash, e.g. by an address out of range
-    return Found(key, verdict, " ".join(failed), time.monotonic() - began)
+    return Found(key, verdict, failed, seconds)
+
+
+def _pytest(tests: str, copy: Path, said: Path) -> None:
+    """In a process of its own, which has imported what others wrote, and nothing of ours."""
+    os.setsid()
+    with said.open("wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.environ |= {"PYTHONPATH": str(copy), "NUMBA_CACHE_DIR": str(copy.with_name(f"{copy.name}.numba"))}
+    os.chdir(copy)
+    sys.path[:] = [str(copy), *(p for p in sys.path if p not in ("", str(ROOT)))]
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("connectome", "sims", "tests")]:
+        del sys.modules[name]
+    import numba
+
+    numba.config.reload_config()
+    sys.argv[:] = ["pytest"]
+    code = pytest.main(["-x", "-q", "-n", "0", "-p", "no:cacheprovider", *shlex.split(tests)])
+    sys.stdout.flush()
+    os._exit(int(code))
 
 
 def _refresh(copy: Path, root: Path) -> None:

@@ -16,6 +16,7 @@ from connectome.development.stage import StageOutcome
 from connectome.learning.learner import without
 from connectome.learning.learning_rule import Update
 from connectome.learning.network import BatchActivity, SpikingNetwork
+from connectome.mechanisms import comparators
 from connectome.mechanisms.comparators import learn, sparse_from_birth
 from connectome.mechanisms.ewc import Ewc
 from connectome.mechanisms.feedback_pruning import FeedbackPruning
@@ -39,6 +40,25 @@ def every() -> dict[str, list[StageOutcome]]:
 
 def sizes(connectome: Connectome) -> dict[EdgeKey, int]:
     return {key: len(edges) for key, edges in connectome.edges.items()}
+
+
+def test_comparators_are_the_stage_but_for_what_they_say() -> None:
+    (stage, _), growth = stages(LongRangeGrowth(edges=30), SPARSE), LongRangeGrowth(edges=30)
+    stage = replace(stage, batch=24, learning_rates=replace(stage.learning_rates, mature_local=0.3, mature_other=0.2))
+    plastic = replace(stage, rules=(), learning_rates=replace(stage.learning_rates, mature_local=1.0, mature_other=1.0))
+    still = replace(stage.learning_rates, mature_local=0.0, mature_other=0.0)
+    expected = {
+        comparators.development: stage,
+        comparators.blind: replace(stage, importance="random"),
+        comparators.magnitude: replace(stage, importance="magnitude"),
+        comparators.unpruned: replace(stage, rules=(growth,)),
+        comparators.sequential: plastic,
+        comparators.frozen: replace(plastic, learning_rates=still),
+        comparators.ewc: replace(plastic, learning=(Ewc(strength=100.0), *stage.learning)),
+        comparators.replay: replace(plastic, extra_loss=Replay(batch=24)),
+    }
+    for method, wanted in expected.items():
+        assert method(stage) == wanted, method.__name__
 
 
 def test_pruning_comparators_end_with_the_same_numbers_of_other_edges(every: dict[str, list[StageOutcome]]) -> None:

@@ -599,6 +599,54 @@ def test_answers_are_read_from_the_last_ten_steps() -> None:
         torch.testing.assert_close(found, torch.tensor([[0.9, -0.9]]))
 
 
+def test_losses_in_closed_form(watch: Watch) -> None:
+    """Cross-entropy of four times the potentials, in units of the threshold; the mean square of what is missing in a
+    move, of which an extensor takes away twice what a flexor's potential is in these units."""
+    potential = np.array([[15.0, 0.0, *[-30.0] * 8], [0.0, 30.0, *[0.0] * 8]])
+    z = 4 * potential / 15
+    expected = np.mean([np.log(np.exp(row).sum()) - row[at] for row, at in zip(z, (1, 1), strict=True)])
+    loss = Perception(watch.images).loss(activity("digit", potential), torch.tensor([1, 1]))
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+    muscles = np.array([[15.0, 30.0, 7.5, 0.0]])  # moves of -2 and of 1
+    found = tasks.Motor().loss(activity("muscles", muscles), torch.tensor([[-1.0, 3.0]]))
+    assert float(found) == pytest.approx((1 + 4) / 2)
+
+
+def test_postures_are_half_of_them_near_the_goal() -> None:
+    """The others are anywhere, and seldom as near."""
+    rng, n = np.random.default_rng(4), 4000
+    goal = np.repeat(PLACES[:1], n, 0)
+    joint, _ = tasks.Motor()._demonstrate(goal, rng)
+    away = np.abs(joint - inverse_kinematics(goal)).max(1)
+    anywhere = np.abs(random_posture(rng, n) - inverse_kinematics(goal)).max(1)
+    by_chance = float((anywhere < 0.75).mean())
+    near = float((away < 0.75).mean())
+    assert near == pytest.approx(0.5 * 0.995 + 0.5 * by_chance, abs=4 * 0.5 / np.sqrt(n) + 0.005)
+
+
+def test_training_images_are_shifted_and_scored_ones_are_not(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    reach: list[float] = []
+
+    def noted(image: NDArray[Any], by: float, rng: np.random.Generator) -> NDArray[Any]:
+        reach.append(by)
+        return image
+
+    monkeypatch.setattr(tasks, "shifted", noted)
+    for task in (Perception(watch.images, jitter=0.7), Interaction(watch.images, jitter=0.7)):
+        task.batch(np.random.default_rng(0), 3)
+    assert reach == [0.7, 0.7]
+    Perception(watch.images).score(
+        lambda s: activity("digit", np.zeros((len(s["image"]), 10))), "test", 5, np.random.default_rng(0)
+    )
+    assert len(reach) == 2
+
+
+def test_every_demonstration_is_shown(watch: Watch) -> None:
+    task = Interaction(watch.images, demonstrations=3)
+    _, moves = task.batch(np.random.default_rng(0), 60)
+    assert len(np.unique(moves.numpy(), axis=0)) == 3
+
+
 def test_loss_is_least_where_the_answer_is_right(watch: Watch) -> None:
     label = torch.tensor([3, 0])
     good, bad = (torch.nn.functional.one_hot(label, 10).numpy() * s * 15.0 for s in (1.0, -1.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 from connectome import Connectome, Edit, plugins
@@ -145,6 +147,39 @@ def test_freed_weights_begin_as_at_birth() -> None:
         assert sorted(e.weight[kept]) == sorted(asleep.edges[key].weight)
     plastic = study_sleep._freed(s.born, asleep, frozen=False)
     assert not any(e.state for e in plastic.edges.values())
+
+
+def test_seeds_are_other_regions_that_see_other_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_pruning, "train", lambda connectome, *_: connectome)
+    one, two = (matured.__wrapped__("", 12, 1, 2, seed) for seed in (0, 1))
+    assert one.born.digest() != two.born.digest()
+    for (seen, label), (other, others) in zip(one.batches, two.batches, strict=True):
+        assert not torch.equal(seen["image"], other["image"])
+        assert not torch.equal(label, others)
+    drawn: list[object] = []
+    monkeypatch.setattr("connectome.development.stages.perform", lambda *given: drawn.append(given[4]) or given[4])
+    with suppress(AttributeError):  # no score comes of it
+        score(one.connectome, one.task, "test", 9, 0)
+    with suppress(AttributeError):
+        score(one.connectome, one.task, "test", 9, 1)
+    assert len(drawn) == 2
+    assert drawn[0] != drawn[1]
+
+
+def test_half_a_mixed_batch_is_of_each_task() -> None:
+    class Told:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def batch(self, rng: np.random.Generator, size: int) -> Any:
+            return {"image": torch.full((size, 2, 3), self.number)}, torch.full((size,), self.number)
+
+    first: Any
+    second: Any
+    first, second = Told(1), Told(2)
+    spikes, target = study_sleep._mixed(first, second, np.random.default_rng(0))
+    assert target.tolist() == [1] * 32 + [2] * 32
+    assert spikes["image"][:, 0, 0].tolist() == target.tolist()
 
 
 def test_rates() -> None:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
 
-from connectome import EdgeKey
+from connectome import Connectome, EdgeKey
 from connectome.datasets.images import Images
 from connectome.datasets.tasks import Interaction, Motor, Perception
 from connectome.development.stage import LearningRates
 from connectome.learning.learner import Learner
 from connectome.learning.task import Act, Score
 from sims.studies import pruning as study_pruning
+from sims.studies import sleep as study_sleep
 from sims.studies.cells import Cell
 from sims.studies.claims import claims
 from sims.studies.pruning import fall, hold, matured, pruning
@@ -160,8 +162,20 @@ def test_pruning(noted: Noted) -> None:
     assert batches[20:] == [*tuned * 5, *tuned[4:]]
 
 
-def test_sleep(noted: Noted) -> None:
-    """Errors are of test data; beside them are those that the best number of iterations is chosen by."""
+def test_sleep(noted: Noted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Errors are of test data; beside them are those that the best number of iterations is chosen by. A way has as many
+    edges as another: of the frozen, half are for the first task, whose score is of these alone. The second task is the
+    first with its pixels permuted, for each seed otherwise."""
+    edges_of: list[tuple[bool, int]] = []
+    pixels: list[Any] = []
+
+    def score(connectome: Connectome, task: Perception, *rest: Any) -> tuple[float, float]:
+        edges_of.append((task.pixels is not None, connectome.n_edges))
+        if task.pixels is not None:
+            pixels.append(task.pixels)
+        return study_pruning.score(connectome, task, *rest)
+
+    monkeypatch.setattr(study_sleep, "score", score)
     study = sleep(True, "")
     tiny = {
         **study.options, "neurons": 12, "day": 20, "night": 8, "second_day": 6, "short_night": 4,
@@ -180,8 +194,15 @@ def test_sleep(noted: Noted) -> None:
     apart = night + fall(6) + night
     for way, wanted in (("frozen", apart), ("not frozen", apart), ("together", fall(26) + 2 * night)):
         noted.rates.clear()
+        edges_of.clear()
         two = study.cell(Cell(way, 3), tiny)
+        half, both = (round(int(two.edges) * weights) for weights in (0.25, 0.5))
+        assert edges_of == [(False, half if way == "frozen" else both), (True, both)]
         assert (*two.first_error.values, *two.second_error.values) == (0.25, 0.25)
         np.testing.assert_allclose(relative(noted), wanted, rtol=1e-3)
     assert noted.looked == {"train"}
     assert {split for _, split, _ in noted.scored} == {"validation", "test"}
+    study.cell(Cell("frozen", 4), tiny)
+    same = [(a == b).all() for a, b in pairwise(pixels)]
+    assert same == [True, True, False], "a permutation for each seed, the same for each way"
+    assert sorted(pixels[0].tolist()) == list(range(64))
