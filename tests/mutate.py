@@ -213,7 +213,10 @@ def _pytest(tests: str, copy: Path, said: Path) -> None:
     with said.open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    os.environ |= {"PYTHONPATH": str(copy), "NUMBA_CACHE_DIR": str(copy.with_name(f"{copy.name}.numba"))}
+    os.environ |= {
+        "PYTHONPATH": str(copy), "NUMBA_CACHE_DIR": str(copy.with_name(f"{copy.name}.numba")),
+        "HYPOTHESIS_PROFILE": "steady",
+    }  # fmt: skip
     os.chdir(copy)
     sys.path[:] = [str(copy), *(p for p in sys.path if p not in ("", str(ROOT)))]
     for name in [name for name in sys.modules if name.partition(".")[0] in ("connectome", "sims", "tests")]:
@@ -222,7 +225,7 @@ def _pytest(tests: str, copy: Path, said: Path) -> None:
 
     numba.config.reload_config()
     sys.argv[:] = ["pytest"]
-    code = pytest.main(["-x", "-q", "-n", "0", "-p", "no:cacheprovider", *shlex.split(tests)])
+    code = pytest.main(["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--tb=short", *shlex.split(tests)])
     sys.stdout.flush()
     os._exit(int(code))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -19,6 +18,7 @@ from connectome.datasets.tasks import Perception
 from connectome.development.birth import Anatomy, birth
 from connectome.learning.network import SpikingNetwork
 from connectome.learning.optimisers import Adam
+from connectome.learning.task import Score
 from sims import study as program
 from sims.studies import pruning as study_pruning
 from sims.studies import sleep as study_sleep
@@ -156,14 +156,16 @@ def test_seeds_are_other_regions_that_see_other_images(monkeypatch: pytest.Monke
     for (seen, label), (other, others) in zip(one.batches, two.batches, strict=True):
         assert not torch.equal(seen["image"], other["image"])
         assert not torch.equal(label, others)
-    drawn: list[object] = []
-    monkeypatch.setattr("connectome.development.stages.perform", lambda *given: drawn.append(given[4]) or given[4])
-    with suppress(AttributeError):  # no score comes of it
-        score(one.connectome, one.task, "test", 9, 0)
-    with suppress(AttributeError):
-        score(one.connectome, one.task, "test", 9, 1)
-    assert len(drawn) == 2
-    assert drawn[0] != drawn[1]
+    drawn: list[Any] = []
+
+    def perform(connectome: Connectome, task: Perception, split: str, trials: int, seed: list[int]) -> Score:
+        drawn.append(np.random.default_rng(seed).integers(2**62))
+        return Score(0.5, 1.0, 1.0, 0.5)
+
+    monkeypatch.setattr("connectome.development.stages.perform", perform)
+    for seed in (0, 1, 1):
+        assert score(one.connectome, one.task, "test", 9, seed) == (0.5, 1.0)
+    assert drawn[0] != drawn[1] == drawn[2]
 
 
 def test_half_a_mixed_batch_is_of_each_task() -> None:

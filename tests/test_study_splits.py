@@ -133,7 +133,7 @@ def relative(noted: Noted) -> list[float]:
     found = []
     for by_set in noted.rates:
         each = {rate / rates.rate / rates.factor(key, "perception") for key, rate in by_set.items()}
-        found.append(np.mean(list(each)))
+        found.append(float(np.mean(list(each))))
         np.testing.assert_allclose(list(each), found[-1], rtol=1e-4)
     return found
 
