@@ -232,6 +232,9 @@ def _pytest(tests: str, copy: Path, said: Path) -> None:
 
 def _refresh(copy: Path, root: Path) -> None:
     """Make a copy what the checkout is: of the files that git knows or would."""
+    if _mark(copy).exists():  # killed while a fault was in what is compiled
+        shutil.rmtree(copy.with_name(f"{copy.name}.numba"), ignore_errors=True)
+        _mark(copy).unlink()
     listed = subprocess.run(
         ["git", "ls-files", "-coz", "--exclude-standard"], cwd=root, capture_output=True, text=True, check=True
     )
@@ -279,6 +282,7 @@ def _planted(m: Mutant, copy: Path) -> Iterator[None]:
         text = _padded(text.rstrip(b"#\n") + b"\n", len(before))
         if len(text) != len(before):
             raise ValueError(f"{m.name} adds more than {_ROOM} bytes")
+        _mark(copy).touch()
     hidden = {p: p.with_suffix(".away") for p in _compiled(m.file, copy)} if kernels else {}
     for index, away in hidden.items():
         index.rename(away)
@@ -291,6 +295,12 @@ def _planted(m: Mutant, copy: Path) -> Iterator[None]:
             index.unlink()
         for index, away in hidden.items():
             away.rename(index)
+        _mark(copy).unlink(missing_ok=True)
+
+
+def _mark(copy: Path) -> Path:
+    """What is there while a kernel of a copy has a fault."""
+    return copy.with_name(f"{copy.name}.planted")
 
 
 def _write(path: Path, text: bytes, status: os.stat_result) -> None:

@@ -550,6 +550,18 @@ def test_score_of_perception(watch: Watch, split: Any, trials: int) -> None:
     assert silent.value == pytest.approx(0.1), "one answer for all is right for one digit in ten"
 
 
+def test_score_of_a_task_of_some_classes(watch: Watch, split: Any) -> None:
+    """Its images are those of its classes, and its effectors are numbered among them."""
+    task = tasks.split_tasks(watch.images, 5)[2]
+
+    def perfect(spikes: Mapping[str, Tensor]) -> BatchActivity:
+        count = spikes["image"].sum(1).numpy()
+        assert not count[:, [0, 1, 2, 3, 6, 7, 8, 9]].any()
+        return activity(task.effector, count[:, 4:6].astype(float))
+
+    assert task.score(perfect, split, 99, np.random.default_rng(0)).value == 1.0
+
+
 @pytest.mark.parametrize("name", ["motor", "interaction"])
 def test_score_of_reaching(watch: Watch, monkeypatch: pytest.MonkeyPatch, name: str, split: Any) -> None:
     """In closed loop: a policy that does as the teacher does reaches every time, one that does nothing hardly ever."""

@@ -32,8 +32,8 @@ VALUE = {"validation": 0.25, "test": 0.75}
 class Noted:
     """What cells have done so far.
 
-    updates : the task of each update; batches : its input and what is wanted; rates : of each edge set, relative to
-    its typical weight when the task was begun
+    updates : the task of each update; edges : that are there; batches : its input and what is wanted
+    rates : of each edge set, relative to its typical weight when the task was begun
     looked : the splits whose images were seen by a network that learns; scored : task, split and trials of each score
     """
 
@@ -41,6 +41,7 @@ class Noted:
         self.updates: list[str] = []
         self.batches: list[tuple[Any, ...]] = []
         self.rates: list[dict[EdgeKey, float]] = []
+        self.edges: list[int] = []
         self.looked: set[str] = set()
         self.scored: list[tuple[str, str, int]] = []
         self.scale: dict[tuple[str, EdgeKey], float] = {}
@@ -49,6 +50,7 @@ class Noted:
         def noted_step(learner: Learner, spikes: Any, target: Any, rate_pa: Any, **rest: Any) -> float:
             name = learner.task.name
             self.updates.append(name)
+            self.edges.append(learner.network.connectome.n_edges)
             self.batches.append((*(float(s.sum()) for s in spikes.values()), float(target.sum())))
             for key, weight in learner.network.weight.items():
                 self.scale.setdefault((name, key), float(weight.detach().square().mean().sqrt()))
@@ -157,6 +159,13 @@ def test_pruning(noted: Noted) -> None:
     # Each level: one-shot, gradual, iterative; the path has half of its updates at the first level, and goes on.
     wanted = fall(20) + rest * 2 + rest + rest * 2 + rest[4:]
     np.testing.assert_allclose(rates, wanted, rtol=1e-3, atol=1e-9)
+    n = int(cell.whole_edges)
+    marks = [round(8 * 0.6 * step / 10) for step in range(10)]
+    steps = [sum(mark <= update for mark in marks) for update in range(8)]  # of ten, that have been made
+    gone = [1 - (1 - step / 10) ** 3 for step in steps]
+    assert noted.edges[20:44] == [
+        *[round(n * 0.5)] * 8, *(round(n * (1 - 0.5 * part)) for part in gone), *[round(n * 0.5)] * 8
+    ]  # fmt: skip
     tuned = batches[20:28]
     assert len(set(tuned)) == 8
     assert batches[20:] == [*tuned * 5, *tuned[4:]]
