@@ -106,6 +106,7 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
         return 0
     found = _Record(root / "runs" / "mutate" / "found.json")
     places: queue.SimpleQueue[int] = queue.SimpleQueue()
+    stop = threading.Event()
     for number in range(options.jobs):
         places.put(number)
     groups: dict[str, list[Mutant]] = {}
@@ -115,12 +116,18 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
     def work(group: list[Mutant]) -> None:
         number = places.get()
         try:
-            _try(group, root, number, found)
+            _try(group, root, number, found, stop)
         finally:
             places.put(number)
 
     with ThreadPoolExecutor(options.jobs) as pool:
-        list(pool.map(work, groups.values()))
+        try:
+            list(pool.map(work, groups.values()))
+        except KeyboardInterrupt:
+            _say("What has begun is finished first.")
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            return 130
     verdicts = {m.name: found.kept[m.name] for m in chosen}
     _say("")
     for name, f in verdicts.items():
@@ -153,11 +160,13 @@ class _Record:
         return found
 
 
-def _try(group: list[Mutant], root: Path, number: int, found: _Record) -> None:
+def _try(group: list[Mutant], root: Path, number: int, found: _Record, stop: threading.Event) -> None:
     """Faults that the same tests must catch."""
     copy = root / "runs" / "mutate" / f"copy{number}"
     fresh = False
     for m in group:
+        if stop.is_set():
+            return
         why = stale(m, root)
         if why:
             found.put(m.name, Found("", f"stale: {why}", "", 0.0))

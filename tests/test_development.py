@@ -181,6 +181,26 @@ def test_rates_fall_along_half_a_cosine_from_a_typical_weight(monkeypatch: pytes
     assert {key for by_set in found for key in by_set} <= set(factor)
 
 
+def test_importance_is_its_mean_over_an_epochs_updates() -> None:
+    """Of the weights that an update found, not of those that it left."""
+    key = EdgeKey("first", "local", "first")
+    weights: list[Any] = []
+    found: list[Any] = []
+
+    def note(connectome: Connectome, context: Context, rng: np.random.Generator) -> Edit:
+        found.append(connectome.edges[key].state["importance"])
+        return Edit()
+
+    stage = replace(stages(updates=6)[0], importance="magnitude", epoch_updates=4, rules=(note,))
+    list(develop(
+        [stage], ANATOMY, seed=2, on_birth=lambda c: weights.append(c.edges[key].weight),
+        on_update=lambda training: weights.append(training.learner.connectome().edges[key].weight), test_trials=2,
+    ))  # fmt: skip
+    size = np.abs(weights)
+    np.testing.assert_allclose(found[0], size[:4].mean(0), rtol=1e-5)
+    np.testing.assert_allclose(found[1], size[4:6].mean(0), rtol=1e-5)
+
+
 def test_the_mean_rate_is_a_running_mean() -> None:
     """A tenth of each update's rate, and nine of what was; the first update of a stage begins it. Regions and sensors
     have one, effectors never fire."""

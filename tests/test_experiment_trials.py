@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectome import Connectome
-from connectome.experiment.conditions import manipulated
+from connectome.analysis.shuffled import shuffled_wiring
+from connectome.experiment.conditions import manipulated, not_counted
 from connectome.experiment.controls import generator, random_targets
 from connectome.experiment.readouts import Counted, Population, read_out
-from connectome.experiment.trials import Setup, Trial, _spikes, perform, prepare, trial_of
+from connectome.experiment.trials import Setup, Trial, _spikes, alive, perform, prepare, trial_of
 from connectome.graph.selection import NodeSet
 from connectome.simulate import Clamp, Poisson, Stimulus, run
 from tests.experiments import brain, experiment
@@ -144,6 +145,62 @@ def test_random_targets_come_from_elsewhere_where_a_region_is_used_up() -> None:
     everyone = setup_of({"silence": "role == 'neuron'"})
     assert random_targets(everyone.network, everyone.own("c"), everyone.own("c"), generator(0)) is None
     assert {t.control for t in everyone.trials()} == {"measured", "shuffled"}
+
+
+def test_random_targets_are_as_many_where_some_come_from_elsewhere() -> None:
+    """None of them twice."""
+    setup = setup_of({"silence": "region == 'a' and (class == 'PN' or class == 'KC')"})
+    own = setup.own("c")
+    n = len(own.silence[0][1])
+    assert n > 20
+    for seed in range(20):
+        drawn = random_targets(setup.network, own, own, generator(seed))
+        assert drawn is not None
+        assert len(drawn.silence[0][1]) == n
+        assert not len(drawn.silence[0][1] & own.silence[0][1])
+        assert drawn.silence[0][1].neurons.keys() == {"a", "b"}
+
+
+def test_a_trial_runs_its_controls_network_with_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    setup, ran = setup_of({"stimulate": CURRENT}), []
+
+    def noted(network: Connectome, *given: Any, seed: int, **rest: Any) -> Any:
+        ran.append((network.digest(), seed))
+        return run(network, *given, seed=seed, **rest)
+
+    monkeypatch.setattr("connectome.experiment.trials.run", noted)
+    for control, seed in (("measured", 1), ("random-targets", 2), ("shuffled", 1), ("shuffled", 2)):
+        trial_of(setup, Trial("c", control, seed), threads=1)
+    digest = setup.network.digest()
+    one, two = (alive(setup.experiment, shuffled_wiring(setup.wiring, seed))[0].digest() for seed in (1, 2))
+    assert ran == [(digest, 1), (digest, 2), (one, 1), (two, 2)]
+    assert len({digest, one, two}) == 3
+
+
+def test_cells_that_something_is_done_to_are_not_counted() -> None:
+    """Lesioned, silenced or held, for however short a time."""
+    c = brain()
+    setup = setup_of({
+        "lesion": "region == 'b' and class == 'PN'",
+        "silence": {"cells": "region == 'a' and class == 'LN'", "from_ms": 10.0, "to_ms": 20.0},
+        "hold": {"cells": "region == 'a' and class == 'KC'", "v_mv": -60.0, "from_ms": 50.0},
+    })  # fmt: skip
+    wanted = c.select("(region == 'b' and class == 'PN') or (region == 'a' and (class == 'LN' or class == 'KC'))")
+    found = not_counted(c, setup.manipulation(c, "c"))
+    assert {name: mask.tolist() for name, mask in found.masks.items()} == {
+        name: mask.tolist() for name, mask in wanted.masks.items()
+    }
+
+
+def test_an_instant_belongs_to_the_time_that_ends_with_it() -> None:
+    """So that two stretches, one after the other, count each spike once."""
+    time_ms, cell = np.array([5.0, 15.0, 33.0]), np.array([0, 0, 0])
+    of = [Population("x", "all", np.array([0]))]
+    for begins, ends, n, bins in ((0.0, 5.0, 1, [1]), (5.0, 33.0, 2, [1, 0, 1]), (33.0, 40.0, 0, [0])):
+        found = read_out(time_ms, cell, np.zeros(1, bool), of, Counted(begins, ends, 10.0, begins))
+        assert found["cell_spikes"].tolist() == [n]
+        counted = found["course_hz"][0] * np.diff(Counted(begins, ends, 10.0, begins).bins) / 1000
+        assert counted.tolist() == pytest.approx(bins)
 
 
 @given(st.data())
