@@ -201,6 +201,36 @@ def test_importance_is_its_mean_over_an_epochs_updates() -> None:
     np.testing.assert_allclose(found[1], size[4:6].mean(0), rtol=1e-5)
 
 
+def test_importance_by_activity_is_of_an_edges_own_ends() -> None:
+    """The sum over updates of the product of the two neurons' rates, while the epoch lasts."""
+    before: dict[str, Any] = {}
+    total: dict[EdgeKey, Any] = {}
+
+    def watch(training: Training) -> None:
+        rate = {name: value - before.get(name, 0) for name, value in training.rate.items()}
+        before.update({name: value.copy() for name, value in training.rate.items()})
+        if training.update == 5:  # the epoch has ended
+            return
+        for key, importance in training.importance.items():
+            edges = training.connectome.edges[key]
+            total[key] = total.get(key, 0) + rate[key.source][edges.source] * rate[key.target][edges.target]
+            np.testing.assert_allclose(importance, total[key], rtol=1e-5, atol=1e-9)
+            assert len(np.unique(importance)) > 5
+
+    stage = replace(stages(updates=5)[0], importance="activity", epoch_updates=9)
+    list(develop([stage], ANATOMY, seed=2, on_update=watch, test_trials=2))
+    assert set(total) == {EdgeKey("eye", "afferent", "first"), EdgeKey("first", "local", "first")}
+
+
+def test_the_most_local_edges_are_those_of_any_epoch_of_any_stage() -> None:
+    shown: list[Progress] = []
+    plan = stages(FeedbackPruning(keep=0.3, keep_own=0.3, grace=0), updates=20)
+    one, two = develop(plan, ANATOMY, seed=3, on_progress=shown.append, test_trials=2)
+    first = max(p.local_edges for p in shown if p.stage == 1)
+    assert one.peak_local_edges == first > one.connectome.count("local")
+    assert two.peak_local_edges == max(p.local_edges for p in shown) > two.connectome.count("local")
+
+
 def test_the_mean_rate_is_a_running_mean() -> None:
     """A tenth of each update's rate, and nine of what was; the first update of a stage begins it. Regions and sensors
     have one, effectors never fire."""

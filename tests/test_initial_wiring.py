@@ -146,6 +146,14 @@ def test_a_development_begins_with_a_csv(tmp_path: Path, capsys: pytest.CaptureF
 # Simulation.
 
 
+def test_equal_time_constants_are_the_limit() -> None:
+    """Of the peak of a postsynaptic potential, and so of the weight that takes a neuron to its threshold."""
+    equal = weight_to_threshold_pa(NeuronParameters(tau_m_ms=8.0, tau_syn_ex_ms=8.0))
+    near = weight_to_threshold_pa(NeuronParameters(tau_m_ms=8.0, tau_syn_ex_ms=8.0001))
+    assert equal == pytest.approx(near, rel=1e-4)
+    assert equal == pytest.approx(15.0 * np.e * 250.0 / 8.0)  # 15 mV, 250 pF
+
+
 @given(connectomes(borders=False))
 def test_scaled(c: Connectome) -> None:
     if not any(e.weight.any() for e in c.edges.values()):
