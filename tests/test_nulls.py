@@ -19,6 +19,7 @@ from connectome import ConnectomeError
 from connectome.analysis.clustering import METRICS as CLUSTERING
 from connectome.analysis.clustering import clustering_binary_directed
 from connectome.analysis.degrees import METRICS
+from connectome.analysis.null_kernels import LATTICE, Slots, rewire
 from connectome.analysis.nulls import BINS, DEFINITIONS, Normalised, NullKind, nearly_symmetric, normalised, null
 from connectome.analysis.simple_graph import Metric, SimpleGraph
 from tests.strategies import simple_graphs
@@ -187,6 +188,17 @@ def test_a_spatial_null_keeps_short_edges_short() -> None:
     mean = {kind: float(null(graph, kind, 0).length_um.mean()) for kind in ("degree", "spatial")}
     assert mean["spatial"] == pytest.approx(graph.length_um.mean(), rel=0.06)
     assert mean["degree"] > 1.3 * graph.length_um.mean()
+
+
+def test_a_lattice_is_on_a_ring() -> None:
+    """Where each node is joined to the next, and the last to the first, no swap makes an edge shorter."""
+    n = 12
+    order = np.arange(n, dtype=np.int32)
+    target = np.roll(order, -1)
+    slots = Slots(np.arange(n + 1), order, target.copy(), np.ones(n), np.zeros(0, np.int64))
+    state = np.array([7], np.uint64)
+    assert rewire(slots, LATTICE, order, order, np.zeros((n, 3)), np.zeros(0), 100, 2000, state) == 0
+    assert slots.target.tolist() == target.tolist()
 
 
 def test_a_lattice_is_one_as_much_as_that_of_bct() -> None:
