@@ -115,6 +115,15 @@ def test_a_planted_component_is_found() -> None:
     assert hit > 1.3 * single
 
 
+def test_p_counts_the_subjects_as_they_are_among_the_relabellings() -> None:
+    """So it is never 0 (Phipson & Smyth 2010)."""
+    of, group = made(12, (12, 12), 3, effect=4.0, planted=5)
+    found = network_based_statistic(of, group, 3.0, n_permutations=99, seed=1)
+    for c in found.components:
+        assert c.p == pytest.approx((1 + (found.largest >= c.size - 1e-6).sum()) / 100)
+    assert found.components[0].p == 0.01
+
+
 def test_p_of_few_subjects_is_that_of_all_relabellings() -> None:
     """Of 3 and 3 there are 20: the share with as large a component, against many random ones, most of which have
     several components."""

@@ -135,6 +135,16 @@ def test_one_edge_set_and_one_region(saved: Path) -> None:
         np.testing.assert_array_equal(one.sign, region.sign, strict=True)
 
 
+def test_content_must_have_its_digest(tmp_path: Path) -> None:
+    """Also where all else that can be checked is in order: the file has been written to as HDF5 is."""
+    edges = EdgeSet.from_arrays(LOCAL, [0, 1, 2], [1, 2, 0], [1.0, 2.0, 3.0], n_source=3, n_target=3, dt_ms=0.1)
+    save(Connectome.of([Region("a", 3)], [edges]), tmp_path / "x.h5")
+    with h5py.File(tmp_path / "x.h5", "r+") as h5:
+        h5["edges/a:local:a/0/syn_weight"][1] = 2.5
+    with pytest.raises(ConnectomeError, match="must be the digest of the content"):
+        load(tmp_path / "x.h5")
+
+
 def test_state_that_is_not_a_number_keeps_its_bits(tmp_path: Path) -> None:
     odd = np.array([np.nan, -0.0, 0.0, np.inf], np.float32)
     source = np.zeros(4, np.int32)
