@@ -200,3 +200,10 @@ def test_wrong_npz_is_refused(tmp_path: Path, arrays: dict[str, Any]) -> None:
     np.savez(tmp_path / "x.npz", **arrays)
     with pytest.raises(ConnectomeError, match=r"x\.npz"):
         read_matrix(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_weights_are_finite(tmp_path: Path, value: float) -> None:
+    np.save(tmp_path / "x.npy", np.array([[0.0, 1.0], [value, 0.0]]))
+    with pytest.raises(ConnectomeError, match="row 1, column 0 must be finite"):
+        read(tmp_path / "x.npy")
