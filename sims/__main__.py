@@ -32,8 +32,8 @@ def programs() -> Iterator[Program]:
             continue  # a program takes arguments
         first, *rest = (ast.get_docstring(tree) or "").split("\n\n")
         plain = f"python -m sims.{name}"
-        command = next((part for part in rest if part.startswith(plain)), plain)
-        yield Program(name, " ".join(first.split()), " ".join(command.split()))
+        commands = next((part for part in rest if part.startswith(plain)), plain)
+        yield Program(name, " ".join(first.split()), commands.splitlines()[0])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

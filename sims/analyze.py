@@ -296,8 +296,10 @@ def _report_paths(
         shown.append([f"{kind} {rank}", path, f"{100 * one.strength.iloc[0]:.3g}"])
     title = f"{name}: paths from {options.paths_from} to {options.paths_to}"
     console.print(title, highlight=False, markup=False)
-    for kind, path, strength in shown or [["none", "", "0"]]:
+    for kind, path, strength in shown:
         console.print(f"  {kind}: {path} ({strength} %)", highlight=False, markup=False, soft_wrap=True)
+    if not shown:
+        console.print("  There is none.")
     numbers = structure[["value", "mean", "sd", "z", "p"]].to_numpy(np.float64).tolist()
     rows = [
         [what, *map(readable, row[:3]), "-" if math.isnan(row[3]) else f"{row[3]:.1f}", shown_p(row[4])]
