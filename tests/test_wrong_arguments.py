@@ -254,7 +254,7 @@ OTHERS = {
         (["far.graphml", "--set", "neuron.tau_m_ms=-1"], "--set neuron.tau_m_ms"),
         (["far.graphml", "--set", "size"], "--set must be key=value"),
     ],
-    "verify": [([], "required"), (["foreign"], "foreign"), (["run"], "results.nc")],
+    "verify": [([], "required"), (["foreign"], "foreign"), (["run"], "with a manifest.json; found none")],
 }  # fmt: skip
 
 
