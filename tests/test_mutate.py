@@ -75,6 +75,7 @@ def test_it():
 """
 
 
+@pytest.mark.slow
 def test_what_is_noticed_and_what_is_not(tmp_path: Path) -> None:
     """Of a made-up project, in which one kernel is pasted into another: that is compiled anew for a fault, and what the
     fault is not in is not; nor is anything for the next run, which has nothing left to do."""

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -109,7 +109,6 @@ def any_rules(draw: st.DrawFn) -> tuple[Connectome, int, dict[tuple[int, int], i
     return connectome, n_steps, injected, current, rules
 
 
-@settings(max_examples=80)
 @given(any_rules(), st.data())
 def test_any_rules_in_any_parts(case: Any, data: st.DataObject) -> None:
     connectome, n_steps, injected, current, rules = case

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike, NDArray
 
@@ -154,7 +154,6 @@ def ruled(draw: st.DrawFn) -> tuple[Any, ...]:
     return connectome, n_steps, injected, current, others
 
 
-@settings(max_examples=100)
 @given(ruled())
 def test_spikes_and_weights_equal_the_reference(case: tuple[Any, ...]) -> None:
     connectome, n_steps, injected, current, rules = case

@@ -141,8 +141,8 @@ def test_what_cannot_be_checked_gets_one_line(run: Path, capsys: pytest.CaptureF
     assert "must be a finished run, with a manifest.json; found none." in refused(run)
 
 
-def test_any_bit_of_any_file_is_under_seal(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Attributes, sidecars, page, picture, the manifest itself: one bit at random in each file, and in some more."""
+def test_any_bit_of_any_file_is_under_seal(run: Path) -> None:
+    """Attributes, sidecars, page, picture, the manifest itself: a bit at random in each file, and in 50 more."""
     files = sorted(p for p in run.rglob("*") if p.is_file())
     assert {p.name for p in files} >= {
         "manifest.json",
@@ -152,15 +152,13 @@ def test_any_bit_of_any_file_is_under_seal(run: Path, capsys: pytest.CaptureFixt
         "results.nc",
     }
     rng = np.random.default_rng(5)
-    for path in [*files, *rng.choice(np.array(files, object), 20)]:
+    for path in [*files, *rng.choice(np.array(files, object), 50)]:
         whole = path.read_bytes()
         damaged = bytearray(whole)
         damaged[rng.integers(len(whole))] ^= 1 << rng.integers(8)
         path.write_bytes(damaged)
-        assert main([str(run), "--quick"]) == 2, path
-        error = capsys.readouterr().err
-        assert path.name in error
-        assert error.count("\n") == 1
+        with pytest.raises(ConnectomeError, match=path.name):
+            load_manifest(run)
         path.write_bytes(whole)
     assert main([str(run), "--quick"]) == 0
 
