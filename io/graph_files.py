@@ -72,7 +72,12 @@ def _nodes(connectome: Connectome) -> Iterator[tuple[str, dict[str, Any]]]:
     """The id and the attributes of each node, in order."""
     for r in connectome.regions.values():
         own = ("sign", "x", "y", "z", *(STATE + name for name in r.state))
-        columns = (_labels(r), r.sign.tolist(), *r.position_um.T.tolist(), *(s.tolist() for s in r.state.values()))
+        columns = (
+            r.labels.tolist(),
+            r.sign.tolist(),
+            *r.position_um.T.tolist(),
+            *(s.tolist() for s in r.state.values()),
+        )
         known = _rows(r.attributes, slice(None), r.size)
         for i, (attributes, label, *row) in enumerate(zip(known, *columns, strict=True)):
             about = {"region": r.name, "index": i, "role": r.role, "birth_stage": r.birth_stage}
@@ -87,10 +92,6 @@ def _rows(attributes: Mapping[str, Attribute], part: slice, n: int) -> Iterable[
     places = np.arange(n)[part]
     columns = zip(*(a.take(places).tolist() for a in attributes.values()), strict=True)
     return ({k: v for k, v in zip(attributes, row, strict=True) if v is not None} for row in columns)
-
-
-def _labels(region: Region) -> list[str]:
-    return [""] * region.size if region.label is None else region.label.tolist()
 
 
 def _edges(connectome: Connectome) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -219,7 +220,7 @@ def _gml(connectome: Connectome) -> Iterator[str]:
 
     yield f"graph [\ndirected 1\nmultigraph 1\n{pairs(_header(connectome))}"
     # networkx wants labels, and no two the same: names where they are, else ids.
-    labels = [label for r in connectome.regions.values() for label in _labels(r)]
+    labels = [label for r in connectome.regions.values() for label in r.labels.tolist()]
     named = all(labels) and len(set(labels)) == len(labels)
     place = {}
     for number, (node, about) in enumerate(_nodes(connectome)):

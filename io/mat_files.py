@@ -135,10 +135,7 @@ def _column(attribute: Attribute) -> NDArray[Any]:
 
 
 def _names(region: Region) -> list[str]:
-    own = [f"{region.name}:{i}" for i in range(region.size)]
-    if region.label is None:
-        return own
-    return [given or name for given, name in zip(region.label.tolist(), own, strict=True)]
+    return [given or f"{region.name}:{i}" for i, given in enumerate(region.labels.tolist())]
 
 
 def _cell(texts: list[str]) -> NDArray[Any]:

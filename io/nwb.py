@@ -56,7 +56,7 @@ def write_nwb(spikes: xr.Dataset, path: str | os.PathLike[str], connectome: Conn
     ]
     if connectome is not None:
         regions = [connectome.regions[name] for name in names]
-        labels = [label for r in regions for label in (r.label.tolist() if r.label is not None else [""] * r.size)]
+        labels = [label for r in regions for label in r.labels.tolist()]
         columns.append(_column(VectorData, "label", "what the neuron is called", labels))
         for axis, values in zip(
             "xyz", np.concatenate([np.zeros((0, 3)), *(r.position_um for r in regions)]).T, strict=True

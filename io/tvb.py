@@ -169,17 +169,14 @@ def write_tvb(connectome: Connectome, path: str | os.PathLike[str]) -> None:
     centres = [
         f"{_word(label) or f'{r.name}:{i}'} {x!r} {y!r} {z!r}"
         for r in regions
-        for i, (label, (x, y, z)) in enumerate(
-            zip([""] * r.size if r.label is None else r.label.tolist(), (r.position_um / 1000).tolist(), strict=True)
-        )
+        for i, (label, (x, y, z)) in enumerate(zip(r.labels.tolist(), (r.position_um / 1000).tolist(), strict=True))
     ]
     texts = {
         "centres.txt": "\n".join(centres) + "\n",
         "weights.txt": _text(weight),
         "tract_lengths.txt": _text(length_mm),
         _NODES: "".join(
-            f"{r.name}\t{label}\n" for r in regions
-            for label in ([""] * r.size if r.label is None else r.label.tolist())
+            f"{r.name}\t{label}\n" for r in regions for label in r.labels.tolist()
         ),
     }  # fmt: skip
     if set(connectome.regions) <= set(_HEMISPHERES):

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from connectome.analysis.clustering import clustering_binary_directed, clustering_binary_undirected
 from connectome.analysis.paths import betweenness
-from connectome.analysis.simple_graph import SimpleGraph
+from connectome.analysis.simple_graph import SimpleGraph, joined_labels
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.graph.parts import ENDS, Region, checked_ids
@@ -135,10 +135,8 @@ def shared_nodes(
 
 def node_labels(c: Connectome, *, kinds: Collection[str] = ("local", "long_range")) -> list[str] | None:
     """Of the nodes of its :func:`simple_graph`, "" for one without a name; None if none has one."""
-    regions = _regions(c, kinds)
-    if all(r.label is None for r in regions):
-        return None
-    return [str(name) for r in regions for name in (r.label if r.label is not None else [""] * r.size)]
+    labels = joined_labels(_regions(c, kinds))
+    return None if labels is None else labels.tolist()
 
 
 def subgraph(graph: SimpleGraph, nodes: ArrayLike, *, position_um: ArrayLike | None = None) -> SimpleGraph:

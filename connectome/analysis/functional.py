@@ -55,7 +55,7 @@ def dense(where: str, connectome: Connectome, labels: Sequence[str] | None = Non
     """(N, N) the weights of a connectome, such as one that was read from a file of correlations; in the order of these
     labels, if it has labels too. Raises :class:`ConnectomeError` where they are not the same."""
     matrix: NDArray[np.float64] = np.asarray(connectome.to_scipy().todense(), np.float64)
-    own = [x for r in connectome.regions.values() for x in ([""] * r.size if r.label is None else r.label.tolist())]
+    own = [label for r in connectome.regions.values() for label in r.labels.tolist()]
     if labels is None or not any(labels) or not any(own):
         return matrix
     place = {label: i for i, label in enumerate(own)}

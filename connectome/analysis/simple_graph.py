@@ -18,7 +18,9 @@ from connectome.graph.connectome import Connectome
 from connectome.graph.flat import starts
 from connectome.graph.parts import ENDS, KINDS, MAX_SIZE, Region, ReverseView, checked_ids
 
-__all__ = ["LABEL", "SYMMETRIC", "Metric", "SimpleGraph", "once", "ratio", "simple_graph", "symmetric_share"]
+__all__ = [
+    "LABEL", "SYMMETRIC", "Metric", "SimpleGraph", "joined_labels", "once", "ratio", "simple_graph", "symmetric_share",
+]  # fmt: skip
 
 #: The per-edge state that holds a measured length, in micrometres.
 TRACT_LENGTH: Final = "tract_length_um"
@@ -239,7 +241,7 @@ def simple_graph(c: Connectome, *, kinds: Collection[str] = ("local", "long_rang
     return SimpleGraph.from_arrays(
         len(position), source, target, joined([e.weight for e in chosen], np.float64), length_um=length,
         position_um=position, region=np.repeat(np.arange(len(regions)), [r.size for r in regions]),
-        regions=tuple(r.name for r in regions), label=_labels(regions),
+        regions=tuple(r.name for r in regions), label=joined_labels(regions),
         has_signs=any(r.sign.any() for r in regions) or any((e.weight < 0).any() for e in chosen),
     )  # fmt: skip
 
@@ -251,11 +253,9 @@ def _names(label: ArrayLike, n: int) -> NDArray[np.str_]:
     return lock(names)
 
 
-def _labels(regions: Sequence[Region]) -> NDArray[np.str_] | None:
-    if all(r.label is None for r in regions):
-        return None
-    found: list[NDArray[np.str_]] = [np.full(r.size, "") if r.label is None else r.label for r in regions]
-    return np.concatenate(found)
+def joined_labels(regions: Sequence[Region]) -> NDArray[np.str_] | None:
+    """What their neurons are called, "" for one without a name; None if none of the regions has names."""
+    return None if all(r.label is None for r in regions) else np.concatenate([r.labels for r in regions])
 
 
 def symmetric_share(graph: SimpleGraph, tolerance: float = SYMMETRIC) -> float:

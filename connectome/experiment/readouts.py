@@ -96,7 +96,7 @@ def cells_of(connectome: Connectome) -> Cells:
         starts(firing),
         np.repeat([r.name for r in firing], [r.size for r in firing]),
         np.concatenate([np.arange(r.size) for r in firing]),
-        np.concatenate([np.full(r.size, "") if r.label is None else r.label for r in firing]),
+        np.concatenate([r.labels for r in firing]),
     )
 
 

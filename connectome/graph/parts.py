@@ -141,6 +141,11 @@ class Region(ReadOnly):
         ):  # fmt: skip
             object.__setattr__(self, name, value)
 
+    @property
+    def labels(self) -> NDArray[np.str_]:
+        """(N,) what each neuron is called, "" where it has no name."""
+        return np.full(self.size, "") if self.label is None else self.label
+
     def take(self, which: NDArray[Any]) -> Region:
         """Only the neurons where the (N,) mask is true, or those with these numbers, in their order."""
         return replace(

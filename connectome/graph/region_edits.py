@@ -89,7 +89,7 @@ def join_regions(parts: Sequence[Region], name: str) -> Region:
             raise ConnectomeError(f"regions[{name}]", "must have one role and one model of neuron", found)
     n = sum(p.size for p in parts)
     states = sorted({state for p in parts for state in p.state})
-    labels = [t for p in parts for t in (p.label.tolist() if p.label is not None else [""] * p.size)]
+    labels = [t for p in parts for t in p.labels.tolist()]
     return replace(
         first, name=name, size=n, neuron=_neurons(parts, np.concatenate),
         position_um=np.concatenate([p.position_um for p in parts]), sign=np.concatenate([p.sign for p in parts]),

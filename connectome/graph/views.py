@@ -146,8 +146,7 @@ def to_pandas(connectome: Connectome) -> tuple[pandas.DataFrame, pandas.DataFram
         }
     )
     if any(r.label is not None for r in regions):
-        labels = (np.full(r.size, "", object) if r.label is None else r.label.astype(object) for r in regions)
-        nodes["label"] = pandas.Series(np.concatenate([*labels]), dtype=object)
+        nodes["label"] = pandas.Series(np.concatenate([r.labels.astype(object) for r in regions]), dtype=object)
     for name in sorted({name for r in regions for name in r.state}):
         of_neurons = (r.state.get(name, np.full(r.size, math.nan, np.float32)) for r in regions)
         nodes[STATE + name] = joined(np.float32, of_neurons)

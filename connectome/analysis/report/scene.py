@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from connectome.analysis.report.partners import strongest_partners
 from connectome.analysis.report.render import packed
 from connectome.analysis.report.still import LIFT, front, pair_hash, still
+from connectome.analysis.simple_graph import joined_labels
 from connectome.graph.connectome import Connectome
 from connectome.graph.flat import starts
 from connectome.graph.parts import KINDS, Region
@@ -246,10 +247,8 @@ def _shapes(regions: list[Region]) -> NDArray[np.int64]:
 
 def _node_labels(regions: list[Region], drawn: NDArray[np.int64]) -> list[str]:
     """What the drawn neurons are called, "" for one without a name; nothing if none has one."""
-    if all(r.label is None for r in regions):
-        return []
-    every = np.concatenate([np.full(r.size, "") if r.label is None else r.label for r in regions])
-    return [str(label) for label in every[drawn]]
+    labels = joined_labels(regions)
+    return [] if labels is None else labels[drawn].tolist()
 
 
 def _outlines(place: _Floats, region_of: NDArray[np.int64], n: int) -> tuple[_Floats, _Floats]:
