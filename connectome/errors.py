@@ -30,6 +30,10 @@ class ConnectomeError(ValueError):
         message = f"{_line(field)} {_line(rule)}; found {_line(str(found)) or 'nothing'}."
         super().__init__(f"{message} {_line(hint)}" if hint else message)
 
+    def within(self, where: str) -> ConnectomeError:
+        """The same, with what it was part of before the field: a file, a table."""
+        return ConnectomeError(f"{where}: {self.field}", self.rule, self.found, self.hint)
+
     def __reduce__(self) -> tuple[type[ConnectomeError], tuple[str, str, object, str]]:
         """So that it can come back from another process."""
         return type(self), (self.field, self.rule, str(self.found), self.hint)

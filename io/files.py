@@ -37,10 +37,10 @@ def naming(path: str | os.PathLike[str], what: str) -> Iterator[None]:
     except ConnectomeError as error:
         here = (f"{name}:", f"{name}/", f"{unpacked(path).with_suffix('')}_")  # it is named already, or one beside it
         named = error.field == name or error.field.startswith(here)
-        field = error.field if named else f"{name}: {error.field}"
-        raise ConnectomeError(field, error.rule, error.found, error.hint) from None
+        raise (error if named else error.within(name)) from None
     except MemoryError:
-        raise ConnectomeError(name, "must fit in memory", "more than there is") from None
+        size = f"{os.path.getsize(name)} bytes on disk" if os.path.isfile(name) else "more"  # within an archive
+        raise ConnectomeError(name, "must fit in memory", size) from None
     except RecursionError:
         raise ConnectomeError(name, f"must be {what}", "elements nested too deeply") from None
     except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, OSError) as error:

@@ -87,7 +87,7 @@ def _strain(name: str, arrays: Mapping[str, NDArray[Any]]) -> Strain:
     try:
         return Strain(**{_FIELDS[key]: np.asarray(array) for key, array in arrays.items()})
     except ConnectomeError as error:
-        raise ConnectomeError(f"{name}: {error.field}", error.rule, error.found, error.hint) from None
+        raise error.within(name) from None
 
 
 def _atlas(names: list[str], strains: Mapping[str, Strain]) -> FunctionalAtlas:

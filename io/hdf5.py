@@ -202,7 +202,7 @@ def reading(path: str | os.PathLike[str]) -> Iterator[Reader]:
         with h5py.File(name, "r", locking=False) as file:
             yield Reader(file, status.st_size)
     except ConnectomeError as error:
-        raise ConnectomeError(f"{name}: {error.field}", error.rule, error.found, error.hint) from None
+        raise error.within(name) from None
     except MemoryError:
         raise ConnectomeError(name, "must fit in memory", f"{status.st_size} bytes on disk") from None
     except (OSError, RuntimeError, LookupError, TypeError, ValueError, ArithmeticError) as error:

@@ -234,7 +234,7 @@ def _checked(table: Mapping[str, Any], where: str) -> Configuration:
     try:
         return _configuration(table)
     except ConnectomeError as error:
-        raise ConnectomeError(f"{where}: {error.field}", error.rule, error.found, error.hint) from None
+        raise error.within(where) from None
 
 
 def _configuration(table: Mapping[str, Any]) -> Configuration:

@@ -129,7 +129,7 @@ def _where(wiring: Connectome, parts: Sequence[Region], query: str, what: str) -
     try:
         masks = wiring.select(query).masks
     except ConnectomeError as error:
-        raise ConnectomeError(f"{what}: {error.field}", error.rule, error.found, error.hint) from None
+        raise error.within(what) from None
     return np.concatenate([masks[r.name] for r in parts])
 
 

@@ -124,7 +124,7 @@ def _asked(ask: Callable[[], Any], where: str) -> Any:
     try:
         return ask()
     except ConnectomeError as error:
-        raise ConnectomeError(f"{where}: {error.field}", error.rule, error.found, error.hint) from None
+        raise error.within(where) from None
 
 
 def manipulated(connectome: Connectome, m: Manipulation) -> Connectome:

@@ -230,5 +230,4 @@ def read_physiology(text: str, changes: Sequence[str] = ()) -> Physiology:
     try:
         return physiology_from(table)
     except ConnectomeError as error:
-        where = f"{text}: " if text.endswith(".toml") else ""
-        raise ConnectomeError(f"{where}{error.field}", error.rule, error.found, error.hint) from None
+        raise (error.within(text) if text.endswith(".toml") else error) from None

@@ -296,4 +296,4 @@ def read_experiment(path: str | Path, changes: Sequence[str] = ()) -> Experiment
     try:
         return Experiment.of(table)
     except ConnectomeError as error:
-        raise ConnectomeError(f"{path}: {error.field}", error.rule, error.found, error.hint) from None
+        raise error.within(str(path)) from None
