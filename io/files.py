@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import os
 import stat
 import zlib
@@ -18,10 +19,11 @@ import numpy as np
 from connectome.errors import ConnectomeError
 from connectome.io.hdf5 import Sink, atomic
 
-__all__ = ["gunzip", "naming", "plain_file", "read_bytes", "unpacked", "write_lines", "writing"]
+__all__ = ["digest_of", "gunzip", "naming", "plain_file", "read_bytes", "unpacked", "write_lines", "writing"]
 
 #: The largest text or matrix file that is read. What is made of one takes a few times as much memory.
 MAX_BYTES: Final = 1 << 29
+_ANY_SIZE: Final = 1 << 50
 _LINES_A_WRITE: Final = 4096
 _GZIP: Final = ".gz"
 
@@ -117,6 +119,12 @@ def read_bytes(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> byte
             return file.read()
         except OSError as error:
             raise ConnectomeError(str(path), "must be a file that can be read", error.strerror or error) from None
+
+
+def digest_of(path: str | os.PathLike[str]) -> str:
+    """SHA-256 over the content of a file of any size, as hexadecimal digits. Raises as :func:`plain_file`."""
+    with plain_file(path, _ANY_SIZE) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

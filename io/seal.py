@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from connectome.errors import ConnectomeError
-from connectome.io.files import naming, plain_file, read_bytes, write_lines
+from connectome.io.files import digest_of, naming, read_bytes, write_lines
 
 __all__ = ["MANIFEST", "Manifest", "check_files", "digests", "load_manifest", "renew", "seal"]
 
 MANIFEST: Final = "manifest.json"
 FORMAT_VERSION: Final = 1
-_LARGEST_FILE: Final = 1 << 50
 _MOST_BYTES: Final = 1 << 24
 _HINT: Final = "Take another copy, or run it again."
 
@@ -49,7 +48,7 @@ class Manifest:
 def digests(run: Path, names: Iterable[str]) -> dict[str, str]:
     """The digests of files of a run, in order of their names. Raises :class:`ConnectomeError` for one that cannot be
     read."""
-    return {name: _digest(run / name) for name in sorted(names)}
+    return {name: digest_of(run / name) for name in sorted(names)}
 
 
 def check_files(run: Path, files: Mapping[str, str]) -> None:
@@ -57,7 +56,7 @@ def check_files(run: Path, files: Mapping[str, str]) -> None:
     for name, digest in files.items():
         if not (run / name).is_file():
             raise ConnectomeError(str(run / name), "must be there, as the run wrote it", "nothing there", _HINT)
-        if _digest(run / name) != digest:
+        if digest_of(run / name) != digest:
             raise ConnectomeError(str(run / name), "must be as the run wrote it", "another content", _HINT)
 
 
@@ -81,7 +80,7 @@ def renew(run: Path, name: str) -> None:
     without a manifest. Raises :class:`ConnectomeError`."""
     if (run / MANIFEST).is_file():
         manifest = _load(run / MANIFEST)
-        seal(run, replace(manifest, files={**manifest.files, name: _digest(run / name)}))
+        seal(run, replace(manifest, files={**manifest.files, name: digest_of(run / name)}))
 
 
 def _load(path: Path) -> Manifest:
@@ -108,8 +107,3 @@ def _text(manifest: Manifest) -> str:
         "manifest": content,
     }
     return json.dumps(whole, indent=1, sort_keys=True)
-
-
-def _digest(path: Path) -> str:
-    with plain_file(path, _LARGEST_FILE) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

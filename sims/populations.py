@@ -133,9 +133,7 @@ def _main(options: argparse.Namespace, out: Path) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from typing import get_args
-
-    from connectome.analysis.nulls import NullKind
+    from connectome.analysis.shuffled import TRACT_NULLS
 
     for name, least in (("seeds", 1), ("nulls", 0), ("jobs", 1)):
         value = getattr(options, name)
@@ -149,10 +147,9 @@ def _check(options: argparse.Namespace) -> None:
         raise ConnectomeError(
             "--skip", f"must be 0 or more and less than --duration {options.duration:g}", options.skip
         )
-    kinds = (*get_args(NullKind), "weights")
     for kind in split_names(options.null):
-        if kind not in kinds:
-            raise ConnectomeError("--null", f"must be among {', '.join(kinds)}", repr(kind))
+        if kind not in TRACT_NULLS:
+            raise ConnectomeError("--null", f"must be among {', '.join(TRACT_NULLS)}", repr(kind))
 
 
 def _populations(options: argparse.Namespace) -> tuple[Populations, list[float]]:
@@ -273,24 +270,25 @@ def _backgrounds(
     from connectome.experiment.resting import calibrate_background
     from connectome.io.results import save_text
     from sims.screen import progress
+    from sims.studies.populations import named
 
     kept: dict[str, float] = {}
     with suppress(OSError, ValueError, AttributeError, TypeError):  # not there yet, or damaged: it is found again
         kept = {str(k): float(v) for k, v in json.loads((out / BACKGROUND).read_bytes()).items()}
     for coupling in couplings:
-        if f"{coupling:.12g}" not in kept:
+        if named(coupling) not in kept:
             with progress(options.quiet) as say:
                 say(f"The background for {options.rate:g} Hz at a coupling of {coupling:g}")
                 network, _ = populate(tracts, replace(populations, coupling=coupling), 0)
                 hz, _ = calibrate_background(network, populations.background_pa, options.rate)
-            kept[f"{coupling:.12g}"] = hz
+            kept[named(coupling)] = hz
             save_text(json.dumps(kept, indent=1), out / BACKGROUND)
-        hz = kept[f"{coupling:.12g}"]
+        hz = kept[named(coupling)]
         console.print(
             f"Coupling {coupling:g}: a background of {hz:,.0f} events/s of {populations.background_pa:g} pA gives "
             f"{options.rate:g} Hz.", highlight=False, markup=False,
         )  # fmt: skip
-    return {coupling: kept[f"{coupling:.12g}"] for coupling in couplings}
+    return {coupling: kept[named(coupling)] for coupling in couplings}
 
 
 def _show(table: pandas.DataFrame, each: Sequence[xr.Dataset], couplings: Sequence[float], console: Console) -> None:

@@ -6,7 +6,6 @@ python -m sims.propagation funatlas.h5 --graph celegans_witvliet2021_8 --out run
 from __future__ import annotations
 
 import argparse
-import hashlib
 import io
 import sys
 import time
@@ -159,7 +158,7 @@ def _account(setup: Setup, options: argparse.Namespace) -> str:
 def _run(setup: Setup, told: dict[str, Any], out: Path, options: argparse.Namespace, console: Console) -> None:
     from connectome import __version__
     from connectome.graph.flat import cores
-    from connectome.io.files import read_bytes
+    from connectome.io.files import digest_of
     from connectome.io.results import save_figure, save_results, save_text
     from sims.studies.cells import keep_plan, loaded, make_folder, run_shown
     from sims.studies.propagation import assemble, cells_of, draw, study_of
@@ -168,7 +167,7 @@ def _run(setup: Setup, told: dict[str, Any], out: Path, options: argparse.Namesp
     make_folder(out)
     with locked("--out", out):
         digests = {  # of the atlas in place of its path
-            "atlas": hashlib.sha256(read_bytes(options.atlas)).hexdigest(), "chemical": setup.chemical.digest(),
+            "atlas": digest_of(options.atlas), "chemical": setup.chemical.digest(),
             "electrical": setup.electrical.digest(),
         }  # fmt: skip
         keep_plan({"version": __version__, **told, **digests}, out / PLAN, "comparison")
@@ -260,11 +259,7 @@ def _csv(results: xr.Dataset) -> str:
 def _report(tables: Sequence[StudyTable], account: str) -> str:
     """As Markdown."""
     parts = ["# Signal propagation, foretold and measured", *account.split("\n"), LEFT_OUT]
-    for table in tables:
-        head = f"| {' | '.join(table.columns)} |\n|{' --- |' * len(table.columns)}"
-        rows = "\n".join(f"| {' | '.join(row)} |" for row in table.rows)
-        parts.append(f"## {table.heading}\n\n{table.text}\n\n{head}\n{rows}")
-    return "\n\n".join([*parts, f"![figures]({PICTURE})"]) + "\n"
+    return "\n\n".join([*parts, *(table.markdown() for table in tables), f"![figures]({PICTURE})"]) + "\n"
 
 
 if __name__ == "__main__":

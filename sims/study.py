@@ -114,10 +114,7 @@ def _report(name: str, study: Study, results: xr.Dataset, figures: Sequence[str]
     """The report as Markdown."""
     seeds = ", ".join(str(int(s)) for s in results.seed)
     parts = [f"# {name}\n\n{study.about} Seeds {seeds}; means with 95 % intervals (Student's t)."]
-    for table in _tables(study, results):
-        head = f"| {' | '.join(table.columns)} |\n|{' --- |' * len(table.columns)}"
-        rows = "\n".join(f"| {' | '.join(row)} |" for row in table.rows)
-        parts.append(f"## {table.heading}\n\n{table.text}\n\n{head}\n{rows}")
+    parts += [table.markdown() for table in _tables(study, results)]
     parts += [f"![{figure}]({figure}.png)" for figure in figures]
     parts.append(f"Options: `{json.dumps(dict(study.options))}`")
     return "\n\n".join(parts) + "\n"

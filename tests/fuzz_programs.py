@@ -104,21 +104,21 @@ def _snapshots() -> list[Tree]:
 
 
 def _sealed(tree: Tree) -> Tree:
-    """With a manifest of what is there, if it has one that can be read."""
-    from connectome.io.seal import MANIFEST, Manifest, digests, seal
+    """With the digests of what is there, if it has a manifest that can be read."""
+    from connectome.io.seal import MANIFEST, renew
 
-    try:
-        given = json.loads(tree[MANIFEST])["manifest"]
-        manifest = Manifest(**given)
-        with tempfile.TemporaryDirectory() as place:
-            for name in manifest.files.keys() & tree.keys():
-                (Path(place) / name).parent.mkdir(parents=True, exist_ok=True)
-                (Path(place) / name).write_bytes(tree[name])
-            found = digests(Path(place), manifest.files.keys() & tree.keys())
-            seal(Path(place), Manifest(**given | {"files": {**manifest.files, **found}}))
-            return {**tree, MANIFEST: (Path(place) / MANIFEST).read_bytes()}
-    except (ConnectomeError, ValueError, TypeError, KeyError, AttributeError, OSError):
-        return tree
+    with (
+        tempfile.TemporaryDirectory() as place,
+        contextlib.suppress(ConnectomeError, ValueError, LookupError, TypeError),
+    ):
+        listed = json.loads(tree[MANIFEST])["manifest"]["files"]
+        for name in (MANIFEST, *listed.keys() & tree.keys()):
+            (Path(place) / name).parent.mkdir(parents=True, exist_ok=True)
+            (Path(place) / name).write_bytes(tree[name])
+            if name != MANIFEST:
+                renew(Path(place), name)
+        return {**tree, MANIFEST: (Path(place) / MANIFEST).read_bytes()}
+    return tree
 
 
 _HDF5: Final = READERS["snapshot"].words

@@ -11,7 +11,7 @@ Edges from a neuron to itself stay as they are.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +27,11 @@ from connectome.graph.tables import STATE, Header, connect
 from connectome.parameters import Parameters
 from connectome.rules import Context
 
-__all__ = ["Shuffled", "TractNull", "shuffled_tracts", "shuffled_wiring"]
+__all__ = ["TRACT_NULLS", "Shuffled", "TractNull", "shuffled_tracts", "shuffled_wiring"]
 
 #: A null model of :data:`connectome.analysis.nulls.DEFINITIONS`, or the same tracts with their weights dealt out anew.
 TractNull = NullKind | Literal["weights"]
+TRACT_NULLS: Final = (*get_args(NullKind), "weights")
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,8 @@ def _with_targets(e: EdgeSet, target: NDArray[np.int32]) -> EdgeSet:
 def shuffled_tracts(connectome: Connectome, kind: TractNull = "degree", seed: int = 0) -> Connectome:
     """The same nodes joined by null tracts: of one edge set for each two regions, without self-weights, parallel edges
     summed. Measured lengths go with the weights. Symmetric tracts stay symmetric. Raises :class:`ConnectomeError`."""
-    kinds = (*get_args(NullKind), "weights")
-    if kind not in kinds:
-        raise ConnectomeError("null", f"must be among {', '.join(kinds)}", repr(kind))
+    if kind not in TRACT_NULLS:
+        raise ConnectomeError("null", f"must be among {', '.join(TRACT_NULLS)}", repr(kind))
     graph = simple_graph(connectome)
     rng = np.random.default_rng(integer("seed", seed, 0, 2**63 - 1))
     found = graph if kind == "weights" else null(graph, kind, seed)

@@ -21,6 +21,7 @@ from connectome.errors import ConnectomeError
 from connectome.experiment.animation import stimulate
 from connectome.experiment.physiology import Physiology
 from connectome.graph.connectome import Connectome
+from connectome.graph.flat import starts
 from connectome.graph.parts import EdgeSet
 from connectome.simulate.runs import run
 
@@ -64,22 +65,22 @@ def evoked_rates(
     ``cells`` are numbers among all neurons; ``progress`` is told how many are done. Raises :class:`ConnectomeError`.
     """
     regions = [r for r in network.regions.values() if r.role == "neuron"]
-    first = np.concatenate([[0], np.cumsum([r.size for r in regions])]).astype(np.int64)
-    start = {r.name: int(f) for r, f in zip(regions, first[:-1], strict=True)}
+    start, n = starts(regions), sum(r.size for r in regions)
+    first = np.array([*start.values()], np.int64)
     offset = np.array([start.get(name, -1) for name in network.regions], np.int64)
 
     def rates(changed: Connectome, stimulus: Any) -> Floats:
         spikes = run(changed, duration_ms, stimulus, seed=seed, threads=1)
         at = offset[spikes.spike_region.values]
         fired = (at + spikes.spike_neuron.values)[at >= 0]
-        return np.asarray(np.bincount(fired, minlength=int(first[-1])) * (1000.0 / duration_ms), np.float64)
+        return np.asarray(np.bincount(fired, minlength=n) * (1000.0 / duration_ms), np.float64)
 
-    found = np.empty((len(cells), int(first[-1])))
+    found = np.empty((len(cells), n))
     rest = rates(network, None)
     for row, cell in enumerate(cells):
         place = int(np.searchsorted(first, cell, "right")) - 1
-        if not 0 <= cell < first[-1]:
-            raise ConnectomeError("cells", f"must be neurons in 0 .. {first[-1] - 1}", cell)
+        if not 0 <= cell < n:
+            raise ConnectomeError("cells", f"must be neurons in 0 .. {n - 1}", cell)
         driven = stimulate(network, physiology, {regions[place].name: np.array([cell - first[place]])}, rate_hz)
         found[row] = rates(*driven) - rest
         if progress is not None:

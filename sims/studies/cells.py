@@ -45,6 +45,12 @@ class StudyTable(NamedTuple):
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
 
+    def markdown(self) -> str:
+        """As Markdown, under its heading."""
+        head = f"| {' | '.join(self.columns)} |\n|{' --- |' * len(self.columns)}"
+        rows = "\n".join(f"| {' | '.join(row)} |" for row in self.rows)
+        return f"## {self.heading}\n\n{self.text}\n\n{head}\n{rows}"
+
 
 @dataclass(frozen=True)
 class Study:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from connectome.experiment.populations import Populations
     from connectome.graph.connectome import Connectome
 
-__all__ = ["MEASURED", "cells_of", "found", "run_cell", "study_of"]
+__all__ = ["MEASURED", "cells_of", "found", "named", "run_cell", "study_of"]
 
 #: The wiring that is no null.
 MEASURED: Final = "measured"
@@ -32,7 +32,7 @@ def study_of(graph: str, populations: Populations, background: Mapping[float, fl
 
     options = {
         "graph": graph, "populations": json.dumps(to_table(populations)),
-        "background": {_named(k): v for k, v in background.items()}, "seen": dict(seen),
+        "background": {named(k): v for k, v in background.items()}, "seen": dict(seen),
     }  # fmt: skip
     return Study("Populations at rest.", (), run_cell, lambda results: [], options=options)
 
@@ -40,7 +40,7 @@ def study_of(graph: str, populations: Populations, background: Mapping[float, fl
 def cells_of(couplings: Sequence[float], seeds: int, nulls: Mapping[str, int]) -> list[Cell]:
     """So many seeds on the measured wiring, and so many nulls of each kind, at each coupling."""
     return [
-        Cell(f"{wiring}{_AT}{_named(coupling)}", seed)
+        Cell(f"{wiring}{_AT}{named(coupling)}", seed)
         for wiring, n in {MEASURED: seeds, **nulls}.items()
         for coupling in couplings
         for seed in range(n)
@@ -52,7 +52,7 @@ def found(cells: Sequence[Cell], folder: Path, coupling: float) -> dict[str, xr.
     import xarray as xr
 
     runs: dict[str, list[xr.Dataset]] = {}
-    mine = [cell for cell in cells if cell.condition.endswith(f"{_AT}{_named(coupling)}")]
+    mine = [cell for cell in cells if cell.condition.endswith(f"{_AT}{named(coupling)}")]
     for cell, results in loaded(mine, folder):
         wiring = cell.condition.partition(_AT)[0]
         runs.setdefault(wiring, []).append(results.drop_attrs().assign_coords(seed=cell.seed))
@@ -89,5 +89,6 @@ def _graph(graph: str) -> Connectome:
     return open_graph(graph)
 
 
-def _named(coupling: float) -> str:
+def named(coupling: float) -> str:
+    """A coupling as files and cells have it."""
     return f"{coupling:.12g}"
