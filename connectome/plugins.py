@@ -10,6 +10,7 @@ imported before it is asked for, so what cannot be imported breaks those runs al
 - ``tasks``: ``make(images, jitter_pixels, **table)`` gives a task, ``[tasks.NAME]`` being the table;
 - ``diagnostics``: what a stage is measured by, see ``mechanisms/diagnostics.py``;
 - ``studies``: ``make(quick, images)`` gives a study of ``sims.study``; one that takes ``config`` gets its path too;
+- ``circuits``: a :class:`sims.studies.published.Trial` of the study of that name;
 - ``metrics``: a :class:`connectome.analysis.simple_graph.Metric`.
 """
 
@@ -95,10 +96,14 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "pruning": "sims.studies.pruning:pruning",
             "sleep": "sims.studies.sleep:sleep",
             "wiring": "sims.studies.wiring:wiring",
+            "circuits": "sims.studies.published:circuits",
             "split-mnist": "sims.studies.streams:split_mnist",
             "permuted-mnist": "sims.studies.streams:permuted_mnist",
             "split-cifar10": "sims.studies.streams:split_cifar10",
             "split-cifar100": "sims.studies.streams:split_cifar100",
+        },
+        "circuits": {
+            "gain_control": "sims.studies.circuits.gain_control:gain_control",
         },
         "tasks": {
             "perception": "connectome.datasets.tasks:Perception",

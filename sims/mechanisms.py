@@ -33,6 +33,7 @@ KINDS: Final = {
     "run_rules": ("plasticity in a run", "connectome.simulate.run(plasticity=...)"),
     "diagnostics": ("diagnostic of a stage", '[training] diagnostics = "NAME, ..."'),
     "studies": ("study", "python -m sims.study NAME"),
+    "circuits": ("published circuit", "python -m sims.study circuits --only NAME"),
     "tasks": ("task", "--regions NAME,...; [tasks.NAME]"),
 }
 #: How a name ends -> its unit.

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from connectome import plugins
 from connectome.errors import ConnectomeError
@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         help="mnist, cifar10, cifar100, or a file or folder of images (default: scikit-learn's digits)",
     )  # fmt: skip
     parser.add_argument("--config", type=Path, metavar="FILE", help="of wiring: a development's, whose wiring is tried")
+    parser.add_argument("--only", metavar="A,B,...", help="of circuits: only these systems")
     parser.add_argument("--seeds", type=int, metavar="N", help="how many seeds, from 0")
     parser.add_argument("--conditions", metavar="A,B,...", help="only these")
     parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: one a core)")
@@ -75,9 +76,12 @@ def _study(options: argparse.Namespace, out: Path) -> int:
     from sims.studies.cells import gather, keep_plan, make_folder, run_shown
 
     make = plugins.load("studies", options.study, "study")
-    more = {} if options.config is None else {"config": options.config}
-    if more and "config" not in inspect.signature(make).parameters:
-        raise ConnectomeError("--config", "must go with a study that takes one, such as wiring", options.study)
+    more: dict[str, Any] = {} if options.config is None else {"config": options.config}
+    if options.only is not None:
+        more["only"] = split_names(options.only)
+    for name, such in (("config", "wiring"), ("only", "circuits")):
+        if name in more and name not in inspect.signature(make).parameters:
+            raise ConnectomeError(f"--{name}", f"must go with a study that takes one, such as {such}", options.study)
     study: Study = make(options.quick, options.images, **more)
     for name in ("seeds", "jobs"):
         if getattr(options, name) is not None and getattr(options, name) < 1:

@@ -27,13 +27,14 @@ ROOMS: dict[str, set[str]] = {
     "mechanisms": {"graph", "neurons", "wiring", "learning", "development"},
     "analysis": {"graph", "neurons", "wiring", "development"},
     "experiment": {"graph", "neurons", "wiring", "simulate", "analysis"},
+    "circuits": {"graph", "neurons", "wiring", "simulate", "learning", "development", "mechanisms", "analysis"},
 }
 LIBRARY = ("connectome", *(f"connectome/{room}" for room in ROOMS), "connectome/analysis/report")
-PROGRAMS = ("sims", "sims/studies", "sims/benchmarks")
+PROGRAMS = ("sims", "sims/studies", "sims/studies/circuits", "sims/benchmarks")
 #: What stands on the floor but knows rooms: who may be imported by which of them.
 FLOOR = {
     "rules": {"learning", "development", "mechanisms", "analysis"},
-    "models": set[str](), "views": set[str](), "__init__": set[str](),
+    "models": {"circuits"}, "views": set[str](), "__init__": set[str](),
 }  # fmt: skip
 LONGEST_MODULE = 450
 TOP_LEVEL = {

@@ -1,0 +1,1 @@
+"""Trials of published circuits, one file each: what `python -m sims.study circuits` runs."""

@@ -1,0 +1,78 @@
+"""Published systems on trial: one schema for all, verdicts that are computed, one row by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from connectome import ConnectomeError, plugins
+from sims import study as program
+from sims.studies import published
+from sims.studies.published import Check, Measure, Trial
+
+
+def _run(condition: str, seed: int, quick: bool) -> Mapping[str, float]:
+    if condition == "theirs":
+        return {"score": 0.5 + seed / 10}
+    return {"score": {"ours": 0.8, "worse": 0.1}[condition] + seed / 10, "steps": 7.0}
+
+
+def _check(v: published.Values) -> list[Check]:
+    return [
+        Check("ours is best", "so", bool((v["ours"]["score"] > v["theirs"]["score"]).all())),
+        Check("nobody else counts steps", "so", bool(np.isnan(v["theirs"]["steps"]).all())),
+        Check("pigs fly", "none did", False),
+    ]
+
+
+TOY = Trial(
+    "Toy", "Nobody 1900", "it works", {"score": Measure(" %", 100, 0), "steps": Measure(digits=0)},
+    ("ours", "theirs", "worse"), _run, _check, ("theirs", "worse"),
+)  # fmt: skip
+
+
+def test_a_trial_is_run_and_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The whole way through the program: cells in processes, then the table."""
+    monkeypatch.setattr(published, "_load", lambda group, name: TOY)
+    study = published.circuits(True, "", ["gain_control"])
+    assert study.conditions == ("gain_control: ours", "gain_control: theirs", "gain_control: worse")
+    cells = [study.cell(cell, study.options) for cell in study.cells()]
+    assert [c.value.sizes["measure"] for c in cells] == [2, 1, 2] * 2
+    monkeypatch.setattr("sims.studies.cells.run_cells", lambda study, cells, out, jobs: _inline(study, cells, out))
+    out = tmp_path / "out"
+    assert program.main(["circuits", "--quick", "--only", "gain_control", "--out", str(out)]) == 0
+    report = (out / "report.md").read_text()
+    assert "| Toy | Nobody 1900 | it works | score: 85 ± 64 % | theirs: 55 ± 64 % | partly (2 of 3) |" in report
+    assert "No: pigs fly (none did)." in report
+    assert "Options" in report
+
+
+def _inline(study: object, cells: list[object], out: Path) -> list[object]:
+    from connectome.io.results import save_results
+
+    (out / "cells").mkdir()
+    for cell in cells:
+        found = study.cell(cell, study.options)  # type: ignore[attr-defined]
+        save_results(found.assign_attrs(condition=cell.condition, seed=cell.seed), out / "cells" / cell.file)  # type: ignore[attr-defined]
+    return cells
+
+
+def test_what_is_not_run_whole_has_no_verdict() -> None:
+    study = published.circuits(True, "", ["gain_control"])
+    assert len(study.conditions) > 2
+    with pytest.raises(ConnectomeError, match="--only"):
+        published.circuits(True, "", ["perpetuum"])
+
+
+def test_every_trial_is_whole() -> None:
+    """Its comparators are conditions, its measures have a first one; its quick form is tried in its own test."""
+    for name in plugins.known("circuits"):
+        trial = plugins.load("circuits", name, "circuits")
+        assert set(trial.comparators) <= set(trial.conditions[1:]), name
+        assert trial.measures, name
+        assert trial.system, name
