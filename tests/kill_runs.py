@@ -28,6 +28,8 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, Final
 
+from connectome import plugins
+
 __all__ = ["CONFIGURATION", "contents", "fork", "main", "say", "wait", "warm_up"]
 
 CONFIGURATION: Final = """
@@ -46,21 +48,28 @@ edges = 20
 [rules.pruning]
 inhibition = 0.5
 """
-#: What a run does besides, by name: developments, comparators and learning rules; runs take one after the other.
+_CHAIN: Final = "learning.chain=['adam', '{}', 'dale']"
+_ACT: Final = "rules.act=['growth', 'strengthening', 'pruning', 'homeostasis', '{}']"
+_KINDS: Final = ("afferent", "local", "long_range")
+#: What a run does besides, by name: whatever the registry has that a development can name. One run after the other.
 WAYS: Final[dict[str, tuple[str, ...]]] = {
     "development": (),
-    **{name: (f"training.method={name}",) for name in ("sequential", "frozen", "ewc", "replay", "blind", "magnitude")},
+    **{name: (f"training.method={name}",) for name in plugins.known("comparators") if name != "development"},
     **{name: (f"learning.chain=['{name}', 'dale']",) for name in ("sgd", "classp")},
-    "restoration": ("learning.chain=['adam', 'restoration', 'dale']", "learning.restoration.p=0.2"),
+    "restoration": (_CHAIN.format("restoration"), "learning.restoration.p=0.2"),
     "teacher": ("learning.chain=['adam', 'dale', 'teacher']", "learning.teacher.m=0.9"),
-    "mode": ("regions.perception.mode=dawn", "regions.interaction.mode=dusk"),
-    "neurons": ("neuron.learn=['tau_m_ms', 'v_th_mv']", "regions.motor.neuron.learn=['tau_syn_ex_ms']"),
-    "views": ("edges.local.view=gain", "edges.afferent.view=quantised", "edges.long_range.view=noisy"),
-    "wiring": (
+    "shuffled": (
+        _ACT.format("shuffled"),
         "anatomy.wiring=celegans_witvliet2021_8",
         "anatomy.sensory=region == 'sensory'",
-        "rules.act=['shuffled', 'growth', 'pruning']",
     ),
+    "generative_growth": (_ACT.format("generative_growth"),),
+    **{f"by {name}": (f"training.importance={name}",) for name in plugins.known("importance") if name != "feedback"},
+    **{name: tuple(f"edges.{kind}.view={name}" for kind in _KINDS) for name in plugins.known("views")},
+    "alif": ("neuron.model=alif",),
+    "neurons": ("neuron.learn=['tau_m_ms', 'v_th_mv']", "regions.motor.neuron.learn=['tau_syn_ex_ms']"),
+    "mode": ("regions.perception.mode=dawn", "regions.interaction.mode=dusk"),
+    "diagnostics": (f"training.diagnostics={', '.join(plugins.known('diagnostics'))}",),
     "reuse": ("training.reuse=4", "training.patience=2", "training.validate_every=1"),
 }
 #: What a run is at, by the functions that do it. Outside of all of them it is starting.
