@@ -103,6 +103,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "split-cifar100": "sims.studies.streams:split_cifar100",
         },
         "circuits": {
+            "clamping": "sims.studies.circuits.clamping:clamping",
             "gain_control": "sims.studies.circuits.gain_control:gain_control",
         },
         "tasks": {

@@ -63,7 +63,7 @@ def test_gradients_of_a_mode_are_those_of_its_numbers() -> None:
     for engine in ("numba", "torch"):
         learner = Learner(born(), toys()[0], mode="dawn", engine=engine)
         spikes, target = toys()[0].batch(np.random.default_rng(1), 16)
-        activity = learner.network(spikes, **learner.inputs())
+        activity = learner.network(spikes, **learner.inputs(spikes))
         toys()[0].loss(activity, target).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         assert learner.mode is not None
         found.append([p.grad for p in learner.mode.parameters.values()])

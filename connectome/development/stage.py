@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from connectome.graph.parts import EdgeKey
 from connectome.learning.learner import CHAIN, Chain
 from connectome.learning.network import SpikingNetwork
 from connectome.learning.neuron_parameters import NEURON as OF_NEURONS
-from connectome.learning.task import Batch, Score, Task
+from connectome.learning.task import Batch, More, Score, Task
 from connectome.learning.views import WeightView
 from connectome.neurons.model import NeuronModel
 from connectome.parameters import Parameters, bounded
@@ -87,7 +87,8 @@ class Stage(ReadOnly):
     neuron : the model of the region's neurons; surrogate_width_mv : half-width of the surrogate's support
     learn : region -> names of parameters of its neurons that learn, in each stage that recruits it
     mode : the name of a mode that learns, a gain and a threshold for each neuron recruited; "": none
-    inputs : what each forward pass is given besides, in training and in scoring: gains, masks, clamps
+    inputs : what each forward pass is given besides, in training and in scoring: gains, masks, clamps; or a function
+        of its spikes that gives them
     diagnostics : what is measured when the stage has ended, names of the registry
     rules : developmental rules, in the order in which they act: at birth, at each epoch or at the end, as each says
     links : how the probabilities of the new region's links evolve; first_links : (source, target) of the links that it
@@ -119,7 +120,7 @@ class Stage(ReadOnly):
     surrogate_width_mv: float = 10.0
     learn: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     mode: str = ""
-    inputs: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    inputs: More = field(default_factory=lambda: MappingProxyType({}))
     diagnostics: tuple[str, ...] = ()
     first_links: tuple[tuple[str, str], ...] | None = None
     validate_every: int = 5

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from connectome import __version__, plugins
 from connectome.development.birth import Anatomy, birth, new_links
@@ -25,7 +26,7 @@ from connectome.graph.connectome import Connectome
 from connectome.graph.flat import Engine
 from connectome.learning.network import SpikingNetwork
 from connectome.learning.probe import Probe
-from connectome.learning.task import Score, Task, acting, checked_score
+from connectome.learning.task import More, Score, Task, acting, checked_score, given
 from connectome.rules import acts
 
 __all__ = ["develop", "perform", "versions"]
@@ -78,7 +79,7 @@ def develop(
             for recruits, found in zip((task.recruits, tuple(connectome.regions)), scores, strict=True):
                 found[task.name] = perform(
                     connectome, task, "test", test_trials, [seed, _TEST_STREAM], recruits=recruits, engine=engine,
-                    device=device, inputs=training.learner.inputs() if task is stage.task else stage.inputs,
+                    device=device, inputs=training.learner.inputs if task is stage.task else stage.inputs,
                 )  # fmt: skip
                 on_point(training.state)
         diagnostics = _diagnostics(connectome, stage, seed, number, engine)
@@ -121,7 +122,7 @@ def _diagnostics(
 def perform(
     connectome: Connectome, task: Task, split: str, trials: int, seed: Sequence[int], *,
     recruits: Sequence[str] | None = None, engine: Engine = "numba", device: str = "cpu",
-    inputs: Mapping[str, Any] = MappingProxyType({}),
+    inputs: More = MappingProxyType({}),
 ) -> Score:  # fmt: skip
     """The score of a task that a connectome performs, with data of a split and whom the task recruits, or others. The
     same seed gives the same trials, whatever the connectome. ``inputs`` are what each forward pass is given besides:
@@ -129,7 +130,10 @@ def perform(
     network = SpikingNetwork(connectome, recruit=task.recruits if recruits is None else recruits, engine=engine)
     network.to(device)
     here = network.selection.regions
-    there = {name: {r: value for r, value in given.items() if r in here} for name, given in inputs.items()}
+
+    def there(spikes: Mapping[str, Tensor]) -> dict[str, Any]:
+        return {name: {r: x for r, x in of.items() if r in here} for name, of in given(inputs, spikes).items()}
+
     return checked_score(task.score(acting(network, there), split, trials, np.random.default_rng(seed)), task)
 
 
@@ -139,7 +143,7 @@ def versions(stages: Sequence[Stage] = ()) -> dict[str, str]:
     ours = {"connectome": __version__, "python": platform.python_version()}
     used: list[object] = []
     for s in stages:
-        used += [s.task, *s.rules, *s.learning, *itertools.chain(*s.chains.values()), s.extra_loss, s.select]
+        used += [s.task, *s.rules, *s.learning, *itertools.chain(*s.chains.values()), s.extra_loss, s.select, s.inputs]
         used.append(plugins.load("importance", s.importance, "importance"))
         used += [*s.views.values(), s.neuron, *(plugins.load("diagnostics", n, "diagnostics") for n in s.diagnostics)]
     return ours | {name: importlib.metadata.version(name) for name in names} | plugins.origin_of(used)

@@ -89,7 +89,7 @@ class Training:
         epoch = -(-self.update // stage.epoch_updates)
         self._edit(epoch)
         if epoch % stage.validate_every == 0 or self.update == stage.updates:
-            act, trials = acting(self.learner.network, self.learner.inputs()), stage.validation_trials
+            act, trials = acting(self.learner.network, self.learner.inputs), stage.validation_trials
             self.score = checked_score(stage.task.score(act, "validation", trials, self.random["score"]), stage.task)
             self.stale = 0 if self.score.value > self.best else self.stale + 1
             self.best = max(self.score.value, self.best)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
@@ -25,7 +26,7 @@ from connectome.learning.modes import MODE, Mode, mode_key
 from connectome.learning.network import BatchActivity, SpikingNetwork
 from connectome.learning.neuron_parameters import NEURON, coordinate, neuron_key
 from connectome.learning.optimisers import Adam, Dale
-from connectome.learning.task import Task, checked_loss
+from connectome.learning.task import More, Task, checked_loss, given
 from connectome.learning.views import WeightView
 
 __all__ = ["CHAIN", "Chain", "Learner", "names_kept", "without"]
@@ -92,7 +93,7 @@ class Learner:
         self, connectome: Connectome, task: Task, chain: Chain = CHAIN, *, chains: Mapping[str, Chain] | None = None,
         seed: Sequence[int] = (), number: int = 0, engine: Engine = "numba", device: str = "cpu",
         views: Mapping[EdgeKey, WeightView] | None = None, block: Collection[EdgeKey] = (),
-        inputs: Mapping[str, Any] | None = None, mode: str = "", surrogate_width_mv: float = 10.0,
+        inputs: More = MappingProxyType({}), mode: str = "", surrogate_width_mv: float = 10.0,
         learn: Mapping[str, Collection[str]] | None = None,
     ) -> None:  # fmt: skip
         self.task, self.seed, self.number = task, tuple(seed), number
@@ -112,7 +113,7 @@ class Learner:
         for key, weight in self.network.weight.items():
             for name, parameter in {"weight": weight, **self.network.beside.get(key, {})}.items():
                 self._learnt[key, name] = self._begin(connectome, key, name, parameter, chain)
-        self._inputs = dict(inputs or {})
+        self._inputs = inputs
         self.mode = Mode(mode, self.network, self._device) if mode else None
         of_regions = {(neuron_key(r), n): x for r, free in self.network.neuron.items() for n, x in free.items()}
         if self.mode:
@@ -159,7 +160,7 @@ class Learner:
         network = self.network
         if network.views:
             network.moment = (*self.seed, self.number + 1)
-        activity: BatchActivity = network(spikes, record=self._record, **self.inputs())
+        activity: BatchActivity = network(spikes, record=self._record, **self.inputs(spikes))
         loss = checked_loss(self.task.loss(activity, _to(target, self._device)), self.task)
         if extra_loss is not None:
             loss = loss + extra_loss()
@@ -206,9 +207,9 @@ class Learner:
                 )
         return self.network.to_connectome().apply(Edit(state=self.edge_state(), region_state=region_state))
 
-    def inputs(self) -> dict[str, Any]:
-        """What each forward pass is given besides spikes."""
-        return self._inputs | (self.mode.inputs() if self.mode else {})
+    def inputs(self, spikes: Mapping[str, Tensor]) -> dict[str, Any]:
+        """What a forward pass with these spikes is given besides."""
+        return {**given(self._inputs, spikes), **(self.mode.inputs() if self.mode else {})}
 
     def edge_state(self) -> dict[EdgeKey, dict[str, NDArray[np.float32]]]:
         """Edge set -> name -> (E,) what the rules keep."""

@@ -13,12 +13,14 @@ from torch import Tensor
 from connectome.errors import ConnectomeError
 from connectome.learning.network import BatchActivity, SpikingNetwork
 
-__all__ = ["Act", "Batch", "Score", "Task", "acting", "checked_loss", "checked_score"]
+__all__ = ["Act", "Batch", "More", "Score", "Task", "acting", "checked_loss", "checked_score", "given"]
 
 #: What a network does with a batch: sensor -> (B, T, N) spikes.
 Act = Callable[[Mapping[str, Tensor]], BatchActivity]
 #: What a task gives to learn from: sensor -> (B, T, N) spikes, and what its loss wants to know of them.
 Batch = tuple[Mapping[str, Tensor], Any]
+#: What forward passes are given besides spikes, by the names of their arguments; or what gives it, by the spikes.
+More = Mapping[str, Any] | Callable[[Mapping[str, Tensor]], Mapping[str, Any]]
 
 
 class Score(NamedTuple):
@@ -80,17 +82,22 @@ class Task(Protocol):
         ...
 
 
-def acting(network: SpikingNetwork, inputs: Mapping[str, Any] = MappingProxyType({})) -> Act:
+def acting(network: SpikingNetwork, inputs: More = MappingProxyType({})) -> Act:
     """The network as tasks score it: without gradients, its activity on the CPU. ``inputs`` are what each forward pass
     is given besides: gains, masks, clamps."""
 
     def act(spikes: Mapping[str, Tensor]) -> BatchActivity:
         with torch.no_grad():
-            found = cast(BatchActivity, network(spikes, **inputs))
+            found = cast(BatchActivity, network(spikes, **given(inputs, spikes)))
         potential, seen = ({k: v.cpu() for k, v in part.items()} for part in (found.potential, found.spikes))
         return found._replace(potential=potential, spikes=seen)
 
     return act
+
+
+def given(inputs: More, spikes: Mapping[str, Tensor]) -> Mapping[str, Any]:
+    """What a forward pass with these spikes is given besides."""
+    return inputs(spikes) if callable(inputs) else inputs
 
 
 def checked_loss(loss: object, task: Task) -> Tensor:
