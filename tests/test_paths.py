@@ -218,6 +218,18 @@ def test_many_sources_and_long_paths(chords: int) -> None:
     np.testing.assert_allclose(value("eccentricity_weighted", graph), d.max(1), rtol=1e-12)
 
 
+@pytest.mark.parametrize("length", ["binary", "weighted"])
+def test_betweenness_of_more_sources_than_there_are_blocks(length: Length) -> None:
+    """A block's sources share their work arrays: one must leave nothing to the next. Lengths are powers of two, whose
+    sums are exact: networkx tells paths apart that differ in the last bit."""
+    graph = ring(150, 60, seed=5)
+    graph = SimpleGraph.from_arrays(graph.n, graph.source, graph.target, 2.0**graph.weight)
+    expected = nx.betweenness_centrality(networkx_of(graph, length), normalized=False, weight="weight")
+    np.testing.assert_allclose(
+        value(f"betweenness_{length}", graph), [expected[i] for i in range(graph.n)], rtol=1e-9, atol=1e-9
+    )
+
+
 def test_more_neighbours_than_are_searched_from_at_once() -> None:
     graph = ring(400, 1200, seed=1)
     hub = SimpleGraph.from_arrays(

@@ -19,6 +19,7 @@ from connectome.neurons import NeuronModel
 from connectome.simulate import event_engine, torch_runs
 from connectome.simulate import streams as layout
 from connectome.simulate.runs import Poisson, Stimulus, run
+from connectome.simulate.table_kernels import bounds_in_groups
 from connectome.simulate.torch_engine import at_rest, propagate, triangle
 from tests import reference, strategies
 
@@ -369,6 +370,26 @@ def test_coarse_tables_serve_threads_that_share_a_region(monkeypatch: pytest.Mon
     whole = result(1)
     assert whole.sizes["spike"] > n
     assert result(threads).identical(whole)
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.lists(st.integers(0, 20), max_size=3, unique=True).map(sorted))
+def test_tables_say_where_delays_and_cuts_begin(seed: int, groups: int, cuts: list[int]) -> None:
+    """Against a plain count. A thread that took an edge beyond its cut would do another's work, and the sum is right
+    all the same."""
+    rng = np.random.default_rng(seed)
+    rows = [sorted(rng.integers([0, 0], [groups, 20], (rng.integers(0, 9), 2)).tolist()) for _ in range(4)]
+    ends = np.cumsum([0, *map(len, rows)])
+    delay, target = np.array([edge for row in rows for edge in row], np.int64).reshape(-1, 2).T
+    table = np.empty((4, groups * (len(cuts) + 1) + 1), np.uint32)
+    bounds_in_groups(
+        ends, target.astype(np.int32), (delay if delay.size > 1 else np.append(delay, [0, 0])).astype(np.uint16),
+        np.arange(groups, dtype=np.uint32), np.array(cuts, np.uint64), table,
+    )  # fmt: skip
+    places = [(d, cut) for d in range(groups) for cut in (-1, *cuts)]
+    for row, start, found in zip(rows, ends, table, strict=False):
+        expected = [start + sum((d, t) < (group, cut) for d, t in row) for group, cut in places]
+        assert found.tolist() == [*expected, start + len(row)]
 
 
 def test_float32_stays_close_to_float64(engine: Engine) -> None:
