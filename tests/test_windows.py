@@ -103,3 +103,13 @@ def test_what_windows_cannot_do_is_done_by_step(windows: list[int]) -> None:
     regions = [c.regions["a"], Region("b", 200, neuron=Shiu2024(tau_m_ms=np.linspace(10, 20, 200)))]
     run(Connectome.of(regions, c.edges.values()), 5.0, stimulus)
     assert not windows
+
+
+def test_what_is_nearly_nothing_becomes_nothing(windows: list[int]) -> None:
+    """Potentials that decay alone never become denormal, which would be a hundred times as slow."""
+    c, stimulus = network("little")
+    _, busy = run(c, 5.0, stimulus, return_state=True)
+    assert any(np.abs(values["v"]).max() > 1.0 for values in busy.values.values())
+    _, quiet = run(c, 1200.0, state=busy, return_state=True)  # 60 time constants: 1e-25 mV
+    assert windows
+    assert not any(values["v"].any() for values in quiet.values.values())

@@ -1,0 +1,128 @@
+"""A memory that must be overwritten, in spikes: the endless T-maze (Shchendrigin and others 2026, AAMAS, arXiv
+2601.15086) as a trial of cues, delays and junctions.
+
+In each of n corridors a cue says left or right, a delay of D ms follows, and at the junction the effector of that side
+must be ahead. The published finding is that networks which hold a cue for long need not be able to exchange it for the
+next one, and that those with gates that learn to forget are. Ours is a region of two halves that excite themselves and
+inhibit each other: at birth it holds its first cue for good.
+
+A turn counts if its effector's potential is ahead by 1 mV: effectors leak by rule, so that their order alone could be
+read off a potential of 1e-4 mV after ten time constants without any memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from connectome.arrays import integer
+from connectome.graph.connectome import Connectome
+from connectome.graph.parts import EdgeSet, Region
+from connectome.learning.network import SpikingNetwork
+from connectome.neurons.iaf_psc_exp import NeuronParameters
+from connectome.neurons.model import NeuronModel
+
+__all__ = ["CUE_STEPS", "JUNCTION_STEPS", "MARGIN_MV", "lead_mv", "learn", "passed", "trials", "two_halves"]
+
+Array = NDArray[Any]
+#: Steps, of 1 ms, of a cue and at a junction.
+CUE_STEPS: Final = 5
+JUNCTION_STEPS: Final = 6
+#: By how much an effector must be ahead to count.
+MARGIN_MV: Final = 1.0
+_CUE, _GO = 20, 10
+#: How often a unit of a sensor fires while it is on, a step.
+_PEAK: Final = 0.5
+_NEURON: Final = NeuronParameters(tau_m_ms=10.0, tau_syn_ex_ms=10.0, tau_syn_in_ms=10.0)
+
+
+def two_halves(
+    neurons: int = 100, *, excitation_pa: float = 80.0, inhibition_pa: float = 60.0, local: bool = True,
+    neuron: NeuronModel = _NEURON, seed: int = 0,
+) -> Connectome:  # fmt: skip
+    """Sensors ``cue`` (20 units, half for each side) and ``go`` (10), a region ``memory``, an effector ``turn`` (2).
+
+    A neuron has edges to 30 % of the others, of mean strength ``excitation_pa`` within its half and ``inhibition_pa``
+    between halves at 100 neurons, and in inverse proportion at other sizes; without any if not ``local``. Weights are
+    uniform within half of their mean around it. Neurons have no Dale's sign. Raises :class:`ConnectomeError`.
+    """
+    n = integer("neurons", neurons, 2, 10**5)
+    rng = np.random.default_rng(integer("seed", seed, 0, 2**63 - 1))
+    side = np.arange(n) * 2 // n
+    regions = [
+        Region("cue", _CUE, "sensor"), Region("go", _GO, "sensor"), Region("memory", n, "neuron", neuron),
+        Region("turn", 2, "effector"),
+    ]  # fmt: skip
+
+    def edges(source: str, kind: str, target: str, s: Array, t: Array, mean: Array) -> EdgeSet:
+        size = {r.name: r.size for r in regions}
+        weight = mean * rng.uniform(0.5, 1.5, mean.size)
+        return EdgeSet.from_arrays(
+            (source, kind, target), s, t, weight, n_source=size[source], n_target=size[target], dt_ms=1.0
+        )
+
+    s, t = np.nonzero(rng.random((_CUE, n)) < 0.5)
+    found = [edges("cue", "afferent", "memory", s, t, np.where(s * 2 // _CUE == side[t], 200.0, -100.0))]
+    s, t = np.nonzero(rng.random((_GO, n)) < 0.5)
+    found.append(edges("go", "afferent", "memory", s, t, rng.normal(0, 5, s.size)))
+    s, t = np.nonzero((rng.random((n, n)) < 0.3) & ~np.eye(n, dtype=bool))
+    if local:
+        mean = np.where(side[s] == side[t], excitation_pa, -inhibition_pa) * 100 / n
+        found.append(edges("memory", "local", "memory", s, t, mean))
+    s, t = np.nonzero(np.ones((n, 2)))
+    found.append(edges("memory", "efferent", "turn", s, t, np.where(side[s] == t, 5.0, -5.0) * 100 / n))
+    return Connectome.of(regions, found, dt_ms=1.0)
+
+
+def trials(rng: np.random.Generator, size: int, corridors: int, delay: int) -> tuple[dict[str, Tensor], Tensor]:
+    """Spikes, sensor -> (size, T, units), of so many trials, and the sides (size, corridors), 0 or 1, that their cues
+    say; ``delay`` in steps."""
+    length = CUE_STEPS + delay + JUNCTION_STEPS
+    side = rng.integers(0, 2, (size, corridors))
+    cue = np.zeros((size, corridors, length, _CUE), bool)
+    go = np.zeros((size, corridors, length, _GO), bool)
+    mine = (np.arange(_CUE) * 2 // _CUE) == side[..., None, None]
+    cue[:, :, :CUE_STEPS] = (rng.random((size, corridors, CUE_STEPS, _CUE)) < _PEAK) & mine
+    go[:, :, -JUNCTION_STEPS:] = rng.random((size, corridors, JUNCTION_STEPS, _GO)) < _PEAK
+    spikes = {"cue": torch.tensor(cue.reshape(size, -1, _CUE)), "go": torch.tensor(go.reshape(size, -1, _GO))}
+    return spikes, torch.tensor(side)
+
+
+def lead_mv(potential: Tensor, side: Tensor) -> Tensor:
+    """(B, corridors) by how much the right effector is ahead at each junction, on average. ``potential`` (B, T, 2)."""
+    by_corridor = potential.reshape(len(side), side.shape[1], -1, 2)
+    at_junction = by_corridor[:, :, -JUNCTION_STEPS:].mean(2)
+    lead: Tensor = (at_junction[..., 1] - at_junction[..., 0]) * (2 * side - 1)
+    return lead
+
+
+def passed(network: SpikingNetwork, rng: np.random.Generator, size: int, corridors: int, delay: int) -> Array:
+    """(corridors,) the share of trials in which the turn at each junction was right."""
+    spikes, side = trials(rng, size, corridors, delay)
+    with torch.no_grad():
+        lead = lead_mv(network(spikes).potential["turn"], side)
+    found: Array = (lead >= MARGIN_MV).double().mean(0).numpy()
+    return found
+
+
+def learn(
+    network: SpikingNetwork, corridors: int, delay: int, updates: int, rng: np.random.Generator, *,
+    rate_pa: float = 3.0, batch: int = 32, first_delay: int = 10,
+) -> None:  # fmt: skip
+    """Train with Adam, whose rate falls along half a cosine, while the delay grows from ``first_delay`` to its whole
+    length over the first 70 % of the updates: gradients do not live through long delays that nothing bridges yet."""
+    optimiser = torch.optim.Adam(network.parameters(), rate_pa)
+    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, updates)
+    for update in range(updates):
+        now = min(delay, int(first_delay + (delay - first_delay) * update / (0.7 * updates)))
+        spikes, side = trials(rng, batch, corridors, now)
+        lead = lead_mv(network(spikes).potential["turn"], side)
+        loss = torch.nn.functional.softplus(MARGIN_MV - lead).mean()
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        optimiser.step()
+        falling.step()
