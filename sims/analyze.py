@@ -419,9 +419,16 @@ def _csv(measured: xr.Dataset) -> str:
 
 
 def _list(console: Console) -> None:
-    from connectome.analysis.measure import known_metrics
+    from connectome import plugins
+    from connectome.analysis.measure import choose, known_metrics
 
-    for metric in known_metrics().values():
+    known = known_metrics()
+    for name in [n for n in plugins.known("metrics") if n not in known]:
+        try:
+            choose([name])
+        except ConnectomeError as error:
+            console.print(f"{name}: {error}", highlight=False, markup=False, soft_wrap=True)
+    for metric in known.values():
         units = "" if metric.units == "1" else f", {metric.units}"
         console.print(
             f"{metric.name} (of each {metric.of}{units}): {metric.definition}. {metric.source}.",

@@ -1,6 +1,8 @@
 """Settings shared by every test."""
 
+import gc
 import os
+import re
 import signal
 from collections.abc import Iterator
 
@@ -17,6 +19,28 @@ settings.register_profile(
     "steady", max_examples=50, deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+def pytest_collection_finish() -> None:
+    """What is there by now stays: nobody who collects garbage, as programs do when they refuse a file, looks at it again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail if a test is skipped for a reason that ``EXPECTED_SKIPS`` does not name: regular expressions, one a line."""
+    expected = os.environ.get("EXPECTED_SKIPS")
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if expected is None or not reporter or hasattr(session.config, "workerinput"):
+        return
+    patterns = [line for line in expected.splitlines() if line]
+    skips = {(report.nodeid, report.longrepr[2]) for report in reporter.stats.get("skipped", ())}
+    unknown = [skip for skip in sorted(skips) if not any(re.search(pattern, skip[1]) for pattern in patterns)]
+    for test, reason in unknown:
+        reporter.write_line(f"\nUnexpected: {test}: {reason}", red=True)
+    if unknown and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(autouse=True, scope="session")

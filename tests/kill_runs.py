@@ -26,7 +26,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from connectome import plugins
 
@@ -131,6 +131,15 @@ class Watch:
         return marked
 
 
+class _Whole(NamedTuple):
+    """A run that was never killed: its files, how long it took, and each phase took, and how often that began."""
+
+    files: dict[str, str]
+    seconds: float
+    durations: dict[str, float]
+    counts: Counter[str]
+
+
 def contents(run: Path) -> dict[str, str]:
     """SHA-256 of every file of a run."""
     files = sorted(path for path in run.rglob("*") if not path.is_dir())
@@ -142,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.kill_runs", description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=200, metavar="N", help="default: 200")
     parser.add_argument("--ways", default="development", metavar="A,B", help=f"'all', or of {', '.join(WAYS)}")
-    parser.add_argument("--seed", type=int, default=0, help="of the instants (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="of the instants, and the way to begin with (default: 0)")
     options = parser.parse_args(argv)
     lot = random.Random(options.seed)
     place = Path(tempfile.mkdtemp(prefix="kill_runs_"))
@@ -150,19 +159,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     warm_up(place)
     watch = Watch()
     ways = list(WAYS) if options.ways == "all" else options.ways.split(",")
-    wholes = {}
-    for way in ways:
-        began = time.monotonic()
-        child = fork([*_begin(place, place / way / "run", way), "--checkpoint-every", "0"])
-        durations = _follow(child, watch)
-        wholes[way], (_, counts) = contents(place / way / "run"), watch.read()
-        seconds = time.monotonic() - began
-        say(f"{way}, never killed: {len(wholes[way])} files in {seconds:.1f} s.")
+    known: dict[str, _Whole] = {}
     kills: Counter[str] = Counter()
     lives = runs = equal = 0
     while kills.total() < options.kills:
-        run, way = place / f"lives{runs}" / "run", ways[runs % len(ways)]
-        whole = wholes[way]
+        run, way = place / f"lives{runs}" / "run", ways[(options.seed + runs) % len(ways)]
+        if way not in known:
+            known[way] = _whole(place, way, watch)
+        whole = known[way]
         left = lot.randint(1, 24)
         while True:
             begun = (run / "results.nc").exists() or any((run / "checkpoints").glob("*.h5"))
@@ -172,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             child, lives = fork(command), lives + 1
             at = None
             if left and kills.total() < options.kills:
-                at = _kill(child, watch, lot, seconds, durations, counts)
+                at = _kill(child, watch, lot, whole)
             if at is None:
                 break
             kills[at] += 1
@@ -181,17 +185,27 @@ def main(argv: Sequence[str] | None = None) -> int:
             say(f"{run}: exit code {code}")
         runs += 1
         found = contents(run)
-        if found == whole and not code:
+        if found == whole.files and not code:
             equal += 1
             shutil.rmtree(run.parent)
         else:
-            say(f"{run} ({way}) is not as it should be: {sorted(k for k, _ in found.items() ^ whole.items())}")
+            say(f"{run} ({way}) is not as it should be: {sorted(k for k, _ in found.items() ^ whole.files.items())}")
         say(f"{kills.total()} kills, {runs} runs, {equal} of them equal")
     say(f"Kills by phase: {', '.join(f'{name} {kills[name]}' for name in NAMES)}.")
     say(f"{kills.total()} kills in {runs} runs ({lives} lives): {equal} of {runs} runs ended bit-identical.")
     if equal == runs:
         shutil.rmtree(place)
     return int(equal != runs)
+
+
+def _whole(place: Path, way: str, watch: Watch) -> _Whole:
+    """Let a run end."""
+    began = time.monotonic()
+    child = fork([*_begin(place, place / way / "run", way), "--checkpoint-every", "0"])
+    durations, seconds = _follow(child, watch), time.monotonic() - began
+    files = contents(place / way / "run")
+    say(f"{way}, never killed: {len(files)} files in {seconds:.1f} s.")
+    return _Whole(files, seconds, durations, watch.read()[1])
 
 
 def _begin(place: Path, run: Path, way: str = "development") -> list[str]:
@@ -246,18 +260,16 @@ def _follow(child: int, watch: Watch) -> dict[str, float]:
     return {name: 0.001 * total[name] / max(times[name], 1) for name in NAMES}
 
 
-def _kill(
-    child: int, watch: Watch, lot: random.Random, seconds: float, durations: dict[str, float], counts: Counter[str]
-) -> str | None:
+def _kill(child: int, watch: Watch, lot: random.Random, whole: _Whole) -> str | None:
     """Kill a run at a random instant; return its phase then, or None if it came to its end before."""
     phase = lot.choices(list(AIMS), list(AIMS.values()))[0]
-    wanted = lot.randint(1, max(1, min(counts[phase] // 3, 6)))
+    wanted = lot.randint(1, max(1, min(whole.counts[phase] // 3, 6)))
     soon = lot.random() * lot.random() / 2  # what is left of a run is mostly less than the whole
-    deadline = time.monotonic() + soon * seconds
+    deadline = time.monotonic() + soon * whole.seconds
     while not _ended(child):
         if time.monotonic() >= deadline if not phase else watch.read()[1][phase] >= wanted:
             if phase:
-                time.sleep(lot.uniform(0, durations[phase]))
+                time.sleep(lot.uniform(0, whole.durations[phase]))
             at = watch.read()[0]
             if _ended(child):
                 return None

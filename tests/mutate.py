@@ -1,6 +1,6 @@
 """Whether the tests notice faults: each of a list is planted in a copy of the checkout, where tests must then fail.
 
-    python -m tests.mutate [--jobs 2] [--only NAME ...] [--list]
+    python -m tests.mutate [--jobs 2] [--only NAME ...] [--sample N] [--list]
 
 ``mutants.toml`` lists the faults. A table for each, named by its header:
 
@@ -23,6 +23,7 @@ import json
 import multiprocessing
 import os
 import queue
+import random
 import re
 import shlex
 import shutil
@@ -92,6 +93,8 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutate", description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="tests that run at once (default: 2)")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="this fault alone; repeatable")
+    parser.add_argument("--sample", type=int, metavar="N", help="so many of them, drawn by lot (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="of the lot (default: 0)")
     parser.add_argument("--list", action="store_true", help="show the faults, run nothing")
     options = parser.parse_args(argv)
     chosen = mutants(root / "tests" / "mutants.toml")
@@ -100,6 +103,8 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
     if options.jobs < 1:
         parser.error("--jobs must be at least 1")
     chosen = [m for m in chosen if not options.only or m.name in options.only]
+    if options.sample is not None:
+        chosen = random.Random(options.seed).sample(chosen, min(max(options.sample, 0), len(chosen)))
     if options.list:
         for m in chosen:
             _say(f"{m.name:40} {m.file:48} {m.tests}")

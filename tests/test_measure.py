@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ from hypothesis import given, settings
 from connectome import Connectome, ConnectomeError, EdgeSet, Provenance, Region
 from connectome.analysis import measure as module
 from connectome.analysis.measure import LIMIT_S, WHOLE, choose, expected_s, known_metrics, measure
-from connectome.analysis.simple_graph import Metric, simple_graph
+from connectome.analysis.simple_graph import simple_graph
 from connectome.io.results import load_results, save_results
+from sims.analyze import main as analyze
 from tests.strategies import connectomes
 
 
@@ -118,22 +118,49 @@ def test_what_is_slow_on_a_large_graph() -> None:
     assert slow == {"small_world_omega", "small_world_propensity_weighted"}
 
 
-def test_a_package_adds_a_metric(monkeypatch: pytest.MonkeyPatch) -> None:
-    mine = Metric("twice_the_nodes", "graph", lambda g: 2.0 * g.n, "1", "twice the nodes", "a test")
+@pytest.fixture
+def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package with a metric, one under a name that is taken, one that cannot be imported, and what is none."""
+    (tmp_path / "metrics_elsewhere.py").write_text(
+        "from connectome.analysis.simple_graph import Metric\n"
+        "mine = Metric('twice_the_nodes', 'graph', lambda g: 2.0 * g.n, '1', 'twice the nodes', 'a test')\n"
+    )
+    about = tmp_path / "metrics_elsewhere-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: metrics-elsewhere\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(
+        "[connectome.metrics]\ntwice_the_nodes = metrics_elsewhere:mine\ndegree = metrics_elsewhere:mine\n"
+        "broken = no_such_module:nothing\nodd = metrics_elsewhere:Metric.value\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
 
-    class Entry:
-        def __init__(self, name: str) -> None:
-            self.name = name
 
-        def load(self) -> Metric:
-            return mine
-
-    def offered(group: str) -> list[Any]:
-        return [Entry("twice_the_nodes"), Entry("degree")] if group == "connectome.metrics" else []
-
-    monkeypatch.setattr(importlib.metadata, "entry_points", offered)
+@pytest.mark.usefixtures("offered")
+def test_a_package_adds_a_metric() -> None:
     assert measure(two_stages(), ["twice_the_nodes"]).twice_the_nodes.values[1].tolist() == [10, 6, 4]
-    assert known_metrics()["degree"] is not mine
+    assert known_metrics()["degree"].definition != "twice the nodes"
+
+
+@pytest.mark.usefixtures("offered")
+def test_a_metric_that_cannot_be_imported_breaks_what_names_it_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "twice_the_nodes" in known_metrics()
+    assert not {"broken", "odd"} & set(known_metrics())
+    graph = tmp_path / "graph.csv"
+    graph.write_text("source,target\na,b\nb,c\n")
+    assert analyze([str(graph), "--metrics", "density"]) == 0
+    assert analyze(["--list-metrics"]) == 0
+    assert "broken: metrics.broken must be something that can be imported" in capsys.readouterr().out
+    for name, said in {
+        "broken": "metrics.broken must be something that can be imported; found no_such_module:nothing of metrics-els",
+        "odd": "metrics.odd must be a Metric; found function",
+        "brokem": "Did you mean broken",
+    }.items():
+        assert analyze([str(graph), "--metrics", f"density,{name}"]) == 2
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -65,12 +65,10 @@ def assert_one(whole: xr.Dataset, parts: list[xr.Dataset], cuts: list[int]) -> N
         np.testing.assert_array_equal(np.concatenate([p.v_mv.values for p in parts]), whole.v_mv.values)
 
 
-@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(("engine", "threads"), [("numba", 1), ("numba", 3), ("torch", 1)])
 @pytest.mark.parametrize("per_neuron", [False, True])
 @pytest.mark.parametrize("model", MODELS)
 def test_two_halves_are_the_whole(model: type[NeuronModel], per_neuron: bool, threads: int, engine: Engine) -> None:
-    if threads > 1 and engine == "torch":
-        pytest.skip("it has no threads")
     connectome, stimulus = network(unlike(model, 40) if per_neuron else model())
     options: dict[str, Any] = {"seed": 5, "record_v": {"a": "all", "b": "all"}, "threads": threads}
     whole = run(connectome, 50.0, stimulus, engine=engine, **options)

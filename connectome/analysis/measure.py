@@ -1,15 +1,15 @@
 """Every metric by name, and what they say of a connectome, of its regions and of its stages, as one dataset.
 
 A package adds a metric through the entry point group ``connectome.metrics``: the name of the entry is the metric's, and
-it is a :class:`~connectome.analysis.simple_graph.Metric`.
+it is a :class:`~connectome.analysis.simple_graph.Metric`. One that cannot be imported stops only who names it.
 """
 
 from __future__ import annotations
 
 import difflib
-import importlib.metadata
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from connectome import plugins
 from connectome.analysis.nulls import nearly_symmetric
 from connectome.analysis.simple_graph import LABEL, Metric, SimpleGraph, simple_graph
 from connectome.arrays import integer
@@ -69,7 +70,42 @@ _COST_NS: Final[Mapping[str, Callable[[float, float], float]]] = MappingProxyTyp
 
 
 def known_metrics() -> dict[str, Metric]:
-    """Every metric there is, by name: ours, then those that installed packages offer under other names."""
+    """Every metric by name: ours, then those of installed packages that can be imported and have other names."""
+    found = _ours()
+    for name in [n for n in plugins.known("metrics") if n not in found]:
+        with suppress(ConnectomeError):
+            found[name] = _offered(name)
+    return found
+
+
+def choose(names: Collection[str] | None = None) -> list[Metric]:
+    """The metrics of these names, in their order; all for None. Raises :class:`ConnectomeError` for an unknown name and
+    for a package's metric that cannot be imported."""
+    if names is None:
+        return list(known_metrics().values())
+    ours, chosen = _ours(), {}
+    for name in names:
+        if name in ours:
+            chosen[name] = ours[name]
+        elif plugins.has("metrics", name):
+            chosen[name] = _offered(name)
+        else:
+            known = [*ours, *plugins.known("metrics")]
+            near = difflib.get_close_matches(name, known, 3)
+            hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(known)}."
+            raise ConnectomeError("metrics", "must be known metrics", repr(name), hint)
+    return list(chosen.values())
+
+
+def _offered(name: str) -> Metric:
+    """A package's. Raises :class:`ConnectomeError` if it cannot be imported or is something else."""
+    metric = plugins.load("metrics", name, "metrics")
+    if not isinstance(metric, Metric):
+        raise ConnectomeError(f"metrics.{name}", "must be a Metric", type(metric).__name__)
+    return metric
+
+
+def _ours() -> dict[str, Metric]:
     from connectome.analysis import (
         clustering,
         communities,
@@ -88,20 +124,7 @@ def known_metrics() -> dict[str, Metric]:
         consensus.METRICS, small_world.METRICS,
         rich_club.METRICS, core_periphery.METRICS, motifs.METRICS, wiring_cost.METRICS,
     )  # fmt: skip
-    ours = {metric.name: metric for metrics in modules for metric in metrics}
-    offered = importlib.metadata.entry_points(group="connectome.metrics")
-    return {**ours, **{e.name: e.load() for e in offered if e.name not in ours}}
-
-
-def choose(names: Collection[str] | None = None) -> list[Metric]:
-    """The metrics of these names, in their order; all for None. Raises :class:`ConnectomeError` for an unknown name."""
-    known = known_metrics()
-    for name in names or ():
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 3)
-            hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(known)}."
-            raise ConnectomeError("metrics", "must be known metrics", repr(name), hint)
-    return list(known.values()) if names is None else [known[name] for name in dict.fromkeys(names)]
+    return {metric.name: metric for metrics in modules for metric in metrics}
 
 
 def expected_s(metric: Metric, n: int, n_edges: int) -> float:
