@@ -63,8 +63,9 @@ MOST_LETTERS: Final = 4200
 
 class Reader(NamedTuple):
     """A reader: ``read(path)`` of the file ``main``, or of the folder if that is empty; ``seeds()`` are whole inputs,
-    ``words`` what its format knows, ``mend(tree)`` puts right what no damage could get behind; it may write below
-    ``writes``, and only there; ``share`` is how many inputs it gets, relative to others."""
+    ``words`` what its format knows, ``mend(tree)`` puts right what no damage could get behind; it may write to places
+    that begin with ``writes``, and only there, in a folder whose name ends in its process's id; ``share`` is how many
+    inputs it gets, relative to others."""
 
     read: Callable[[Path], Any]
     seeds: Callable[[], list[Tree]]
@@ -781,6 +782,8 @@ def fuzz(
                 done["finding"] += 1
             break
         worker.join()
+        if reader.writes:
+            shutil.rmtree(f"{reader.writes}{pid}", ignore_errors=True)
     return Tally(done.total(), done["read"], done["refused"], findings, slowest, peak)
 
 
