@@ -363,7 +363,8 @@ PROGRAMS: Final[Mapping[str, Reader]] = {
     "report_file": Reader(_program("report", "IN", *_REPORT), _snapshots, "input.h5", _HDF5 + _TOML, writes=_WRITES,
                           share=0.1),
     "report_beside": _one(_program("report", "IN", "--reference", "IN", *_REPORT), "gexf", 0.4),
-    "summarize": _many(_program("summarize", "IN"), lambda: [{"results.nc": _run()["results.nc"]}], _HDF5 + _TOML),
+    "summarize": _many(_program("summarize", "IN"), lambda: [{"results.nc": _run()["results.nc"]}], _HDF5 + _TOML,
+                       0.5),
     "verify": _many(_program("verify", "IN", "--quick"), _runs, _HDF5 + _TOML, 0.1, _sealed),
     "verify_again": _many(_program("verify", "IN", codes=(0, 1)), _runs, _HDF5 + _TOML, 0.02, _sealed),
     "resume_finished": _many(
@@ -377,7 +378,7 @@ PROGRAMS: Final[Mapping[str, Reader]] = {
     "develop": Reader(
         _program("develop", "--regions", "perception", "--config", "IN", "--set", "training.perception=1", "--out",
                  "run", "--no-report", "--quiet"),
-        lambda: [{"input.toml": _TINY.encode()}], "input.toml", _TOML, writes=_WRITES, share=0.4,
+        lambda: [{"input.toml": _TINY.encode()}], "input.toml", _TOML, writes=_WRITES, share=0.3,
     ),
     "develop_wiring": _many(
         _program("develop", "--regions", "perception", "--config", "IN/study.toml", "--wiring", "IN/worm.csv",
@@ -389,7 +390,7 @@ PROGRAMS: Final[Mapping[str, Reader]] = {
                  "training.validation_trials=2", "--out", "run", "--no-report", "--quiet"),
         READERS["idx"].seeds, writes=_WRITES, share=0.3,
     ),
-    "analyze": _one(_program("analyze", "IN", *_LITTLE), "csv"),
+    "analyze": _one(_program("analyze", "IN", *_LITTLE), "csv", 1.5),
     "analyze_run": _many(_program("analyze", "IN", *_LITTLE, "--lives", "a.csv", "--out", "a.nc", "--quiet"),
                          _read_of_runs, _HDF5, 0.1),
     "compare": _one(_program("compare", "IN", "IN", "--metrics", "density", "--nulls", "2"), "graphml"),
@@ -412,7 +413,7 @@ PROGRAMS: Final[Mapping[str, Reader]] = {
     "export_spikes": _one(_program("export", "IN", "--out", "a.nwb", "--quiet"), "spikes"),
     "export_table": _one(_program("export", "IN", "--out", "a.mat", "--quiet"), "parquet"),
     "export_tvb": _one(_program("export", "IN", "--out", "a.csv", "--no-formulas", "--quiet"), "tvb"),
-    "simulate": _one(_program("simulate", "IN", "--duration-ms", "2", "--out", "a.h5", "--quiet"), "csv"),
+    "simulate": _one(_program("simulate", "IN", "--duration-ms", "2", "--out", "a.h5", "--quiet"), "csv", 0.5),
     "simulate_spikes": _many(
         _program("simulate", "IN/net.h5", "--spikes", "IN/spikes.h5", "--duration-ms", "20", "--out", "a.h5",
                  "--no-raster", "--quiet"), _spikes_of_a_run, _HDF5, 0.3,
