@@ -40,7 +40,7 @@ from connectome.graph.connectome import Connectome
 from connectome.graph.parts import EdgeSet, Region
 from connectome.graph.tables import DEFAULT_DT_MS, DEFAULT_WEIGHT_PA, kind_between, region_names
 from connectome.io.files import naming, read_bytes
-from connectome.io.hdf5 import check_heaps
+from connectome.io.hdf5 import check_heaps, check_lengths
 from connectome.io.sonata import NEST_NAMES
 from connectome.io.text_files import read_text
 from connectome.neurons.iaf_psc_exp import NeuronParameters
@@ -157,7 +157,7 @@ class _File:
     """An HDF5 file of ``size`` bytes, read without following a link."""
 
     def __init__(self, file: Any, size: int) -> None:
-        self._file, self._left = file, max(_MOST_BYTES, _MOST_TIMES * size)
+        self._file, self._size, self._left = file, size, max(_MOST_BYTES, _MOST_TIMES * size)
 
     def find(self, *place: str) -> Any:
         """The group or dataset there, or None."""
@@ -197,6 +197,8 @@ class _File:
         if self._left < 0 or chunk > max(_MOST_BYTES, claimed):
             raise ConnectomeError(where, f"must not claim more than {_MOST_TIMES} times its file", f"{claimed:,} bytes")
         if text is not None:
+            if text.length is None:
+                check_lengths(dataset, self._size)
             return np.array([v.decode("utf-8") for v in dataset[...].ravel()], object)
         if dataset.dtype.kind not in "biuf":
             raise ConnectomeError(where, "must be numbers or text", dataset.dtype)

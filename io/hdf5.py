@@ -15,6 +15,7 @@ import os
 import secrets
 import stat
 import struct
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import FileIO
@@ -32,6 +33,7 @@ __all__ = [
     "atomic",
     "check_heaps",
     "check_heaps_of",
+    "check_lengths",
     "create",
     "reading",
     "write_column",
@@ -254,6 +256,44 @@ def _check_heap(heap: bytes) -> None:
         at += step
 
 
+def check_lengths(texts: Any, size: int) -> None:
+    """Refuse a dataset of texts of any length, in a file of ``size`` bytes, where one claims to be longer: HDF5 takes
+    the memory before it looks for the text, up to 4 GiB. Raises :class:`OSError`, as HDF5 does."""
+    lengths: list[NDArray[np.uint32]] = []
+    filters = _filters(texts)
+
+    def take(data: bytes) -> None:  # of each text its length, the place of its heap, its number there
+        lengths.append(np.frombuffer(data[: len(data) // 16 * 16], "<u4")[::4])
+
+    def take_chunk(chunk: Any) -> None:
+        skipped, data = texts.id.read_direct_chunk(chunk.chunk_offset)
+        for number in reversed(range(len(filters))):
+            if not skipped >> number & 1:
+                data = _undone(filters[number], data, 16 * math.prod(texts.chunks))
+        take(data)
+
+    if texts.chunks is not None:
+        texts.id.chunk_iter(take_chunk)
+    elif (place := texts.id.get_offset()) is not None:
+        with open(texts.file.filename, "rb", buffering=0) as file:
+            take(os.pread(file.fileno(), texts.id.get_storage_size(), place))
+    elif texts.id.get_storage_size():
+        raise OSError("texts that are kept in a header")
+    longest = max((int(part.max()) for part in lengths if part.size), default=0)
+    if longest > size:
+        raise OSError(f"a text of {longest} bytes in a file of {size}")
+
+
+def _undone(code: int, data: bytes, most: int) -> bytes:
+    """What a filter was given; ``most`` bytes of it."""
+    if code != h5py.h5z.FILTER_DEFLATE:  # HDF5 passes over others where texts may be of any length
+        raise OSError(f"texts behind filter {code}")
+    try:
+        return zlib.decompressobj().decompress(data, most)
+    except zlib.error as error:
+        raise OSError(f"texts that are not deflated: {error}") from None
+
+
 class Reader:
     """An open HDF5 file of ``size`` bytes. What is read from it may not add up to more than that."""
 
@@ -313,7 +353,7 @@ class Reader:
             wanted += f" of shape {shape}" if shape else ""
             raise ConnectomeError(where, f"must be {wanted}", f"{dataset.dtype} of shape {dataset.shape}")
         self._refuse_elsewhere(dataset, where)
-        filters = _filters(dataset)
+        filters = set(_filters(dataset))
         if filters - _FILTERS:
             raise ConnectomeError(where, "must not be compressed, or by deflate (gzip)", f"filters {sorted(filters)}")
         stored = dataset.id.get_storage_size() if dataset.size else 0
@@ -379,7 +419,7 @@ class Reader:
         self._refuse_elsewhere(dataset, where)
         if not dataset.size:
             return np.empty(dataset.shape, dataset.dtype)
-        filters = _filters(dataset)
+        filters = set(_filters(dataset))
         if dataset.chunks is None or filters - {h5py.h5z.FILTER_FLETCHER32}:
             raise ConnectomeError(where, "must be chunked and not compressed", f"filters {sorted(filters)}")
         row_bytes = dataset.dtype.itemsize
@@ -401,6 +441,6 @@ class Reader:
         return array
 
 
-def _filters(dataset: Any) -> set[int]:
+def _filters(dataset: Any) -> list[int]:
     properties = dataset.id.get_create_plist()
-    return {properties.get_filter(i)[0] for i in range(properties.get_nfilters())}
+    return [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]

@@ -12,7 +12,7 @@ import numpy as np
 from connectome.errors import ConnectomeError
 from connectome.graph.flat import Engine
 from connectome.io.files import naming
-from connectome.io.hdf5 import Reader, atomic, reading
+from connectome.io.hdf5 import Reader, atomic, check_lengths, reading
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -87,8 +87,8 @@ def _check(reader: Reader, name: str) -> None:
     where = f"/{name}"
     if variable.is_virtual or variable.external:
         raise ConnectomeError(where, "must be part of the file itself", "data in another file, not read")
-    is_text = h5py.check_string_dtype(variable.dtype) is not None
-    if variable.shape is None or not (is_text or variable.dtype.kind in "biuf"):
+    text = h5py.check_string_dtype(variable.dtype)
+    if variable.shape is None or not (text or variable.dtype.kind in "biuf"):
         raise ConnectomeError(where, "must be numbers or texts", variable.dtype)
     if variable.id.get_create_plist().get_nfilters():
         raise ConnectomeError(where, "must not be compressed", "filters")
@@ -96,6 +96,8 @@ def _check(reader: Reader, name: str) -> None:
     claimed, stored = variable.size * variable.dtype.itemsize, variable.id.get_storage_size()
     if claimed > stored and not (is_dimension and not stored):  # a dimension without values has no bytes
         raise ConnectomeError(where, f"must have the {claimed} bytes that it claims", stored)
+    if text and text.length is None:
+        check_lengths(variable, reader._size)
     shapes = {"DIMENSION_LIST": (variable.ndim,), "_Netcdf4Coordinates": (variable.ndim,), "_Netcdf4Dimid": ()}
     for attribute, shape in shapes.items():
         if attribute in variable.attrs and variable.attrs.get_id(attribute).shape != shape:

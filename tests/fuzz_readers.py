@@ -22,10 +22,12 @@ import gzip
 import hashlib
 import io
 import json
+import math
 import multiprocessing
 import os
 import re
 import shutil
+import signal
 import sys
 import tarfile
 import tempfile
@@ -61,8 +63,9 @@ MOST_LETTERS: Final = 4200
 
 class Reader(NamedTuple):
     """A reader: ``read(path)`` of the file ``main``, or of the folder if that is empty; ``seeds()`` are whole inputs,
-    ``words`` what its format knows, ``mend(tree)`` puts right what no damage could get behind; it may write below
-    ``writes``, and only there."""
+    ``words`` what its format knows, ``mend(tree)`` puts right what no damage could get behind; it may write to places
+    that begin with ``writes``, and only there, in a folder whose name ends in its process's id; ``share`` is how many
+    inputs it gets, relative to others."""
 
     read: Callable[[Path], Any]
     seeds: Callable[[], list[Tree]]
@@ -70,6 +73,7 @@ class Reader(NamedTuple):
     words: tuple[bytes, ...] = ()
     mend: Callable[[Tree], Tree] = lambda tree: tree
     writes: str = ""
+    share: float = 1.0
 
 
 class Finding(NamedTuple):
@@ -573,7 +577,7 @@ class _Watch:
         sys.addaudithook(self._hook)
 
     def _hook(self, event: str, given: tuple[Any, ...]) -> None:
-        if not self.armed or any(str(place).startswith(self.allowed) for place in given[:2]):
+        if not self.armed or any(self._place(place).startswith(self.allowed) for place in given[:2]):
             return
         within = event in ("os.remove", "os.rmdir") and given[-1] != -1  # of a folder that is open, as rmtree does
         if self.writes and (within or (event == "open" and isinstance(given[0], int))):
@@ -583,6 +587,11 @@ class _Watch:
                 self.seen.append(f"opens {given[0]!r} to write")
         elif event.startswith(self._NEVER):
             self.seen.append(f"{event}{given!r}"[:200])
+
+    @staticmethod
+    def _place(given: Any) -> str:
+        """Where that is, without links to folders above."""
+        return os.path.abspath(os.fsdecode(given)) if isinstance(given, (str, bytes, os.PathLike)) else str(given)
 
 
 def outcome(reader: Reader, tree: Tree, scratch: Path, watch: Callable[[], list[str]] = list) -> tuple[str, str]:
@@ -663,6 +672,8 @@ def _work(name: str, reader: Reader, seed: int, first: int, stop: int, now: Any,
     """Inputs ``first`` .. ``stop - 1`` of a reader, in a process of its own."""
     os.environ["OMP_NUM_THREADS"] = "1"
     sys.dont_write_bytecode = True
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     make = input_of(name, reader, seed)
     watch = _Watch(reader.writes)
 
@@ -678,7 +689,10 @@ def _work(name: str, reader: Reader, seed: int, first: int, stop: int, now: Any,
     watched = reader._replace(read=read)
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as place:
         for tree in reader.seeds():  # imports and caches
-            assert outcome(reader, tree, Path(place))[0] == "read", "seeds are whole"
+            found, what = outcome(reader, tree, Path(place))
+            assert found == "read", f"a seed is {found}: {what}"
+        gc.collect()
+        gc.freeze()  # the programs collect garbage when they refuse a file: not among all modules each time
         for number in range(first, stop):
             now.value = 2 * number  # odd while it is being read
             tree = make(number)
@@ -716,13 +730,16 @@ def _cpu(pid: int) -> float:
     return (int(after[11]) + int(after[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def fuzz(name: str, reader: Reader, inputs: int, seed: int = 0, seconds: float = MOST_SECONDS) -> Tally:
-    """Read so many inputs in a process that is started anew when it dies or hangs."""
+def fuzz(
+    name: str, reader: Reader, inputs: int, seed: int = 0, seconds: float = MOST_SECONDS,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Tally:  # fmt: skip
+    """Read so many inputs, or until ``stopped``, in a process that is started anew when it dies or hangs."""
     context = multiprocessing.get_context("fork")
     done: Counter[str] = Counter()
     findings: list[Finding] = []
     slowest, peak, first = 0.0, 0, 0
-    while first < inputs:
+    while first < inputs and not stopped():
         now, results = context.Value("q", -2), context.SimpleQueue()
         worker = context.Process(target=_work, args=(name, reader, seed, first, inputs, now, results))
         worker.start()
@@ -739,6 +756,9 @@ def fuzz(name: str, reader: Reader, inputs: int, seed: int = 0, seconds: float =
                 if found == "finding":
                     findings.append(Finding(name, number, what))
                 continue
+            if stopped():
+                worker.kill()
+                break
             time.sleep(0.02)
             if now.value != at:
                 at, cpu, wall = now.value, _cpu(pid), time.monotonic()
@@ -762,6 +782,8 @@ def fuzz(name: str, reader: Reader, inputs: int, seed: int = 0, seconds: float =
                 done["finding"] += 1
             break
         worker.join()
+        if reader.writes:
+            shutil.rmtree(f"{reader.writes}{pid}", ignore_errors=True)
     return Tally(done.total(), done["read"], done["refused"], findings, slowest, peak)
 
 
@@ -855,31 +877,50 @@ def main(argv: Sequence[str] | None = None, readers: Mapping[str, Reader] = READ
         return _only(names[0], readers[names[0]], options.seed, options.only)
     if options.coverage is not None:
         return _coverage({name: readers[name] for name in names}, options.coverage, options.findings)
-    each = -(-options.inputs // len(names))
+    shares = sum(readers[name].share for name in names)
+    ends: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: ends.append(number))
     titles = "inputs", "read", "refused", "findings", "slowest", "memory", "time"
-    say(f"{'reader':>14}" + "".join(f"{t:>{n}}" for t, n in zip(titles, (8, 8, 8, 9, 10, 10, 7), strict=True)))
+    say(f"{'reader':>16}" + "".join(f"{t:>{n}}" for t, n in zip(titles, (8, 8, 8, 9, 10, 10, 7), strict=True)))
     tallies = []
     for name in names:
         start = time.monotonic()
-        tally = fuzz(name, readers[name], each, options.seed)
+        each = math.ceil(options.inputs * readers[name].share / shares)
+        tally = fuzz(name, readers[name], each, options.seed, stopped=lambda: bool(ends))
         tallies.append(tally)
         say(
-            f"{name:>14} {tally.inputs:7,} {tally.read:7,} {tally.refused:7,} {len(tally.findings):8} "
+            f"{name:>16} {tally.inputs:7,} {tally.read:7,} {tally.refused:7,} {len(tally.findings):8} "
             f"{tally.slowest:7.2f} s {tally.peak / 2**20:5,.0f} MiB {time.monotonic() - start:4.0f} s"
         )
         for what, found in _by_what(tally.findings).items():
-            make = input_of(name, readers[name], options.seed)
-            _save(make(found[0].number), what, options.findings / name / f"{found[0].number}")
-            say(f"    {len(found)} like {found[0].number}: {found[0].what}")
+            first = found[0]
+            _in_a_process(_keep, name, readers[name], options.seed, first.number, what, options.findings)
+            say(f"    {len(found)} like {first.number}: {first.what[:1000]}")
+        if ends:
+            break
+    if ends:
+        say("Stopped before its end. What was attacked until then:")
     total = Tally(
         sum(t.inputs for t in tallies), sum(t.read for t in tallies), sum(t.refused for t in tallies),
         [f for t in tallies for f in t.findings], max(t.slowest for t in tallies), max(t.peak for t in tallies),
     )  # fmt: skip
     say(
-        f"{'all':>14} {total.inputs:7,} {total.read:7,} {total.refused:7,} {len(total.findings):8} "
+        f"{'all':>16} {total.inputs:7,} {total.read:7,} {total.refused:7,} {len(total.findings):8} "
         f"{total.slowest:7.2f} s {total.peak / 2**20:5,.0f} MiB"
     )
     return 1 if total.findings else 0
+
+
+def _keep(name: str, reader: Reader, seed: int, number: int, what: str, kept: Path) -> None:
+    _save(input_of(name, reader, seed)(number), what, kept / name / f"{number}")
+
+
+def _in_a_process(work: Callable[..., None], *given: Any) -> None:
+    """Seeds are made by code that starts threads, after which a process must not be forked."""
+    child = multiprocessing.get_context("fork").Process(target=work, args=given)
+    child.start()
+    child.join()
 
 
 def _by_what(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
@@ -904,9 +945,7 @@ def _only(name: str, reader: Reader, seed: int, number: int) -> int:
 def _coverage(readers: Mapping[str, Reader], seconds: int, kept: Path) -> int:
     for name, reader in readers.items():
         (kept / name).mkdir(parents=True, exist_ok=True)
-        worker = multiprocessing.get_context("fork").Process(target=cover, args=(name, reader, seconds, kept))
-        worker.start()
-        worker.join()
+        _in_a_process(cover, name, reader, seconds, kept)
     found = [p for name in readers for p in (kept / name).glob("coverage_*.txt")]
     say(f"{len(found)} findings in {kept}")
     return 1 if found else 0

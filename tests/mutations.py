@@ -386,15 +386,35 @@ def _hdf5(data: bytes, random: Random, words: Sequence[bytes], others: Sequence[
     with h5py.File(buffer, "r+") as file:
         places: list[str] = []
         file.visit(places.append)
-        _hdf5_place(file, random.choice(places), places, random, words)
+        chance = random.random()
+        if chance < 0.1 and len(file.attrs):
+            _attribute(file, random, words)
+        elif chance < 0.35 and (texts := [p for p in places if _is_of_texts(file[p])]):  # which are parsed
+            _dataset(file, random.choice(texts), random, words)
+        else:
+            _hdf5_place(file, random.choice(places), places, random, words)
     return buffer.getvalue()
+
+
+def _is_of_texts(item: Any) -> bool:
+    return isinstance(item, h5py.Dataset) and item.dtype.kind in "SO"
+
+
+def _attribute(item: Any, random: Random, words: Sequence[bytes]) -> None:
+    """One of an item's; a text is changed, mostly, or another kind of value."""
+    name = random.choice(list(item.attrs))
+    value = item.attrs[name]
+    if isinstance(value, str) and random.random() < 0.7:
+        changed = _word(value.encode("utf-8", "replace"), random, words)
+        item.attrs[name] = changed.decode() if changed.isascii() else np.bytes_(changed)
+    else:
+        item.attrs[name] = random.choice(_attributes())
 
 
 def _hdf5_place(file: Any, place: str, places: list[str], random: Random, words: Sequence[bytes]) -> None:
     item = file[place]
     if len(item.attrs) and random.random() < 0.15:
-        name = random.choice(list(item.attrs))
-        item.attrs[name] = random.choice(_attributes())
+        _attribute(item, random, words)
         return
     if isinstance(item, h5py.Dataset) and random.random() < 0.8:
         _dataset(file, place, random, words)
@@ -544,6 +564,6 @@ def _word(text: bytes, random: Random, words: Sequence[bytes]) -> bytes:
     if text[:1] in (b"{", b"[") and random.random() < 0.8:
         with suppress(Exception):
             changed = _json(text, random)
-    elif random.random() < 0.3:
+    elif random.random() < (0.8 if b"\n" in text else 0.3):
         changed = _text(text, random, words)
     return changed.replace(b"\0", b"?") or b"x"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import pkgutil
 import time
 import warnings
+from importlib import import_module
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import sims
 from connectome import ConnectomeError
 from tests.fuzz_programs import PROGRAMS
 from tests.fuzz_readers import READERS, Reader, corpus, fuzz, input_of, outcome
@@ -31,15 +35,23 @@ def test_seeds_are_read_and_damage_is_read_or_refused(name: str, tmp_path: Path)
         assert found in ("read", "refused"), f"input {number}: {what}"
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (reader.share < 0.3)) for name, reader in PROGRAMS.items()]
+)
 def test_programs_do_their_work_or_refuse_in_a_line(name: str, tmp_path: Path) -> None:
     reader = PROGRAMS[name]
     for seed in reader.seeds():
         assert outcome(reader, seed, tmp_path) == ("read", "")
     make = input_of(name, reader)
-    for number in range(1 if name == "report" else 3):
+    for number in range(3):
         found, what = outcome(reader, make(number), tmp_path)
         assert found in ("read", "refused"), f"input {number}: {what}"
+
+
+def test_every_program_that_reads_is_attacked() -> None:
+    names = {Path(module.name).stem for module in pkgutil.iter_modules(sims.__path__) if not module.ispkg}
+    programs = {name for name in names if hasattr(import_module(f"sims.{name}"), "main")}
+    assert programs - {name.partition("_")[0] for name in PROGRAMS} == {"__main__", "benchmark", "mechanisms"}
 
 
 @pytest.mark.parametrize(("name", "case"), [(name, case) for name in READERS for case in corpus(name)])
@@ -120,3 +132,29 @@ def test_what_no_reader_may_do_is_found(read: Any, what: str) -> None:
     assert tally.findings
     assert all(what in finding.what for finding in tally.findings)
     assert tally.inputs == tally.read + tally.refused + len(tally.findings)
+
+
+def test_what_is_allowed_to_write_does_so_only_there(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    places = iter(["ok", "out/fine", "out/../beside"])  # the first is for the seed
+
+    def read(path: Path) -> None:
+        place = next(places)
+        if place != "ok":
+            (tmp_path / place).write_text("x")
+
+    tally = fuzz("none", Reader(read, lambda: [{"input": b"x"}], "input", writes=f"{tmp_path}/out/"), 2)
+    assert tally.read == 1
+    assert [finding.number for finding in tally.findings] == [1]
+    assert "beside" in tally.findings[0].what
+
+
+def test_what_was_read_before_it_was_stopped_counts() -> None:
+    count = multiprocessing.Value("q")
+
+    def read(path: Path) -> None:
+        count.value += 1
+
+    tally = fuzz("none", Reader(read, lambda: [{"input": b"x"}], "input"), 10**6, stopped=lambda: count.value > 20)
+    assert 0 < tally.inputs < 10**6
+    assert tally.read == tally.inputs

@@ -53,8 +53,14 @@ BAD: list[tuple[Callable[[], object], str, str, str]] = [
     (
         lambda: region("a", 2, position_um=np.array([[0, np.nan, 0], [0, np.inf, 0]])),
         "regions[a].position_um",
-        "must be finite, or nan where it is not known",
+        "must be within 1e+15 um, or nan where it is not known",
         "inf at index 1, 1",
+    ),
+    (
+        lambda: region("a", 1, position_um=np.array([[0, -1e200, 0]])),
+        "regions[a].position_um",
+        "must be within 1e+15 um, or nan where it is not known",
+        "-1e+200 at index 0, 1",
     ),
     (lambda: region("a", 1, sign=np.array(["+"])), "regions[a].sign", "must be numbers", "<U1 of shape (1,)"),
     (lambda: region("a", 2, sign=np.array([0, 2])), "regions[a].sign", "must be -1, 0 or +1", "2 at index 1"),

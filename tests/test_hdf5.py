@@ -122,7 +122,7 @@ DAMAGE: dict[str, tuple[Callable[[Any], object], str]] = {
     "contiguous": (lambda h5: replace_data(h5, WEIGHT, h5[WEIGHT][:], chunks=None), "must be chunked"),
     "compressed": (lambda h5: replace_data(h5, WEIGHT, h5[WEIGHT][:], compression="gzip"), "not compressed"),
     "nan weight": (lambda h5: change(h5, WEIGHT, 3, np.nan), "weight must be finite"),
-    "infinite position": (lambda h5: change(h5, "nodes/a/0/x", 3, np.inf), "position_um must be finite"),
+    "infinite position": (lambda h5: change(h5, "nodes/a/0/x", 3, np.inf), "position_um must be within"),
     "sign": (lambda h5: change(h5, "development/nodes/a/sign", 0, 7), "sign must be -1, 0 or "),
     "target out of range": (lambda h5: change(h5, TARGET, 79, 20), r"must be in 0 \.\. 19"),
     "target beyond 32 bits": (lambda h5: change(h5, TARGET, 79, 2**32 - 1), r"must be in 0 \.\. 19"),
@@ -263,3 +263,33 @@ def test_a_damaged_heap_is_found_wherever_it_is(tmp_path: Path, monkeypatch: pyt
         hdf5.check_heaps(tmp_path / "a")
     monkeypatch.setattr(os, "pread", lambda number, count, first: data[first : first + count] if first < 64 else b"")
     hdf5.check_heaps(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [{}, {"chunks": (2,)}, {"chunks": (2,), "compression": "gzip", "shuffle": True}],
+    ids=["whole", "chunks", "deflated"],
+)
+def test_a_text_longer_than_its_file_is_refused_before_there_is_memory_for_it(
+    kept: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "texts.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("t", data=np.array(["L1", "longer", "3"], object), **kept)
+    size = path.stat().st_size
+
+    def checked(longest: int) -> None:
+        with h5py.File(path, "r") as file:
+            hdf5.check_lengths(file["t"], longest)
+
+    checked(size)
+    checked(6)
+    with pytest.raises(OSError, match="a text of 6 bytes in a file of 5"):
+        checked(5)
+    if not kept:
+        with h5py.File(path, "r") as file:
+            at = file["t"].id.get_offset()
+        whole = path.read_bytes()
+        path.write_bytes(whole[: at + 16] + b"\xff" * 4 + whole[at + 20 :])
+        with pytest.raises(OSError, match=f"a text of 4294967295 bytes in a file of {size}"):
+            checked(size)

@@ -11,6 +11,7 @@ import pytest
 
 from connectome.io.results import load_results
 from sims.propagation import main
+from sims.studies.propagation import draw
 
 N = 10
 NAMES = [f"N{k}" for k in range(N)]
@@ -62,6 +63,8 @@ def test_a_made_up_worm(worm: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     after = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "out" / "cells").iterdir()}
     assert len(after) == 3
     assert before.items() <= after.items()
+    outside = results.assign(rank=results["rank"].where(results.way != "value", 2))  # as a bootstrap's may be
+    assert len(draw(outside).axes) == 4
     with open(tmp_path / "out" / "figures.csv") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 * 2 * results.sizes["score"]

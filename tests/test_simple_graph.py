@@ -117,7 +117,7 @@ def test_within(graph: SimpleGraph, names: tuple[str, ...]) -> None:
         ({"weight": [1.0, np.inf]}, "weight must be finite; found inf"),
         ({"weight": ["a", "b"]}, "weight must be numbers"),
         ({"length_um": [1.0, np.inf]}, "length_um must be finite; found inf"),
-        ({"position_um": np.full((3, 3), np.inf)}, "position_um must be finite, or nan; found inf"),
+        ({"position_um": np.full((3, 3), np.inf)}, "position_um must be within 1e+15 um, or nan; found inf"),
         ({"position_um": np.zeros((2, 3))}, "position_um must have shape (3, 3)"),
         ({"region": [0, 1]}, "region must have shape (3,)"),
     ],

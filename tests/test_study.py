@@ -18,7 +18,7 @@ import xarray as xr
 
 from connectome import ConnectomeError
 from connectome.analysis.intervals import mean_of
-from connectome.io.results import save_results
+from connectome.io.results import load_results, save_results
 from sims import study as program
 from sims.studies.cells import Cell, Study, StudyTable, gather, run_cells
 
@@ -116,9 +116,14 @@ def test_a_cell_that_fails_says_why(tmp_path: Path) -> None:
 def test_a_cell_s_file_must_be_its_own(tmp_path: Path) -> None:
     study = toy()
     cells = study.cells()[:2]
-    (tmp_path / "cells").mkdir()
     a, b = (tmp_path / "cells" / cell.file for cell in cells)
-    save_results(measure(cells[0], {}).assign_attrs(condition="a", seed=0), a)
+    list(run_cells(study, cells[:1], tmp_path, 1))
+    gather(study, cells[:1], tmp_path)
+    whole = load_results(a)
+    for damaged in (whole.assign_attrs(seed=1), whole.drop_vars("curve"), whole.assign(score=whole.score + 1)):
+        save_results(damaged, b)
+        with pytest.raises(ConnectomeError, match=r"a-b_seed0\.nc must be as it was written; found another content"):
+            gather(study, cells[1:], tmp_path)
     b.write_bytes(a.read_bytes())
     with pytest.raises(ConnectomeError, match=r"must be of 'a b', seed 0; found another cell's"):
         gather(study, cells, tmp_path)

@@ -16,7 +16,7 @@ from connectome.arrays import freeze, integer, lock, numbers_of
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.graph.flat import starts
-from connectome.graph.parts import ENDS, KINDS, MAX_SIZE, Region, ReverseView, checked_ids
+from connectome.graph.parts import ENDS, KINDS, MAX_SIZE, MAX_UM, Region, ReverseView, checked_ids
 
 __all__ = [
     "LABEL", "SYMMETRIC", "Metric", "SimpleGraph", "joined_labels", "once", "ratio", "simple_graph", "symmetric_share",
@@ -126,8 +126,9 @@ class SimpleGraph:
             raise ConnectomeError("source", f"must have at most {_EDGES_MAX:,} edges", f"{src.size:,}")
         nowhere = np.full((n, 3), math.nan)
         position = freeze("position_um", nowhere if position_um is None else position_um, np.float64, (n, 3))
-        if np.isinf(position).any():
-            raise ConnectomeError("position_um", "must be finite, or nan", position[np.isinf(position)][0])
+        far = np.abs(position) > MAX_UM
+        if far.any():
+            raise ConnectomeError("position_um", f"must be within {MAX_UM:g} um, or nan", position[far][0])
         w = lock(np.ones(src.size)) if weight is None else _column("weight", weight, src.size)
         length = lock(np.zeros(0)) if length_um is None else _column("length_um", length_um, src.size, may_lack=True)
         from connectome.analysis.simple_graph_kernels import distance, merge

@@ -59,6 +59,8 @@ TIED: Final = "tied"
 MAX_DELAY_STEPS: Final = np.iinfo(np.uint16).max
 MAX_SIZE: Final = np.iinfo(np.int32).max
 MAX_STAGE: Final = np.iinfo(np.int16).max
+#: Of positions, whose distances are then finite in any arithmetic: a million kilometres.
+MAX_UM: Final = 1e15
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _KIND = re.compile(rf"({'|'.join(KINDS)})(-[A-Za-z0-9_]+)?")
 NAME_RULE: Final = "letters, digits, '_', '.', '-', not starting with '.' or '-'"
@@ -123,10 +125,11 @@ class Region(ReadOnly):
         birth = integer(f"{where}.birth_stage", self.birth_stage, 0, MAX_STAGE)
         position = np.full((n, 3), math.nan) if self.position_um is None else self.position_um
         position = freeze(f"{where}.position_um", position, np.float64, (n, 3))
-        if np.isinf(position).any():
+        far = np.abs(position) > MAX_UM
+        if far.any():
             raise ConnectomeError(
-                f"{where}.position_um", "must be finite, or nan where it is not known",
-                first_bad(np.isinf(position), position),
+                f"{where}.position_um", f"must be within {MAX_UM:g} um, or nan where it is not known",
+                first_bad(far, position),
             )  # fmt: skip
         position = one_nan(position)
         sign = freeze(f"{where}.sign", np.zeros(n, np.int8) if self.sign is None else self.sign, np.int8, (n,))

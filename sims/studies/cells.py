@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -13,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from connectome.errors import ConnectomeError
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Cell", "Study", "StudyTable", "gather", "keep_plan", "loaded", "make_folder", "run_cells", "run_shown"]
 
-CELLS = "cells"
+CELLS, DIGEST = "cells", "digest"
 
 
 class Cell(NamedTuple):
@@ -143,8 +146,23 @@ def _work(
 ) -> None:
     from connectome.io.results import save_results
 
-    results = function(cell, options)
-    save_results(results.assign_attrs(condition=cell.condition, seed=cell.seed), path)
+    results = function(cell, options).assign_attrs(condition=cell.condition, seed=cell.seed)
+    save_results(results.assign_attrs({DIGEST: _digest(results)}), path)
+
+
+def _digest(results: xr.Dataset) -> str:
+    """SHA-256 of all that is in it, the same when it has been written and read."""
+    sha = hashlib.sha256()
+    for name in sorted(map(str, results.variables)):
+        variable = results.variables[name]
+        values = np.ascontiguousarray(variable.values)
+        is_text = values.dtype.kind in "OSTU"
+        data = repr(values.tolist()).encode() if is_text else values.tobytes()
+        about = (name, variable.dims, values.shape, is_text or values.dtype.str, name in results.coords)
+        sha.update(repr((about, len(data))).encode() + data)
+    attributes = {k: np.ravel(v).tolist() for k, v in results.attrs.items() if k != DIGEST}
+    sha.update(repr(sorted(attributes.items())).encode())
+    return sha.hexdigest()
 
 
 def make_folder(out: Path) -> None:
@@ -210,7 +228,11 @@ def loaded(cells: Sequence[Cell], folder: Path) -> Iterator[tuple[Cell, xr.Datas
     for cell in cells:
         path = folder / CELLS / cell.file
         results = load_results(path)
-        if (results.attrs.get("condition"), int(results.attrs.get("seed", -1))) != tuple(cell):
+        if str(results.attrs.get(DIGEST)) != _digest(results):
+            raise ConnectomeError(
+                str(path), "must be as it was written", "another content", "Remove it: it is computed again."
+            )
+        if (results.attrs["condition"], results.attrs["seed"]) != tuple(cell):
             raise ConnectomeError(
                 str(path), f"must be of {cell.condition!r}, seed {cell.seed}", "another cell's", "Remove it."
             )
