@@ -104,6 +104,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         },
         "circuits": {
             "gain_control": "sims.studies.circuits.gain_control:gain_control",
+            "reservoir": "sims.studies.circuits.reservoir:reservoir",
         },
         "tasks": {
             "perception": "connectome.datasets.tasks:Perception",
