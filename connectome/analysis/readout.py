@@ -1,0 +1,50 @@
+"""What can be read out of a network's states: linear readouts, memory, errors of a forecast."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from connectome.arrays import freeze
+from connectome.errors import ConnectomeError
+
+__all__ = ["memory_capacity", "nrmse", "predictions"]
+
+Floats = NDArray[np.float64]
+
+
+def predictions(states: ArrayLike, target: ArrayLike, train: slice, test: slice) -> Floats:
+    """(T_test, K) by ridge regression from (T, N) states to (T, K) targets, trained on one stretch of them for another;
+    each target with the shrinkage that leave-one-out finds best there. Raises :class:`ConnectomeError`."""
+    from sklearn.linear_model import RidgeCV
+
+    x, y = freeze("states", states, np.float64, (None, None)), np.asarray(target, float)
+    for name, part in (("train", train), ("test", test)):
+        if len(y) != len(x) or len(x[part]) < 2:
+            raise ConnectomeError(name, "must leave at least 2 states, each with a target", f"{part} of {len(x)}")
+    mean, sd = x[train].mean(0), x[train].std(0)
+    z = (x - mean) / np.where(sd > 1e-12, sd, np.inf)
+    model = RidgeCV(np.logspace(-8, 4, 13), alpha_per_target=y.ndim > 1).fit(z[train], y[train])
+    found: Floats = np.asarray(model.predict(z[test])).reshape(y[test].shape)
+    return found
+
+
+def memory_capacity(states: ArrayLike, u: ArrayLike, train: slice, test: slice, lags: int = 60) -> Floats:
+    """(lags,) squared correlation of u(t-k) with what the states at t predict of it, k = 1, 2, ...; the memory capacity
+    is their sum (Jaeger 2001, GMD report 152). Stretches begin no earlier than ``lags``. Raises
+    :class:`ConnectomeError`."""
+    given = freeze("u", u, np.float64, (None,))
+    for name, part in (("train", train), ("test", test)):
+        if (part.start or 0) < lags:
+            raise ConnectomeError(name, f"must begin at {lags} or later, where so many inputs have been", str(part))
+    past = np.stack([np.roll(given, k) for k in range(1, lags + 1)], axis=1)
+    y = predictions(states, past, train, test)
+    a, b = y - y.mean(0), past[test] - past[test].mean(0)
+    product = (a**2).sum(0) * (b**2).sum(0)
+    found: Floats = np.divide((a * b).sum(0) ** 2, product, out=np.zeros(lags), where=(a**2).mean(0) > 1e-20)
+    return found
+
+
+def nrmse(y: Floats, target: Floats) -> float:
+    """Root of the mean square error over the target's standard deviation: 1 for its mean."""
+    return float(np.sqrt(((y - target) ** 2).mean()) / target.std())
