@@ -22,7 +22,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 def pytest_collection_finish() -> None:
-    """What is there by now stays: nobody who collects garbage, as programs do when they refuse a file, looks at it again."""
+    """What is there by now stays: garbage collection, as programs do it when they refuse a file, leaves it alone."""
     gc.collect()
     gc.freeze()
 

@@ -171,7 +171,8 @@ def responses(connectome: Connectome, u: ArrayLike, form: Form = "rates") -> Flo
         time = result.spike_time_ms.values
         step = np.ceil(time / STEP_MS - 1e-9).astype(np.int64) - 1
         kernel = np.exp((time - (step + 1) * STEP_MS) / _FILTER_MS) * _T_REF_MS / _FILTER_MS
-        blocks.append(np.bincount(step * n + result.spike_neuron.values, kernel, part.size * n).reshape(-1, n))
+        summed = np.bincount(step * n + result.spike_neuron.values, kernel, part.size * n)
+        blocks.append(summed.astype(np.float64, copy=False).reshape(-1, n))
     trace = np.concatenate(blocks)
     for t in range(1, given.size):
         trace[t] += np.exp(-STEP_MS / _FILTER_MS) * trace[t - 1]
