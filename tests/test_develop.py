@@ -377,13 +377,6 @@ def test_a_killed_process_goes_on_to_the_same_bytes(finished: Path, tmp_path: Pa
     assert contents(out) == contents(finished)
 
 
-@pytest.mark.slow
-def test_runs_killed_at_random_instants(capfd: pytest.CaptureFixture[str]) -> None:
-    """The script with a few kills; 200 by command."""
-    command = [sys.executable, "-m", "tests.kill_runs", "--kills", "12", "--seed", "7"]
-    assert subprocess.run(command, cwd=Path(__file__).parents[1], check=False).returncode == 0, capfd.readouterr().out
-
-
 @pytest.fixture
 def broken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run of one stage that was interrupted in it."""

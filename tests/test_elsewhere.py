@@ -10,9 +10,12 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
+from sims.develop import main as develop
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "tests" / "elsewhere" / "one_file.py"
@@ -70,10 +73,11 @@ test_trials = 20
 """
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the package, as pip leaves it."""
-    place = tmp_path / "site"
+    here = tmp_path_factory.mktemp("elsewhere")
+    place = here / "site"
     about = place / "one_file-1.2.dist-info"
     about.mkdir(parents=True)
     shutil.copy(SOURCE, place)
@@ -81,66 +85,79 @@ def site(tmp_path: Path) -> Path:
     (about / "entry_points.txt").write_text(ENTRIES)
     (about / "top_level.txt").write_text("one_file\n")
     (about / "RECORD").write_text("")
-    (tmp_path / "c.toml").write_text(CONFIGURATION)
+    (here / "c.toml").write_text(CONFIGURATION)
     return place
 
 
-def program(site: Path, name: str, *arguments: str) -> subprocess.Popen[str]:
+DEVELOP = ("develop", "--regions", "halves", "--config", "c.toml", "--engine", "torch", "--quiet")
+#: Programs one after the other, as a person would call them, in a process that may import the package.
+PROGRAM = """
+import json, sys
+from importlib import import_module
+for name, *arguments in json.loads(sys.argv[1]):
+    if code := import_module(f"sims.{name}").main(arguments):
+        sys.exit(code)
+"""
+
+
+def programs(site: Path, *commands: Sequence[str]) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{site}"}
     return subprocess.Popen(
-        [sys.executable, "-m", f"sims.{name}", *arguments], cwd=site.parent, env=environment, text=True,
+        [sys.executable, "-c", PROGRAM, json.dumps(commands)], cwd=site.parent, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
-def done(process: subprocess.Popen[str], code: int = 0) -> str:
-    out, error = process.communicate(timeout=600)
-    assert process.returncode == code, error
-    return out + error
-
-
-DEVELOP = ("--regions", "halves", "--config", "c.toml", "--engine", "torch", "--quiet")
-
-
-def test_a_package_of_one_file_is_developed_with_resumed_and_reported(site: Path) -> None:
-    done(program(site, "develop", *DEVELOP, "--out", "whole/run"))
-    broken = program(site, "develop", *DEVELOP, "--out", "broken/run", "--checkpoint-every", "0", "--no-report")
+@pytest.fixture(scope="module")
+def broken(site: Path) -> Path:
+    """A run that was killed after its tenth update."""
+    program = programs(site, (*DEVELOP, "--out", "broken/run", "--checkpoint-every", "0", "--no-report"))
     while not list(site.parent.glob("broken/run/checkpoints/0000001?.h5")):
-        assert broken.poll() is None, broken.communicate()
+        assert program.poll() is None, program.communicate()
         time.sleep(0.02)
-    broken.kill()
-    broken.wait()
-    for pipe in (broken.stdout, broken.stderr):
-        assert pipe is not None
-        pipe.close()
-    done(program(site, "develop", "--resume", "broken/run", "--quiet"))
+    program.kill()
+    program.communicate()
+    return site.parent / "broken"
+
+
+def test_a_package_of_one_file_is_developed_with_resumed_and_reported(site: Path, broken: Path) -> None:
+    shutil.copytree(broken, site.parent / "resumed")
+    done = programs(
+        site, (*DEVELOP, "--out", "whole/run"), ("develop", "--resume", "resumed/run", "--quiet"),
+        ("verify", "whole/run"), ("mechanisms", "--json"),
+    )  # fmt: skip
+    said, error = done.communicate(timeout=600)
+    assert done.returncode == 0, error
     for name in ("00_birth.h5", "01_halves.h5", "results.nc", "report.html"):
-        whole, resumed = (site.parent / run / "run" / name for run in ("whole", "broken"))
+        whole, resumed = (site.parent / run / "run" / name for run in ("whole", "resumed"))
         assert whole.read_bytes() == resumed.read_bytes(), name
-    said = done(program(site, "verify", "whole/run"))
-    assert "bit-identical" in said
-    listed = json.loads(done(program(site, "mechanisms", "--json")))
-    ours = {about["name"]: about for about in listed if about["package"] == "one-file 1.2"}
+    verified, listed = said.split("[\n", 1)
+    assert "bit-identical" in verified
+    ours = {about["name"]: about for about in json.loads("[" + listed) if about["package"] == "one-file 1.2"}
     assert set(ours) >= {"set", "rigl", "projection", "variability", "halved", "perfect", "halves", "slower", "signed"}
     assert "Mocanu et al. 2018" in ours["set"]["line"]
     assert [p["name"] for p in ours["rigl"]["parameters"]] == ["fraction", "candidates"]
 
 
-def test_a_run_notices_that_the_package_has_changed(site: Path) -> None:
-    broken = program(site, "develop", *DEVELOP, "--out", "broken/run", "--checkpoint-every", "0", "--no-report")
-    while not list(site.parent.glob("broken/run/checkpoints/*.h5")):
-        assert broken.poll() is None, broken.communicate()
-        time.sleep(0.02)
-    broken.kill()
-    broken.communicate()
-    source = site / "one_file.py"
+def test_a_run_notices_that_the_package_has_changed(site: Path, broken: Path) -> None:
+    changed = site.parent / "changed" / "site"
+    shutil.copytree(site, changed)
+    source = changed / "one_file.py"
     source.write_text(source.read_text() + "\n# Another version.\n")
-    said = done(program(site, "develop", "--resume", "broken/run", "--quiet"), 2)
+    done = programs(changed, ("develop", "--resume", str(broken / "run"), "--quiet"))
+    _, said = done.communicate(timeout=600)
+    assert done.returncode == 2
     assert re.search(r"--resume must be with the versions and data that the run began with; found .*one_file:", said)
 
 
-def test_a_plug_in_that_cannot_be_imported_breaks_what_names_it_alone(site: Path) -> None:
-    said = done(program(site, "develop", *DEVELOP, "--out", "x", "--set", "training.diagnostics=broken"), 2)
+def test_a_plug_in_that_cannot_be_imported_breaks_what_names_it_alone(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The others, of the same package, are used above."""
+    monkeypatch.syspath_prepend(site)
+    out = str(tmp_path / "x")
+    assert develop(["--regions", "motor", "--quiet", "--out", out, "--set", "training.diagnostics=broken"]) == 2
+    said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "diagnostics.broken must be something that can be imported" in said
 

@@ -1,14 +1,16 @@
 """``shiu2024`` against the model of Shiu et al. in Brian 2: the same spikes, at the same times.
 
-Brian 2 does not go with our versions of NumPy: ``BRIAN2_PYTHON=PATH`` names a Python that has it (and pandas, pyarrow).
-Without one, what Brian does in a step is written down here a second time, and that is what we are held to.
+It runs where Brian 2 is: here (the extra ``simulators``), or in the Python that ``BRIAN2_PYTHON`` names, with pandas
+and pyarrow. Everywhere, what Brian does in a step is written down here a second time, and that is what we are held to.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from connectome.experiment import animate, preset, stimulate
 from connectome.simulate import Stimulus, run
 from sims.benchmarks.fly import LARVA, Fly, fly_like, write_files
 
-BRIAN2 = os.environ.get("BRIAN2_PYTHON", "")
+BRIAN2 = os.environ.get("BRIAN2_PYTHON", sys.executable if importlib.util.find_spec("brian2") else "")
 SCRIPT = Path(__file__).parents[1] / "sims" / "benchmarks" / "brian2_shiu2024.py"
 PRESET = preset("shiu2024")
 Spikes = NDArray[np.int64]  # (2, M): step and neuron, in this order
@@ -96,7 +98,7 @@ def test_steps_are_those_that_are_written_down(engine: Any, reset_mv: float) -> 
     np.testing.assert_array_equal(found, wanted)
 
 
-@pytest.mark.skipif(not BRIAN2, reason="BRIAN2_PYTHON names no Python with Brian 2")
+@pytest.mark.skipif(not BRIAN2, reason="no brian2 here, and BRIAN2_PYTHON names no interpreter that has it")
 @pytest.mark.parametrize("n_cells", [20, 300])
 def test_spikes_are_brian2s(n_cells: int, tmp_path: Path) -> None:
     """1 s of a graph of the larva's size."""
