@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Final
 
 from connectome.errors import ConnectomeError
 
-__all__ = ["refuse_memory"]
+__all__ = ["ran_out", "refuse_memory"]
+
+#: What torch and HDF5 say when memory runs out; their errors are of no type of its own.
+_SAYS: Final = re.compile(r"(allocate|out of|not enough) memory|memory allocation failed", re.IGNORECASE)
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether memory ran out, whichever library says so."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, (OSError, RuntimeError)) and bool(_SAYS.search(str(error)))
+    )
 
 
 def refuse_memory(what: str, needed_bytes: float, hint: str) -> None:

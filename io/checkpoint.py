@@ -94,7 +94,7 @@ def save_checkpoint(checkpoint: Checkpoint, run: Path) -> None:
     text = json.dumps({"checkpoint": packed, "columns": [[c.dtype.str, c.shape] for c in columns]})
     path = run / FOLDER / f"{checkpoint.number:08d}.h5"
     try:
-        path.parent.mkdir(exist_ok=True)
+        hdf5.make_folder(path.parent)
         with hdf5.atomic(path) as sink, hdf5.create(sink) as h5:
             ours = h5.create_group("checkpoint")
             ours.attrs["format_version"] = FORMAT_VERSION

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import secrets
 import stat
 import struct
@@ -27,6 +28,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from connectome.errors import ConnectomeError
+from connectome.memory import ran_out
 
 __all__ = [
     "Reader",
@@ -35,6 +37,7 @@ __all__ = [
     "check_heaps_of",
     "check_lengths",
     "create",
+    "make_folder",
     "reading",
     "write_column",
     "write_constant",
@@ -51,6 +54,8 @@ LIBVER: Final = ("v110", "v110")
 _FILTERS: Final = frozenset({h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE})
 _MAX_DEFLATION: Final = 1032  # what deflate can make of a byte at most (RFC 1951: 258 bytes for 2 bits)
 _KINDS: Final = {"f": "numbers", "iu": "integers", "S": "texts"}
+#: What HDF5 says, after much else, when the system could not read a file for it.
+_FAILED_CALL: Final = re.compile(r"errno = (\d+)")
 T = TypeVar("T")
 
 
@@ -97,11 +102,24 @@ def atomic(path: Path) -> Iterator[Sink]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)  # the new name is on disk when its folder is
+    _sync(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, unless it is there. It is then on disk. Raises :class:`OSError`."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir()
+        _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    """A new name is on disk when its folder is."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 @contextmanager
@@ -205,11 +223,13 @@ def reading(path: str | os.PathLike[str]) -> Iterator[Reader]:
             yield Reader(file, status.st_size)
     except ConnectomeError as error:
         raise error.within(name) from None
-    except MemoryError:
-        raise ConnectomeError(name, "must fit in memory", f"{status.st_size} bytes on disk") from None
-    except (OSError, RuntimeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
+    except (MemoryError, OSError, RuntimeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
+        if ran_out(error):
+            raise ConnectomeError(name, "must fit in memory", f"{status.st_size} bytes on disk") from None
         # What h5py raises for a damaged file: the type says little and the first line is all that a reader can use.
         reason = (str(error).splitlines() or [""])[0]
+        if failed := _FAILED_CALL.search(str(error)):
+            raise ConnectomeError(name, "must be a file that can be read", os.strerror(int(failed[1]))) from None
         raise ConnectomeError(
             name, "must be a whole, undamaged HDF5 file", f"{type(error).__name__}: {reason}",
             "It was cut short or changed since it was written. Take another copy.",

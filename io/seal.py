@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +18,7 @@ from typing import Any, Final
 from connectome.errors import ConnectomeError
 from connectome.io.files import digest_of, naming, read_bytes, write_lines
 
-__all__ = ["MANIFEST", "Manifest", "check_files", "digests", "load_manifest", "renew", "seal"]
+__all__ = ["MANIFEST", "Manifest", "check_files", "digests", "load_manifest", "renew", "renewing", "seal"]
 
 MANIFEST: Final = "manifest.json"
 FORMAT_VERSION: Final = 1
@@ -81,6 +82,17 @@ def renew(run: Path, name: str) -> None:
     if (run / MANIFEST).is_file():
         manifest = _load(run / MANIFEST)
         seal(run, replace(manifest, files={**manifest.files, name: digest_of(run / name)}))
+
+
+@contextmanager
+def renewing(run: Path, name: str) -> Iterator[None]:
+    """Write it anew in the block. Meanwhile it is not under seal, so that the manifest is true at any time. Raises as
+    :func:`renew`."""
+    if (run / MANIFEST).is_file():
+        manifest = _load(run / MANIFEST)
+        seal(run, replace(manifest, files={other: manifest.files[other] for other in manifest.files if other != name}))
+    yield
+    renew(run, name)
 
 
 def _load(path: Path) -> Manifest:

@@ -92,7 +92,7 @@ def save(connectome: Connectome, path: str | os.PathLike[str], *, config: str = 
         with hdf5.atomic(file) as sink:
             with hdf5.create(sink) as h5:
                 _write(h5, connectome, config)
-            folder.mkdir(exist_ok=True)
+            hdf5.make_folder(folder)
             for name, text in sonata.sidecars(connectome, file.name).items():
                 with hdf5.atomic(folder / name) as sidecar:
                     sidecar.write(text.encode())

@@ -131,6 +131,7 @@ def start(options: argparse.Namespace, out: Path, held: Path | None = None) -> i
 
     from connectome.development.stages import versions
     from connectome.io.checkpoint import Checkpoint, save_checkpoint
+    from connectome.io.hdf5 import make_folder
     from connectome.io.results import save_text
 
     seed = options.seed or 0
@@ -140,7 +141,7 @@ def start(options: argparse.Namespace, out: Path, held: Path | None = None) -> i
     text = tomli_w.dumps(configuration.table())
     begun = Checkpoint(0, regions, seed, options.engine or "numba", text, versions(stages) | data, (machine(),))
     with _writable(out):
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
     with locked("--out", out):
         with _writable(out):
             _claim(out, options.overwrite, wiring)

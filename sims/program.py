@@ -16,6 +16,7 @@ from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
 from connectome.errors import ConnectomeError
+from connectome.memory import ran_out
 
 __all__ = [
     "Interrupted", "Interrupts", "add_common", "ended", "exit_codes", "locked", "machine", "refuse_seed",
@@ -39,7 +40,8 @@ class Interrupted(KeyboardInterrupt):
 def exit_codes(one: str = "", kept: str = "no file is half-written") -> str:
     """For the end of a program's help: ``one`` says what 1 means, ``kept`` what an interrupt leaves."""
     failed = f"1 {one}, " if one else ""
-    return f"Exit codes: 0 done, {failed}2 input that cannot be used, 130 interrupted, 143 ended by SIGTERM ({kept})"
+    unusable = f"{_UNUSABLE} input that cannot be used or too little memory"
+    return f"Exit codes: 0 done, {failed}{unusable}, 130 interrupted, 143 ended by SIGTERM ({kept})"
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
@@ -54,8 +56,8 @@ def split_names(text: str) -> list[str]:
 
 
 def ended(name: str, work: Callable[[], int], kept: Callable[[], str] = lambda: "No file is half-written.") -> int:
-    """Do a program's work and return its exit code: what ``work`` returns; 2 for input that cannot be used; 130 when
-    Ctrl-C interrupts it and 143 when SIGTERM does, with what ``kept`` says of the files."""
+    """Do a program's work and return its exit code: what ``work`` returns; 2 for input that cannot be used or too
+    little memory; 130 when Ctrl-C interrupts it and 143 when SIGTERM does, with what ``kept`` says of the files."""
     with _hushed():
         code = _ended(name, work, kept)
         if code == _UNUSABLE:
@@ -70,9 +72,14 @@ def _ended(name: str, work: Callable[[], int], kept: Callable[[], str]) -> int:
     except ConnectomeError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return _UNUSABLE
-    except OSError as error:  # a name that is too long, a disk that is gone
-        place = f"{error.filename!r}" if error.filename else "the system"
-        print(f"{name}: {place} must be usable; found {error.strerror or error}.", file=sys.stderr)
+    except (MemoryError, OSError, RuntimeError) as error:
+        if ran_out(error):
+            print(f"{name}: memory must be enough for this; found too little. {kept()}".rstrip(), file=sys.stderr)
+        elif isinstance(error, OSError):  # a name that is too long, a disk that is gone
+            place = f"{error.filename!r}" if error.filename else "the system"
+            print(f"{name}: {place} must be usable; found {error.strerror or error}.", file=sys.stderr)
+        else:
+            raise
         return _UNUSABLE
     except KeyboardInterrupt as interrupt:
         print(f"\n{name}: interrupted. {kept()}".rstrip(), file=sys.stderr)

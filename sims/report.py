@@ -67,8 +67,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from connectome.io.seal import renew
-
     run = Path(options.run)
     out: Path = options.out or (run / "report.html" if run.is_dir() else Path(f"{run.stem}.report.html"))
     if out.suffix not in (".html", ".htm"):
@@ -80,8 +78,6 @@ def _report(options: argparse.Namespace) -> int:
         options.run, out, reference=options.reference, seed=options.seed, shape=lambda c: shaped(c, options),
         images=options.images, show=options.show,
     )  # fmt: skip
-    if out.parent == run:
-        renew(run, out.name)
     if not options.quiet:
         print(f"Written: {out} ({size / 1e6:.1f} MB, {time.monotonic() - began:.0f} s). Open it in a browser.")
     return 0
@@ -96,6 +92,7 @@ def write_report(
     query for cells of the last one that are on it in any case. Raises :class:`ConnectomeError`."""
     from connectome.analysis.report.page import report
     from connectome.io.results import load_development, save_text
+    from connectome.io.seal import renewing
     from connectome.io.snapshot import list_stages, open_snapshot
 
     names, stages = zip(*((name, shape(c)) for name, c in open_graphs(run)), strict=True)
@@ -111,7 +108,8 @@ def write_report(
         samples=list(_samples(stages[-1], configuration, seed, images)), reference=other,
         show=wanted,
     )  # fmt: skip
-    save_text(html, out)
+    with renewing(out.parent, out.name):
+        save_text(html, out)
     return len(html.encode())
 
 

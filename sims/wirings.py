@@ -142,12 +142,13 @@ def claim(out: Path, wiring: Connectome | None) -> list[Path]:
 
 def keep(out: Path, wiring: Connectome | None) -> dict[str, str]:
     """Write what a run took into its folder; the files' digests by name. Raises :class:`OSError`."""
+    from connectome.io.hdf5 import make_folder
     from connectome.io.seal import digests
     from connectome.io.snapshot import save
 
     if wiring is None:
         return {}
-    (out / WIRING).parent.mkdir(exist_ok=True)
+    make_folder((out / WIRING).parent)
     save(wiring, out / WIRING, overwrite=True)
     beside = (out / WIRING).with_suffix(".sonata").iterdir()
     return digests(out, [path.relative_to(out).as_posix() for path in (out / WIRING, *beside)])

@@ -293,3 +293,31 @@ def test_a_text_longer_than_its_file_is_refused_before_there_is_memory_for_it(
         path.write_bytes(whole[: at + 16] + b"\xff" * 4 + whole[at + 20 :])
         with pytest.raises(OSError, match=f"a text of 4294967295 bytes in a file of {size}"):
             checked(size)
+
+
+def test_a_folder_is_on_disk_with_those_above_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.readlink(f"/proc/self/fd/{file}")))
+    hdf5.make_folder(tmp_path / "a" / "b")
+    assert synced == [str(tmp_path), str(tmp_path / "a")]
+    hdf5.make_folder(tmp_path / "a" / "b")
+    assert len(synced) == 2
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        hdf5.make_folder(tmp_path / "file")
+
+
+def test_a_file_that_the_disk_does_not_give_is_not_said_to_be_damaged(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(
+            "Can't read data (file read failed: time = Mon\n, errno = 5, error message = 'Input/output error')"
+        )
+
+    monkeypatch.setattr(h5py, "File", refuse)
+    with pytest.raises(ConnectomeError, match="must be a file that can be read; found Input/output error"):
+        load(saved)
+    monkeypatch.setattr(h5py, "File", lambda *_, **__: np.empty(1 << 60, np.uint8))
+    with pytest.raises(ConnectomeError, match="must fit in memory"):
+        load(saved)

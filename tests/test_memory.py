@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from connectome import ConnectomeError, memory
-from connectome.memory import refuse_memory
+from connectome.memory import ran_out, refuse_memory
 
 
 def test_free_memory_is_what_the_system_and_the_group_leave(tmp_path: Path) -> None:
@@ -32,3 +32,20 @@ def test_memory_is_refused_with_the_numbers(monkeypatch: pytest.MonkeyPatch) -> 
         refuse_memory("a run", 2.1e9, "Take less.")
     monkeypatch.setattr(memory, "_free_bytes", lambda: None)
     refuse_memory("a run", 1e30, "")
+
+
+def test_memory_that_ran_out_whoever_says_so() -> None:
+    said = [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        OSError(12, "Cannot allocate memory"),
+        RuntimeError("Unable to create dataset (memory allocation failed for chunk)"),
+    ]
+    assert all(map(ran_out, said))
+    others = [RuntimeError("memory is odd"), OSError(5, "Input/output error"), ValueError("can't allocate memory")]
+    assert not any(map(ran_out, others))
+    torch = pytest.importorskip("torch")
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert ran_out(caught.value)

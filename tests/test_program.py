@@ -34,6 +34,17 @@ def test_exit_codes(number: signal.Signals, code: int, capsys: pytest.CaptureFix
     assert capsys.readouterr().err == "p: a must be b; found c.\n"
 
 
+def test_memory_that_runs_out_ends_a_program_with_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def take(error: Exception) -> int:
+        raise error
+
+    for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")):
+        assert ended("p", lambda e=error: take(e), lambda: "All is kept.") == 2  # type: ignore[misc]
+        assert capsys.readouterr().err == "p: memory must be enough for this; found too little. All is kept.\n"
+    with pytest.raises(RuntimeError, match="another"):
+        ended("p", lambda: take(RuntimeError("another")), str)
+
+
 def test_of_a_damaged_file_all_is_said_once(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

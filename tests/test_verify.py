@@ -70,6 +70,24 @@ def test_a_run_is_whole_and_its_rerun_the_same(finished: Path, capsys: pytest.Ca
     assert {p: p.stat().st_mtime_ns for p in finished.rglob("*")} == before
 
 
+def test_while_a_page_is_written_anew_the_manifest_is_true(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "report.html" in load_manifest(run).files
+
+    def write_and_die(text: str, path: Path) -> None:
+        path.write_text("another page")
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("connectome.io.results.save_text", write_and_die)
+    assert report(["--quiet", "--overwrite", str(run)]) == 2
+    assert main([str(run), "--quick", "--quiet"]) == 0
+    monkeypatch.undo()
+    assert report(["--quiet", "--overwrite", str(run)]) == 0
+    assert "report.html" in load_manifest(run).files
+    assert main([str(run), "--quick", "--quiet"]) == 0
+
+
 def test_the_first_difference_is_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     reweighted(run / "01_perception.h5")
     assert main([str(run), "--quick"]) == 0
