@@ -106,6 +106,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "clamping": "sims.studies.circuits.clamping:clamping",
             "ca3_memory": "sims.studies.circuits.ca3_memory:ca3_memory",
             "gain_control": "sims.studies.circuits.gain_control:gain_control",
+            "ncap": "sims.studies.circuits.ncap:ncap",
         },
         "tasks": {
             "perception": "connectome.datasets.tasks:Perception",
