@@ -107,6 +107,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "ca3_memory": "sims.studies.circuits.ca3_memory:ca3_memory",
             "gain_control": "sims.studies.circuits.gain_control:gain_control",
             "reservoir": "sims.studies.circuits.reservoir:reservoir",
+            "ncap": "sims.studies.circuits.ncap:ncap",
         },
         "tasks": {
             "perception": "connectome.datasets.tasks:Perception",

@@ -1,11 +1,11 @@
-"""A run's other files, each written whole or not at all: results (netCDF), figures (PNG), texts."""
+"""A run's other files, each written whole or not at all: results (netCDF), figures (PNG), films (GIF), texts."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 
 import numpy as np
 
@@ -17,8 +17,16 @@ from connectome.io.hdf5 import Reader, atomic, check_lengths, reading
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
-__all__ = ["load_development", "load_results", "save_figure", "save_results", "save_text"]
+__all__ = ["Film", "load_development", "load_results", "save_figure", "save_film", "save_results", "save_text"]
+
+
+class Film(NamedTuple):
+    """Pictures (T, height, width, 3) uint8, each shown for so long."""
+
+    frames: NDArray[np.uint8]
+    frame_ms: int
 
 
 #: What the results of a run say of it.
@@ -111,6 +119,18 @@ def save_figure(figure: Figure, path: Path) -> None:
     picture = BytesIO()
     figure.savefig(picture, format="png", dpi=130)
     _write(picture.getvalue(), path)
+
+
+def save_film(film: Film, path: Path) -> None:
+    """Write a film as GIF, which begins anew at its end. Raises :class:`ConnectomeError` if it cannot be written."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    first, *others = (Image.fromarray(frame) for frame in film.frames)
+    data = BytesIO()
+    first.save(data, "GIF", save_all=True, append_images=others, duration=film.frame_ms, loop=0)
+    _write(data.getvalue(), path)
 
 
 def save_text(text: str, path: Path) -> None:

@@ -72,7 +72,7 @@ def _study(options: argparse.Namespace, out: Path) -> int:
 
     from connectome import __version__
     from connectome.graph.flat import cores
-    from connectome.io.results import save_figure, save_results, save_text
+    from connectome.io.results import Film, save_figure, save_film, save_results, save_text
     from sims.studies.cells import gather, keep_plan, make_folder, run_shown
 
     make = plugins.load("studies", options.study, "study")
@@ -104,22 +104,26 @@ def _study(options: argparse.Namespace, out: Path) -> int:
         run_shown(study, cells, out, min(options.jobs or cores(), len(cells)), console)
         results = gather(study, cells, out).assign_attrs(study=options.study, options=json.dumps(study.options))
         save_results(results, out / RESULTS)
-        figures = study.figures(results)
-        for name, figure in figures.items():
-            save_figure(figure, out / f"{name}.png")
-        save_text(_report(options.study, study, results, list(figures)), out / REPORT)
+        pictures = []
+        for name, figure in study.figures(results).items():
+            pictures.append(f"{name}.gif" if isinstance(figure, Film) else f"{name}.png")
+            if isinstance(figure, Film):
+                save_film(figure, out / pictures[-1])
+            else:
+                save_figure(figure, out / pictures[-1])
+        save_text(_report(options.study, study, results, pictures), out / REPORT)
     _show(study, results, console)
-    console.print(f"Written to {out}/: {REPORT}, {RESULTS}, {', '.join(f'{n}.png' for n in figures)}", highlight=False)
+    console.print(f"Written to {out}/: {REPORT}, {RESULTS}, {', '.join(pictures)}", highlight=False)
     console.print(f"Took {time.monotonic() - began:.0f} s.", highlight=False)
     return 0
 
 
-def _report(name: str, study: Study, results: xr.Dataset, figures: Sequence[str]) -> str:
+def _report(name: str, study: Study, results: xr.Dataset, pictures: Sequence[str]) -> str:
     """The report as Markdown."""
     seeds = ", ".join(str(int(s)) for s in results.seed)
     parts = [f"# {name}\n\n{study.about} Seeds {seeds}; means with 95 % intervals (Student's t)."]
     parts += [table.markdown() for table in _tables(study, results)]
-    parts += [f"![{figure}]({figure}.png)" for figure in figures]
+    parts += [f"![{Path(picture).stem}]({picture})" for picture in pictures]
     parts.append(f"Options: `{json.dumps(dict(study.options))}`")
     return "\n\n".join(parts) + "\n"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,34 @@ def test_what_is_not_run_whole_has_no_verdict() -> None:
     assert len(study.conditions) > 2
     with pytest.raises(ConnectomeError, match="--only"):
         published.circuits(True, "", ["perpetuum"])
+
+
+def test_a_system_whose_packages_are_missing_is_left_out_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    lacking = replace(TOY, needs=("json", "no_such_module"))
+    monkeypatch.setattr(published, "_load", lambda group, name: lacking if name == "ncap" else TOY)
+    study = published.circuits(True, "")
+    assert "Without ncap: it needs no_such_module" in study.about
+    assert "gain_control: ours" in study.conditions
+    assert not any(condition.startswith("ncap") for condition in study.conditions)
+    with pytest.raises(ConnectomeError, match="--only needs no_such_module for ncap"):
+        published.circuits(True, "", ["ncap"])
+
+
+def test_films_and_figures_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.figure import Figure
+
+    from connectome.io.results import Film
+
+    film = Film(np.zeros((2, 8, 8, 3), np.uint8), 50)
+    drawn = replace(TOY, draw=lambda quick: {"swims": film, "curve": Figure()})
+    monkeypatch.setattr(published, "_load", lambda group, name: drawn)
+    monkeypatch.setattr("sims.studies.cells.run_cells", lambda study, cells, out, jobs: _inline(study, cells, out))
+    out = tmp_path / "out"
+    assert program.main(["circuits", "--quick", "--quiet", "--only", "ncap", "--out", str(out)]) == 0
+    assert (out / "ncap-swims.gif").read_bytes()[:3] == b"GIF"
+    report = (out / "report.md").read_text()
+    assert "![ncap-swims](ncap-swims.gif)" in report
+    assert "![ncap-curve](ncap-curve.png)" in report
 
 
 def test_every_trial_is_whole() -> None:

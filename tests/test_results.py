@@ -24,7 +24,15 @@ from connectome import Connectome, ConnectomeError, EdgeSet, Provenance, Region,
 from connectome.analysis.figures import draw_development, log_limits
 from connectome.development.results import checked_results, tabulate
 from connectome.development.stage import Progress, StageOutcome
-from connectome.io.results import load_development, load_results, save_figure, save_results, save_text
+from connectome.io.results import (
+    Film,
+    load_development,
+    load_results,
+    save_figure,
+    save_film,
+    save_results,
+    save_text,
+)
 from connectome.learning.task import Score
 from connectome.rules import Link
 
@@ -320,6 +328,21 @@ def test_the_picture_is_drawn_without_a_warning(results: xr.Dataset, tmp_path: P
     assert picture.shape[1] > 1000
     assert picture[..., :3].std() > 0.05, "an empty page"
     assert os.listdir(tmp_path) == ["d.png"]
+
+
+def test_a_film_has_its_pictures_in_order(tmp_path: Path) -> None:
+    from PIL import Image, ImageSequence
+
+    frames = np.zeros((3, 4, 6, 3), np.uint8)
+    for k in range(3):
+        frames[k, :, 2 * k : 2 * k + 2] = 255
+    save_film(Film(frames, 80), tmp_path / "x.gif")
+    with Image.open(tmp_path / "x.gif") as film:
+        assert film.info["duration"] == 80
+        found = [np.asarray(picture.convert("RGB")) for picture in ImageSequence.Iterator(film)]
+    np.testing.assert_array_equal(found, frames)
+    with pytest.raises(ConnectomeError, match="must be writable"):
+        save_film(Film(frames, 80), tmp_path / "none" / "x.gif")
 
 
 def texts(figure: Figure) -> list[tuple[str, Bbox]]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.console import Console
 
+    from connectome.io.results import Film
+
 __all__ = ["Cell", "Study", "StudyTable", "gather", "keep_plan", "loaded", "make_folder", "run_cells", "run_shown"]
 
 CELLS, DIGEST = "cells", "digest"
@@ -72,7 +74,7 @@ class Study:
     conditions: tuple[str, ...]
     cell: Callable[[Cell, Mapping[str, Any]], xr.Dataset]
     tables: Callable[[xr.Dataset], Sequence[StudyTable]]
-    figures: Callable[[xr.Dataset], Mapping[str, Figure]] = lambda results: {}
+    figures: Callable[[xr.Dataset], Mapping[str, Figure | Film]] = lambda results: {}
     seeds: int = 5
     options: Mapping[str, Any] = field(default_factory=dict)
 

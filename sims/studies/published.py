@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -24,7 +25,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    from connectome.io.results import Film
+
 __all__ = ["Check", "Measure", "Trial", "Values", "circuits"]
+
+_EXTRA: Final = "Install it with one of the extras of pyproject.toml."
 
 #: condition -> measure -> (seeds,); nan where a condition does not have it.
 Values = Mapping[str, Mapping[str, "NDArray[np.float64]"]]
@@ -59,7 +64,8 @@ class Trial:
     comparators : which of them compete with ours: as well tuned, at the same budget
     run : (condition, seed, quick) -> measures of one run; those that it does not have are left out
     check : what was measured -> the parts of the claim
-    draw : (quick) -> pictures, made anew from the first seed
+    draw : (quick) -> pictures and films, made anew from the first seed
+    needs : modules of packages that not everybody has: without them the study leaves the system out
     """
 
     system: str
@@ -70,7 +76,8 @@ class Trial:
     run: Callable[[str, int, bool], Mapping[str, float]]
     check: Callable[[Values], Sequence[Check]]
     comparators: tuple[str, ...] = ()
-    draw: Callable[[bool], Mapping[str, Figure]] = field(default=lambda quick: {})
+    draw: Callable[[bool], Mapping[str, Figure | Film]] = field(default=lambda quick: {})
+    needs: tuple[str, ...] = ()
 
 
 def circuits(quick: bool, images: str, only: Sequence[str] = ()) -> Study:
@@ -84,6 +91,13 @@ def _study(group: str, about: str, quick: bool, only: Sequence[str]) -> Study:
         if name not in names:
             raise ConnectomeError("--only", f"must be among {', '.join(names)}", repr(name))
     chosen = {name: _load(group, name) for name in names if name in only or not only}
+    lacking = {name: [m for m in trial.needs if find_spec(m) is None] for name, trial in chosen.items()}
+    for name, modules in lacking.items():
+        if modules and name in only:
+            raise ConnectomeError("--only", f"needs {', '.join(modules)} for {name}", "not installed", _EXTRA)
+        if modules:
+            del chosen[name]
+            about += f" Without {name}: it needs {', '.join(modules)}. {_EXTRA}"
     return Study(
         about, tuple(f"{name}: {condition}" for name, trial in chosen.items() for condition in trial.conditions),
         partial(_cell, group), partial(_tables, group), partial(_figures, group, quick),
@@ -167,8 +181,8 @@ def _tables(group: str, results: xr.Dataset) -> list[StudyTable]:
     return [StudyTable("Systems", text, columns, rows), *details]
 
 
-def _figures(group: str, quick: bool, results: xr.Dataset) -> dict[str, Figure]:
-    found: dict[str, Figure] = {}
+def _figures(group: str, quick: bool, results: xr.Dataset) -> dict[str, Figure | Film]:
+    found: dict[str, Figure | Film] = {}
     for name, trial in _ran(results, group).items():
         found |= {f"{name}-{title}": figure for title, figure in trial.draw(quick).items()}
     return found
