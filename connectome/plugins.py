@@ -77,6 +77,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "aeif_psc_exp": "connectome.neurons.aeif_psc_exp:AeifPscExp",
             "leaky_integrator": "connectome.neurons.leaky_integrator:LeakyIntegrator",
             "shiu2024": "connectome.neurons.shiu2024:Shiu2024",
+            "iaf_psc_alpha": "connectome.neurons.iaf_psc_alpha:IafPscAlpha",
         },
         "views": {
             "gain": "connectome.mechanisms.weight_gain:WeightGain",

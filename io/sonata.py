@@ -35,7 +35,7 @@ NEST_NAMES: Final[Mapping[str, str]] = {
     "adapt_tau_ms": "adapt_tau", "adapt_beta_mv": "adapt_beta",
 }  # fmt: skip
 #: The models that NEST has, under the same name.
-NEST_MODELS: Final = ("iaf_psc_exp", "iaf_cond_exp", "izhikevich", "aeif_psc_exp")
+NEST_MODELS: Final = ("iaf_psc_exp", "iaf_psc_alpha", "iaf_cond_exp", "izhikevich", "aeif_psc_exp")
 FIRST_TYPE_ID: Final = 100
 
 

@@ -33,6 +33,7 @@ from connectome.neurons import (
     Alif,
     Arrivals,
     IafCondExp,
+    IafPscAlpha,
     Izhikevich,
     LeakyIntegrator,
     NeuronModel,
@@ -49,12 +50,13 @@ from connectome.wiring.edges import LogNormal, Normal
 
 #: Those that there were when the archived file was written come first.
 MODELS: tuple[type[NeuronModel], ...] = (
-    NeuronParameters, IafCondExp, Alif, Izhikevich, AeifPscExp, LeakyIntegrator, Shiu2024,
+    NeuronParameters, IafCondExp, Alif, Izhikevich, AeifPscExp, LeakyIntegrator, Shiu2024, IafPscAlpha,
 )  # fmt: skip
 #: Of each model: a weight that matters, and a current that makes it fire now and then.
 SCALE = {
     "iaf_psc_exp": (100.0, 400.0), "iaf_cond_exp": (8.0, 350.0), "alif": (100.0, 300.0), "izhikevich": (2.0, 10.0),
     "aeif_psc_exp": (300.0, 800.0), "leaky_integrator": (100.0, 100.0), "shiu2024": (100.0, 8.0),
+    "iaf_psc_alpha": (50.0, 400.0),
 }  # fmt: skip
 
 

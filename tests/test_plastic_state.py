@@ -20,7 +20,7 @@ from connectome.simulate import ErrorModulated, PairSTDP, RunState, SoFar, Stimu
 from connectome.simulate.run_rules import Memory
 from connectome.simulate.target_rate import TargetRate
 from tests.test_run_rules import HAND, STDP, played, reading, ruled
-from tests.test_run_state import assert_one, cut
+from tests.test_run_state import assert_one
 from tests.test_stdp import EYE, PULSE_PA, RULE, balanced, learning, pair, told, weights
 
 Rules = Mapping[EdgeKey, Any]
@@ -74,7 +74,7 @@ def assert_goes_on(
     for first, last, k in zip(cuts[:-1], cuts[1:], threads, strict=True):
         mine = {key: later(rule, first, last) for key, rule in rules.items()}
         part, state = run(
-            now, (last - first) * dt, cut(stimulus, first, last, n_steps, dt), plasticity=mine, record_v=record,
+            now, (last - first) * dt, stimulus.part(first, last, n_steps, dt), plasticity=mine, record_v=record,
             threads=k, state=state, return_state=True, **options,
         )  # fmt: skip
         state = pickle.loads(pickle.dumps(state))
@@ -183,9 +183,9 @@ def test_a_set_that_begins_to_learn_sees_what_is_on_its_way(delay: Any) -> None:
     pulses = np.zeros((100, 1))
     pulses[[14, 44, 64]] = PULSE_PA
     stimulus = Stimulus(spikes={"eye": (np.array([1.0, 4.0]), np.zeros(2, int))}, current_pa={"a": pulses})
-    _, state = run(connectome, 5.0, cut(stimulus, 0, 50, 100, 0.1), return_state=True)
+    _, state = run(connectome, 5.0, stimulus.part(0, 50, 100, 0.1), return_state=True)
     rule = replace(RULE, delay=delay)
-    result = run(connectome, 5.0, cut(stimulus, 50, 100, 100, 0.1), plasticity={EYE: rule}, state=state)
+    result = run(connectome, 5.0, stimulus.part(50, 100, 100, 0.1), plasticity={EYE: rule}, state=state)
     if delay == "axonal":
         change = rule.a_plus_pa * np.exp(-0.5 / rule.tau_plus_ms)
     else:

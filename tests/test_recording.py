@@ -22,7 +22,6 @@ from connectome.neurons.model import spiking
 from connectome.simulate import Clamp, PairSTDP, Poisson, RunState, Stimulus, run
 from tests.test_neurons import MODELS, network, same_spikes, unlike
 from tests.test_plastic_state import Drift
-from tests.test_run_state import cut
 from tests.test_simulate import driven
 
 Wanted = Mapping[str, Mapping[str, Any]]
@@ -151,7 +150,7 @@ def test_what_is_recorded_goes_on(case: Any, data: st.DataObject) -> None:
         parts, state = [], None
         for first, last in pairwise(cuts):
             part, state = run(
-                connectome, (last - first) * connectome.dt_ms, cut(stimulus, first, last, n_steps, connectome.dt_ms),
+                connectome, (last - first) * connectome.dt_ms, stimulus.part(first, last, n_steps, connectome.dt_ms),
                 engine=engine, seed=seed, record=wanted, state=state, return_state=True,
                 threads=data.draw(st.integers(1, 2)),
             )  # fmt: skip
@@ -164,7 +163,7 @@ def test_sums_are_known_as_sums() -> None:
     """A state of a run that did not record i_ex and i_in has their sum; on either engine nobody makes them up."""
     connectome, stimulus = network(NeuronParameters())
     wanted: Wanted = {"i_in": {"a": "all"}}
-    early, more = cut(stimulus, 0, 100, 500, 0.1), cut(stimulus, 100, 500, 500, 0.1)
+    early, more = stimulus.part(0, 100, 500, 0.1), stimulus.part(100, 500, 500, 0.1)
     whole, state = run(connectome, 10.0, early, record=wanted, return_state=True)
     _, plain = run(connectome, 10.0, early, return_state=True)
     values, of_plain = state.values["a"], plain.values["a"]
@@ -295,6 +294,6 @@ def test_poisson_reaches_what_is_recorded() -> None:
 
 def test_states_are_pickled_with_what_was_recorded() -> None:
     connectome, stimulus = network(Izhikevich())
-    _, state = run(connectome, 5.0, cut(stimulus, 0, 50, 500, 0.1), record={"jump_in": {"a": [0]}}, return_state=True)
+    _, state = run(connectome, 5.0, stimulus.part(0, 50, 500, 0.1), record={"jump_in": {"a": [0]}}, return_state=True)
     again: RunState = pickle.loads(pickle.dumps(state))
     assert list(again.values["a"]) == list(state.values["a"])

@@ -24,20 +24,6 @@ def engine(request: pytest.FixtureRequest) -> Engine:
     return cast(Engine, request.param)
 
 
-def cut(stimulus: Stimulus, first: int, last: int, n_steps: int, dt: float) -> Stimulus:
-    """What of a stimulus falls into some steps, in their own time."""
-    spikes = {}
-    for name, (times, who) in stimulus.spikes.items():
-        step = np.rint(np.asarray(times) / dt) - 1
-        mine = (step >= first) & (step < last)
-        spikes[name] = ((step[mine] + 1 - first) * dt, np.asarray(who)[mine])
-    current = {
-        name: np.asarray(pa)[first:last] if np.ndim(pa) > 1 and len(np.asarray(pa)) == n_steps != 1 else pa
-        for name, pa in stimulus.current_pa.items()
-    }
-    return Stimulus(spikes, current, stimulus.poisson)
-
-
 def in_parts(
     connectome: Connectome, cuts: list[int], stimulus: Stimulus, engines: list[Engine], **options: Any
 ) -> list[xr.Dataset]:
@@ -46,7 +32,7 @@ def in_parts(
     parts, dt = [], connectome.dt_ms
     for first, last, engine in zip(cuts[:-1], cuts[1:], engines, strict=True):
         part, state = run(
-            connectome, (last - first) * dt, cut(stimulus, first, last, cuts[-1], dt), engine=engine, state=state,
+            connectome, (last - first) * dt, stimulus.part(first, last, cuts[-1], dt), engine=engine, state=state,
             return_state=True, **options,
         )  # fmt: skip
         assert state.step == last

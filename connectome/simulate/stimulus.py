@@ -73,6 +73,19 @@ class Stimulus(ReadOnly):
         rates = {} if rate_hz is None else nodes.fill(rate_hz)
         return cls(current_pa=current, poisson={name: Poisson(rate, weight_pa) for name, rate in rates.items()})
 
+    def part(self, first: int, stop: int, n_steps: int, dt_ms: float) -> Stimulus:
+        """What of a stimulus of ``n_steps`` falls into the steps ``first`` to ``stop``, in their own time. Checks
+        nothing."""
+        spikes, current = {}, {}
+        for name, (times_ms, neurons) in self.spikes.items():
+            step = np.rint(np.asarray(times_ms) / dt_ms) - 1
+            mine = (step >= first) & (step < stop)
+            spikes[name] = ((step[mine] + 1 - first) * dt_ms, np.asarray(neurons)[mine])
+        for name, pa in self.current_pa.items():
+            varies = np.ndim(pa) > 1 and len(np.asarray(pa)) == n_steps != 1
+            current[name] = np.asarray(pa)[first:stop] if varies else pa
+        return Stimulus(spikes, current, self.poisson)
+
 
 class Injected(NamedTuple):
     """Spikes that a sensor is told to emit: (M,) each, by step, then neuron; a pair may come twice."""
