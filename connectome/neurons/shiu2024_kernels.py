@@ -29,6 +29,7 @@ Constants = namedtuple("Constants", "p22 p21 p20 p11 theta v_reset i_e ref_steps
 
 _0, _1, _4, _6, _63, _64 = (np.uint64(k) for k in (0, 1, 4, 6, 63, 64))
 _LANES, _V_RESET, _REF_STEPS = (np.uint64(k) for k in (LANES, 5, 7))
+_ROWS = np.uint64(len(Constants._fields))
 
 
 @inlined
@@ -85,24 +86,30 @@ def _several(c: Any, x: Cells, resting: Any, i: Index, drive: Any, steps: Index)
 
 
 @inlined
-def _spike(x: Cells, resting: Any, i: Index) -> None:
+def _spike(x: Cells, constants: Any, resting: Any, i: Index) -> None:
     """Reset a neuron."""
-    x.v[i] = x.constants[_V_RESET * x.stride]
-    x.state[i] = x.constants[_REF_STEPS * x.stride + (i if x.each else _0)]
+    x.v[i] = constants[_V_RESET * x.stride]
+    x.state[i] = constants[_REF_STEPS * x.stride + (i if x.each else _0)]
     resting[i >> _4] = 1
+
+
+@inlined
+def _constants(task: Any, x: Cells) -> Any:
+    """All rows of them."""
+    return carray(pointer_to(task.constants, x.v.dtype.type(0)), _ROWS * x.stride)
 
 
 @inlined
 def _quick(task: Any, v: Any) -> Index:
     """A step of all neurons, most of which do not rest and do not fire."""
     (t,), x = carray(task, 1), cells(task, v)
-    resting = carray(pointer_to(t.resting, np.uint8(0)), x.last)
+    resting, constants = carray(pointer_to(t.resting, np.uint8(0)), x.last), _constants(t, x)
     n, c = _0, load_rows(Constants, x.constants, _0, x.stride, LANES)
     for i in range(x.first, x.last, _LANES):
         fires = _one(c, x, resting, i, c.p20 * (c.i_e + load_lanes(x.drive, i * x.varies, LANES)))
         while fires:
             at = i + first_lane(fires)
-            _spike(x, resting, at)
+            _spike(x, constants, resting, at)
             x.fired[n] = np.uint32(x.place + at)
             n += _1
             fires = later_lanes(fires)
@@ -115,7 +122,7 @@ def _window(task: Any, v: Any) -> Index:
     (t,), x = carray(task, 1), cells(task, v)
     resting, none = carray(pointer_to(t.resting, np.uint8(0)), x.last), np.uint8(0)
     touched, since = carray(pointer_to(t.touched, _0), x.last), carray(pointer_to(t.since, none), x.last)
-    when = carray(pointer_to(t.when, none), x.last)
+    when, constants = carray(pointer_to(t.when, none), x.last), _constants(t, x)
     n, c = _0, load_rows(Constants, x.constants, _0, x.stride, LANES)
     i = x.first
     while i < x.last:
@@ -135,7 +142,7 @@ def _window(task: Any, v: Any) -> Index:
                 fires = _one(c, x, resting, i, drive)
                 while fires:
                     at = i + first_lane(fires)
-                    _spike(x, resting, at)
+                    _spike(x, constants, resting, at)
                     x.fired[n], when[n] = np.uint32(x.place + at), np.uint8(k)
                     n += _1
                     fires = later_lanes(fires)
