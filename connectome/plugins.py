@@ -106,6 +106,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         "circuits": {
             "clamping": "sims.studies.circuits.clamping:clamping",
             "ca3_memory": "sims.studies.circuits.ca3_memory:ca3_memory",
+            "feast": "sims.studies.circuits.feast:feast",
             "gain_control": "sims.studies.circuits.gain_control:gain_control",
             "reservoir": "sims.studies.circuits.reservoir:reservoir",
             "ncap": "sims.studies.circuits.ncap:ncap",
@@ -114,6 +115,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "perception": "connectome.datasets.tasks:Perception",
             "motor": "connectome.datasets.tasks:make_motor",
             "interaction": "connectome.datasets.tasks:Interaction",
+            "events": "connectome.datasets.event_task:EventPerception",
         },
         "run_rules": {
             "pair_stdp": "connectome.simulate.stdp:PairSTDP",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import gymnasium
 import numpy as np
@@ -83,6 +83,7 @@ class Perception(ReadOnly):
     encoder: str = "rate"
     pixels: NDArray[np.int64] | None = None
     earlier: tuple[str, ...] = ()
+    _sensor: ClassVar[str] = "image"
 
     @property
     def requires(self) -> tuple[str, ...]:
@@ -92,12 +93,12 @@ class Perception(ReadOnly):
     @property
     def recruits(self) -> tuple[str, ...]:
         """What takes part."""
-        return ("image", *self.earlier, self.name, self.effector)
+        return (self._sensor, *self.earlier, self.name, self.effector)
 
     @property
     def sensors(self) -> Mapping[str, int]:
         """One unit a pixel, and for each colour."""
-        return {"image": int(np.prod(self.images.shape))}
+        return {self._sensor: int(np.prod(self.images.shape))}
 
     @property
     def effectors(self) -> Mapping[str, int]:
@@ -109,7 +110,7 @@ class Perception(ReadOnly):
         pick, label = self._of("train")
         chosen = rng.integers(0, len(pick), size)
         image = shifted(self.images.look("train", pick[chosen]), self.jitter, rng)
-        return {"image": self._spikes_of(image, rng)}, torch.from_numpy(label[chosen])
+        return {self._sensor: self._spikes_of(image, rng)}, torch.from_numpy(label[chosen])
 
     def loss(self, activity: BatchActivity, target: Any) -> Tensor:
         """Cross-entropy of the effectors' mean potentials."""
@@ -121,7 +122,7 @@ class Perception(ReadOnly):
         chosen = np.arange(len(pick)) if trials >= len(pick) else rng.permutation(len(pick))[:trials]
         right = operations = spikes = 0
         for part in np.split(chosen, range(_SCORED, len(chosen), _SCORED)):
-            activity = act({"image": self._spikes_of(self.images.look(split, pick[part]), rng)})
+            activity = act({self._sensor: self._spikes_of(self.images.look(split, pick[part]), rng)})
             right += int((_readout(activity, self.effector).argmax(1).numpy() == label[part]).sum())
             operations, spikes = operations + activity.operations, spikes + _spikes(activity)
         n = len(chosen)

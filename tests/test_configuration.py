@@ -381,5 +381,5 @@ def test_orders_that_can_be(regions: list[str]) -> None:
 def test_orders_that_cannot_be_list_what_there_is(regions: list[str], message: str) -> None:
     with pytest.raises(ConnectomeError, match=r"^regions " + message) as caught:
         plan_stages(regions, tasks(), Configuration())
-    assert str(caught.value).endswith(" Known regions: perception, motor, interaction, smell.")
+    assert str(caught.value).endswith(" Known regions: perception, motor, interaction, smell, events.")
     assert "\n" not in str(caught.value)
