@@ -110,6 +110,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "gain_control": "sims.studies.circuits.gain_control:gain_control",
             "reservoir": "sims.studies.circuits.reservoir:reservoir",
             "ncap": "sims.studies.circuits.ncap:ncap",
+            "what_and_when": "sims.studies.circuits.what_and_when:what_and_when",
         },
         "tasks": {
             "perception": "connectome.datasets.tasks:Perception",
