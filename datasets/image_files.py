@@ -216,7 +216,7 @@ def _listed(path: Path, split: str) -> Iterator[tuple[str, str]]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.namelist()
-    except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
+    except (OSError, zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
         raise ConnectomeError(str(path), "must be a folder or a readable zip of pictures", str(error)) from error
     for member in members:
         parts = PurePosixPath(member).parts
@@ -238,7 +238,10 @@ def _contents(path: Path, listed: list[tuple[str, str]]) -> Iterator[bytes]:
                     raise ConnectomeError(f"{path}: {member}", "must be stored or deflated", "another compression")
                 with archive.open(member) as file:
                     data = file.read(_LARGEST_PICTURE + 1)
-            except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+            except (
+                OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError,
+                UnicodeDecodeError,
+            ) as error:  # fmt: skip
                 raise ConnectomeError(f"{path}: {member}", "must be readable", str(error)) from error
             if len(data) > _LARGEST_PICTURE:
                 raise ConnectomeError(f"{path}: {member}", f"must have at most {_LARGEST_PICTURE} bytes", "more")

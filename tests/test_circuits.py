@@ -16,6 +16,7 @@ from connectome import Connectome, ConnectomeError, EdgeKey
 from connectome.io.circuits import read_circuit
 from connectome.io.snapshot import save
 from tests.test_attributes import annotated
+from tests.test_hdf5 import lengthen
 from tests.test_snapshot import example
 
 CONFIG = {
@@ -194,6 +195,15 @@ def test_links_and_claims_are_refused(tmp_path: Path, change: Callable[[Any], No
     with h5py.File(tmp_path / "x.h5", "r+") as file:
         change(file)
     with pytest.raises(ConnectomeError, match=r"part of the file itself|in the file itself|must not claim more"):
+        read_circuit(tmp_path / "x.h5")
+
+
+def test_a_text_longer_than_its_file_is_refused(tmp_path: Path) -> None:
+    simple(tmp_path / "x.h5")
+    with h5py.File(tmp_path / "x.h5", "r+") as file:
+        file["nodes/a b/0/place"] = np.array(["x", "y", "z"], object)
+    lengthen(tmp_path / "x.h5", "nodes/a b/0/place")
+    with pytest.raises(ConnectomeError, match="a text of 4294967295 bytes"):
         read_circuit(tmp_path / "x.h5")
 
 

@@ -265,6 +265,14 @@ def test_a_damaged_heap_is_found_wherever_it_is(tmp_path: Path, monkeypatch: pyt
     hdf5.check_heaps(tmp_path / "a")
 
 
+def lengthen(path: Path, texts: str) -> None:
+    """Let the first of these texts, which are of any length, claim to be as long as one can be."""
+    with h5py.File(path, "r") as file:
+        at = file[texts].id.get_offset()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:at] + b"\xff" * 4 + whole[at + 4 :])
+
+
 @pytest.mark.parametrize(
     "kept",
     [{}, {"chunks": (2,)}, {"chunks": (2,), "compression": "gzip", "shuffle": True}],
@@ -287,10 +295,7 @@ def test_a_text_longer_than_its_file_is_refused_before_there_is_memory_for_it(
     with pytest.raises(OSError, match="a text of 6 bytes in a file of 5"):
         checked(5)
     if not kept:
-        with h5py.File(path, "r") as file:
-            at = file["t"].id.get_offset()
-        whole = path.read_bytes()
-        path.write_bytes(whole[: at + 16] + b"\xff" * 4 + whole[at + 20 :])
+        lengthen(path, "t")
         with pytest.raises(OSError, match=f"a text of 4294967295 bytes in a file of {size}"):
             checked(size)
 

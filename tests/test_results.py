@@ -35,6 +35,7 @@ from connectome.io.results import (
 )
 from connectome.learning.task import Score
 from connectome.rules import Link
+from tests.test_hdf5 import lengthen
 
 REGIONS = ("perception", "motor", "interaction")
 SIZE = 40
@@ -292,6 +293,13 @@ def test_files_that_are_not_results(tmp_path: Path, data: bytes, message: str) -
     (tmp_path / "x.nc").write_bytes(data)
     with pytest.raises(ConnectomeError, match=message):
         load_results(tmp_path / "x.nc")
+
+
+def test_a_text_longer_than_its_file_is_refused(tmp_path: Path) -> None:
+    save_results(results_of(1), tmp_path / "a.nc")
+    lengthen(tmp_path / "a.nc", "task")
+    with pytest.raises(ConnectomeError, match="a text of 4294967295 bytes"):
+        load_results(tmp_path / "a.nc")
 
 
 def test_hdf5_that_is_not_netcdf(tmp_path: Path) -> None:
