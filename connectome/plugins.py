@@ -109,6 +109,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "feast": "sims.studies.circuits.feast:feast",
             "gain_control": "sims.studies.circuits.gain_control:gain_control",
             "reservoir": "sims.studies.circuits.reservoir:reservoir",
+            "rewriting": "sims.studies.circuits.rewriting:rewriting",
             "ncap": "sims.studies.circuits.ncap:ncap",
             "what_and_when": "sims.studies.circuits.what_and_when:what_and_when",
         },

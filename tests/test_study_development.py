@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 
 from connectome.development.birth import Anatomy
 from connectome.development.stage import Progress
@@ -149,7 +150,9 @@ def test_a_cell_of_the_transfer_study() -> None:
     assert int(alone.edges[0]) == pytest.approx(region + 4 * n, rel=0.02)
     assert int(longer.edges[0]) > int(whole.edges[0]), "grew for longer"
     results = xr.concat(found, "condition").expand_dims(seed=[0])
-    (panel,) = study.figures(results)["transfer"].axes
+    figure = study.figures(results)["transfer"]
+    assert isinstance(figure, Figure)
+    (panel,) = figure.axes
     assert panel.lines[0].get_ydata() == pytest.approx(100 * staged.score.values[0])
     (table,) = study.tables(results)
     assert len(table.rows) == 2

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 
 from connectome import Connectome, ConnectomeError
 from connectome.io.edge_tables import write_csv
@@ -87,7 +88,9 @@ def test_a_cell_and_the_report(config: Path) -> None:
     difference = results.final.sel(condition="measured") - results.final.sel(condition="shuffled")
     assert [float(text.split()[0]) for text in row[1:]] == pytest.approx(100 * difference.values.ravel(), abs=0.051)
     assert len(cost.rows[0]) == len(cost.columns)
-    assert len(study.figures(results)["wiring"].axes) == 2
+    figure = study.figures(results)["wiring"]
+    assert isinstance(figure, Figure)
+    assert len(figure.axes) == 2
 
 
 def test_what_cannot_be_tried(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

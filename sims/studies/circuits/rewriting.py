@@ -30,7 +30,7 @@ _RATES: Final = {"GRU": (0.003, 0.01, 0.03), "reservoir": (1e-5, 1e-4, 1e-3)}
 
 
 def _run(condition: str, seed: int, quick: bool) -> Mapping[str, float]:
-    updates, size = (60, 50) if quick else (600, 500)
+    updates, size = (60, 50) if quick else (1000, 500)
     corridors = 1 if condition == "one corridor" else _CORRIDORS
     if condition in _RATES:
         make = _gru if condition == "GRU" else _reservoir
@@ -129,7 +129,7 @@ def _shuffled(born: Connectome, rng: np.random.Generator) -> Connectome:
 def _rate(condition: str, quick: bool) -> float:
     """Chosen on a seed and trials of its own."""
     make = _gru if condition == "GRU" else _reservoir
-    updates, rng = 60 if quick else 600, np.random.default_rng(_VALIDATION)
+    updates, rng = 60 if quick else 1000, np.random.default_rng(_VALIDATION)
     score = {rate: make(rate, 1000, updates)(rng, 100, _CORRIDORS).mean() for rate in _RATES[condition]}
     return max(score, key=score.__getitem__)
 
@@ -144,8 +144,12 @@ def _check(v: Values) -> Sequence[Check]:
             bool(one["first"].mean() >= 0.95 and 0.4 <= one["later"].mean() <= 0.6),
         ),
         Check(
-            "taught three, it rewrites: at least 90 % of later turns", f"{100 * ours['later'].mean():.0f} %",
-            bool(ours["later"].mean() >= 0.9),
+            "taught three, it rewrites: at least 70 % of later turns", f"{100 * ours['later'].mean():.0f} %",
+            bool(ours["later"].mean() >= 0.7),
+        ),
+        Check(
+            "and every seed does, at least 90 %", f"{(ours['later'] >= 0.9).sum()} of {ours['later'].size}",
+            bool((ours["later"] >= 0.9).all()),
         ),
         Check(
             "without local edges there is no memory: at most 60 %",
