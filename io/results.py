@@ -12,7 +12,8 @@ import numpy as np
 from connectome.errors import ConnectomeError
 from connectome.graph.flat import Engine
 from connectome.io.files import naming
-from connectome.io.hdf5 import Reader, atomic, check_lengths, reading
+from connectome.io.hdf5 import Reader, atomic, reading
+from connectome.io.heaps import check_lengths
 
 if TYPE_CHECKING:
     import xarray as xr
