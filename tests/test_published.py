@@ -54,12 +54,11 @@ def test_a_trial_is_run_and_judged(
 
 
 def _inline(study: object, cells: list[object], out: Path) -> list[object]:
-    from connectome.io.results import save_results
+    from sims.studies.cells import _work
 
     (out / "cells").mkdir()
     for cell in cells:
-        found = study.cell(cell, study.options)  # type: ignore[attr-defined]
-        save_results(found.assign_attrs(condition=cell.condition, seed=cell.seed), out / "cells" / cell.file)  # type: ignore[attr-defined]
+        _work(study.cell, cell, study.options, out / "cells" / cell.file)  # type: ignore[attr-defined, arg-type]
     return cells
 
 
