@@ -13,6 +13,8 @@ import time
 from importlib import import_module
 from typing import Any
 
+__all__ = ["built", "main"]
+
 
 def built(nest: Any, asked: dict[str, Any]) -> tuple[Any, Any]:
     """Both populations, with their noise."""
