@@ -112,6 +112,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "rewriting": "sims.studies.circuits.rewriting:rewriting",
             "ncap": "sims.studies.circuits.ncap:ncap",
             "what_and_when": "sims.studies.circuits.what_and_when:what_and_when",
+            "structural_plasticity": "sims.studies.circuits.structural_plasticity:structural_plasticity",
         },
         "tasks": {
             "perception": "connectome.datasets.tasks:Perception",

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.integrate import quad
 
 from connectome import Connectome, ConnectomeError, EdgeSet, NeuronParameters, Region
+from connectome.graph.parts import EdgeKey
 from connectome.io.snapshot import load, save
 from connectome.simulate import (
     Elements,
@@ -112,7 +113,7 @@ def test_what_is_in_excess_goes_and_its_partner_is_vacant() -> None:
     for seed in range(20):
         edit = rewire(connectome, rule, elements, 7, np.random.default_rng(seed))
         after = connectome.apply(edit)
-        edges = after.edges["a", "local", "a"]
+        edges = after.edges[EdgeKey("a", "local", "a")]
         assert len(edges) == 3
         assert edges.source.tolist() == [0, 1, 2]
         seen.add(int(edges.target[0]))
@@ -129,11 +130,11 @@ def test_vacant_elements_pair_over_regions() -> None:
         {"bouton": np.array([5.0, 1.5, 1.0]), "spine": np.array([2.0, 2.0, 1.0, 0.9, 0, 3.0])}
     )
     after = connectome.apply(rewire(connectome, rule, elements, 1, np.random.default_rng(0)))
-    far = after.edges["a", "long_range", "b"]
+    far = after.edges[EdgeKey("a", "long_range", "b")]
     assert (far.source.tolist(), far.target.tolist(), far.weight.tolist()) == ([0, 0], [2, 2], [5.0, 5.0])
     assert far.delay.tolist() == [1.0, 1.0]
     assert after.regions["b"].state["spine"].tolist() == pytest.approx([0.9, 0, 2.5])
-    assert len(after.edges["a", "local", "a"]) == 5
+    assert len(after.edges[EdgeKey("a", "local", "a")]) == 5
 
 
 @settings(max_examples=40, deadline=None)
@@ -163,8 +164,9 @@ def test_bound_elements_are_the_synapses(seed: int, near: bool, autapses: bool) 
 def test_near_neurons_pair_the_more_often() -> None:
     """In proportion to the kernel; and with a wide one as without."""
     regions = [
-        Region("a", 1, position_um=np.zeros((1, 3))), Region("b", 3, position_um=[[0, 0, 0], [1, 0, 0], [0, 2, 0]]),
-    ]  # fmt: skip
+        Region("a", 1, position_um=np.zeros((1, 3))),
+        Region("b", 3, position_um=np.array([[0.0, 0, 0], [1, 0, 0], [0, 2, 0]])),
+    ]
     kind, wanted = Elements(Linear(), 1e-4), np.exp(-np.array([0.0, 1, 4]) / 1.5**2)
     for length, expected in ((1.5, wanted / wanted.sum()), (1e6, np.full(3, 1 / 3))):
         rule = StructuralPlasticity(
@@ -173,7 +175,7 @@ def test_near_neurons_pair_the_more_often() -> None:
         elements = {"a": {"bouton": np.array([3000.0])}, "b": {"spine": np.full(3, 1e6)}}
         c = Connectome.of(regions)
         after = c.apply(rewire(c, rule, elements, 0, np.random.default_rng(0)))
-        share = np.bincount(after.edges["a", "long_range", "b"].target, minlength=3) / 3000
+        share = np.bincount(after.edges[EdgeKey("a", "long_range", "b")].target, minlength=3) / 3000
         np.testing.assert_allclose(share, expected, atol=0.03)
 
 
@@ -339,7 +341,11 @@ def test_calcium_and_elements_are_those_of_nest() -> None:
     python = os.environ.get("NEST_PYTHON")
     if python is None:
         pytest.skip("NEST_PYTHON names no interpreter that has NEST")
-    curves = {"linear": Linear(0.05), "gaussian": Gaussian(0.0, 0.05), "sigmoid": Sigmoid(0.05, 0.01)}
+    curves: dict[str, GrowthCurve] = {
+        "linear": Linear(0.05),
+        "gaussian": Gaussian(0.0, 0.05),
+        "sigmoid": Sigmoid(0.05, 0.01),
+    }
     asked = {
         "linear": {"growth_curve": "linear", "eps": 0.05},
         "gaussian": {"growth_curve": "gaussian", "eta": 0.0, "eps": 0.05},

@@ -12,8 +12,9 @@ from connectome.neurons.step_kernels import step
 
 __all__ = ["update"]
 
-_NAMES = "p22 p21_ex p21_in p20 p11_ex p11_in theta v_reset i_e ref_steps rise_ex rise_in p31_ex p31_in"
-Constants = namedtuple("Constants", _NAMES)
+Constants = namedtuple(
+    "Constants", "p22 p21_ex p21_in p20 p11_ex p11_in theta v_reset i_e ref_steps rise_ex rise_in p31_ex p31_in"
+)
 Memory = namedtuple("Memory", "refractory i_ex i_in")
 
 

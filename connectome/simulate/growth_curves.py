@@ -53,7 +53,8 @@ class Linear:
 
     def grown(self, calcium: Floats, gap_ms: Floats, tau_ms: float) -> Floats:
         """See :class:`GrowthCurve`."""
-        return gap_ms + calcium * tau_ms / self.eps * np.expm1(-gap_ms / tau_ms)
+        found: Floats = gap_ms + calcium * tau_ms / self.eps * np.expm1(-gap_ms / tau_ms)
+        return found
 
 
 @dataclass(frozen=True)

@@ -210,7 +210,7 @@ def rewire(
             bound[s.dendritic] -= np.bincount(ends.target[lost], minlength=n)
         remove |= ends.removed()
         vacant = [np.maximum(whole[name] - bound[name], 0) for name in (s.axonal, s.dendritic)]
-        pre, post = _paired(connectome, s, *vacant, rng)
+        pre, post = _paired(connectome, s, vacant[0], vacant[1], rng)
         bound[s.axonal] += np.bincount(pre, minlength=n)
         bound[s.dendritic] += np.bincount(post, minlength=n)
         add += _formed(connectome, s, pre, post, here)

@@ -26,7 +26,7 @@ from connectome.simulate.run_state import RunState
 from connectome.simulate.runs import Precision, run
 from connectome.simulate.stimulus import Stimulus
 
-__all__ = ["Rewired", "calcium_after", "run_structural"]
+__all__ = ["Rewired", "calcium_after", "remembering", "run_structural"]
 
 #: Name of the regions' state.
 CALCIUM = "calcium"
@@ -100,7 +100,7 @@ def run_structural(
             connectome, steps * dt_ms, given.part(first, first + steps, total, dt_ms), seed=seed, dtype=dtype,
             threads=threads, state=state, return_state=True,
         )  # fmt: skip
-        state = _remembering(state, part, steps, depth)
+        state = remembering(state, part, steps, depth)
         known = _grown(connectome, rule, part, steps * dt_ms)
         elements = {name: {k: v for k, v in of.items() if k != CALCIUM} for name, of in known.items()}
         rng = np.random.default_rng([seed, state.step])
@@ -114,7 +114,7 @@ def run_structural(
         if progress is not None:
             progress((first + steps) * dt_ms)
     assert state is not None
-    result = _result(rule, list(keys), regions, rows, np.arange(steps, total + 1, steps) * dt_ms)
+    result = _result(rule, list(keys), regions, rows, np.arange(steps, total + 1, steps, np.float64) * dt_ms)
     result.attrs = {"duration_ms": total * dt_ms, "dt_ms": dt_ms, "dtype": dtype, "seed": int(seed)}
     if spikes:
         columns = {
@@ -173,13 +173,13 @@ def _grown(
                 z[kind][who] = np.maximum(z[kind][who] + of.growth_per_ms * done[of.curve], 0)
 
         mine = place == names.index(name)
-        before = region.state.get(CALCIUM, np.zeros(region.size))
+        before = np.array(region.state.get(CALCIUM, np.zeros(region.size)), np.float64)
         after = calcium_after(before, time_ms[mine], neuron[mine], gap_ms, rule.tau_ms, rule.beta, grow)
         found[name] = {**z, CALCIUM: after}
     return found
 
 
-def _remembering(state: RunState, part: xr.Dataset, steps: int, depth: int) -> RunState:
+def remembering(state: RunState, part: xr.Dataset, steps: int, depth: int) -> RunState:
     """The state with the spikes of at least so many steps: edges may form with longer delays than there were."""
     if state.history >= depth:
         return state
