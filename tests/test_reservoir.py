@@ -57,16 +57,19 @@ def test_one_step_reaches_the_targets_of_the_equation() -> None:
 
 
 def test_adaptation_is_equation_7() -> None:
-    """Against the same with full matrices, some steps; then its end."""
+    """Against the same with full matrices, in few steps: so large ones make chaos."""
     c, rng = circuit.reservoir(60, 15, seed=3), np.random.default_rng(3)
-    u, w_in = rng.uniform(-0.2, 0.2, 30), c.regions[circuit.REGION].state["w_in"]
-    a, r = dense(c), np.full(60, 0.4)
+    u, w_in = rng.uniform(-0.2, 0.2, 6), c.regions[circuit.REGION].state["w_in"]
+    a, rho = dense(c), np.where(np.arange(60) % 2, 0.4, 0.8)  # what is to fire more loses its inhibition
+    r, bites = rho, 0
     inhibitory = a < 0
     for x in u:
         r = 1 / (1 + np.exp(-10 * (a @ r + w_in * x)))
-        a = np.where(inhibitory, np.minimum(0, a - 0.05 * (r - 0.4)[:, None]), a)
-    found = circuit.adapted(c, u, 0.4, delta=(0.05,))
+        a = np.where(inhibitory, np.minimum(0, a - 0.5 * (r - rho)[:, None]), a)
+        bites += (a[inhibitory] == 0).sum()
+    found = circuit.adapted(c, u, rho, delta=(0.5,))
     np.testing.assert_allclose(dense(found), a, atol=1e-6)
+    assert bites > 0
 
 
 def test_local_inhibition_remembers_more_than_any_scaling() -> None:

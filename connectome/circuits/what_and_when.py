@@ -126,7 +126,8 @@ def bump(at_ms: float, width_ms: float = 25.0) -> Floats:
 
 def profile(at_ms: ArrayLike, p: float) -> Floats:
     """(T, 2) what is to be forecast: the bump of each event, as high as the event is probable."""
-    return np.stack([bump(t) for t in np.asarray(at_ms, float)], 1) * np.array([p, 1 - p])
+    found: Floats = np.stack([bump(t) for t in np.asarray(at_ms, float)], 1) * np.array([p, 1 - p])
+    return found
 
 
 def forecast(found: Recall) -> Floats:
@@ -191,7 +192,6 @@ def _run(connectome: Connectome, noise: Noise, seed: int, **options: Any) -> xr.
     """A trial, from the state that all begin with."""
     jumps = {"reservoir": Poisson(noise.rate_hz, noise.jump_mv)} if noise.rate_hz else {}
     stimulus = Stimulus({"cue": (_CUE_MS, np.zeros(_CUE_MS.size, int))}, poisson=jumps)
-    return run(
-        connectome, DURATION_MS, stimulus, seed=seed, threads=1,
-        initial_v_mv={"reservoir": connectome.regions["reservoir"].state["v0_mv"]}, **options,
-    )  # fmt: skip
+    v0 = {"reservoir": connectome.regions["reservoir"].state["v0_mv"]}
+    found: xr.Dataset = run(connectome, DURATION_MS, stimulus, seed=seed, threads=1, initial_v_mv=v0, **options)
+    return found
