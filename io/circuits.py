@@ -40,7 +40,8 @@ from connectome.graph.connectome import Connectome
 from connectome.graph.parts import EdgeSet, Region
 from connectome.graph.tables import DEFAULT_DT_MS, DEFAULT_WEIGHT_PA, kind_between, region_names
 from connectome.io.files import naming, read_bytes
-from connectome.io.hdf5 import check_heaps, check_lengths
+from connectome.io.hdf5 import check_lengths
+from connectome.io.heaps import check_heaps
 from connectome.io.sonata import NEST_NAMES
 from connectome.io.text_files import read_text
 from connectome.neurons.iaf_psc_exp import NeuronParameters

@@ -15,9 +15,8 @@ import os
 import re
 import secrets
 import stat
-import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
@@ -28,13 +27,12 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from connectome.errors import ConnectomeError
+from connectome.io.heaps import check_heaps
 from connectome.memory import ran_out
 
 __all__ = [
     "Reader",
     "atomic",
-    "check_heaps",
-    "check_heaps_of",
     "check_lengths",
     "create",
     "make_folder",
@@ -48,7 +46,6 @@ __all__ = [
 
 CHUNK_ROWS: Final = 1 << 18
 MAX_CHUNK_BYTES: Final = 1 << 26
-_PART: Final = 1 << 22
 #: From this format on, HDF5's own headers and indices carry checksums; HDF5 1.10 (2016) and newer read it.
 LIBVER: Final = ("v110", "v110")
 _FILTERS: Final = frozenset({h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE})
@@ -234,46 +231,6 @@ def reading(path: str | os.PathLike[str]) -> Iterator[Reader]:
             name, "must be a whole, undamaged HDF5 file", f"{type(error).__name__}: {reason}",
             "It was cut short or changed since it was written. Take another copy.",
         ) from None  # fmt: skip
-
-
-def check_heaps(path: str | os.PathLike[str]) -> None:
-    """Refuse a file with a damaged global heap, where HDF5 keeps texts of any length: HDF5 (2.0) reads one with an
-    object of no size for ever. They have no checksum, and may be anywhere. Raises :class:`OSError`, as HDF5 does."""
-    with open(path, "rb", buffering=0) as file:  # not mapped: a file that is cut short meanwhile would end the process
-        number = file.fileno()
-        _check_heaps(lambda first, count: os.pread(number, count, first), os.fstat(number).st_size)
-
-
-def check_heaps_of(data: bytes) -> None:
-    """As :func:`check_heaps`, of a file's bytes."""
-    _check_heaps(lambda first, count: data[first : first + count], len(data))
-
-
-def _check_heaps(read: Callable[[int, int], bytes], size: int) -> None:
-    """``read`` gives so many bytes from a place on, fewer at the end."""
-    start = read(0, 15)
-    widths = start[9:11] if start[8:9] >= b"\2" else start[13:15]
-    if widths != b"\x08\x08":
-        raise OSError(f"addresses and lengths of {list(widths)} bytes, not of 8")
-    for first in range(0, size, _PART):
-        part = read(first, _PART + 15)  # a heap that begins in it has its first 16 bytes here
-        at = part.find(b"GCOL", 0, _PART + 3)
-        while at >= 0:
-            length = int.from_bytes(part[at + 8 : at + 16], "little")
-            if part[at + 4 : at + 5] == b"\1" and 4096 <= length <= size - first - at:
-                _check_heap(read(first + at, length))
-            at = part.find(b"GCOL", at + 4, _PART + 3)
-
-
-def _check_heap(heap: bytes) -> None:
-    """Each object has a number, 0 for free space, and its size, in 16 bytes; that of free space includes them."""
-    at = 16
-    while at + 16 <= len(heap):
-        number, _, size = struct.unpack_from("<H6sQ", heap, at)
-        step = 16 + (size + 7) // 8 * 8 if number else size
-        if step < 16 or at + step > len(heap):
-            raise OSError(f"a global heap with an object of {size} bytes")
-        at += step
 
 
 def check_lengths(texts: Any, size: int) -> None:

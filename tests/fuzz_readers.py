@@ -48,7 +48,7 @@ import h5py
 import numpy as np
 
 from connectome import Connectome, ConnectomeError, EdgeSet, Provenance, Region, RuleRecord
-from connectome.io.hdf5 import check_heaps_of
+from connectome.io.heaps import check_heaps_of
 from tests.mutations import Tree, mutate
 
 __all__ = ["READERS", "Finding", "Reader", "Tally", "corpus", "fuzz", "input_of", "main", "outcome"]

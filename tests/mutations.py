@@ -23,7 +23,7 @@ from typing import Any, Final
 import h5py
 import numpy as np
 
-from connectome.io.hdf5 import check_heaps_of
+from connectome.io.heaps import check_heaps_of
 
 __all__ = ["Tree", "mutate"]
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from connectome import ConnectomeError
-from connectome.io import hdf5
+from connectome.io import hdf5, heaps
 from connectome.io.snapshot import FORMAT_VERSION, load, open_snapshot, save
 from tests.test_snapshot import LOCAL, A, assert_same, example
 
@@ -250,19 +250,19 @@ def test_every_flipped_bit_of_an_edge_is_found(saved: Path) -> None:
 
 def test_a_damaged_heap_is_found_wherever_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the parts meet in which a file is looked through; also of a file that is cut short meanwhile."""
-    monkeypatch.setattr(hdf5, "_PART", 64)
+    monkeypatch.setattr(heaps, "_PART", 64)
     start = b"\x89HDF\r\n\x1a\n\0\0\0\0\0\x08\x08\0"
     bad = b"GCOL\1\0\0\0" + (4096).to_bytes(8, "little") + bytes(4080)  # free space of no bytes
     for place in range(16, 16 + 130):
         data = start + bytes(place - 16) + bad + bytes(70)
         with pytest.raises(OSError, match="a global heap with an object of 0 bytes"):
-            hdf5.check_heaps_of(data)
-        hdf5.check_heaps_of(data[:-200])  # is no heap, as it claims more than there is
+            heaps.check_heaps_of(data)
+        heaps.check_heaps_of(data[:-200])  # is no heap, as it claims more than there is
     (tmp_path / "a").write_bytes(data)
     with pytest.raises(OSError, match="a global heap"):
-        hdf5.check_heaps(tmp_path / "a")
+        heaps.check_heaps(tmp_path / "a")
     monkeypatch.setattr(os, "pread", lambda number, count, first: data[first : first + count] if first < 64 else b"")
-    hdf5.check_heaps(tmp_path / "a")
+    heaps.check_heaps(tmp_path / "a")
 
 
 def lengthen(path: Path, texts: str) -> None:
