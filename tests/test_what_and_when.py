@@ -64,8 +64,10 @@ def test_a_trial_is_the_delta_rule(network: Connectome) -> None:
     what = matrix(after, circuit.WHAT)
     assert (what[:, 0] == 0).all()
     assert np.corrcoef(what[:, 1], xbar)[0, 1] > 0.99
-    both = circuit.trial(network, 1, 200.0, fast._replace(what=0.0), gated=False)
-    assert (matrix(both, circuit.WHAT) == 0).all()
+    gated, free = (circuit.trial(after, 0, 300.0, fast._replace(what=0.0), gated=gated) for gated in (True, False))
+    assert (matrix(gated, circuit.WHEN)[:, 1] == got).all()  # the other event says nothing of when this one comes
+    assert (matrix(free, circuit.WHEN)[:, 1] != got).any()
+    assert (matrix(free, circuit.WHAT) == what).all()
 
 
 def test_what_settles_at_the_probability(network: Connectome) -> None:

@@ -167,8 +167,7 @@ def responses(connectome: Connectome, u: ArrayLike, form: Form = "rates") -> Flo
     for part in np.split(given, range(_BLOCK, given.size, _BLOCK)):
         drive = _drive(connectome, part)
         result, state = run(connectome, part.size * STEP_MS, drive, threads=1, return_state=True, **start)
-        start = {"state": state}
-        time = result.spike_time_ms.values
+        start, time = {"state": state}, result.spike_time_ms.values
         step = np.ceil(time / STEP_MS - 1e-9).astype(np.int64) - 1
         kernel = np.exp((time - (step + 1) * STEP_MS) / _FILTER_MS) * _T_REF_MS / _FILTER_MS
         summed = np.bincount(step * n + result.spike_neuron.values, kernel, part.size * n)
