@@ -71,6 +71,13 @@ def test_no_spikes_are_a_file_too(connectome: Connectome, tmp_path: Path) -> Non
     assert not validate(path=str(tmp_path / "a.nwb"))
 
 
+def test_a_seed_that_hdf5_cannot_hold_as_text_is_quoted(connectome: Connectome, tmp_path: Path) -> None:
+    """A file of spikes may say anything of itself."""
+    write_nwb(run(connectome, 5.0).assign_attrs(seed="\0"), tmp_path / "a.nwb")
+    with NWBHDF5IO(str(tmp_path / "a.nwb"), "r") as file:
+        assert file.read().identifier == 'connectome "\\u0000"'
+
+
 def test_spikes_of_another_connectome_are_refused(connectome: Connectome, tmp_path: Path) -> None:
     spikes = run(connectome, 200.0, Stimulus(poisson={"eye": Poisson(50.0)}), seed=3)
     for other in ([Region("eye", 1, "sensor"), Region("none", 0), Region("cell", 2)], [Region("cell", 2)]):
