@@ -448,7 +448,8 @@ def test_it_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytes
 
         monkeypatch.setattr(os, name, spy)
     save(example(), tmp_path / "x.h5")
-    assert calls == ["fsync", "replace", "folder"] * 3 + ["fsync", "replace", "folder"]
+    # That of its sidecars first, they, and itself.
+    assert calls == ["folder", *["fsync", "replace", "folder"] * 4]
 
 
 def test_it_is_refused_what_it_cannot_write(saved: Path, tmp_path: Path) -> None:
