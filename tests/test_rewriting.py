@@ -13,7 +13,7 @@ from connectome.datasets.rewriting import FORWARD, LEFT, RIGHT, ColourCubes, End
 
 
 @pytest.mark.parametrize(
-    "env", [EndlessTMaze(), EndlessTMaze(2, 4, varies=True), ColourCubes("trivial"), ColourCubes("extreme")], ids=repr
+    "env", [EndlessTMaze(), EndlessTMaze(2, 4, varies=True), ColourCubes("trivial"), ColourCubes("extreme")]
 )
 def test_they_are_gymnasium_environments(env: Any) -> None:
     check_env(env, skip_render_check=True)
