@@ -74,7 +74,8 @@ def write_nwb(spikes: xr.Dataset, path: str | os.PathLike[str], connectome: Conn
     )  # fmt: skip
     about = json.dumps(spikes.attrs, sort_keys=True)
     file = NWBFile(
-        session_description="spikes of a simulated connectome", identifier=f"connectome {json.dumps(spikes.attrs.get('seed', 0))}",
+        session_description="spikes of a simulated connectome",
+        identifier=f"connectome {json.dumps(spikes.attrs.get('seed', 0))}",  # quoted, if it is no number
         session_start_time=datetime(1970, 1, 1, tzinfo=UTC), notes=about,
         units=units if number.size else None,  # it stores no column of no texts
     )  # fmt: skip
