@@ -377,10 +377,10 @@ def _writable(out: Path) -> Iterator[None]:
 
 
 def _sweep(out: Path) -> None:
-    """Remove what a killed process left half-written."""
-    for folder in (out, out / CHECKPOINTS, (out / wirings.WIRING).parent, *out.glob("*.sonata")):
-        for path in folder.glob(".*.tmp"):
-            path.unlink()
+    """Remove what a killed process left half-written. Raises for a folder that cannot be listed, as no glob does."""
+    for folder in filter(Path.is_dir, (out, out / CHECKPOINTS, (out / wirings.WIRING).parent, *out.glob("*.sonata"))):
+        for name in filter(re.compile(r"\..*\.tmp").fullmatch, os.listdir(folder)):
+            (folder / name).unlink()
 
 
 class _Display:

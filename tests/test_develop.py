@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import signal
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from connectome.io import checkpoint, hdf5
 from connectome.io.checkpoint import Checkpoint
 from connectome.io.results import load_results, save_results
 from connectome.io.snapshot import list_stages, load, open_snapshot
-from sims.develop import main
+from sims.develop import _sweep, main
 from sims.program import locked
 from sims.summarize import main as summarize
 from tests.kill_runs import contents
@@ -150,6 +151,26 @@ def test_the_same_seed_gives_the_same_bytes(finished: Path, tmp_path: Path) -> N
     assert load_results(out / "results.nc").equals(load_results(finished / "results.nc"))
     _, other = run(tmp_path, "--quiet", "--seed", "1", "--overwrite")
     assert digests(other) != digests(finished)
+
+
+def test_what_is_half_written_is_swept_or_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of checkpoints that could not be listed kept what was in it."""
+    left = tmp_path / "checkpoints" / ".00000001.h5.a.tmp"
+    left.parent.mkdir()
+    left.touch()
+    listed = os.listdir
+
+    def refuse(path: Any) -> list[str]:
+        if Path(path) == left.parent:
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", refuse)
+        with pytest.raises(PermissionError):
+            _sweep(tmp_path)
+    _sweep(tmp_path)
+    assert not left.exists()
 
 
 def test_any_number_of_threads_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
