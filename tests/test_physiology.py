@@ -119,6 +119,12 @@ def test_weights_in_closed_form(weight: float, gain: float, normalise: Any) -> N
     np.testing.assert_allclose(weights(logs), weight * gain * np.log1p(count) / total, rtol=1e-6)
 
 
+@pytest.mark.parametrize("normalise", ["", "in_strength"])
+def test_weights_beyond_bounds_are_refused_without_a_warning(normalise: Any) -> None:
+    with pytest.raises(ConnectomeError, match="weight"):
+        animate(counts(), Physiology(sign_by="", weight=1e20, gain=1e20, normalise=normalise))
+
+
 def test_weights_by_area() -> None:
     area = np.arange(1.0, N + 1)
     network, _ = animate(counts({"area": area}), Physiology(sign_by="", size_by="area"))

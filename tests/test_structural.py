@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from connectome.simulate import (
 from connectome.simulate.growth_curves import GrowthCurve
 from connectome.simulate.rewiring import bound_elements, rewire
 from connectome.simulate.structural import calcium_after
+from sims.studies.circuits.structural_runs import nest_python
 
 CURVES: list[GrowthCurve] = [Linear(0.05), Gaussian(0.0, 0.05), Gaussian(0.01, 0.3), Sigmoid(0.05, 0.01)]
 
@@ -338,9 +338,9 @@ print(json.dumps([[cell.Ca for cell in cells], [[cell.synaptic_elements[k]["z"] 
 
 def test_calcium_and_elements_are_those_of_nest() -> None:
     """Their elements take Euler steps of 0.1 ms."""
-    python = os.environ.get("NEST_PYTHON")
+    python = nest_python()
     if python is None:
-        pytest.skip("NEST_PYTHON names no interpreter that has NEST")
+        pytest.skip("no interpreter that has NEST: let NEST_PYTHON name one")
     curves: dict[str, GrowthCurve] = {
         "linear": Linear(0.05),
         "gaussian": Gaussian(0.0, 0.05),

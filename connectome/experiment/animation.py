@@ -220,9 +220,10 @@ def _alive(
 ) -> EdgeSet:  # fmt: skip
     count = np.abs(given.weight)
     weight = np.log1p(count) if p.count == "log" else count
-    weight = weight * (sign * np.float32(p.weight * p.gain))
-    if scale is not None:
-        weight = (weight * scale[given.target]).astype(np.float32)
+    with np.errstate(over="ignore"):  # what is beyond bounds is refused as an edge's weight
+        weight = weight * (sign * np.float32(p.weight * p.gain))
+        if scale is not None:
+            weight = (weight * scale[given.target]).astype(np.float32)
     delay = _delays(connectome, key, given, p)
     if is_constant(delay) and is_constant(given.delay_steps):
         return replace(given, weight=weight, delay_steps=delay)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from connectome.simulate.run_state import RunState
 
-__all__ = ["SECONDS", "grown", "measured", "nest_example"]
+__all__ = ["SECONDS", "grown", "measured", "nest_example", "nest_python"]
 
 #: Time to settle in; the last part, over which all is measured; time with a weaker drive. Seconds.
 SECONDS: Final = 200
@@ -127,14 +127,15 @@ def _fixed(condition: str, seed: int, quick: bool) -> tuple[Connectome, RunState
     return network, state, _by_rate(np.concatenate(regions), np.concatenate(neurons), quick, _LATE_S), cpu_s
 
 
-def _nest_python() -> str | None:
+def nest_python() -> str | None:
+    """The interpreter that has NEST, if there is one: the one that is named, or this one."""
     return os.environ.get("NEST_PYTHON") or (sys.executable if importlib.util.find_spec("nest") else None)
 
 
 @cache
 def nest_example(seed: int, quick: bool) -> dict[str, Any]:
     """What NEST's example gives; nothing where there is no NEST."""
-    python, (e, i) = _nest_python(), _size(quick)
+    python, (e, i) = nest_python(), _size(quick)
     if python is None or seed >= (1 if quick else _NEST_SEEDS):
         return {}
     asked = {"e": e, "i": i, "seconds": SECONDS, "late_s": _LATE_S, "interval_ms": 1000.0, "seed": seed}
