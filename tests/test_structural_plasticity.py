@@ -55,7 +55,7 @@ def test_comparators_have_the_edges_that_ours_grew(monkeypatch: pytest.MonkeyPat
     for name, value in (("SECONDS", 40), ("_LATE_S", 20), ("_WEAK_S", 10)):
         monkeypatch.setattr(structural_runs, name, value)
     monkeypatch.setattr(structural_runs, "_size", lambda quick: (60, 15))
-    monkeypatch.setattr(structural_runs, "_nest_python", lambda: None)
+    monkeypatch.setattr(structural_runs, "nest_python", lambda: None)
     structural_runs.grown.cache_clear()
     structural_runs.nest_example.cache_clear()
     ours = structural_runs.grown("homeostasis", 0, True)[0].connectome
