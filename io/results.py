@@ -54,6 +54,7 @@ def load_results(path: Path) -> xr.Dataset:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # an attribute that is no text: not for who reads results
                 results = xr.load_dataset(BytesIO(path.read_bytes()), engine="h5netcdf", phony_dims="sort")
+            results = results.drop_encoding()  # how a file was stored is not how what is made of it will be
         except Exception as error:  # of many types, and more with every version
             reason = (str(error).splitlines() or [""])[0]
             raise ConnectomeError("/", "must be netCDF 4", f"{type(error).__name__}: {reason}") from None

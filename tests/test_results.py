@@ -302,6 +302,15 @@ def test_a_text_longer_than_its_file_is_refused(tmp_path: Path) -> None:
         load_results(tmp_path / "a.nc")
 
 
+def test_how_a_file_was_stored_is_not_how_the_next_one_is(tmp_path: Path) -> None:
+    """A fill value that is no number, found in a cell of a study, stopped what was made of it from being written."""
+    save_results(xr.Dataset({"score": ("seed", [0.5, 1.0])}), tmp_path / "a.nc")
+    with h5py.File(tmp_path / "a.nc", "a") as file:
+        file["score"].attrs["_FillValue"] = "[]"
+    save_results(load_results(tmp_path / "a.nc"), tmp_path / "b.nc")
+    assert load_results(tmp_path / "b.nc").score.values.tolist() == [0.5, 1.0]
+
+
 def test_hdf5_that_is_not_netcdf(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.nc", "w") as file:
         file["score"] = np.zeros((2, 3))
