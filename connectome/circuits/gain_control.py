@@ -32,7 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 from connectome.arrays import freeze
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome, Edit
-from connectome.graph.parts import EdgeKey, Region
+from connectome.graph.parts import Region
 from connectome.neurons.iaf_psc_exp import NeuronParameters
 from connectome.wiring.edges import wire
 
@@ -49,7 +49,6 @@ _NEURON: Final = NeuronParameters(
     tau_m_ms=1e6, c_m_pf=250.0, e_l_mv=-65.0, v_reset_mv=-65.0, v_th_mv=-50.0, t_ref_ms=0.0
 )
 UNIT_PA: Final = _NEURON.c_m_pf * (_NEURON.v_th_mv - _NEURON.v_reset_mv) * RATE_HZ / 1000
-_KEY: Final = EdgeKey(REGION, "local", REGION)
 
 
 class Objective(NamedTuple):
@@ -82,12 +81,8 @@ def orientation_ring(n: int = 36, *, kappa: float = 4.0, eigenvalue: float = 0.7
     source, target = np.nonzero(recurrence)
     # A spike brings w tau_syn of charge, and a unit of rate takes UNIT_PA: this weight makes it W units of current.
     weight_pa = recurrence[source, target] * UNIT_PA * 1000 / (RATE_HZ * _NEURON.tau_syn_ex_ms)
-    edges = (
-        [wire(region, region, (source, target), weight_pa=weight_pa, rng=np.random.default_rng(0))]
-        if eigenvalue
-        else []
-    )
-    return Connectome.of([region], edges)
+    rng = np.random.default_rng(0)  # nothing is drawn
+    return Connectome.of([region], [wire(region, region, (source, target), weight_pa=weight_pa, rng=rng)])
 
 
 def adapter(n: int, at: int = 0, share: float = 0.5) -> Floats:
@@ -159,12 +154,8 @@ def tuning_peaks(response: Floats) -> Floats:
 
 def _spread(connectome: Connectome) -> Floats:
     """(N, N) M."""
-    n = connectome.regions[REGION].size
-    w = np.zeros((n, n))
-    if _KEY in connectome.edges:
-        e = connectome.edges[_KEY]
-        w[e.target, e.source] = e.weight * (RATE_HZ * _NEURON.tau_syn_ex_ms) / (UNIT_PA * 1000)
-    found: Floats = np.asarray(np.linalg.inv(np.eye(n) - w), np.float64)
+    w = connectome.to_scipy().toarray().T * (RATE_HZ * _NEURON.tau_syn_ex_ms) / (UNIT_PA * 1000)
+    found: Floats = np.linalg.inv(np.eye(len(w)) - w)
     return found
 
 

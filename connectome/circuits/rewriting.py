@@ -26,7 +26,9 @@ from connectome.learning.network import SpikingNetwork
 from connectome.neurons.iaf_psc_exp import NeuronParameters
 from connectome.neurons.model import NeuronModel
 
-__all__ = ["CUE_STEPS", "JUNCTION_STEPS", "MARGIN_MV", "lead_mv", "learn", "passed", "trials", "two_halves"]
+__all__ = [
+    "CUE_STEPS", "JUNCTION_STEPS", "MARGIN_MV", "growing_delay", "lead_mv", "learn", "passed", "trials", "two_halves",
+]  # fmt: skip
 
 Array = NDArray[Any]
 #: Steps, of 1 ms, of a cue and at a junction.
@@ -35,6 +37,8 @@ JUNCTION_STEPS: Final = 6
 #: By how much an effector must be ahead to count.
 MARGIN_MV: Final = 1.0
 _CUE, _GO = 20, 10
+#: What :func:`growing_delay` begins with, steps.
+_FIRST_DELAY: Final = 10
 #: How far from the margin a turn still matters to the loss.
 _SOFT_MV: Final = 4.0
 #: How often a unit of a sensor fires while it is on, a step.
@@ -111,20 +115,24 @@ def passed(network: SpikingNetwork, rng: np.random.Generator, size: int, corrido
     return found
 
 
+def growing_delay(delay: int, update: int, updates: int) -> int:
+    """The steps to wait in an update: from 10 to the whole ``delay`` over the first 70 % of the updates. Gradients do
+    not live through long delays that nothing bridges yet."""
+    return min(delay, int(_FIRST_DELAY + (delay - _FIRST_DELAY) * update / (0.7 * updates)))
+
+
 def learn(
     network: SpikingNetwork, corridors: int, delay: int, updates: int, rng: np.random.Generator, *,
-    rate_pa: float = 2.0, batch: int = 32, first_delay: int = 10,
+    rate_pa: float = 2.0, batch: int = 32,
 ) -> None:  # fmt: skip
-    """Train with Adam, whose rate falls along half a cosine, while the delay grows from ``first_delay`` to its whole
-    length over the first 70 % of the updates: gradients do not live through long delays that nothing bridges yet. What
-    is kept is the best of twenty points by validation trials: a step too far can silence the region for good."""
+    """Train with Adam, whose rate falls along half a cosine, while the delay grows. What is kept is the best of twenty
+    points by validation trials: a step too far can silence the region for good."""
     optimiser = torch.optim.Adam(network.parameters(), rate_pa)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, updates)
     validation = int(rng.integers(2**63))
     best, kept = -1.0, network.state_dict()
     for update in range(updates):
-        now = min(delay, int(first_delay + (delay - first_delay) * update / (0.7 * updates)))
-        spikes, side = trials(rng, batch, corridors, now)
+        spikes, side = trials(rng, batch, corridors, growing_delay(delay, update, updates))
         lead = lead_mv(network(spikes).potential["turn"], side)
         loss = torch.nn.functional.softplus((MARGIN_MV - lead) / _SOFT_MV).mean()
         optimiser.zero_grad()

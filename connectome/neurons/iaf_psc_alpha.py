@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 
 from connectome.neurons.functions import exp
-from connectome.neurons.iaf_psc_exp import step_constants
+from connectome.neurons.iaf_psc_exp import membrane, step_constants
 from connectome.neurons.model import Arrivals, NeuronModel, Quantity
 
 if TYPE_CHECKING:
@@ -89,9 +89,7 @@ class IafPscAlpha(NeuronModel):
 
         c, wait = constants, state["refractory"]
         rising = c["p31_ex"] * state["rise_ex"] + c["p31_in"] * state["rise_in"]
-        flowing = c["p21_ex"] * state["i_ex"] + c["p21_in"] * state["i_in"]
-        u = c["p22"] * state["v"] + flowing + rising + c["p20"] * (c["i_e"] + arrivals.current_pa)
-        u = torch.where(wait > 0, c["v_reset"], u)
+        u = torch.where(wait > 0, c["v_reset"], membrane(c, state, arrivals) + rising)
         spikes = threshold(u - c["theta"])
         fired = spikes.detach() > 0.5
         return {

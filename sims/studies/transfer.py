@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from connectome.development.stage import Stage, StageState
     from connectome.learning.task import Task
 
-__all__ = ["transfer"]
+__all__ = ["plan", "transfer"]
 
 WAYS = ("staged", "whole", "alone", "whole for longer", "alone for longer")
 
@@ -56,7 +56,7 @@ def _transfer_cell(cell: Cell, options: Mapping[str, Any]) -> xr.Dataset:
     edges = np.zeros(len(options["demonstrations"]), np.int64)
     matured: StageState | None = None
     for row, demonstrations in enumerate(options["demonstrations"]):
-        stages, configuration = _plan(cell.condition, demonstrations, max(points), options)
+        stages, configuration = plan(cell.condition, demonstrations, max(points), options)
         updates = stages[-1].updates
         due = points if updates == max(points) else [updates]  # what learns for longer is judged at its end
         scores, edges[row], matured = _learn(stages, configuration, cell.seed, matured, due, options)
@@ -70,7 +70,7 @@ def _transfer_cell(cell: Cell, options: Mapping[str, Any]) -> xr.Dataset:
     )
 
 
-def _plan(
+def plan(
     condition: str, demonstrations: int, updates: int, options: Mapping[str, Any]
 ) -> tuple[list[Stage], Configuration]:
     """The stages of a condition, the last of which is the task in question."""

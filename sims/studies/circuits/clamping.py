@@ -36,19 +36,10 @@ def _learnt(seed: int, quick: bool) -> Connectome:
 def _stages(quick: bool) -> tuple[list[Stage], Anatomy]:
     """Three regions of which the last stage alone learns: interaction, from birth, as *whole* of the study of
     transfer."""
-    from connectome.datasets.tasks import Interaction, Motor, Perception
-    from connectome.development.configuration import Configuration, plan_stages
-    from connectome.development.stage import LearningRates
-    from sims.studies.development import read_images
+    from sims.studies.transfer import plan
 
-    images, c = read_images(""), Configuration()
-    tasks = {t.name: t for t in (Perception(images), Motor(), Interaction(images))}
-    stages = [replace(s, updates=0) for s in plan_stages(list(tasks), tasks, c)]
-    direct = replace(LearningRates(), mature_local=1.0, mature_other=1.0)
-    stages[-1] = replace(
-        stages[-1], updates=60 if quick else 500, learning_rates=direct, rules=(c.rules["growth"],), validate_every=1,
-        validation_trials=16 if quick else 64,
-    )  # fmt: skip
+    stages, c = plan("interaction whole", 0, 60 if quick else 500, {"images": "", "training": {}})
+    stages[-1] = replace(stages[-1], validate_every=1, validation_trials=16 if quick else 64)
     return stages, c.anatomy
 
 

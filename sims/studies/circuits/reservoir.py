@@ -13,6 +13,7 @@ from connectome.analysis.readout import memory_capacity, nrmse, predictions
 from connectome.circuits import reservoir as circuit
 from connectome.datasets import references
 from connectome.datasets.series import mackey_glass, narma10
+from connectome.graph.flat import starts
 from sims.studies.published import Check, Measure, Trial, Values
 
 if TYPE_CHECKING:
@@ -81,10 +82,10 @@ def _fit(y: NDArray[np.float64], train: slice) -> Callable[[NDArray[np.float64],
 def _worm() -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
     """Sources and targets of the chemical synapses of an adult worm, and its neurons."""
     worm = references.load(_WORM)
-    first = dict(zip(worm.regions, np.cumsum([0, *(r.size for r in worm.regions.values())]), strict=False))
+    first = starts(worm.regions.values())
     ends = [(e.source + first[k.source], e.target + first[k.target]) for k, e in worm.edges.items()]
     source, target = (np.concatenate(end) for end in zip(*ends, strict=True))
-    return source, target, sum(r.size for r in worm.regions.values())
+    return source, target, worm.n_neurons
 
 
 def _network(condition: str, seed: int) -> Connectome:

@@ -33,8 +33,7 @@ def _run(condition: str, seed: int, quick: bool) -> Mapping[str, float]:
     updates, size = (60, 50) if quick else (1000, 500)
     corridors = 1 if condition == "one corridor" else _CORRIDORS
     if condition in _RATES:
-        make = _gru if condition == "GRU" else _reservoir
-        test = make(_rate(condition, quick), seed, updates)
+        test = _MADE_BY[condition](_rate(condition, quick), seed, updates)
     else:
         test = _spiking(condition, corridors, seed, updates)
     there = test(np.random.default_rng([seed, _TEST]), size, 2 * _CORRIDORS)
@@ -75,7 +74,7 @@ def _gru(rate: float, seed: int, updates: int) -> Test:
         return circuit.lead_mv(y.repeat_interleave(_BIN, 1), side)
 
     for update in range(updates):
-        now = min(_DELAY, int(10 + (_DELAY - 10) * update / (0.7 * updates)))
+        now = circuit.growing_delay(_DELAY, update, updates)
         now -= (circuit.CUE_STEPS + now + circuit.JUNCTION_STEPS) % _BIN
         spikes, side = circuit.trials(rng, 32, _CORRIDORS, now)
         loss = torch.nn.functional.softplus(circuit.MARGIN_MV - lead(spikes, side)).mean()
@@ -125,10 +124,13 @@ def _shuffled(born: Connectome, rng: np.random.Generator) -> Connectome:
     return born.apply(Edit(reweight={key: rng.permutation(born.edges[key].weight)}))
 
 
+_MADE_BY: Final = {"GRU": _gru, "reservoir": _reservoir}
+
+
 @cache
 def _rate(condition: str, quick: bool) -> float:
     """Chosen on a seed and trials of its own."""
-    make = _gru if condition == "GRU" else _reservoir
+    make = _MADE_BY[condition]
     updates, rng = 60 if quick else 1000, np.random.default_rng(_VALIDATION)
     score = {rate: make(rate, 1000, updates)(rng, 100, _CORRIDORS).mean() for rate in _RATES[condition]}
     return max(score, key=score.__getitem__)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from connectome.analysis.intervals import mean_of
 from connectome.circuits.structural_plasticity import SET_POINT
 from sims.studies.circuits.structural_runs import SECONDS, grown, measured, nest_example
 from sims.studies.published import Check, Measure, Trial, Values
@@ -19,12 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["structural_plasticity"]
 
 _NEST = ("no NEST here: let NEST_PYTHON name an interpreter that has it", False)
-
-
-def _mean(values: NDArray[np.float64]) -> float:
-    """Of the runs that there are; nan of none."""
-    there = values[np.isfinite(values)]
-    return float(there.mean()) if there.size else np.nan
 
 
 def _range(values: NDArray[np.float64], scale: float = 100, unit: str = " %") -> str:
@@ -47,7 +42,7 @@ def _check(v: Values) -> Sequence[Check]:
             bool((ours["drift"] < 0.05).all()),
         )
     )  # fmt: skip
-    ratios = np.array([_mean(ours[m]) / _mean(nest[m]) for m in ("e synapses", "i synapses", "e", "i")])
+    ratios = np.array([mean_of(ours[m]).mean / mean_of(nest[m]).mean for m in ("e synapses", "i synapses", "e", "i")])
     found, holds = _NEST
     if np.isfinite(ratios).all():
         found, holds = _range(ratios, 1, " of NEST's"), bool((abs(ratios - 1) <= 0.1).all())
@@ -73,8 +68,8 @@ def _check(v: Values) -> Sequence[Check]:
             f"{_range(after)}, {_range(fixed)}", bool((abs(after - 1) <= 0.1).all() and (abs(fixed - 1) > 0.1).all()),
         )
     )  # fmt: skip
-    speed = _mean(nest["cpu"]) / _mean(ours["cpu"])
-    plain = _mean(nest["still"]) / _mean(v["no edges"]["cpu"])
+    speed = mean_of(nest["cpu"]).mean / mean_of(ours["cpu"]).mean
+    plain = mean_of(nest["still"]).mean / mean_of(v["no edges"]["cpu"]).mean
     found, holds = _NEST
     if np.isfinite(speed):
         found, holds = f"{speed:.0f} against {plain:.0f} times", bool(speed >= plain)
