@@ -16,6 +16,8 @@ __all__ = ["Parameters", "bounded", "from_table", "parse_toml", "read_toml", "se
 
 #: Bytes of a TOML file; a device may have no end.
 _LARGEST: Final = 1 << 20
+#: No number is larger than that: products of some stay far from overflow.
+_MOST: Final = 1e12
 
 T = TypeVar("T")
 
@@ -42,6 +44,8 @@ class Parameters:
                 raise ConnectomeError(name, f"must be of type {kind.__name__}", f"{value!r}, a {type(value).__name__}")
             if kind is float and not math.isfinite(value):
                 raise ConnectomeError(name, "must be finite", value)
+            if kind is float and abs(value) > _MOST:
+                raise ConnectomeError(name, f"must be within -{_MOST:g} .. {_MOST:g}", value)
             low, high = field.metadata.get("low", -math.inf), field.metadata.get("high", math.inf)
             if kind in (int, float) and not low <= value <= high:
                 span = f"in {low:g} .. {high:g}" if high < math.inf else f"at least {low:g}"

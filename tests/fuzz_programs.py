@@ -382,7 +382,7 @@ PROGRAMS: Final[Mapping[str, Reader]] = {
     ),
     "develop_wiring": _many(
         _program("develop", "--regions", "perception", "--config", "IN/study.toml", "--wiring", "IN/worm.csv",
-                 "--out", "run", "--no-report", "--quiet"), _wirings, _CSV, 0.2,
+                 "--set", "training.perception=2", "--out", "run", "--no-report", "--quiet"), _wirings, _CSV, 0.2,
     ),
     "develop_images": Reader(
         _program("develop", "--regions", "perception", "--set", "data.idx_folder=IN", "--set", "anatomy.neurons=12",

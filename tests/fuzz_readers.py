@@ -32,6 +32,7 @@ import sys
 import tarfile
 import tempfile
 import time
+import traceback
 import warnings
 import zipfile
 from collections import Counter
@@ -594,8 +595,12 @@ class _Watch:
         return os.path.abspath(os.fsdecode(given)) if isinstance(given, (str, bytes, os.PathLike)) else str(given)
 
 
-def outcome(reader: Reader, tree: Tree, scratch: Path, watch: Callable[[], list[str]] = list) -> tuple[str, str]:
-    """What becomes of an input in this empty folder: "read", "refused", or "finding" and what is wrong."""
+def outcome(
+    reader: Reader, tree: Tree, scratch: Path, watch: Callable[[], list[str]] = list,
+    raised: Callable[[Exception], object] = id,
+) -> tuple[str, str]:  # fmt: skip
+    """What becomes of an input in this empty folder: "read", "refused", or "finding" and what is wrong. ``raised`` is
+    told of an error that is no refusal."""
     place = scratch / "here"
     for name, data in tree.items():
         file = place / name
@@ -619,6 +624,7 @@ def outcome(reader: Reader, tree: Tree, scratch: Path, watch: Callable[[], list[
     except ConnectomeError as error:
         found, what = "refused", _wrong(error, main)
     except Exception as error:
+        raised(error)
         found, what = "finding", f"{type(error).__name__}: {str(error)[:200]!r}{_where(error)}"
     gc.collect(0)
     sys.unraisablehook = hook
@@ -937,7 +943,7 @@ def _only(name: str, reader: Reader, seed: int, number: int) -> int:
     tree = input_of(name, reader, seed)(number)
     with tempfile.TemporaryDirectory() as place:
         say(f"{ {k: len(v) for k, v in tree.items()} }")
-        found, what = outcome(reader, tree, Path(place))
+        found, what = outcome(reader, tree, Path(place), raised=traceback.print_exception)
         say(f"{found}: {what}")
         return 1 if found == "finding" else 0
 

@@ -62,8 +62,10 @@ def _fail_files(bench: Bench, case: Case, options: argparse.Namespace) -> int:
                 harm += 1
                 say(f"{case.name}, call {number}, {errno.errorcode[way]}, {what}: {found}")
             os.write(answer, b".")
-    if wait(first) or contents(bench.life) != case.whole or ends.total() != len(numbers) * len(ways):
-        sys.exit(f"{case.name}: the process between the faults was not as the one without")
+    if code := wait(first):
+        sys.exit(f"{case.name}: the process between the faults ended with {code}, after {ends.total()} faults")
+    if contents(bench.life) != case.whole or ends.total() != len(numbers) * len(ways):
+        sys.exit(f"{case.name}: the process between the faults was not as the one without, in {ends.total()} faults")
     say(f"{case.name}: {calls} calls for files, {ends.total()} faults: {ends[0]} made no difference, "
         f"{ends.total() - ends[0]} ended it with a line, {harm} did harm.")  # fmt: skip
     return harm

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import tomli_w
 
-from connectome import ConnectomeError
+from connectome import Connectome, ConnectomeError, Region
 from connectome.experiment import Condition, Experiment
 from connectome.experiment.draft import draft
 from connectome.experiment.parts import Silencing, Stimulation
@@ -117,6 +117,12 @@ def test_what_does_not_fit(change: dict[str, Any], message: str) -> None:
 def test_what_does_not_fit_the_connectome(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConnectomeError, match=message):
         prepare(experiment(**change), brain())
+
+
+@pytest.mark.parametrize("regions", [[], [Region("eye", 3, "sensor")], [Region("none", 0)]])
+def test_a_draft_needs_neurons(regions: list[Region]) -> None:
+    with pytest.raises(ConnectomeError, match="regions must hold neurons, to be stimulated"):
+        draft(Connectome.of(regions, dt_ms=0.1), "brain.h5")
 
 
 def test_a_draft_is_an_experiment() -> None:

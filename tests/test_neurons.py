@@ -6,6 +6,7 @@ import importlib
 import importlib.metadata
 import json
 import pickle
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -391,6 +392,25 @@ def test_bad_parameters_are_refused_by_name(model: type[NeuronModel]) -> None:
                 model(**{f.name: [1.0, -1.0]})
         with pytest.raises(ConnectomeError, match=rf"regions\[a\]\.neuron\.{f.name} must be a number or have shape"):
             Region("a", 3, neuron=replace(model(), **{f.name: np.full(2, f.default)}))
+
+
+@pytest.mark.parametrize("engine", ["numba", "torch"])
+@pytest.mark.parametrize(
+    ("neuron", "field", "rule"),
+    [
+        (NeuronParameters(t_ref_ms=1e9), "neuron.t_ref_ms", "fewer than 2^31 steps of 0.1 ms"),
+        (Shiu2024(t_ref_ms=[1.0, 1e9]), "neuron.t_ref_ms", "fewer than 2^31 steps of 0.1 ms"),
+        (NeuronParameters(c_m_pf=1e-300), "neuron of region a", "single precision can hold (p21_ex is not finite)"),
+        (NeuronParameters(i_e_pa=1e300), "neuron of region a", "single precision can hold (i_e is not finite)"),
+        (Izhikevich(d_mv_per_ms=1e39), "neuron of region a", "single precision can hold (d is not finite)"),
+        (NeuronParameters(i_e_pa=3e38, c_m_pf=1e-3), "neuron of region a", "(p20 i_e is not finite)"),
+    ],
+)  # fmt: skip
+def test_steps_that_no_engine_can_hold(neuron: NeuronModel, field: str, rule: str, engine: Engine) -> None:
+    c = Connectome.of([Region("a", 2, neuron=neuron)], dt_ms=0.1)
+    with pytest.raises(ConnectomeError, match=re.escape(rule)) as caught:
+        run(c, 1.0, engine=engine)
+    assert caught.value.field == field
 
 
 @pytest.mark.parametrize(

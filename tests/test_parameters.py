@@ -48,6 +48,7 @@ class Outer(Parameters):
         ({"amplitude_pa": math.inf}, r"^Outer\.amplitude_pa must be finite; found inf\.$"),
         ({"amplitude_pa": False}, r"^Outer\.amplitude_pa must be of type float; found False, a bool\.$"),
         ({"amplitude_pa": [1.0]}, r"^Outer\.amplitude_pa must be of type float; found \[1\.0\], a list\.$"),
+        ({"amplitude_pa": 1.1e12}, r"^Outer\.amplitude_pa must be within -1e\+12 \.\. 1e\+12; found "),
         ({"free": -math.inf}, r"^Outer\.free must be finite; found -inf\.$"),
         ({"switch": 1}, r"^Outer\.switch must be of type bool; found 1, a int\.$"),
         ({"name": 1}, r"^Outer\.name must be of type str; found 1, a int\.$"),
@@ -60,7 +61,7 @@ def test_what_does_not_fit_is_refused_by_name(given: dict[str, Any], message: st
         from_table(Outer, given, "here.and.there")
 
 
-@given(st.integers(1, 10), st.floats(0.5, allow_infinity=False), st.booleans(), st.text(), st.floats(0, 1))
+@given(st.integers(1, 10), st.floats(0.5, 1e12), st.booleans(), st.text(), st.floats(0, 1))
 def test_what_fits_is_taken_and_goes_there_and_back(n: int, x: float, switch: bool, text: str, share: float) -> None:
     made = Outer(count=n, amplitude_pa=x, switch=switch, name=text, inner=Inner(share))
     assert (made.count, made.amplitude_pa, made.switch, made.name, made.inner.share) == (n, x, switch, text, share)

@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from connectome.errors import ConnectomeError
 from connectome.experiment.physiology import TRANSMITTER_COLUMNS
 from connectome.graph.connectome import Connectome
 from connectome.graph.parts import Region
@@ -19,7 +20,8 @@ _CLASSES: Final[tuple[str, ...]] = ("class", "cell_class", "super_class", "type"
 
 
 def draft(connectome: Connectome, name: str) -> str:
-    """TOML that runs as it is: the rarest class stimulated, then the most common one silenced besides."""
+    """TOML that runs as it is: the rarest class stimulated, then the most common one silenced besides. Raises
+    :class:`ConnectomeError` if there is nothing to stimulate."""
     columns = _columns(connectome)
     usable = {column: values for column, values in columns.items() if 2 <= len(values) <= _MOST_VALUES}
     by = next((c for c in _CLASSES if c in usable), None)
@@ -27,7 +29,11 @@ def draft(connectome: Connectome, name: str) -> str:
     if by:
         other, *_, first = (f"{by} == {value!r}" for value in usable[by])  # few are stimulated
     else:
-        region = next(r for r in connectome.regions.values() if r.role == "neuron" and r.size)
+        region = next((r for r in connectome.regions.values() if r.role == "neuron" and r.size), None)
+        if region is None:
+            raise ConnectomeError(
+                "regions", "must hold neurons, to be stimulated", "none that are no sensors or effectors"
+            )
         few = max(1, region.size // 50)
         first = f"region == {region.name!r} and index < {few}"
         other = f"region == {region.name!r} and {few} <= index < {2 * few}"

@@ -16,7 +16,7 @@ from connectome.graph.parts import EdgeKey, EdgeSet, Region
 from connectome.neurons.iaf_psc_exp import Dynamics, NeuronParameters, propagators
 from connectome.neurons.model import NeuronModel
 
-__all__ = ["Engine", "FlatNetwork", "Selection", "cores", "flatten", "linear_step", "select", "starts"]
+__all__ = ["Engine", "FlatNetwork", "Selection", "cores", "finite", "flatten", "linear_step", "select", "starts"]
 
 #: Event driven on the CPU, or message passing in torch.
 Engine = Literal["numba", "torch"]
@@ -141,19 +141,34 @@ def flatten(connectome: Connectome, recruit: Collection[str] | None = None) -> F
         for name in Dynamics._fields
     }
     columns["ref_steps"] = columns["ref_steps"].astype(np.int32)
+    own = [r for r in regions if r.role != "sensor" and r.neuron.linear() is None]
+    for region in own:
+        finite(region, region.neuron.constants(connectome.dt_ms))
     return FlatNetwork(
         dt_ms=connectome.dt_ms, span=span, keys=tuple(e.key for e in sets), set_start=set_start,
         is_sensor=np.repeat(np.array([r.role == "sensor" for r in regions], bool), sizes),
         indptr=indptr, target=target, delay=delay, order=order, weight=weight, dynamics=Dynamics(**columns),
-        models={r.name: r.neuron for r in regions if r.role != "sensor" and r.neuron.linear() is None},
+        models={r.name: r.neuron for r in own},
         effectors=frozenset(r.name for r in regions if r.role == "effector"),
     )  # fmt: skip
 
 
 def linear_step(region: Region, dt_ms: float) -> Dynamics:
-    """A region's step where that is linear; where it is not, one that leaves a potential of 0 as it is."""
+    """A region's step where that is linear; where it is not, one that leaves a potential of 0 as it is. Raises
+    :class:`ConnectomeError` if single precision cannot hold it."""
     linear = region.neuron.linear()
     if isinstance(linear, NeuronParameters):
-        return propagators(linear, dt_ms, fires=region.role == "neuron" and region.neuron.fires)
+        step = propagators(linear, dt_ms, fires=region.role == "neuron" and region.neuron.fires)
+        finite(region, step._asdict() | {"p20 i_e": step.p20 * step.i_e})
+        return step
     zero = np.zeros(())
     return Dynamics(*(zero,) * 6, np.array(np.inf), zero, zero, zero, np.zeros((), np.int32))
+
+
+def finite(region: Region, constants: Mapping[str, Any]) -> None:
+    """Refuse constants of a region's neurons that single precision cannot hold, but for a threshold that is never
+    reached."""
+    for name, value in constants.items():
+        if name != "theta" and not (np.abs(value) <= np.finfo(np.float32).max).all():
+            rule = f"must give a step that single precision can hold ({name} is not finite)"
+            raise ConnectomeError(f"neuron of region {region.name}", rule, f"{region.neuron!r:.200}")

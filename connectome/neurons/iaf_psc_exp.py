@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from connectome.errors import ConnectomeError
 from connectome.neurons.functions import exp, expm1, mean_decay, ordered, whole
 from connectome.neurons.model import Arrivals, NeuronModel, Quantity
 
@@ -148,5 +149,8 @@ def currents(p: NeuronModel, dt_ms: float) -> dict[str, Quantity]:
 
 
 def refractory_steps(t_ref_ms: Quantity, dt_ms: float) -> Any:
-    """Whole steps, int32."""
-    return whole(t_ref_ms / dt_ms)
+    """Whole steps, int32. Raises :class:`ConnectomeError` if that cannot hold them."""
+    steps = t_ref_ms / dt_ms
+    if not np.all(np.abs(steps) < 2**31 - 1):
+        raise ConnectomeError("neuron.t_ref_ms", f"must be fewer than 2^31 steps of {dt_ms:g} ms", np.max(t_ref_ms))
+    return whole(steps)

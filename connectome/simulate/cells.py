@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from connectome.arrays import aligned_zeros
 from connectome.errors import ConnectomeError
+from connectome.graph.flat import finite
 from connectome.graph.parts import Region
 from connectome.neurons.step_kernels import LANES, NEVER, TASK
 from connectome.simulate.clamp import Clamped
@@ -68,6 +69,7 @@ def make_cells(
             clamps[r.name] = Clamped(np.full(r.size, NEVER, np.uint8), np.zeros(r.size), none, none)
         row = -(-r.size // LANES) * LANES
         given = model.constants(dt_ms)
+        finite(r, given)
         each = any(np.ndim(value) for value in given.values())
         constants = aligned_zeros((len(given), row if each else LANES), dtype)
         for k, value in enumerate(given.values()):

@@ -6,6 +6,7 @@ page into dark mode. A kind of edge has a line style and a marker besides its co
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
@@ -97,7 +98,7 @@ def score_chart(results: xr.Dataset) -> Chart:
             {
                 "type": "scatter", "mode": "lines+markers" if len(mine) < 3 else "lines", "showlegend": False,
                 "name": _stage_name(results, number), "line": {"color": "--ink", "width": 2.5},
-                "x": x[mine].tolist(), "y": [None if v != v else v for v in score[mine].tolist()],
+                "x": x[mine].tolist(), "y": [v if math.isfinite(v) else None for v in score[mine].tolist()],
                 "hovertemplate": "%{y:.1%} at update %{x}",
             }
         )  # fmt: skip
