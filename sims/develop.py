@@ -394,7 +394,7 @@ class _Display:
             TextColumn("{task.completed:>4.0f}/{task.total:.0f}"), TextColumn("{task.fields[seen]}"),
             TimeElapsedColumn(),
         )  # fmt: skip
-        self._progress = Progress(*columns, console=console)
+        self._progress = Progress(*columns, console=console, disable=console.quiet)  # which would start a thread
         self._lines = [
             self._progress.add_task(stage.task.name, total=stage.updates, seen="", start=False) for stage in stages
         ]

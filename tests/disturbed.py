@@ -258,10 +258,14 @@ class Files:
         os.write(self._tell, f"{json.dumps(outcome)}\n".encode())
         os.read(self._told, 1)
         _put_back(shadow, self._life)
-        for file, (place, content) in files.items():
+        for file, (name, place, content) in files.items():
             if content is not None:
                 os.ftruncate(file, 0)
                 os.pwrite(file, content, 0)
+            elif os.path.isdir(name):  # which may be another one by now
+                again = os.open(name, os.O_RDONLY)
+                os.dup2(again, file, inheritable=False)
+                os.close(again)
             os.lseek(file, place, os.SEEK_SET)
         return False
 
@@ -283,9 +287,10 @@ def _end(work: Callable[[], int], said: int) -> NoReturn:
     os._exit(code)
 
 
-def _open_files(folder: Path) -> dict[int, tuple[int, bytes | None]]:
-    """The position in each file and folder in there that this process has open, and its content if it may write."""
-    found: dict[int, tuple[int, bytes | None]] = {}
+def _open_files(folder: Path) -> dict[int, tuple[str, int, bytes | None]]:
+    """The name of each file and folder in there that this process has open, the position in it, and its content if it
+    may write."""
+    found: dict[int, tuple[str, int, bytes | None]] = {}
     for file in map(int, os.listdir("/proc/self/fd")):
         try:
             name = os.readlink(f"/proc/self/fd/{file}")
@@ -294,7 +299,7 @@ def _open_files(folder: Path) -> dict[int, tuple[int, bytes | None]]:
         if Path(name).is_relative_to(folder):
             writes = fcntl.fcntl(file, fcntl.F_GETFL) & (os.O_WRONLY | os.O_RDWR)
             content = os.pread(file, os.fstat(file).st_size, 0) if writes else None
-            found[file] = os.lseek(file, 0, os.SEEK_CUR), content
+            found[file] = name, os.lseek(file, 0, os.SEEK_CUR), content
     return found
 
 

@@ -110,6 +110,7 @@ def test_what_does_not_fit(change: dict[str, Any], message: str) -> None:
         ({"readouts": {"by": ["clas"]}}, r"readouts.by must be region, or attributes of the neurons: age, class, side"),
         ({"readouts": {"cells": "class == 'QQ'"}}, r"readouts.cells must find at least one cell"),
         ({"sweep": {"silence_each": "class == 'QQ'"}}, r"sweep.silence_each must find at least one cell"),
+        ({"duration_ms": 1e308}, r"duration_ms must be at most 2147483647 steps of 0.1 ms; found 1e\+308"),
         ({"duration_ms": 60.05}, r"duration_ms must be a whole number of steps of 0.1 ms"),
         ({"physiology": "no"}, r"physiology must be among"),
     ],

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from connectome.analysis.shuffled import shuffled_wiring
 from connectome.arrays import ReadOnly
-from connectome.errors import ConnectomeError
 from connectome.experiment.animation import animate
 from connectome.experiment.conditions import (
     Drive,
@@ -43,7 +42,7 @@ from connectome.experiment.readouts import (
 from connectome.experiment.specification import Experiment
 from connectome.graph.connectome import Connectome
 from connectome.graph.selection import NodeSet, node_set
-from connectome.simulate.runs import run
+from connectome.simulate.runs import run, steps_of
 
 __all__ = ["Setup", "Trial", "alive", "assemble", "perform", "prepare", "trial_of"]
 
@@ -132,11 +131,7 @@ class Setup(ReadOnly):
 def prepare(experiment: Experiment, connectome: Connectome) -> Setup:
     """Look up and check everything that an experiment names. Raises :class:`ConnectomeError`."""
     network, drive, about = alive(experiment, connectome)
-    steps = experiment.duration_ms / network.dt_ms
-    if abs(steps - round(steps)) > 1e-6:
-        raise ConnectomeError(
-            "duration_ms", f"must be a whole number of steps of {network.dt_ms:g} ms", experiment.duration_ms
-        )
+    steps_of(experiment.duration_ms, network.dt_ms)
     cells = cells_of(network)
     shown = np.ones(len(cells), bool)
     if experiment.readouts.cells:

@@ -102,7 +102,7 @@ def read_header(given: Mapping[Any, Any], where: str, dt_ms: float | None = None
         if provenance:
             log = tuple(RuleRecord(*record) for record in provenance["rule_log"])
             provenance = {**provenance, "parents": tuple(provenance["parents"]), "rule_log": log}
-        found = Provenance(**provenance)
+        found = _typed(Provenance(**provenance))
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         if isinstance(error, ConnectomeError):
             raise
@@ -112,6 +112,17 @@ def read_header(given: Mapping[Any, Any], where: str, dt_ms: float | None = None
         ) from None  # fmt: skip
     step = given.get("dt_ms", DEFAULT_DT_MS) if dt_ms is None else dt_ms
     return Header(step, by_name, by_key, found, types)
+
+
+def _typed(p: Provenance) -> Provenance:
+    """The same, if all of its values are of their types. Raises TypeError."""
+    texts = [p.stage_name, *p.parents, *p.versions, *p.versions.values(), *(x for r in p.rule_log for x in r[2:6])]
+    numbers = [p.stage, *([] if p.seed is None else [p.seed]), *(x for r in p.rule_log for x in (*r[:2], *r[6:]))]
+    for values, kind in ((texts, str), (numbers, int)):
+        for value in values:
+            if not isinstance(value, kind):
+                raise TypeError(f"provenance holds {value!r:.80} where {kind.__name__} belongs")
+    return p
 
 
 def kind_between(source: Region, target: Region) -> Kind:

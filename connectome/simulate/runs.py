@@ -38,7 +38,7 @@ from connectome.simulate.stimulus import LARGEST, Poisson, Stimulus, numbers, of
 if TYPE_CHECKING:
     from connectome.simulate.plastic import AnyRule, Plastic
 
-__all__ = ["Poisson", "Stimulus", "run"]
+__all__ = ["Poisson", "Stimulus", "run", "steps_of"]
 
 Precision = Literal["float32", "float64"]
 _MAX_STEPS = 2**31 - 1
@@ -145,7 +145,7 @@ def run(
         isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= _THREADS_MAX
     ):
         raise ConnectomeError("threads", f"must be an integer in 1 .. {_THREADS_MAX}", repr(threads))
-    n_steps = _steps(duration_ms, connectome.dt_ms)
+    n_steps = steps_of(duration_ms, connectome.dt_ms)
     selection = select(connectome, recruit)
     for key, edges in selection.edges.items():
         if len(edges) and max(float(edges.weight.max()), -float(edges.weight.min())) >= LARGEST:
@@ -229,14 +229,15 @@ def _threads(selection: Selection) -> int:
     return min(cores(), _THREADS_MAX) if work > _WORK_SHARED else 1
 
 
-def _steps(duration_ms: float, dt_ms: float) -> int:
+def steps_of(duration_ms: float, dt_ms: float) -> int:
+    """How many steps a run has. Raises :class:`ConnectomeError` unless they are whole, and not too many."""
     if isinstance(duration_ms, bool) or not isinstance(duration_ms, (int, float, np.integer, np.floating)):
         raise ConnectomeError("duration_ms", "must be a number", repr(duration_ms))
     if not (math.isfinite(duration_ms) and duration_ms > 0):
         raise ConnectomeError("duration_ms", "must be finite and > 0", duration_ms)
-    steps = round(duration_ms / dt_ms)
-    if steps > _MAX_STEPS:
+    if duration_ms / dt_ms > _MAX_STEPS:
         raise ConnectomeError("duration_ms", f"must be at most {_MAX_STEPS} steps of {dt_ms:g} ms", duration_ms)
+    steps = round(duration_ms / dt_ms)
     if abs(steps * dt_ms - duration_ms) > 1e-6 * dt_ms:
         raise ConnectomeError(
             "duration_ms", f"must be a whole number of steps of {dt_ms:g} ms", duration_ms,
