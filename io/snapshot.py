@@ -136,13 +136,17 @@ def open_snapshot(path: str | os.PathLike[str]) -> Snapshot:
 
 def list_stages(folder: str | os.PathLike[str]) -> list[Snapshot]:
     """The snapshots in a run's folder, by stage and then by name; other HDF5 files are left out. Raises
-    :class:`ConnectomeError` if the folder does not exist or one of them cannot be read.
+    :class:`ConnectomeError` if the folder is not there, cannot be listed, or one of them cannot be read.
     """
     place = Path(folder)
     if not os.path.isdir(place):
         raise ConnectomeError(str(place), "must be a folder", "a file" if os.path.exists(place) else "no such folder")
     found = []
-    for file in sorted(place.glob(f"*{SUFFIX}")):
+    try:  # a glob would take what it may not list for empty
+        files = sorted(place / name for name in os.listdir(place) if name.endswith(SUFFIX))
+    except OSError as error:
+        raise ConnectomeError(str(place), "must be a folder that can be listed", str(error.strerror)) from error
+    for file in files:
         with hdf5.reading(file) as reader:
             if reader.has("development"):
                 found.append(_header(reader, file))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import resource
@@ -352,6 +353,19 @@ def test_a_snapshot_that_was_replaced_is_not_mixed_up(saved: Path) -> None:
     save(Connectome.of([Region("a", 20)]), saved, overwrite=True)
     with pytest.raises(ConnectomeError, match="Open it again"):
         snapshot.edge_set(LOCAL)
+
+
+def test_what_cannot_be_listed_is_not_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a folder that may be entered but not listed; root may list any."""
+    save(example(), tmp_path / "00_birth.h5")
+
+    def refuse(*_: object) -> list[str]:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ConnectomeError, match="must be a folder that can be listed; found Permission denied"):
+        list_stages(tmp_path)
 
 
 def test_list_stages(tmp_path: Path) -> None:
