@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from connectome import ConnectomeError, run
@@ -37,11 +37,13 @@ def test_the_equations_by_hand() -> None:
     q=st.lists(st.floats(-1, 1), min_size=3, max_size=3),
     weights=st.tuples(st.floats(0.2, 1), st.floats(0.2, 1), st.floats(0.2, 1), st.floats(-1, 0)),
 )
+@example(q=[0.0, 0.0, 0.0], weights=(1.0, 1.0, 1.0, 0.0))
 def test_spikes_carry_the_equations(q: list[float], weights: tuple[float, ...]) -> None:
-    """Of a posture that is held: means of ten moves, after five in which muscles come to rest."""
+    """Of a posture that is held: means of ten moves, after five in which muscles come to rest. What takes a neuron
+    beyond its threshold is lost with the reset: a tenth where all fire each step."""
     controller = circuit.in_spikes(circuit.swimming_circuit(3, weights))
     found = [controller(np.array(q), 0) for _ in range(15)][5:]
-    np.testing.assert_allclose(np.mean(found, 0), circuit.graded(weights)(np.array(q), 0), atol=0.06)
+    np.testing.assert_allclose(np.mean(found, 0), circuit.graded(weights)(np.array(q), 0), rtol=0.12, atol=0.06)
 
 
 def test_four_numbers_are_all_there_is(tmp_path: Path) -> None:

@@ -168,7 +168,8 @@ def linear_step(region: Region, dt_ms: float) -> Dynamics:
 def finite(region: Region, constants: Mapping[str, Any]) -> None:
     """Refuse constants of a region's neurons that single precision cannot hold, but for a threshold that is never
     reached."""
-    for name, value in constants.items():
+    for name, given in constants.items():
+        value = given.detach().numpy() if hasattr(given, "detach") else given
         if name != "theta" and not (np.abs(value) <= np.finfo(np.float32).max).all():
             rule = f"must give a step that single precision can hold ({name} is not finite)"
             raise ConnectomeError(f"neuron of region {region.name}", rule, f"{region.neuron!r:.200}")
