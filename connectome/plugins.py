@@ -108,6 +108,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "ca3_memory": "sims.studies.circuits.ca3_memory:ca3_memory",
             "feast": "sims.studies.circuits.feast:feast",
             "gain_control": "sims.studies.circuits.gain_control:gain_control",
+            "pspm": "sims.studies.circuits.pspm:pspm",
             "reservoir": "sims.studies.circuits.reservoir:reservoir",
             "rewriting": "sims.studies.circuits.rewriting:rewriting",
             "ncap": "sims.studies.circuits.ncap:ncap",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import sys
 from dataclasses import replace
@@ -27,7 +28,8 @@ def here() -> dict[str, Any]:
 
     from connectome.development.stages import versions
 
-    kind = f"{platform.machine()} {get_host_cpu_name()}, {' '.join(platform.libc_ver())}"
+    processor = os.environ.get("NUMBA_CPU_NAME") or get_host_cpu_name()  # instruction_sets.py says another
+    kind = f"{platform.machine()} {processor}, {' '.join(platform.libc_ver())}"
     return {"versions": versions(), "processor": kind}
 
 

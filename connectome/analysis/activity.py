@@ -18,7 +18,7 @@ from connectome.arrays import finite_step, integer
 from connectome.errors import ConnectomeError
 from connectome.graph.parts import Region
 
-__all__ = ["activity"]
+__all__ = ["activity", "train_similarity"]
 
 #: Two intervals are the fewest that can differ.
 _MIN_SPIKES = 3
@@ -131,6 +131,27 @@ def activity(
     for name, definition in _definitions(window, synchrony_neurons, correlation_neurons).items():
         result[name].attrs = {"long_name": definition, "units": "Hz" if name.endswith("_hz") else "1"}
     return result
+
+
+def train_similarity(first: NDArray[Any], second: NDArray[Any], tau_steps: float) -> float:
+    """How alike (T, N) spike trains are: of each neuron the normalised inner product of both trains, filtered by an
+    exponential of so many steps (Schreiber et al. 2003, Neurocomputing 52:925; van Rossum's filter), averaged over
+    neurons. 1: the same; 0 where one of the two is silent; neurons that are silent in both are left out, and if all
+    are: nan. Raises :class:`ConnectomeError`."""
+    a, b = np.asarray(first, float), np.asarray(second, float)
+    if a.ndim != 2 or a.shape != b.shape:
+        raise ConnectomeError("trains", "must be (T, N), both alike", f"{a.shape} and {b.shape}")
+    keep = math.exp(-1 / finite_step("tau_steps", tau_steps))
+    inner, of_a, of_b = (np.zeros(a.shape[1]) for _ in range(3))
+    x, y = np.zeros_like(inner), np.zeros_like(inner)
+    for s, t in zip(a, b, strict=True):
+        x, y = keep * x + s, keep * y + t
+        inner, of_a, of_b = inner + x * y, of_a + x * x, of_b + y * y
+    fired = (of_a > 0) | (of_b > 0)
+    if not fired.any():
+        return math.nan
+    scale = np.sqrt(of_a * of_b)[fired]
+    return float(np.divide(inner[fired], scale, out=np.zeros_like(scale), where=scale > 0).mean())
 
 
 class _Row(NamedTuple):
