@@ -129,8 +129,8 @@ def _draw(quick: bool) -> Mapping[str, Figure]:
         step, neuron = np.nonzero(circuit.fired(c, given.current_pa))
         at = 0.0 if name == "target" else place
         raster.plot(step, neuron + at, "|", color=color, ms=7 if name == "target" else 3, mew=1.5, label=name)
-    raster.set(xlabel="time (ms)", ylabel="neuron", xlim=(0, _STEPS))
-    raster.legend(loc="upper right", fontsize=8)
+    raster.set(xlabel="time (ms)", ylabel="neuron", xlim=(0, _STEPS), yticks=range(0, _N, 5))
+    raster.legend(loc="upper right", fontsize=8, markerscale=2)
     for condition in ("pool modification", "surrogate gradient", "gradient through time", "homeostasis alone"):
         curve.plot(_fit(condition, 0, quick)[1], label=condition, lw=1)
     curve.set(xlabel="pass", ylabel="similarity", ylim=(0, 1))
