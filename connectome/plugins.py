@@ -111,6 +111,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "pspm": "sims.studies.circuits.pspm:pspm",
             "reservoir": "sims.studies.circuits.reservoir:reservoir",
             "rewriting": "sims.studies.circuits.rewriting:rewriting",
+            "places": "sims.studies.circuits.places:places",
             "ncap": "sims.studies.circuits.ncap:ncap",
             "what_and_when": "sims.studies.circuits.what_and_when:what_and_when",
             "structural_plasticity": "sims.studies.circuits.structural_plasticity:structural_plasticity",
