@@ -152,7 +152,7 @@ def _draw(quick: bool) -> Mapping[str, Figure]:
     share = np.concatenate([(count > 0).mean(0) for count in route.reference.values()])
     right.hist(100 * share, 20, color="0.5")
     right.axvline(100 / len(route.reference), color="C3", label="one module's views")
-    right.set(title="to how many views neurons respond", xlabel="reference views (%)", ylabel="neurons")
+    right.set(title="what neurons respond to", xlabel="reference views (%)", ylabel="neurons")
     right.legend(fontsize=8, frameon=False)
     return {"route": figure}
 
