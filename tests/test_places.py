@@ -36,7 +36,7 @@ def test_a_module_learns_its_views(learnt: Connectome) -> None:
     for k, p in enumerate((4, 5, 7)):
         mine = (place[into.indices] == p) & (into.source % 3 == k)
         assert into.weight[mine].sum() > 0.42 * sums[place == p].sum()
-    assert (learnt.regions["a"].neuron.v_th_mv > -52.0).all()  # type: ignore[attr-defined]
+    assert (learnt.regions["a"].neuron.v_th_mv > -52.0).all()
     score = circuit.scores(learnt, circuit.responses(learnt, VIEWS, seed=3))
     assert score.argmax(1).tolist() == [4, 5, 7]
 
@@ -45,7 +45,7 @@ def test_thresholds_rise_by_spikes() -> None:
     """0.05 mV a spike: those of the runs that learning is made of."""
     module = circuit.place_module("a", 9, pixels=PIXELS)
     once = circuit.learn(module, VIEWS[:1], [0], epochs=1, seed=5)
-    raised = (once.regions["a"].neuron.v_th_mv + 52.0) / 0.05  # type: ignore[attr-defined]
+    raised = (once.regions["a"].neuron.v_th_mv + 52.0) / 0.05
     np.testing.assert_allclose(raised, np.rint(raised), atol=1e-6)
     assert raised.sum() > 0
 
