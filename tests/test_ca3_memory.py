@@ -16,7 +16,6 @@ from connectome.circuits.ca3_memory import PLASTICITY, Operation, Recall
 from connectome.graph.parts import EdgeKey
 from connectome.io.snapshot import load, save
 from connectome.simulate import Stimulus, learnt
-from tests.sonata_readers import check_libsonata
 
 Spikes = set[tuple[str, int, int]]
 SLOW, FAST, OUT = (270.0, 3.0, -57.0), (140.0, 0.5, -57.0), (270.0, 3.0, -57.5)  # pF, ms, mV
@@ -138,7 +137,6 @@ def test_what_was_learnt_is_kept_in_a_file_and_recalled_on_both_engines(tmp_path
         empty, run(empty, circuit.duration_ms(operations), circuit.stimulus(operations), plasticity=PLASTICITY)
     )
     save(full, tmp_path / "ca3.h5")
-    check_libsonata(full, tmp_path / "ca3.h5")
     kept = load(tmp_path / "ca3.h5")
     asked = [Operation(0, cue=2), Operation(14, content=(2,)), Operation(28, cue=1)]
     wanted = [

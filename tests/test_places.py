@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from connectome import ConnectomeError, plugins, run
+from connectome import ConnectomeError, plugins
 from connectome.circuits import places as circuit
 from connectome.datasets.places import made_places, patch_normalised
 from connectome.graph.connectome import Connectome, Edit
 from connectome.graph.parts import EdgeKey
 from connectome.graph.selection import node_set
-from connectome.io.snapshot import load, save
-from connectome.simulate.runs import Stimulus
-from tests.sonata_readers import check_libsonata
 
 PIXELS = 294
 VIEWS = np.stack([255.0 * (np.arange(PIXELS) % 3 == k) for k in range(3)])
@@ -84,19 +79,6 @@ def test_scores_are_means_over_a_place_s_neurons() -> None:
     assert circuit.scores(module, found).tolist() == [[3.5, 0, 1], [0, 0, 4]]
     without = module.apply(circuit.removed(module, node_set(module, {"a": [1, 2]})))
     assert circuit.scores(without, found).tolist() == [[2, 0, 0], [0, 0, 0]]
-
-
-def test_a_module_is_saved_exported_and_run_on_both_engines(learnt: Connectome, tmp_path: Path) -> None:
-    save(learnt, tmp_path / "a.h5")
-    kept = load(tmp_path / "a.h5")
-    assert kept.digest() == learnt.digest()
-    check_libsonata(learnt, tmp_path / "a.h5")
-    times = np.repeat(np.arange(1.0, 60.0, 6.0), PIXELS // 3)
-    drive = Stimulus(spikes={circuit.VIEW: (times, np.tile(np.arange(0, PIXELS, 3), 10))})
-    one, two = (run(kept, 80.0, drive, engine=engine, dtype="float64") for engine in ("numba", "torch"))
-    assert int(one.n_spikes[1]) > 0
-    np.testing.assert_array_equal(one.spike_time_ms, two.spike_time_ms)
-    np.testing.assert_array_equal(one.spike_neuron, two.spike_neuron)
 
 
 def test_places_differ_more_than_traverses_do() -> None:

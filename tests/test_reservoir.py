@@ -8,14 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from connectome import ConnectomeError, run
+from connectome import ConnectomeError
 from connectome.analysis.readout import memory_capacity, nrmse, predictions
 from connectome.circuits import reservoir as circuit
 from connectome.datasets.series import mackey_glass, narma10
 from connectome.graph.connectome import Connectome
 from connectome.io.snapshot import load, save
-from connectome.simulate.runs import Stimulus
-from tests.sonata_readers import check_libsonata
 
 TRAIN, TEST = slice(100, 900), slice(900, 1400)
 
@@ -91,7 +89,6 @@ def test_spikes_carry_it(tmp_path: Path) -> None:
     c = circuit.reservoir(100, 30, seed=5)
     path = tmp_path / "reservoir.h5"
     save(c, path)
-    check_libsonata(c, path)
     kept, u = load(path), np.random.default_rng(5).uniform(-0.2, 0.2, 100)
     off = {}
     for name, made in (
@@ -104,15 +101,6 @@ def test_spikes_carry_it(tmp_path: Path) -> None:
     assert off["before"] > 0.15
     assert off["one-step"] < 0.08
     assert off["adapted"] < 0.08
-
-
-def test_both_engines_run_it() -> None:
-    c = circuit.reservoir(30, 8, seed=6)
-    drive = Stimulus(current_pa={circuit.REGION: np.random.default_rng(6).uniform(-200, 200, 30)})  # no two alike
-    one, other = (run(c, 100.0, drive, engine=engine, dtype="float64") for engine in ("numba", "torch"))
-    assert one.spike_neuron.size > 300
-    np.testing.assert_array_equal(one.spike_neuron, other.spike_neuron)
-    np.testing.assert_array_equal(one.spike_time_ms, other.spike_time_ms)
 
 
 def test_memory_of_a_delay_line_is_its_length() -> None:

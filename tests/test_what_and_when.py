@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from connectome import Connectome, ConnectomeError, EdgeKey, run
+from connectome import Connectome, ConnectomeError, EdgeKey
 from connectome.circuits import what_and_when as circuit
 from connectome.graph.connectome import Edit
 from connectome.io.snapshot import load, save
-from connectome.simulate.runs import Stimulus
-from tests.sonata_readers import check_libsonata
 
 N = 200
 
@@ -38,7 +36,6 @@ def test_readouts_are_linear_in_the_states(network: Connectome, tmp_path: Path) 
     made = network.apply(Edit(reweight=weights))
     path = tmp_path / "c.h5"
     save(made, path)
-    check_libsonata(made, path)
     for noise in (circuit.QUIET, circuit.Noise(50.0)):
         x, xbar = circuit.states(made, noise, 3)
         found = circuit.recall(load(path), noise, 3)
@@ -95,14 +92,6 @@ def test_the_profile_is_weighted_by_probability() -> None:
     assert list(circuit.TIME_MS[found.argmax(0)]) == [200.0, 400.0]
     told = circuit.forecast(circuit.Recall(np.ones((3, 2)), np.array([0.2, 0.5])))
     np.testing.assert_allclose(told, [[0.2, 0.5]] * 3)
-
-
-def test_both_engines_run_it(network: Connectome) -> None:
-    drive = Stimulus({"cue": ([5.0, 10.0], [0, 0])})
-    one, other = (run(network, 60.0, drive, engine=engine, dtype="float64") for engine in ("numba", "torch"))
-    assert one.spike_neuron.size > 20
-    np.testing.assert_array_equal(one.spike_neuron, other.spike_neuron)
-    np.testing.assert_array_equal(one.spike_time_ms, other.spike_time_ms)
 
 
 @pytest.mark.parametrize(
