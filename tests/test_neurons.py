@@ -413,6 +413,13 @@ def test_steps_that_no_engine_can_hold(neuron: NeuronModel, field: str, rule: st
     assert caught.value.field == field
 
 
+@pytest.mark.parametrize("engine", ["numba", "torch"])
+def test_a_region_without_neurons_runs(engine: Engine) -> None:
+    """Whose parameters, one for each neuron, are none."""
+    c = Connectome.of([Region("none", 0, neuron=NeuronParameters(t_ref_ms=[])), Region("a", 2)], dt_ms=0.1)
+    assert run(c, 1.0, engine=engine).n_spikes.values.tolist() == [0, 0]
+
+
 @pytest.mark.parametrize(
     ("make", "field"),
     [

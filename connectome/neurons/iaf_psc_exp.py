@@ -150,7 +150,7 @@ def currents(p: NeuronModel, dt_ms: float) -> dict[str, Quantity]:
 
 def refractory_steps(t_ref_ms: Quantity, dt_ms: float) -> Any:
     """Whole steps, int32. Raises :class:`ConnectomeError` if that cannot hold them."""
-    longest = float(max(np.ravel(t_ref_ms)))
+    longest = float(np.asarray(t_ref_ms).max(initial=0.0))
     if longest / dt_ms >= 2**31 - 1:
         raise ConnectomeError("neuron.t_ref_ms", f"must be fewer than 2^31 steps of {dt_ms:g} ms", longest)
     return whole(t_ref_ms / dt_ms)
