@@ -25,14 +25,14 @@ def made_places(
     from up to ``shift`` pixels beside, with a box in front of it, 6 x 6 pixels of one grey, and ``noise`` in each
     pixel. Raises :class:`ConnectomeError`.
     """
+    from scipy.ndimage import gaussian_filter
+
     integer("places", places, 1, 10**6)
     integer("traverses", traverses, 1, 1000)
     integer("side", side, 8, 1000)
     integer("shift", shift, 0, side)
     rng = np.random.default_rng(integer("seed", seed, 0, 2**63 - 1))
     wide = side + 2 * shift
-    from scipy.ndimage import gaussian_filter
-
     scene = gaussian_filter(rng.standard_normal((places, wide, wide)), (0, wide / 7, wide / 7))
     scene = 0.5 + 0.15 * scene / scene.std((1, 2), keepdims=True)
     for one in scene:

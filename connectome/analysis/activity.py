@@ -138,15 +138,14 @@ def train_similarity(first: NDArray[Any], second: NDArray[Any], tau_steps: float
     exponential of so many steps (Schreiber et al. 2003, Neurocomputing 52:925; van Rossum's filter), averaged over
     neurons. 1: the same; 0 where one of the two is silent; neurons that are silent in both are left out, and if all
     are: nan. Raises :class:`ConnectomeError`."""
+    from scipy.signal import lfilter  # slow to import
+
     a, b = np.asarray(first, float), np.asarray(second, float)
     if a.ndim != 2 or a.shape != b.shape:
         raise ConnectomeError("trains", "must be (T, N), both alike", f"{a.shape} and {b.shape}")
     keep = math.exp(-1 / finite_step("tau_steps", tau_steps))
-    inner, of_a, of_b = (np.zeros(a.shape[1]) for _ in range(3))
-    x, y = np.zeros_like(inner), np.zeros_like(inner)
-    for s, t in zip(a, b, strict=True):
-        x, y = keep * x + s, keep * y + t
-        inner, of_a, of_b = inner + x * y, of_a + x * x, of_b + y * y
+    x, y = (lfilter([1.0], [1.0, -keep], trains, axis=0) for trains in (a, b))
+    inner, of_a, of_b = ((p * q).sum(0) for p, q in ((x, y), (x, x), (y, y)))
     fired = (of_a > 0) | (of_b > 0)
     if not fired.any():
         return math.nan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ __all__ = ["Engine", "FlatNetwork", "Selection", "cores", "finite", "flatten", "
 
 #: Event driven on the CPU, or message passing in torch.
 Engine = Literal["numba", "torch"]
+_LARGEST: Final = float(np.finfo(np.float32).max)
 
 
 def starts(regions: Iterable[Region]) -> dict[str, int]:
@@ -141,35 +142,33 @@ def flatten(connectome: Connectome, recruit: Collection[str] | None = None) -> F
         for name in Dynamics._fields
     }
     columns["ref_steps"] = columns["ref_steps"].astype(np.int32)
-    own = [r for r in regions if r.role != "sensor" and r.neuron.linear() is None]
-    for region in own:
-        finite(region, region.neuron.constants(connectome.dt_ms))
+    models = {r.name: r.neuron for r in regions if r.role != "sensor" and r.neuron.linear() is None}
+    for r, step in zip(regions, steps, strict=True):
+        finite(r, r.neuron.constants(connectome.dt_ms) if r.name in models else step._asdict())
     return FlatNetwork(
         dt_ms=connectome.dt_ms, span=span, keys=tuple(e.key for e in sets), set_start=set_start,
         is_sensor=np.repeat(np.array([r.role == "sensor" for r in regions], bool), sizes),
         indptr=indptr, target=target, delay=delay, order=order, weight=weight, dynamics=Dynamics(**columns),
-        models={r.name: r.neuron for r in own},
+        models=models,
         effectors=frozenset(r.name for r in regions if r.role == "effector"),
     )  # fmt: skip
 
 
 def linear_step(region: Region, dt_ms: float) -> Dynamics:
-    """A region's step where that is linear; where it is not, one that leaves a potential of 0 as it is. Raises
-    :class:`ConnectomeError` if single precision cannot hold it."""
+    """A region's step where that is linear; where it is not, one that leaves a potential of 0 as it is."""
     linear = region.neuron.linear()
     if isinstance(linear, NeuronParameters):
-        step = propagators(linear, dt_ms, fires=region.role == "neuron" and region.neuron.fires)
-        finite(region, step._asdict() | {"p20 i_e": step.p20 * step.i_e})
-        return step
+        return propagators(linear, dt_ms, fires=region.role == "neuron" and region.neuron.fires)
     zero = np.zeros(())
     return Dynamics(*(zero,) * 6, np.array(np.inf), zero, zero, zero, np.zeros((), np.int32))
 
 
-def finite(region: Region, constants: Mapping[str, Any]) -> None:
-    """Refuse constants of a region's neurons that single precision cannot hold, but for a threshold that is never
-    reached."""
-    for name, given in constants.items():
+def finite(region: Region, constants: dict[str, Any]) -> None:
+    """Refuse constants of a region's neurons that single precision cannot hold, with what a constant current adds in a
+    step, but for a threshold that is never reached."""
+    added = constants.get("p20", 0.0) * constants.get("i_e", 0.0)
+    for name, given in (constants | {"p20 i_e": added}).items():
         value = given.detach().numpy() if hasattr(given, "detach") else given
-        if name != "theta" and not (np.abs(value) <= np.finfo(np.float32).max).all():
+        if name != "theta" and not (np.abs(value) <= _LARGEST).all():
             rule = f"must give a step that single precision can hold ({name} is not finite)"
             raise ConnectomeError(f"neuron of region {region.name}", rule, f"{region.neuron!r:.200}")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from connectome.arrays import is_constant
 from connectome.errors import ConnectomeError
-from connectome.graph.flat import Selection, linear_step
+from connectome.graph.flat import Selection, finite, linear_step
 from connectome.graph.parts import EdgeKey, EdgeSet, Region
 from connectome.neurons.iaf_psc_exp import Dynamics
 from connectome.simulate import simulate_kernels as kernels
@@ -128,6 +128,7 @@ def lay_out(
             neurons["cells"][row] = 1 + own.index(r)
         else:
             s = linear_step(r, selection.dt_ms)
+            finite(r, s._asdict())
             for name in set(Dynamics._fields) & set(neurons.dtype.names or ()):
                 neurons[name][row] = getattr(s, name)
     if state is None:  # no need to look back to before the run

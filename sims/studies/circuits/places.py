@@ -10,6 +10,7 @@ import numpy as np
 
 from connectome.circuits import places as circuit
 from connectome.datasets.places import made_places, patch_normalised
+from connectome.graph.selection import node_set
 from sims.studies.published import Check, Measure, Trial, Values
 
 if TYPE_CHECKING:
@@ -76,8 +77,6 @@ def _calibrated(route: _Route, seed: int) -> tuple[float, NodeSet]:
 
 
 def _nobody(route: _Route) -> NodeSet:
-    from connectome.graph.selection import node_set
-
     return node_set(route.net, {})
 
 
@@ -97,8 +96,6 @@ def _run(condition: str, seed: int, quick: bool) -> Mapping[str, float]:
         return {"recall": _recall(route, route.net, _TEST, seed, condition == "own module")}
     theta, nodes = _calibrated(route, seed)
     if condition == "as many at random":
-        from connectome.graph.selection import node_set
-
         number, rng, size = len(nodes), np.random.default_rng(seed), route.net.regions["places_0"].size
         pick = np.sort(rng.permutation(size * len(route.reference))[:number])
         nodes = node_set(route.net, {name: pick[pick // size == m] % size for m, name in enumerate(route.reference)})

@@ -121,14 +121,13 @@ def _draw(quick: bool) -> Mapping[str, Figure]:
     given = _given(0, _STEPS)
     fitted, _ = _fit("pool modification", 0, quick)
     rows = (
-        (given.teacher, "0.75", 7.0, "target"),
-        (given.student, "C3", -0.25, "before"),
-        (fitted, "C0", 0.25, "after"),
+        ("target", given.teacher, "0.75", 0.0, 7),
+        ("before", given.student, "C3", -0.25, 3),
+        ("after", fitted, "C0", 0.25, 3),
     )
-    for c, color, place, name in rows:
+    for name, c, color, shift, size in rows:
         step, neuron = np.nonzero(circuit.fired(c, given.current_pa))
-        at = 0.0 if name == "target" else place
-        raster.plot(step, neuron + at, "|", color=color, ms=7 if name == "target" else 3, mew=1.5, label=name)
+        raster.plot(step, neuron + shift, "|", color=color, ms=size, mew=1.5, label=name)
     raster.set(xlabel="time (ms)", ylabel="neuron", xlim=(0, _STEPS), yticks=range(0, _N, 5))
     raster.legend(loc="upper right", fontsize=8, markerscale=2)
     for condition in ("pool modification", "surrogate gradient", "gradient through time", "homeostasis alone"):
