@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectome import Connectome, EdgeSet, Provenance, Region
-from connectome.analysis.report.charts import degrees, plain, raster_chart
+from connectome.analysis.report.charts import degrees, plain, raster_chart, score_chart
 from connectome.analysis.report.page import Sample, report
 from connectome.analysis.report.scene import MAX_EDGES, MAX_NEURONS, sample_scene
 from connectome.errors import ConnectomeError
@@ -370,6 +370,12 @@ def test_stages_need_names() -> None:
         report([], [], source="x")
     with pytest.raises(ConnectomeError, match="names"):
         report([graph(SIZES, 1)], [], source="x")
+
+
+def test_scores_that_are_no_numbers_are_gaps(developed: Path) -> None:
+    results = load_results(developed / "results.nc")
+    results["history_validation_score"][:] = [0.5, np.inf]
+    assert score_chart(results)["data"][-1]["y"] == [0.5, None]
 
 
 def test_results_alone_do_not_matter_to_a_folder_of_snapshots(tmp_path: Path, developed: Path) -> None:
