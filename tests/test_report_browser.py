@@ -162,6 +162,7 @@ def test_the_mouse_turns_the_view(desk: Visit) -> None:
     desk.page.mouse.move(*middle)
     desk.page.mouse.down()
     desk.page.mouse.move(middle[0] + 160, middle[1], steps=2)
+    desk.page.wait_for_timeout(500)  # the view follows the mouse frame by frame, and stays where it is let go
     desk.page.mouse.up()
     desk.page.wait_for_timeout(200)
     assert np.linalg.norm(np.subtract(desk.eye(), before)) > 0.2
