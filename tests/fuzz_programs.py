@@ -307,7 +307,7 @@ def _sealed(tree: Tree) -> Tree:
         contextlib.suppress(ConnectomeError, ValueError, LookupError, TypeError),
     ):
         listed = json.loads(tree[MANIFEST])["manifest"]["files"]
-        for name in (MANIFEST, *listed.keys() & tree.keys()):
+        for name in (MANIFEST, *set(listed) & tree.keys()):
             (Path(place) / name).parent.mkdir(parents=True, exist_ok=True)
             (Path(place) / name).write_bytes(tree[name])
             if name != MANIFEST:

@@ -401,6 +401,7 @@ def test_bad_parameters_are_refused_by_name(model: type[NeuronModel]) -> None:
         (NeuronParameters(t_ref_ms=1e9), "neuron.t_ref_ms", "fewer than 2^31 steps of 0.1 ms"),
         (Shiu2024(t_ref_ms=[1.0, 1e9]), "neuron.t_ref_ms", "fewer than 2^31 steps of 0.1 ms"),
         (NeuronParameters(c_m_pf=1e-300), "neuron of region a", "single precision can hold (p21_ex is not finite)"),
+        (NeuronParameters(c_m_pf=5e-324), "neuron of region a", "single precision can hold (p21_ex is not finite)"),
         (NeuronParameters(i_e_pa=1e300), "neuron of region a", "single precision can hold (i_e is not finite)"),
         (Izhikevich(d_mv_per_ms=1e39), "neuron of region a", "single precision can hold (d is not finite)"),
         (NeuronParameters(i_e_pa=3e38, c_m_pf=1e-3), "neuron of region a", "(p20 i_e is not finite)"),

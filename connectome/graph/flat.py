@@ -166,7 +166,8 @@ def linear_step(region: Region, dt_ms: float) -> Dynamics:
 def finite(region: Region, constants: dict[str, Any]) -> None:
     """Refuse constants of a region's neurons that single precision cannot hold, with what a constant current adds in a
     step, but for a threshold that is never reached."""
-    added = constants.get("p20", 0.0) * constants.get("i_e", 0.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        added = constants.get("p20", 0.0) * constants.get("i_e", 0.0)
     for name, given in (constants | {"p20 i_e": added}).items():
         value = given.detach().numpy() if hasattr(given, "detach") else given
         if name != "theta" and not (np.abs(value) <= _LARGEST).all():
