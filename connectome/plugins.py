@@ -116,6 +116,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "what_and_when": "sims.studies.circuits.what_and_when:what_and_when",
             "structural_plasticity": "sims.studies.circuits.structural_plasticity:structural_plasticity",
             "cognitive_graph": "sims.studies.circuits.cognitive_graph:cognitive_graph",
+            "liquid": "sims.studies.circuits.liquid:liquid",
         },
         "tasks": {
             "perception": "connectome.datasets.tasks:Perception",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from connectome.arrays import integer
 from connectome.errors import ConnectomeError
 
-__all__ = ["mackey_glass", "narma10"]
+__all__ = ["failed", "link_loads", "mackey_glass", "narma10"]
 
 _SUBSTEPS: Final = 10  # of a unit of time
 
@@ -53,3 +53,30 @@ def mackey_glass(steps: int, rng: np.random.Generator, *, tau: int = 17) -> NDAr
         k4 = g2 - 0.1 * (now + h * k3)
         x[k + 1] = now + h * (k1 + 2 * k2 + 2 * k3 + k4) / 6
     return x[lag + 1 + 1000 * _SUBSTEPS :: _SUBSTEPS][:steps].copy()
+
+
+def link_loads(hours: int, links: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """(T, links) load of each link of a network, an hour a sample: a mean of 0.3 .. 0.6, a daily sine of half of that
+    with its hour of most load, seven tenths of both on two days of each seven, and noise that lasts (first order, 0.8
+    an hour, 0.05 in all); never below 0. Raises :class:`ConnectomeError`."""
+    t = np.arange(integer("hours", hours, 1, 10**7))[:, None]
+    mean = rng.uniform(0.3, 0.6, integer("links", links, 1, 1000))
+    daily = 1 + 0.5 * np.sin(2 * np.pi * (t - rng.uniform(0, 24, mean.size)) / 24)
+    weekly = np.where(t // 24 % 7 >= 5, 0.7, 1.0)
+    noise = rng.normal(0, 0.05, (t.size, mean.size))
+    for k in range(1, t.size):
+        noise[k] = 0.8 * noise[k - 1] + 0.6 * noise[k]
+    loads: NDArray[np.float64] = np.maximum(mean * daily * weekly + noise, 0)
+    return loads
+
+
+def failed(loads: NDArray[np.float64], link: int, at: int) -> NDArray[np.float64]:
+    """What (T, links) loads are if a link fails at an hour: from then on its load is shared out among the others.
+    Raises :class:`ConnectomeError`."""
+    hours, links = loads.shape
+    found = loads.copy()
+    gone = integer("link", link, 0, links - 1)
+    after = slice(integer("at", at, 0, hours), None)
+    found[after] += loads[after, [gone]] / (integer("links", links, 2, 1000) - 1)
+    found[after, gone] = 0
+    return found
