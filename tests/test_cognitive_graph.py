@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,14 +10,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 
-from connectome import ConnectomeError, run
+from connectome import ConnectomeError
 from connectome.circuits import cognitive_graph as circuit
 from connectome.graph.connectome import Connectome, Edit
-from connectome.graph.flat import Engine
-from connectome.io.snapshot import load, save
-from connectome.simulate.runs import Stimulus
 from sims.studies.circuits import cognitive_graph as trial
-from tests.sonata_readers import check_libsonata
 
 SQUARE = np.stack(np.divmod(np.arange(25), 5), 1)
 
@@ -129,21 +123,6 @@ def test_what_was_lost_is_believed_again() -> None:
     assert (went.failures, went.lost, went.moves, went.arrived) == (1, 1, 3, True)
     apart = circuit.cognitive_graph([[0, 0], [9, 0]])
     assert circuit.journey(apart, 0, 1, lambda a, b: True)[1:] == ((0,), 0, 0, False)
-
-
-def test_both_engines_and_files_have_the_same_map(tmp_path: Path) -> None:
-    c = circuit.journey(circuit.cognitive_graph(SQUARE, 1.5), 0, 24, lambda a, b: b not in (6, 12)).map
-    save(c, tmp_path / "map.h5")
-    check_libsonata(c, tmp_path / "map.h5")
-    kept = load(tmp_path / "map.h5")
-    np.testing.assert_array_equal(circuit.strength(kept), circuit.strength(c))
-    np.testing.assert_array_equal(circuit.wave(kept, 24), circuit.wave(c, 24))
-    told = Stimulus(spikes={"goal": ([1.0], [24])})
-    engines: tuple[Engine, ...] = ("numba", "torch")
-    one, other = (run(kept, 80.0, told, engine=engine) for engine in engines)
-    assert one.spike_neuron.size == 26
-    np.testing.assert_array_equal(one.spike_neuron, other.spike_neuron)
-    np.testing.assert_array_equal(one.spike_time_ms, other.spike_time_ms)
 
 
 def test_mazes_have_a_way_and_their_walls() -> None:

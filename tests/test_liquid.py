@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,12 +16,10 @@ from connectome.circuits import liquid as circuit
 from connectome.circuits.liquid import LiquidCells
 from connectome.datasets.series import failed, link_loads
 from connectome.graph.flat import Engine
-from connectome.io.snapshot import load, save
 from connectome.neurons.iaf_cond_exp import IafCondExp
 from connectome.simulate.runs import Stimulus
 from sims.studies.circuits import forecasters
 from sims.studies.circuits import liquid as trial
-from tests.sonata_readers import check_libsonata
 
 
 def cells(seed: int, inputs: int = 3, n: int = 5) -> LiquidCells:
@@ -115,26 +112,21 @@ def test_a_pass_goes_on_where_it_was_and_bounds_are_kept() -> None:
         assert ((net.e == 1) | (net.e == -1)).all()
 
 
-def test_more_input_makes_cells_faster(tmp_path: Path) -> None:
-    """In spikes, of what was saved and loaded, on both engines; the sensor's spikes are as many as they should."""
+def test_more_input_makes_cells_faster() -> None:
+    """In spikes; and the sensor's are as many as they should be."""
     born = circuit.liquid(2, 30, seed=3)
-    save(born, tmp_path / "liquid.h5")
-    check_libsonata(born, tmp_path / "liquid.h5")
-    kept = load(tmp_path / "liquid.h5")
     x = np.repeat([[0.1, 0.1], [0.8, 0.3], [0.8, 1.2]], 20, axis=0)
-    tau = circuit.time_constants(kept, x).mean(1).reshape(3, 20).mean(1)
+    tau = circuit.time_constants(born, x).mean(1).reshape(3, 20).mean(1)
     assert (np.diff(tau) < 0).all()
     assert tau[0] < 100
     spikes = circuit.spikes(x)
     time, unit = (np.asarray(part) for part in spikes.spikes["input"])
     counts = [np.bincount(unit[(time > a) & (time <= a + 200)] // 20, minlength=2) for a in (0, 200, 400)]
     np.testing.assert_allclose(counts, x[::20] * 200 * 20 * 0.2, atol=1)
-    for network in (kept, circuit.liquid(2, 30, synapses="currents", seed=3)):
+    for network in (born, circuit.liquid(2, 30, synapses="currents", seed=3)):
         found = circuit.states(network, x)
         assert found.shape == (60, 60)
-        one, other = (run(network, 600.0, spikes, engine=e, dtype="float64") for e in ("numba", "torch"))
-        np.testing.assert_array_equal(one.spike_time_ms, other.spike_time_ms)
-        np.testing.assert_array_equal(one.spike_neuron, other.spike_neuron)
+        one = run(network, 600.0, spikes)
         mine = one.spike_neuron.values[one.spike_region.values == 1]
         assert mine.size > 10
         first = np.bincount(mine[one.spike_time_ms.values[one.spike_region.values == 1] <= 10], minlength=30)

@@ -1,4 +1,5 @@
-"""Every preset of ``connectome/circuits``: kept in a file, read by the field's own reader, the same on both engines."""
+"""Every preset of ``connectome/circuits``: kept in a file, read by the field's own reader and as any other circuit,
+the same on both engines."""
 
 from __future__ import annotations
 
@@ -15,7 +16,9 @@ import pytest
 from connectome import Connectome, circuits, load, run, save
 from connectome.circuits import (
     ca3_memory,
+    cognitive_graph,
     gain_control,
+    liquid,
     ncap,
     places,
     pspm,
@@ -25,6 +28,7 @@ from connectome.circuits import (
     what_and_when,
 )
 from connectome.graph.flat import Engine
+from connectome.io.circuits import read_circuit
 from connectome.simulate import Stimulus
 from tests.sonata_readers import check_libsonata
 
@@ -48,9 +52,16 @@ CASES: Final = {
     "ca3_memory.ca3_memory": Case(
         lambda: ca3_memory.ca3_memory(3, 5), ca3_memory.stimulus([ca3_memory.Operation(0, 0, (0, 2))])
     ),
+    "cognitive_graph.cognitive_graph": Case(
+        lambda: cognitive_graph.cognitive_graph(RNG.uniform(0, 3, (12, 2)), 3.0),
+        Stimulus(spikes={"goal": ([1.0], [11])}),
+    ),
     "gain_control.orientation_ring": Case(
         lambda: gain_control.orientation_ring(12),
         Stimulus(current_pa={gain_control.REGION: gain_control.UNIT_PA * RNG.uniform(1, 3, 12)}),
+    ),
+    "liquid.liquid": Case(
+        lambda: liquid.liquid(2, 20, strength_ns=5.0, seed=6), Stimulus(spikes={"input": _regular(40)})
     ),
     "ncap.swimming_circuit": Case(
         lambda: ncap.swimming_circuit(2),
@@ -100,13 +111,14 @@ def test_a_preset_is_the_same_in_files_and_on_both_engines(name: str, tmp_path: 
     path = tmp_path / "preset.h5"
     save(made, path)
     check_libsonata(made, path)
-    kept = load(path)
+    kept, circuit = load(path), read_circuit(path.with_suffix(".sonata"), dt_ms=made.dt_ms)
     assert kept.digest() == made.digest()
+    circuit = Connectome.of([circuit.regions[n] for n in made.regions], circuit.edges.values(), dt_ms=made.dt_ms)
     effectors = {n: np.arange(r.size) for n, r in made.regions.items() if r.role == "effector"}
-    engines: tuple[Engine, ...] = ("numba", "numba", "torch")
+    engines: tuple[Engine, ...] = ("numba", "numba", "torch", "numba")
     one, *others = (
         run(network, LASTS_MS, stimulus, engine=engine, dtype="float64", record_v=effectors, seed=4)
-        for network, engine in zip((made, kept, kept), engines, strict=True)
+        for network, engine in zip((made, kept, kept, circuit), engines, strict=True)
     )
     assert one.n_spikes.values[[r.role == "neuron" for r in made.regions.values()]].sum() > 3
     for other in others:
