@@ -1,4 +1,4 @@
-"""Places along a route, seen in several traverses whose light, weather and viewpoint differ."""
+"""Places along a route, seen in several traverses whose light and viewpoint differ."""
 
 from __future__ import annotations
 
@@ -10,47 +10,49 @@ from numpy.typing import ArrayLike, NDArray
 from connectome.arrays import freeze, integer
 from connectome.errors import ConnectomeError
 
-__all__ = ["made_places", "patch_normalised"]
+__all__ = ["patch_normalised", "photographed_places"]
 
+_SIDE: Final = 28
 _PATCH: Final = 7
+_BINNED: Final = 3  # pixels of a photograph, each way, in one of a view
 
 
-def made_places(
-    places: int, traverses: int, *, side: int = 28, shift: int = 3, noise: float = 0.1, seed: int = 0
+def photographed_places(
+    places: int, traverses: int, *, shift: int = 1, noise: float = 0.02, seed: int = 0
 ) -> NDArray[np.float64]:
-    """(traverses, places, side, side) views, 0 .. 1, of places made at random: twelve boxes, each of one grey, before
-    a background that varies slowly.
+    """(traverses, places, 28, 28) views, 0 .. 1, of places cut from the two photographs that scikit-learn comes with:
+    parts of them that do not overlap, those of most contrast, in an order drawn at random.
 
     In each traverse there is another light on all of them, in strength, contrast and direction; and each view is taken
-    from up to ``shift`` pixels beside, with a box in front of it, 6 x 6 pixels of one grey, and ``noise`` in each
-    pixel. Raises :class:`ConnectomeError`.
+    from up to ``shift`` pixels beside, with ``noise`` in each pixel. Raises :class:`ConnectomeError`.
     """
-    from scipy.ndimage import gaussian_filter
+    from sklearn.datasets import load_sample_images
 
-    integer("places", places, 1, 10**6)
     integer("traverses", traverses, 1, 1000)
-    integer("side", side, 8, 1000)
-    integer("shift", shift, 0, side)
+    wide = _SIDE + 2 * integer("shift", shift, 0, _SIDE)
     rng = np.random.default_rng(integer("seed", seed, 0, 2**63 - 1))
-    wide = side + 2 * shift
-    scene = gaussian_filter(rng.standard_normal((places, wide, wide)), (0, wide / 7, wide / 7))
-    scene = 0.5 + 0.15 * scene / scene.std((1, 2), keepdims=True)
-    for one in scene:
-        for _ in range(12):
-            high, broad = rng.integers(3, wide // 2, 2)
-            top, left = rng.integers(0, wide - high), rng.integers(0, wide - broad)
-            one[top : top + high, left : left + broad] = rng.random()
-    found = np.empty((traverses, places, side, side))
-    ramp = np.linspace(-1, 1, side)
+    parts: list[NDArray[np.float64]] = []
+    for photograph in load_sample_images().images:
+        high, broad = (n // (wide * _BINNED) for n in photograph.shape[:2])
+        top, left = (
+            rng.integers(n - k * wide * _BINNED + 1) for n, k in zip(photograph.shape, (high, broad), strict=False)
+        )
+        grey = photograph[top:, left:].mean(2)[: high * wide * _BINNED, : broad * wide * _BINNED] / 255
+        binned = grey.reshape(high * wide, _BINNED, broad * wide, _BINNED).mean((1, 3))
+        parts += list(binned.reshape(high, wide, broad, wide).swapaxes(1, 2).reshape(-1, wide, wide))
+    integer("places", places, 1, len(parts))
+    contrast = np.argsort([-part.std() for part in parts], kind="stable")
+    scene = np.array(parts)[rng.permutation(contrast[:places])]
+    found = np.empty((traverses, places, _SIDE, _SIDE))
+    ramp = np.linspace(-1, 1, _SIDE)
     for views in found:
         gain, gamma, across, down = rng.uniform(0.5, 1), rng.uniform(0.7, 1.4), *rng.uniform(-0.2, 0.2, 2)
         light = across * ramp + down * ramp[:, None]
         for view, one in zip(views, scene, strict=True):
             y, x = rng.integers(0, 2 * shift + 1, 2)
-            view[:] = gain * np.clip(one[y : y + side, x : x + side], 0, 1) ** gamma + light
-            y, x = rng.integers(0, side - 6, 2)
-            view[y : y + 6, x : x + 6] = rng.random()
-            view += noise * rng.standard_normal(view.shape)
+            view[:] = (
+                gain * one[y : y + _SIDE, x : x + _SIDE] ** gamma + light + noise * rng.standard_normal(view.shape)
+            )
     return np.clip(found, 0, 1)
 
 

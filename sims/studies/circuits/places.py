@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from connectome.circuits import places as circuit
-from connectome.datasets.places import made_places, patch_normalised
+from connectome.datasets.places import patch_normalised, photographed_places
 from connectome.graph.selection import node_set
 from sims.studies.published import Check, Measure, Trial, Values
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from connectome.graph.connectome import Connectome
+    from connectome.graph.connectome import Connectome, Edit
     from connectome.graph.selection import NodeSet
 
 __all__ = ["places"]
@@ -38,8 +38,8 @@ class _Route(NamedTuple):
 
 @lru_cache(maxsize=1)  # a worker goes through the conditions of a seed
 def _learnt(seed: int, quick: bool) -> _Route:
-    modules, here, n, epochs = (2, 5, 30, 6) if quick else (4, 10, 60, 24)
-    views = np.stack([patch_normalised(t) for t in made_places(modules * here, 4, seed=seed)])
+    modules, here, n, epochs = (2, 5, 30, 6) if quick else (4, 10, 60, 30)
+    views = np.stack([patch_normalised(t) for t in photographed_places(modules * here, 4, seed=seed)])
     learnt = []
     for m in range(modules):
         mine = np.arange(m * here, (m + 1) * here)
@@ -65,12 +65,12 @@ def _recall(route: _Route, net: Connectome, traverse: int, seed: int, own: bool 
     return float((right > others.max(1)).mean())
 
 
-def _calibrated(route: _Route, seed: int) -> tuple[float, NodeSet]:
+def _calibrated(route: _Route, seed: int, edit: Callable[[Connectome, NodeSet], Edit]) -> tuple[float, NodeSet]:
     """The threshold by which most of the calibration traverse is recognised, and who is above it."""
     best = (-1.0, 0.0, _nobody(route))
     for theta in _THETA:
         nodes = circuit.hyperactive(route.net, route.reference, theta) if theta else _nobody(route)
-        found = _recall(route, route.net.apply(circuit.removed(route.net, nodes)), _CALIBRATION, seed)
+        found = _recall(route, route.net.apply(edit(route.net, nodes)), _CALIBRATION, seed)
         if found > best[0]:
             best = found, theta, nodes
     return best[1:]
@@ -94,12 +94,13 @@ def _run(condition: str, seed: int, quick: bool) -> Mapping[str, float]:
         return {"recall": _differences(route)}
     if condition in ("nobody removed", "own module"):
         return {"recall": _recall(route, route.net, _TEST, seed, condition == "own module")}
-    theta, nodes = _calibrated(route, seed)
+    edit = circuit.ignored if condition == "hyperactive ignored" else circuit.removed
+    theta, nodes = _calibrated(route, seed, edit)
     if condition == "as many at random":
         number, rng, size = len(nodes), np.random.default_rng(seed), route.net.regions["places_0"].size
         pick = np.sort(rng.permutation(size * len(route.reference))[:number])
         nodes = node_set(route.net, {name: pick[pick // size == m] % size for m, name in enumerate(route.reference)})
-    recall = _recall(route, route.net.apply(circuit.removed(route.net, nodes)), _TEST, seed)
+    recall = _recall(route, route.net.apply(edit(route.net, nodes)), _TEST, seed)
     everyone = sum(count.shape[1] for count in route.reference.values())
     return {"recall": recall, "removed": len(nodes) / everyone, "theta": theta}
 
@@ -158,6 +159,9 @@ places = Trial(
     "Place recognition", "Hussaini et al. 2023, ICRA, arXiv 2209.08723",
     "neurons that respond to views of all places spoil ensembles of modules; without them ensembles compete",
     {"recall": Measure(" %", 100, 0), "removed": Measure(" %", 100, 0), "theta": Measure(" %", 100, 0)},
-    ("hyperactive removed", "nobody removed", "own module", "as many at random", "image differences"),
+    (
+        "hyperactive removed", "hyperactive ignored", "nobody removed", "own module", "as many at random",
+        "image differences",
+    ),
     _run, _check, ("image differences",), _draw,
 )  # fmt: skip
