@@ -10,7 +10,7 @@ imported before it is asked for, so what cannot be imported breaks those runs al
 - ``tasks``: ``make(images, jitter_pixels, **table)`` gives a task, ``[tasks.NAME]`` being the table;
 - ``diagnostics``: what a stage is measured by, see ``mechanisms/diagnostics.py``;
 - ``studies``: ``make(quick, images)`` gives a study of ``sims.study``; one that takes ``config`` gets its path too;
-- ``circuits``: a :class:`sims.studies.published.Trial` of the study of that name;
+- ``circuits``, ``mechanisms``: a :class:`sims.studies.published.Trial` of the study of that name;
 - ``metrics``: a :class:`connectome.analysis.simple_graph.Metric`.
 """
 
@@ -98,6 +98,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "sleep": "sims.studies.sleep:sleep",
             "wiring": "sims.studies.wiring:wiring",
             "circuits": "sims.studies.published:circuits",
+            "mechanisms": "sims.studies.published:mechanisms",
             "split-mnist": "sims.studies.streams:split_mnist",
             "permuted-mnist": "sims.studies.streams:permuted_mnist",
             "split-cifar10": "sims.studies.streams:split_cifar10",
@@ -117,6 +118,11 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "structural_plasticity": "sims.studies.circuits.structural_plasticity:structural_plasticity",
             "cognitive_graph": "sims.studies.circuits.cognitive_graph:cognitive_graph",
             "liquid": "sims.studies.circuits.liquid:liquid",
+        },
+        "mechanisms": {
+            "links": "sims.studies.mechanisms.links:links",
+            "inhibition": "sims.studies.mechanisms.inhibition:inhibition",
+            "strengthening": "sims.studies.mechanisms.strengthening:strengthening",
         },
         "tasks": {
             "perception": "connectome.datasets.tasks:Perception",

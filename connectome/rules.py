@@ -20,7 +20,7 @@ from connectome.arrays import ReadOnly
 from connectome.graph.connectome import Connectome, Edit, RuleRecord
 from connectome.graph.parts import EdgeKey
 
-__all__ = ["Context", "Importance", "Link", "Probe", "Rule", "Sample", "acts", "normalise"]
+__all__ = ["Context", "Importance", "Link", "LinkRule", "Probe", "Rule", "Sample", "acts", "normalise"]
 
 Array = NDArray[Any]
 
@@ -58,6 +58,10 @@ class Link(NamedTuple):
     def key(self) -> EdgeKey:
         """The edge set that it grows."""
         return EdgeKey(self.source, "long_range", self.target)
+
+
+#: The links after an epoch, with their probabilities in the next one.
+LinkRule = Callable[[Connectome, tuple[Link, ...]], tuple[Link, ...]]
 
 
 @dataclass(frozen=True, eq=False)

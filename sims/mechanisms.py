@@ -34,6 +34,7 @@ KINDS: Final = {
     "diagnostics": ("diagnostic of a stage", '[training] diagnostics = "NAME, ..."'),
     "studies": ("study", "python -m sims.study NAME"),
     "circuits": ("published circuit", "python -m sims.study circuits --only NAME"),
+    "mechanisms": ("mechanism on trial", "python -m sims.study mechanisms --only NAME"),
     "tasks": ("task", "--regions NAME,...; [tasks.NAME]"),
 }
 #: How a name ends -> its unit.

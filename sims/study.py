@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         help="mnist, cifar10, cifar100, or a file or folder of images (default: scikit-learn's digits)",
     )  # fmt: skip
     parser.add_argument("--config", type=Path, metavar="FILE", help="of wiring: a development's, whose wiring is tried")
-    parser.add_argument("--only", metavar="A,B,...", help="of circuits: only these systems")
+    parser.add_argument("--only", metavar="A,B,...", help="of circuits and mechanisms: only these systems")
     parser.add_argument("--seeds", type=int, metavar="N", help="how many seeds, from 0")
     parser.add_argument("--conditions", metavar="A,B,...", help="only these")
     parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: one a core)")

@@ -24,7 +24,7 @@ from connectome.learning.task import Batch, More, Score, Task
 from connectome.learning.views import WeightView
 from connectome.neurons.model import NeuronModel
 from connectome.parameters import Parameters, bounded
-from connectome.rules import Link, Rule
+from connectome.rules import Link, LinkRule, Rule
 
 __all__ = ["UNKNOWN", "ExtraLoss", "LearningRates", "Progress", "Select", "Stage", "StageOutcome", "StageState"]
 
@@ -108,7 +108,7 @@ class Stage(ReadOnly):
     epoch_updates: int = 20
     learning_rates: LearningRates = LearningRates()
     rules: tuple[Rule, ...] = ()
-    links: LinkEvolution = LinkEvolution()
+    links: LinkRule = LinkEvolution()
     importance: str = "feedback"
     wiring: Connectome | None = None
     extra_loss: ExtraLoss | None = None

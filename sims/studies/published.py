@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from connectome.io.results import Film
 
-__all__ = ["Check", "Measure", "Trial", "Values", "circuits"]
+__all__ = ["Check", "Measure", "Trial", "Values", "circuits", "mechanisms"]
 
 _EXTRA: Final = "Install it with one of the extras of pyproject.toml."
 
@@ -83,6 +83,11 @@ class Trial:
 def circuits(quick: bool, images: str, only: Sequence[str] = ()) -> Study:
     """Circuits that remember, predict, adapt and move, as published, beside tuned comparators."""
     return _study("circuits", "Published circuits on this engine, beside tuned comparators.", quick, only)
+
+
+def mechanisms(quick: bool, images: str, only: Sequence[str] = ()) -> Study:
+    """Mechanisms of development and of learning that lasts, beside tuned comparators."""
+    return _study("mechanisms", "Mechanisms of development and learning, beside tuned comparators.", quick, only)
 
 
 def _study(group: str, about: str, quick: bool, only: Sequence[str]) -> Study:
