@@ -142,7 +142,7 @@ def test_comparators_find_their_way_and_the_trial_judges(monkeypatch: pytest.Mon
     found = {c: dict(trial.cognitive_graph.run(c, 0, True)) for c in conditions if c != "random walk"}
     found["random walk"] = dict.fromkeys(found["LRTA*"], 50.0)
     assert all(of["first"] >= 1 for of in found.values())
-    for condition in ("Hebbian edits", "no potentiation", "LRTA*", "breadth-first, replanned"):
+    for condition in ("Hebbian edits", "no potentiation", "LRTA*", "replanned breadth-first"):
         assert found[condition]["arrived"] == 1
         assert found[condition]["clean detour"] == 0
     assert found["no edits"]["arrived"] == 0

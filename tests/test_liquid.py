@@ -171,7 +171,8 @@ def test_forecasters_learn_and_are_refitted_on_time(monkeypatch: pytest.MonkeyPa
     for name, value in (("_BEFORE", 150), ("_REFITTED", 20)):
         monkeypatch.setattr(trial, name, value)
     once, anew = (
-        trial._judged(condition, (5, 1e-9), 0, True, world.calm, world)[0] for condition in ("ridge", "ridge, refitted")
+        trial._judged(condition, (5, 1e-9), 0, True, world.calm, world)[0]
+        for condition in ("ridge", "ridge (refitted)")
     )
     assert once.size == anew.size == 150
     np.testing.assert_allclose(once[:80], anew[:80], atol=1e-4)
@@ -182,7 +183,7 @@ def test_forecasters_learn_and_are_refitted_on_time(monkeypatch: pytest.MonkeyPa
 def test_the_trial_judges() -> None:
     values = {c: {m: np.full(5, 0.03) for m in trial.liquid.measures} for c in trial.liquid.conditions}
     assert [check.holds for check in trial.liquid.check(values)] == [True] * 5
-    values["ridge, refitted"]["after"] = np.array([0.02, 0.02, 0.04, 0.04, 0.04])
+    values["ridge (refitted)"]["after"] = np.array([0.02, 0.02, 0.04, 0.04, 0.04])
     assert [check.holds for check in trial.liquid.check(values)] == [False, False, True, True, True]
 
 

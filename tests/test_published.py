@@ -98,9 +98,14 @@ def test_films_and_figures_are_written(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_every_trial_is_whole() -> None:
-    """Its comparators are conditions, its measures have a first one; its quick form is tried in its own test."""
-    for name in plugins.known("circuits"):
-        trial = plugins.load("circuits", name, "circuits")
+    """Its comparators are conditions, which ``--conditions A,B`` can name; its measures have a first one; its quick
+    form is tried in its own test."""
+    of_group = {name: group for group in ("circuits", "mechanisms") for name in plugins.known(group)}
+    for name, group in of_group.items():
+        trial = plugins.load(group, name, group)
+        assert not any("," in condition for condition in trial.conditions), name
+        values = {c: dict.fromkeys(trial.measures, np.array([0.4, 0.5, 0.6])) for c in trial.conditions}
+        assert all(isinstance(check.holds, bool) for check in trial.check(values)), name
         assert set(trial.comparators) <= set(trial.conditions[1:]), name
         assert trial.measures, name
         assert trial.system, name

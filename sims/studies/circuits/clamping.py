@@ -73,13 +73,13 @@ def _run(condition: str, seed: int, quick: bool) -> Mapping[str, float]:
 def _vectors(condition: str, seed: int) -> Mapping[str, float]:
     """Steps to 1 % of the first loss in the authors' model."""
     truth, start = np.random.default_rng(seed).standard_normal((2, 3, 20))
-    held = {"three vectors, free": (), "three vectors, c clamped": (2,), "three vectors, b and c clamped": (1, 2)}
+    held = {"three vectors (free)": (), "three vectors (c clamped)": (2,), "three vectors (b and c clamped)": (1, 2)}
     losses = circuit.descend(truth, start, held[condition], 1000)
     return {"updates": float(np.argmax(losses <= 0.01 * losses[0])) if losses.min() <= 0.01 * losses[0] else np.nan}
 
 
 def _check(v: Values) -> Sequence[Check]:
-    free, c, both = (v[f"three vectors, {x}"]["updates"] for x in ("free", "c clamped", "b and c clamped"))
+    free, c, both = (v[f"three vectors ({x})"]["updates"] for x in ("free", "c clamped", "b and c clamped"))
     saved = {name: 1 - v[f"{name} clamped"]["updates"] / v["free"]["updates"] for name in _REGIONS}
     found = ", ".join(f"{name} {100 * s.mean():.0f} %" for name, s in saved.items())
     finals = [float(np.mean(v[name]["final"])) for name in (_CONTROL, "free")]
@@ -105,8 +105,8 @@ clamping = Trial(
     "clamping a part of a network to what it will have learnt shows which part the rest waits for",
     {"updates": Measure(" updates", digits=0, falls=True), "final": Measure(" %", 100), "area": Measure(" %", 100)},
     (
-        "perception clamped", "motor clamped", "interaction clamped", "free", _CONTROL, "three vectors, free",
-        "three vectors, c clamped", "three vectors, b and c clamped",
+        "perception clamped", "motor clamped", "interaction clamped", "free", _CONTROL, "three vectors (free)",
+        "three vectors (c clamped)", "three vectors (b and c clamped)",
     ),
     _run, _check, ("free",),
 )  # fmt: skip

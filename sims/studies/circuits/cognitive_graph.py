@@ -124,6 +124,6 @@ cognitive_graph = Trial(
         "moved": Measure(falls=True), "noisy": Measure(falls=True), "arrived": Measure(" %", 100, 0),
         "second clean": Measure(" %", 100, 0), "clean detour": Measure(" %", 100, 0), "failures": Measure(" %", 100, 0),
     },
-    ("Hebbian edits", "no potentiation", "no edits", "LRTA*", "breadth-first, replanned", "random walk"),
-    _run, _check, ("LRTA*", "breadth-first, replanned", "random walk"), _draw,
+    ("Hebbian edits", "no potentiation", "no edits", "LRTA*", "replanned breadth-first", "random walk"),
+    _run, _check, ("LRTA*", "replanned breadth-first", "random walk"), _draw,
 )  # fmt: skip

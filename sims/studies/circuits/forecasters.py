@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["GRADED", "GRU", "Forecast", "errors", "lagged", "linear", "network", "trained"]
 
-GRADED: Final = "graded, trained"
-GRU: Final = "GRU, trained"
+GRADED: Final = "graded (trained)"
+GRU: Final = "GRU (trained)"
 _SPAN: Final = 24  # samples in a sequence of the networks that are trained
 _WARM: Final = 50  # samples that nothing is learnt from: the networks begin at rest
 

@@ -62,7 +62,7 @@ def _judged(
 ) -> NDArray[np.float64]:
     """(failures, hours) errors around each failure: 100 hours before it, that of its first sample, 50 after that."""
     forecast: Forecast = np.zeros_like
-    if condition.endswith("trained"):
+    if condition.endswith("(trained)"):
         forecast = trained(condition, settings[0], seed, 40 if quick else 300, train)
     elif condition in ("conductances", "currents"):
         forecast = linear(network(_LINKS, condition, *settings[:2], seed), settings[2], train)
@@ -72,7 +72,7 @@ def _judged(
     for rest in world.rest:
         whole = np.concatenate([train, rest])
         first = len(whole) - _BEFORE - _AFTER - 1  # of the window
-        if condition == "ridge, refitted":
+        if condition == "ridge (refitted)":
             each = np.empty(0)
             for begin in range(first // _REFITTED * _REFITTED, len(whole) - 1, _REFITTED):
                 fitted = linear(partial(lagged, int(settings[0])), settings[1], whole[:begin])
@@ -86,11 +86,11 @@ def _judged(
 @cache
 def _settings(condition: str, quick: bool) -> tuple[float, ...]:
     """What has the least error around failures that it has not seen, on other seeds."""
-    kind = {"conductances": "spikes", "currents": "spikes", "ridge, refitted": "ridge"}.get(condition, condition)
+    kind = {"conductances": "spikes", "currents": "spikes", "ridge (refitted)": "ridge"}.get(condition, condition)
     tried = _SETTINGS[kind]
 
     def error(settings: tuple[float, ...]) -> float:
-        seeds = _VALIDATION[: 1 if quick or kind.endswith("trained") else 2]
+        seeds = _VALIDATION[: 1 if quick or kind.endswith("(trained)") else 2]
         worlds = [(seed, _world(seed)) for seed in seeds]
         return float(np.mean([_judged(condition, settings, s, quick, w.calm, w) for s, w in worlds]))
 
@@ -116,8 +116,8 @@ def _check(v: Values) -> Sequence[Check]:
 
     ours = "conductances"
     return [
-        fewer("in spikes, 50 hours after a failure, as good as ridge regression refitted", ours, "ridge, refitted"),
-        fewer("the published cells, trained once, better than ridge regression refitted", GRADED, "ridge, refitted"),
+        fewer("in spikes, 50 hours after a failure, as good as ridge regression refitted", ours, "ridge (refitted)"),
+        fewer("the published cells, trained once, better than ridge regression refitted", GRADED, "ridge (refitted)"),
         fewer("conductances better than currents", ours, "currents"),
         fewer("the published cells better than gated ones, trained alike", GRADED, GRU),
         fewer("in spikes better than to forecast no change", ours, "no change"),
@@ -153,6 +153,6 @@ liquid = Trial(
     dict.fromkeys(
         ("after", "before", "after, failures seen", "before, failures seen"), Measure(digits=4, falls=True)
     ),
-    ("conductances", GRADED, "currents", GRU, "ridge, refitted", "ridge", "no change"),
-    _run, _check, ("currents", GRU, "ridge, refitted", "ridge", "no change"), _draw,
+    ("conductances", GRADED, "currents", GRU, "ridge (refitted)", "ridge", "no change"),
+    _run, _check, ("currents", GRU, "ridge (refitted)", "ridge", "no change"), _draw,
 )  # fmt: skip

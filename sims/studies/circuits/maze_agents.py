@@ -41,7 +41,7 @@ def agent(condition: str, rng: np.random.Generator) -> Agent:
     """Of a condition of the trial, before its first journey."""
     if condition == "random walk":
         return lambda works: _walk(works, lambda here: int(rng.choice(_BESIDE[here])), lambda here, there, worked: None)
-    return {"LRTA*": _lrta, "breadth-first, replanned": _replanned}.get(condition, lambda: _mapping(condition))()
+    return {"LRTA*": _lrta, "replanned breadth-first": _replanned}.get(condition, lambda: _mapping(condition))()
 
 
 #: What the Hebbian rule does in each form of the circuit.

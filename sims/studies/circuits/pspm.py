@@ -43,7 +43,7 @@ def _given(seed: int, steps: int) -> _Given:
 @cache
 def _fit(condition: str, seed: int, quick: bool) -> tuple[Connectome, NDArray[np.float64]]:
     """What is fitted, and its similarity to what it was fitted to, pass by pass."""
-    steps = _LONG if condition.endswith("4 s") else _STEPS
+    steps = _LONG if condition.endswith("(4 s)") else _STEPS
     teacher, student, current, _ = _given(seed, steps)
     target, passes = circuit.fired(teacher, current), _PASSES // (4 if quick else 1)
     rng = np.random.default_rng([21, seed])
@@ -60,7 +60,7 @@ def _fit(condition: str, seed: int, quick: bool) -> tuple[Connectome, NDArray[np
 
 
 def _run(condition: str, seed: int, quick: bool) -> Mapping[str, float]:
-    given = _given(seed, _LONG if condition.endswith("4 s") else _STEPS)
+    given = _given(seed, _LONG if condition.endswith("(4 s)") else _STEPS)
     fitted, _ = _fit(condition, seed, quick)
     seen, new = (
         circuit.similarity(circuit.fired(fitted, current), circuit.fired(given.teacher, current))
@@ -76,7 +76,7 @@ def _check(v: Values) -> Sequence[Check]:
     rest = np.maximum(before, v["no weights"]["similarity"])
     homeostasis = v["homeostasis alone"]["similarity"]
     chance = v["other neurons' trains"]["similarity"]
-    long = v["surrogate gradient, 4 s"]["weights r"]
+    long = v["surrogate gradient (4 s)"]["weights r"]
     return [
         Check(
             "similarity rises from below 0.5 to above 0.7, in every network",
@@ -142,7 +142,7 @@ pspm = Trial(
     "stochastic changes of the presynaptic pool reproduce spike trains, with other weights than the true ones",
     {"similarity": Measure(), "new input": Measure(), "weights r": Measure()},
     (
-        "pool modification", "surrogate gradient", "surrogate gradient, 4 s", "gradient through time",
+        "pool modification", "surrogate gradient", "surrogate gradient (4 s)", "gradient through time",
         "homeostasis alone", "other neurons' trains", "random weights", "no weights",
     ),
     _run, _check, ("surrogate gradient", "gradient through time", "homeostasis alone"), _draw,
