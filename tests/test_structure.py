@@ -30,13 +30,15 @@ ROOMS: dict[str, set[str]] = {
     "circuits": {"graph", "neurons", "wiring", "simulate", "learning", "development", "mechanisms", "analysis"},
 }
 LIBRARY = ("connectome", *(f"connectome/{room}" for room in ROOMS), "connectome/analysis/report")
-PROGRAMS = ("sims", "sims/studies", "sims/studies/circuits", "sims/benchmarks")
+PROGRAMS = ("sims", "sims/studies", "sims/studies/circuits", "sims/studies/mechanisms", "sims/benchmarks")
 #: What stands on the floor but knows rooms: who may be imported by which of them.
 FLOOR = {
     "rules": {"learning", "development", "mechanisms", "analysis"},
     "models": {"circuits"}, "views": set[str](), "__init__": set[str](),
 }  # fmt: skip
 LONGEST_MODULE = 450
+#: Of a published circuit, and of a trial.
+LONGEST_CIRCUIT = 200
 TOP_LEVEL = {
     "connectome", "io", "datasets", "sims", "tests",
     "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "constraints.txt",

@@ -52,11 +52,8 @@ def _tasks(condition: str, seed: int, quick: bool) -> Iterator[tuple[str, _Task]
     train, _, test = _STRETCHES[form]
     steps = test.stop
     for scale in (_SCALE,) if quick and form == "spikes" else _SCALES:
-        u = rng.uniform(-1, 1, steps)
-        yield (
-            "memory" if scale == _SCALE else f"memory at {scale:g}",
-            _Task(scale * u, _memory(scale * u, train), scale),
-        )
+        u = scale * rng.uniform(-1, 1, steps)
+        yield "memory" if scale == _SCALE else f"memory at {scale:g}", _Task(u, _memory(u, train), scale)
     if form == "spikes" or quick:
         return
     u, y = narma10(steps + 1, rng)
