@@ -182,6 +182,8 @@ def test_modules_outside_the_graph_import_in_no_circle() -> None:
 def test_modules_are_short_enough_to_read() -> None:
     lines = {name_of(p): len(p.read_text("utf-8").splitlines()) for p in modules(*LIBRARY, *LINKED, *PROGRAMS)}
     assert not {name: n for name, n in lines.items() if n > LONGEST_MODULE}
+    short = [name_of(p) for p in modules("connectome/circuits", "sims/studies/circuits", "sims/studies/mechanisms")]
+    assert not {name: lines[name] for name in short if lines[name] > LONGEST_CIRCUIT}
 
 
 def test_every_room_has_a_page() -> None:
