@@ -176,7 +176,7 @@ def _cached(name: str, needed: Sequence[str] | None = None) -> dict[str, Any]:
     this file. Raises :class:`ConnectomeError`."""
     if not is_installed():
         raise ConnectomeError(
-            "reference", "needs the package cect", "none", "Install it: pip install 'connectome[references]'."
+            "reference", "needs the package cect", "none", "Install it: pip install 'connectome-engine[references]'."
         )
     file = importlib.resources.files("cect") / "cache" / name
     try:

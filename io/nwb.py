@@ -43,7 +43,7 @@ def write_nwb(spikes: xr.Dataset, path: str | os.PathLike[str], connectome: Conn
         from pynwb.misc import Units
     except ImportError:
         raise ConnectomeError(
-            "nwb", "must have the package pynwb", "none", "pip install 'connectome[exchange]'"
+            "nwb", "must have the package pynwb", "none", "pip install 'connectome-engine[exchange]'"
         ) from None
     region, neuron, seconds = (spikes[f"spike_{k}"].values for k in ("region", "neuron", "time_ms"))
     order = np.lexsort((spikes["spike_time_ms"].values, neuron, region))

@@ -31,7 +31,7 @@ def pyarrow_parquet() -> tuple[Any, Any]:
         import pyarrow.parquet
     except ImportError:
         raise ConnectomeError(
-            "parquet", "needs the package pyarrow", "none", "Install it: pip install 'connectome[exchange]'."
+            "parquet", "needs the package pyarrow", "none", "Install it: pip install 'connectome-engine[exchange]'."
         ) from None
     return pyarrow, pyarrow.parquet
 

@@ -1,9 +1,13 @@
-"""What programs there are: ``python -m sims``."""
+"""What programs there are, and the command that runs them: ``connectome``, ``connectome develop --help``.
+
+``python -m sims.develop`` is the same as ``connectome develop``.
+"""
 
 from __future__ import annotations
 
 import ast
 import difflib
+import importlib
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -37,20 +41,24 @@ def programs() -> Iterator[Program]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Say what there is; return the exit code, 2 if something else was asked for."""
+    """Run the program that is named first, with the arguments after it, or say which there are; return the exit code, 2
+    if there is no such program."""
     given = list(sys.argv[1:] if argv is None else argv)
     known = list(programs())
+    names = [program.name for program in known]
+    if given and given[0] in names:
+        code: int = importlib.import_module(f"sims.{given[0]}").main(given[1:])
+        return code
     if given and given[0] not in ("-h", "--help"):
-        names = [p.name for p in known]
         near = difflib.get_close_matches(given[0], names, 1)
-        hint = f"Write python -m sims.{near[0]}." if near else f"There are: {', '.join(names)}."
-        print(f"sims: takes no arguments; found {given[0]!r}. {hint}", file=sys.stderr)
+        hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(names)}."
+        print(f"connectome: there is no program {given[0]!r}. {hint}", file=sys.stderr)
         return 2
-    print("The programs. Each says more with --help.")
+    lines = ["The programs. Each says more with --help. `connectome NAME` runs one; so does `python -m sims.NAME`."]
     for program in known:
-        print(f"\n{program.name}")
-        print(textwrap.fill(program.purpose, 80, initial_indent="    ", subsequent_indent="    "))
-        print(f"    {program.command}")
+        purpose = textwrap.fill(program.purpose, 80, initial_indent="    ", subsequent_indent="    ")
+        lines += ["", program.name, purpose, f"    {program.command}"]
+    print("\n".join(lines))
     return 0
 
 

@@ -10,8 +10,8 @@ an exception other than ConnectomeError, or one of more than a line, or without 
 that dies; 10 s of processor time; more than 1 GiB; a file written, a pickle, a connection or a process, as Python's
 audit hooks report them; anything new in the folder. Findings are kept in --findings, as files to be read again.
 
-``--coverage`` searches with atheris (``pip install 'connectome[fuzz]'``), which keeps the inputs that reach new lines,
-for so many seconds for each reader.
+``--coverage`` searches with atheris (``pip install 'connectome-engine[fuzz]'``), which keeps the inputs that reach new
+lines, for so many seconds for each reader.
 """
 
 from __future__ import annotations

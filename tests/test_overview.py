@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.metadata
 import subprocess
 import sys
 from pathlib import Path
@@ -49,11 +50,24 @@ def test_the_options_of_each_command_exist(name: str) -> None:
     assert {word for word in program.command.split() if word.startswith("--")} <= known
 
 
-def test_a_word_too_much_is_answered_with_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_program_is_run_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["mechanisms", "--kind", "tasks"]) == 0
+    assert "perception" in capsys.readouterr().out
+    assert main(["summarize", "nowhere"]) == 2
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_what_is_no_program_is_answered_with_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["develp"]) == 2
-    assert "python -m sims.develop" in capsys.readouterr().err
+    assert capsys.readouterr().err == "connectome: there is no program 'develp'. Did you mean develop?\n"
     assert main(["zzz"]) == 2
-    assert "There are:" in capsys.readouterr().err
+    assert "There are: analyze," in capsys.readouterr().err
+
+
+def test_the_command_is_installed() -> None:
+    """From pyproject.toml; what it is called with is tried above."""
+    (command,) = importlib.metadata.entry_points(group="console_scripts", name="connectome")
+    assert command.load() is main
 
 
 def test_it_runs_as_a_module_and_imports_nothing_heavy() -> None:
