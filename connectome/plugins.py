@@ -115,6 +115,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "places": "sims.studies.circuits.places:places",
             "ncap": "sims.studies.circuits.ncap:ncap",
             "what_and_when": "sims.studies.circuits.what_and_when:what_and_when",
+            "sparse_recordings": "sims.studies.circuits.sparse_recordings:sparse_recordings",
             "structural_plasticity": "sims.studies.circuits.structural_plasticity:structural_plasticity",
             "cognitive_graph": "sims.studies.circuits.cognitive_graph:cognitive_graph",
             "liquid": "sims.studies.circuits.liquid:liquid",

@@ -24,6 +24,7 @@ from connectome.circuits import (
     pspm,
     reservoir,
     rewriting,
+    sparse_recordings,
     structural_plasticity,
     what_and_when,
 )
@@ -45,6 +46,7 @@ def _regular(units: int, every_ms: float = 1.0) -> tuple[Any, Any]:
 
 
 LASTS_MS: Final = 100.0
+GOAL: Final = (np.arange(2.0, LASTS_MS, 2.0), np.arange(49) % 32)
 RNG: Final = np.random.default_rng(6)
 #: "module.function" -> how the preset is made for a test, and what makes it fire. No two currents are alike, so that an
 #: edge that went elsewhere would show.
@@ -79,6 +81,12 @@ CASES: Final = {
     ),
     "rewriting.two_halves": Case(
         lambda: rewriting.two_halves(30, seed=6), Stimulus(spikes={"cue": _regular(20), "go": _regular(10, 7.0)})
+    ),
+    "sparse_recordings.student": Case(
+        lambda: sparse_recordings.student(12, np.random.default_rng(6)), Stimulus(spikes={"goal": GOAL})
+    ),
+    "sparse_recordings.teacher": Case(
+        lambda: sparse_recordings.teacher(12, np.random.default_rng(6)), Stimulus(spikes={"goal": GOAL})
     ),
     "structural_plasticity.growing_network": Case(
         lambda: structural_plasticity.growing_network(12, 4, seed=6), structural_plasticity.background()

@@ -13,10 +13,15 @@ __all__ = ["memory_capacity", "nrmse", "predictions"]
 Floats = NDArray[np.float64]
 
 
-def predictions(states: ArrayLike, target: ArrayLike, train: slice, test: slice) -> Floats:
+def predictions(
+    states: ArrayLike, target: ArrayLike, train: slice, test: slice, trial: ArrayLike | None = None
+) -> Floats:
     """(T_test, K) by ridge regression from (T, N) states to (T, K) targets, trained on one stretch of them for another;
-    each target with the shrinkage that leave-one-out finds best there. Raises :class:`ConnectomeError`."""
+    each target with the shrinkage that leave-one-out finds best there. With (T,) numbers of trials, whose states are
+    much alike, a quarter of the trials is left out at a time, and all targets have one shrinkage. Raises
+    :class:`ConnectomeError`."""
     from sklearn.linear_model import RidgeCV
+    from sklearn.model_selection import GroupKFold
 
     x, y = freeze("states", states, np.float64, (None, None)), np.asarray(target, float)
     for name, part in (("train", train), ("test", test)):
@@ -24,7 +29,14 @@ def predictions(states: ArrayLike, target: ArrayLike, train: slice, test: slice)
             raise ConnectomeError(name, "must leave at least 2 states, each with a target", f"{part} of {len(x)}")
     mean, sd = x[train].mean(0), x[train].std(0)
     z = (x - mean) / np.where(sd > 1e-12, sd, np.inf)
-    model = RidgeCV(np.logspace(-8, 4, 13), alpha_per_target=y.ndim > 1).fit(z[train], y[train])
+    splits = None
+    if trial is not None:
+        group = freeze("trial", trial, np.int64, (len(x),))[train]
+        if np.unique(group).size < 2:
+            raise ConnectomeError("trial", "must be 2 or more in the stretch that is trained on", "one")
+        splits = list(GroupKFold(min(4, np.unique(group).size)).split(z[train], groups=group))
+    model = RidgeCV(np.logspace(-8, 4, 13), alpha_per_target=y.ndim > 1 and not splits, cv=splits)
+    model.fit(z[train], y[train])
     found: Floats = np.asarray(model.predict(z[test])).reshape(y[test].shape)
     return found
 
