@@ -116,9 +116,8 @@ def test_a_student_learns() -> None:
     trains, hand = circuit.activity(teacher, goals)
     task = Reach(goals, hand)
     who = np.array([7, 3, 50])
-    for through_time in (False, True):
-        fitted, loss = fit(student, task, trains, who, 30, rate_pa=0.3, through_time=through_time)
-        assert loss[-1] < 0.7 * loss[0]
+    fitted, loss = fit(student, task, trains, who, 30, rate_pa=0.3)
+    assert loss[-1] < 0.7 * loss[0]
     from connectome.learning.network import SpikingNetwork
 
     before, after = (task.score(acting(SpikingNetwork(c)), "test", 4, rng).value for c in (student, fitted))
@@ -143,6 +142,23 @@ def test_the_trial_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "recorded R2" not in found["outputs alone"]
     (figure,) = trial.sparse_recordings.draw(True).values()
     assert len(figure.axes) == 7  # type: ignore[union-attr]
+
+
+def test_the_shrinkage_is_the_librarys() -> None:
+    from sklearn.linear_model import RidgeCV
+    from sklearn.model_selection import GroupKFold
+
+    rng = np.random.default_rng(1)
+    trials = np.repeat(np.arange(9), 10)
+    states = rng.normal(size=(90, 30)) @ rng.normal(size=(30, 30))
+    target = states @ rng.normal(size=(30, 2)) + 40 * rng.normal(size=(90, 2))
+    train, test = slice(0, 80), slice(80, 90)
+    z = (states - states[train].mean(0)) / states[train].std(0)
+    splits = list(GroupKFold(4).split(z[train], groups=trials[train]))
+    ridge = RidgeCV(np.logspace(-8, 4, 13), cv=splits, scoring="neg_mean_squared_error").fit(z[train], target[train])
+    assert 1e-7 < ridge.alpha_ < 1e3
+    found = predictions(states, target, train, test, trials)
+    np.testing.assert_allclose(found, ridge.predict(z[test]), rtol=1e-6)
 
 
 @pytest.mark.parametrize(

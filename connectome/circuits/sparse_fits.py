@@ -73,18 +73,16 @@ class Reach:
 
 def fit(
     start: Connectome, task: Reach, trains: Tensor, recorded: ArrayLike, updates: int, *, performs: bool = True,
-    weight: float = 1.0, rate_pa: float = 0.2, through_time: bool = False,
+    rate_pa: float = 0.2,
 ) -> Fit:  # fmt: skip
-    """The student after so many updates by Adam, at a rate that falls along half a cosine.
+    """The student after so many updates by Adam, at a rate that falls along half a cosine. No gradient flows from a
+    neuron to those that made it fire (through 600 ms of recurrence gradients explode): each sees the others' spikes as
+    given.
 
     Parameters
     ----------
     trains : (D, T, N) spikes of the teacher; recorded : which of its neurons; none: it learns from outputs alone
     performs : False: from what was recorded alone
-    weight : times the alpha at which gradients are alike at first
-    through_time : False: no gradient flows from a neuron to those that made it fire. True: the surrogate is as wide as
-        to give a neuron the gain of its rate, ``tau_m / (c_m width dt)`` per pA; at the usual width it is ten times too
-        much, and gradients explode within half a second
 
     Raises :class:`ConnectomeError`.
     """
@@ -92,8 +90,7 @@ def fit(
     rng, tau, keys = np.random.default_rng(0), TAU_MS / DT_MS, [k for k in start.edges if k.source == k.target]
 
     def learner(of: Reach | Recorded) -> Learner:
-        block, width_mv = ((), 300.0) if through_time else (keys, 20.0)
-        return Learner(start, of, (Adam(),), surrogate_width_mv=width_mv, block=block)
+        return Learner(start, of, (Adam(),), surrogate_width_mv=20.0, block=keys)
 
     one: Reach | Recorded = task
     size = len(task.spikes)
@@ -102,7 +99,7 @@ def fit(
         network = learner(beside).network
         spikes, target = beside.batch(rng, size)
         both = beside.losses(network(spikes, record=beside.record), target)
-        alpha = weight * balance(network.parameters(), *both)
+        alpha = balance(network.parameters(), *both)
         one = Recorded(task, REGION, who, beside.recordings, alpha, tau, performs)
     learning, loss = learner(one), np.empty(updates)
     for k in range(updates):
