@@ -67,7 +67,8 @@ def toy(alpha: float, performs: bool = True) -> tuple[Connectome, Toy, Recorded]
 
     def recordings(spikes: dict[str, Tensor], target: object) -> Tensor:
         with torch.no_grad():
-            return other(spikes, record=(task.name,)).spikes[task.name][..., WHO]
+            fired: Tensor = other(spikes, record=(task.name,)).spikes[task.name]
+        return fired[..., WHO]
 
     return born, task, Recorded(task, task.name, WHO, recordings, alpha, 3.0, performs)  # type: ignore[arg-type]
 
@@ -105,7 +106,7 @@ def test_a_learner_learns_what_was_recorded_beside_its_task() -> None:
         ("neurons must be one or more different", lambda s: recorded_loss(s, s[..., :0], [], 5)),
         ("trains must have shape", lambda s: recorded_loss(s, s, [0], 5)),
         ("alpha must be finite", lambda s: toy(-1.0)),
-        ("region must be one that", lambda s: Recorded(SimpleNamespace(recruits=(), name="a"), "b", [0], s, 1, 1)),  # type: ignore[arg-type]
+        ("region must be one that", lambda s: Recorded(SimpleNamespace(recruits=(), name="a"), "b", [0], s, 1, 1)),
     ],
 )
 def test_what_does_not_fit(message: str, call: Callable[[Tensor], object]) -> None:

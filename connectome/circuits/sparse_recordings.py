@@ -158,7 +158,8 @@ def _preferred() -> Floats:
 
 def _tuning(angle: Floats) -> Floats:
     """(32, D) of the sensor's units."""
-    return np.exp(np.cos(_preferred()[:, None] - angle) - 1)
+    found: Floats = np.exp(np.cos(_preferred()[:, None] - angle) - 1)
+    return found
 
 
 def _currents(n: int, rng: np.random.Generator) -> Floats:

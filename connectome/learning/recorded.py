@@ -32,7 +32,8 @@ def filtered(trains: Tensor, tau_steps: float) -> Tensor:
     lag = step[:, None] - step
     kernel = torch.where(lag >= 0, keep ** lag.clamp(min=0), 0.0)
     parts: list[Tensor] = []
-    for block in trains.split(_BLOCK, dim=-2):
+    for at in range(0, trains.shape[-2], _BLOCK):
+        block = trains[..., at : at + _BLOCK, :]
         size = block.shape[-2]
         part = kernel[:size, :size] @ block
         if parts:

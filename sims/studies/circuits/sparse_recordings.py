@@ -27,8 +27,8 @@ _SHARES: Final = {"5 % recorded": 5, "10 % recorded": 10, "25 % recorded": 25, "
 #: Neurons that no condition but "all recorded" knows of: those after this part of a random order.
 _KNOWN: Final = 25
 #: A hand that reads both oscillations, so that outputs tell of all that there is.
-_ALL: Final = ", hand reads all"
-_LONGER: Final = "outputs alone, twice as long"
+_ALL: Final = " (hand reads all)"
+_LONGER: Final = "outputs alone (twice as long)"
 #: Every other direction is learnt; those between them are new.
 _ANGLE: Final = np.arange(16) * 2 * np.pi / 16
 
