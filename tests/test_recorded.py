@@ -15,6 +15,9 @@ from scipy.signal import lfilter
 from torch import Tensor
 
 from connectome import Connectome, ConnectomeError
+from connectome.development.birth import birth
+from connectome.development.stage import Stage
+from connectome.development.stages import develop
 from connectome.learning.learner import Learner
 from connectome.learning.network import SpikingNetwork
 from connectome.learning.recorded import Recorded, balance, filtered, recorded_loss
@@ -58,8 +61,6 @@ def test_balanced_gradients_are_alike() -> None:
 
 def toy(alpha: float, performs: bool = True) -> tuple[Connectome, Toy, Recorded]:
     """A region and a task of the tests of development, and what neurons of a region with other weights fired in it."""
-    from connectome.development.birth import birth
-
     task = stages()[0].task
     assert isinstance(task, Toy)
     born, another = (birth(None, task, ANATOMY, 1, (), np.random.default_rng(seed)) for seed in (0, 4))
@@ -92,6 +93,9 @@ def test_a_learner_learns_what_was_recorded_beside_its_task() -> None:
     assert steps(born, toy(0.0)[2])[0].digest() == steps(born, task)[0].digest()
     without = recorded_error(steps(born, task)[0], beside)
     assert recorded_error(steps(born, beside)[0], beside) < 0.8 * without
+    (outcome,) = develop([Stage(beside, 30, batch=8, epoch_updates=10)], ANATOMY, seed=0, test_trials=8)
+    (plain,) = develop([Stage(task, 30, batch=8, epoch_updates=10)], ANATOMY, seed=0, test_trials=8)
+    assert recorded_error(outcome.connectome, beside) < 0.8 * recorded_error(plain.connectome, beside)
     alone, _ = steps(born, toy(1.0, performs=False)[2])
     for key, edges in alone.edges.items():
         assert np.array_equal(edges.weight, born.edges[key].weight) == (key.kind == "efferent"), key
