@@ -136,7 +136,7 @@ def test_the_trial_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     found = {c: trial._run(c, 0, quick=True) for c in trial.sparse_recordings.conditions}
     names = trial.sparse_recordings.measures
     values = {c: {m: np.array([of.get(m, np.nan)] * 2) for m in names} for c, of in found.items()}
-    assert len(trial.sparse_recordings.check(values)) == 5
+    assert len(trial.sparse_recordings.check(values)) == 6
     assert np.isfinite([of["unrecorded R2"] for of in found.values()]).all()
     assert found["25 % recorded"]["they themselves"] > 0.6
     assert "recorded R2" not in found["outputs alone"]
