@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from scipy.signal import lfilter
 
 from connectome import ConnectomeError, Region
 from connectome.analysis import figures
-from connectome.analysis.activity import activity
+from connectome.analysis.activity import activity, autocorrelation, decay_time
 from connectome.analysis.figures import draw_raster
 
 DT_MS, STEPS = 0.5, 600  # 300 ms
@@ -169,8 +170,77 @@ def test_everything_says_its_unit_and_definition() -> None:
     found = one([(t, n) for t in range(0, 60, 7) for n in range(4)])
     for name, variable in found.data_vars.items():
         assert variable.attrs["long_name"], name
-        assert variable.attrs["units"] == ("Hz" if "rate" in str(name) else "1")
+        assert variable.attrs["units"] == {"hz": "Hz", "ms": "ms"}.get(str(name).rsplit("_", 1)[-1], "1")
     assert "100 bins of 3 ms" in found.synchrony.attrs["long_name"]
+
+
+# Timescale
+
+
+def process(tau: float, samples: int, rng: np.random.Generator, trials: int = 10) -> Any:
+    """(trials, T), of variance 1, whose autocorrelation is exp(-k / tau)."""
+    keep = math.exp(-1 / tau)
+    noise = math.sqrt(1 - keep**2) * rng.standard_normal((trials, samples + 200))
+    return lfilter([1.0], [1.0, -keep], noise, axis=1)[:, 200:]
+
+
+def test_autocorrelation_against_the_slow_and_obvious() -> None:
+    x = np.random.default_rng(0).standard_normal((3, 40)).cumsum(1)
+    y = x - x.mean(1, keepdims=True)
+    slow = np.array([np.mean([(z[: 40 - k] * z[k:]).mean() for z in y]) for k in range(8)])
+    np.testing.assert_allclose(autocorrelation(x, 7), slow / slow[0], atol=1e-12)
+    np.testing.assert_allclose(autocorrelation(5 - 3 * x[0], 7), autocorrelation(x[0], 7), atol=1e-12)
+    assert np.isnan(autocorrelation(np.full(40, 0.1), 7)).all()
+
+
+@given(st.floats(0.5, 30), st.floats(4, 40), st.floats(0.1, 0.9), st.floats(0.01, 100))
+def test_time_constants_of_exponentials_are_found(tau: float, times: float, share: float, step: float) -> None:
+    """Of one exactly, of two the slower; whatever the unit."""
+    lag = np.arange(31)
+    assert decay_time(np.exp(-lag / tau), step) == pytest.approx(tau * step, rel=1e-3)
+    slow = min(tau * times, 60.0)
+    if slow > 3 * tau:
+        both = share * np.exp(-lag / tau) + (1 - share) * np.exp(-lag / slow)
+        assert decay_time(both, step) == pytest.approx(slow * step, rel=0.02)
+
+
+@pytest.mark.parametrize("tau", [1.5, 5.0, 15.0])
+def test_a_process_decays_with_its_time_constant(tau: float) -> None:
+    """A first-order process, one under noise that is new in each sample, and two at once."""
+    rng = np.random.default_rng(1)
+    x = process(tau, 20_000, rng)
+    assert decay_time(autocorrelation(x, 30)) == pytest.approx(tau, rel=0.05)
+    assert decay_time(autocorrelation(x + rng.standard_normal(x.shape), 30)) == pytest.approx(tau, rel=0.1)
+    assert decay_time(autocorrelation(process(0.5, 20_000, rng) + process(8.0, 20_000, rng), 30)) == pytest.approx(
+        8, rel=0.1
+    )
+
+
+def test_noise_has_no_timescale_and_what_does_not_vary_an_unknown_one() -> None:
+    rng = np.random.default_rng(2)
+    assert decay_time(autocorrelation(rng.standard_normal((10, 5000)), 30)) < 0.5
+    assert math.isnan(decay_time(np.full(31, math.nan)))
+    with pytest.raises(ConnectomeError, match="autocorrelation must be"):
+        decay_time(np.ones(5))
+    with pytest.raises(ConnectomeError, match="step must be"):
+        decay_time(np.ones(9), 0.0)
+    with pytest.raises(ConnectomeError, match="lags must be"):
+        autocorrelation(np.ones(9), 0)
+    with pytest.raises(ConnectomeError, match="x must be"):
+        autocorrelation(np.ones(9), 9)
+
+
+def test_timescale_of_a_population() -> None:
+    """Neurons whose common rate is a slow process; of a run that is too short: not known."""
+    rng = np.random.default_rng(3)
+    rate = 0.05 * np.clip(1 + 0.3 * process(80.0, 40_000, rng, 1)[0], 0, None)  # 40 ms
+    step, neuron = np.nonzero(rng.random((40_000, 50)) < rate[:, None])
+    spikes = [(int(t), 0, int(n)) for t, n in zip(step, neuron, strict=True)]
+    found = activity(dataset(spikes, ["a"], 40_000), {"a": Region("a", 50)}, bin_ms=5.0)
+    assert float(found.timescale_ms[0]) == pytest.approx(40, rel=0.2)
+    again = activity(dataset(spikes, ["a"], 40_000), {"a": Region("a", 50)}, bin_ms=10.0)
+    assert float(again.timescale_ms[0]) == pytest.approx(float(found.timescale_ms[0]), rel=0.1)
+    assert math.isnan(float(one([(0, 0), (30, 1)], bin_ms=4.0).timescale_ms))
 
 
 # Against the slow and obvious

@@ -1,7 +1,7 @@
-"""What spikes say of a network's state: rates, irregularity, synchrony and correlation, by population.
+"""What spikes say of a network's state: rates, irregularity, synchrony, correlation and timescale, by population.
 
-The measures are those of Potjans & Diesmann (2014, Cereb. Cortex 24:785, their Fig. 6), and the correlation of spike
-counts besides. Each variable of the result states its definition in its attributes.
+The measures are those of Potjans & Diesmann (2014, Cereb. Cortex 24:785, their Fig. 6), and besides the correlation of
+spike counts and how slowly their autocorrelation decays. Each variable of the result states its definition in its attributes.
 """
 
 from __future__ import annotations
@@ -12,17 +12,21 @@ from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from connectome.arrays import finite_step, integer
 from connectome.errors import ConnectomeError
 from connectome.graph.parts import Region
 
-__all__ = ["activity", "train_similarity"]
+__all__ = ["activity", "autocorrelation", "decay_time", "train_similarity"]
 
 #: Two intervals are the fewest that can differ.
 _MIN_SPIKES = 3
 _SIGNS = {1: "excitatory", -1: "inhibitory"}
+#: Autocorrelations are fitted up to so many bins; of fewer than three times as many they are mostly noise.
+_LAGS = 30
+#: An exponential with less than this share of the variance is none: AIC takes one to mend the last bit of noise.
+_SHARE = 0.05
 
 
 class _Window(NamedTuple):
@@ -62,7 +66,7 @@ def activity(
         ``duration_ms`` and ``dt_ms``
     regions : the connectome's, for sizes and signs. Effectors never fire and are left out.
     skip_ms : how much of the start to leave out. A spike belongs to skip_ms < t <= duration_ms.
-    bin_ms : width of the bins of synchrony and correlation, rounded to whole steps, at least one
+    bin_ms : width of the bins of synchrony, correlation and timescale, rounded to whole steps, at least one
     synchrony_neurons, correlation_neurons : how many neurons of a population are drawn for these, >= 1; all if it has
         no more. Synchrony grows with the number of neurons, so that only equal numbers compare; correlation is that of
         all pairs among neurons that fired.
@@ -71,8 +75,8 @@ def activity(
     Returns
     -------
     Dataset by ``population`` (its name; coordinates ``region`` and ``sign``, 0 for all of a region): ``n_neurons``,
-    ``n_spikes``, ``rate_hz``, ``silent_fraction``, ``cv_isi``, ``cv_isi_neurons``, ``synchrony``, ``correlation``, and
-    ``pair_correlation`` (population, pair); and the distributions behind them by ``neuron`` (coordinates
+    ``n_spikes``, ``rate_hz``, ``silent_fraction``, ``cv_isi``, ``cv_isi_neurons``, ``synchrony``, ``correlation``,
+    ``timescale_ms``, and ``pair_correlation`` (population, pair); and the distributions behind them by ``neuron`` (coordinates
     ``neuron_region``, ``neuron_number``, ``neuron_sign``): ``neuron_rate_hz``, ``neuron_cv_isi``. What is not defined,
     such as the rate of nobody, is nan.
 
@@ -104,6 +108,7 @@ def activity(
             name, region, sign, members.size, int(count[members].sum()), _mean(count[members]) / window.seconds,
             1 - _mean(count[members] > 0), _mean(irregular), irregular.size,
             _variance_over_mean(np.bincount(column, minlength=window.n_bins)), _mean(pair),
+            _timescale(_binned(step, neuron, members, window)[1], window),
         ))  # fmt: skip
     by_population = {
         name: ("population", np.array([getattr(row, name) for row in rows], kind))
@@ -129,8 +134,56 @@ def activity(
         },
     ).set_coords(["region", "sign"])  # fmt: skip
     for name, definition in _definitions(window, synchrony_neurons, correlation_neurons).items():
-        result[name].attrs = {"long_name": definition, "units": "Hz" if name.endswith("_hz") else "1"}
+        unit = {"hz": "Hz", "ms": "ms"}.get(name.rsplit("_", 1)[-1], "1")
+        result[name].attrs = {"long_name": definition, "units": unit}
     return result
+
+
+def autocorrelation(x: ArrayLike, lags: int) -> NDArray[np.float64]:
+    """(lags + 1,) of (T,) or (trials, T) samples, 1 at lag 0: the mean product of what is so many samples apart, each
+    trial about its own mean, averaged over trials. nan where nothing varies. Estimates of T samples are too small by
+    about 2 tau / T where it decays with tau. Raises :class:`ConnectomeError`."""
+    x = np.atleast_2d(np.asarray(x, float))
+    n, lags = x.shape[-1], integer("lags", lags, 1, 10**6)
+    if x.ndim != 2 or n <= lags:
+        raise ConnectomeError("x", f"must be (T,) or (trials, T), T above {lags} lags", f"a shape of {x.shape}")
+    power = np.abs(np.fft.rfft(x - x.mean(1, keepdims=True), 2 * n)) ** 2
+    found: NDArray[np.float64] = np.fft.irfft(power.mean(0), 2 * n)[: lags + 1] / (n - np.arange(lags + 1))
+    return found / found[0] if x.std(1).max() > 1e-12 * np.abs(x).max() else np.full(lags + 1, math.nan)
+
+
+def decay_time(autocorrelation: ArrayLike, step: float = 1.0) -> float:
+    """The slowest time constant of one or two exponentials with weights >= 0, whichever describe (lags + 1,) the better
+    by Akaike's criterion (Khajehabdollahi, Zeraati et al. 2024, ICLR, arXiv 2309.12927), in the unit of ``step``, a
+    lag's length. One that makes up less than 5 % is not counted, which is ours. Times are sought between a tenth of a
+    lag, which means none, and 100 lags. nan for nan. Raises :class:`ConnectomeError`."""
+    from scipy.optimize import minimize, nnls  # slow to import
+
+    y = np.asarray(autocorrelation, float)
+    if y.ndim != 1 or y.size < 6:
+        raise ConnectomeError("autocorrelation", "must be (lags + 1,), of at least 5 lags", f"a shape of {y.shape}")
+    step = finite_step("step", step)
+    if not np.isfinite(y).all():
+        return math.nan
+    lag = np.arange(y.size)[:, None]
+    low, high = math.log(0.1), math.log(100)
+
+    def weights(log_tau: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+        found: tuple[NDArray[np.float64], float] = nnls(np.exp(-lag / np.exp(log_tau)), y)
+        return found
+
+    guess = min(max(math.log(np.abs(y).sum()), low + 1), high - 1)
+    best = (math.inf, math.nan)
+    for start in ([guess], [guess - 1, guess + 1]):
+        bounds = [(low, high)] * len(start)
+        how = {"xatol": 1e-4, "fatol": 1e-9}
+        fit = minimize(lambda z: weights(z)[1], start, method="Nelder-Mead", bounds=bounds, options=how)
+        weight, error = weights(fit.x)
+        criterion = 4 * len(start) + y.size * math.log(max(error**2, 1e-12) / y.size)
+        counted = np.exp(fit.x)[weight >= _SHARE * max(weight.sum(), 1e-12)]
+        if criterion < best[0] and weight.any():
+            best = (criterion, float(counted.max()))
+    return best[1] * step
 
 
 def train_similarity(first: NDArray[Any], second: NDArray[Any], tau_steps: float) -> float:
@@ -167,6 +220,7 @@ class _Row(NamedTuple):
     cv_isi_neurons: int
     synchrony: float
     correlation: float
+    timescale_ms: float
 
 
 def _definitions(window: _Window, synchrony_neurons: int, correlation_neurons: int) -> dict[str, str]:
@@ -184,6 +238,8 @@ def _definitions(window: _Window, synchrony_neurons: int, correlation_neurons: i
         f"where there are fewer, in {bins} (Potjans & Diesmann 2014); 1 for independent Poisson neurons",
         "correlation": f"Pearson's correlation of two neurons' spike counts in {bins}, averaged over all pairs among "
         f"{correlation_neurons} of the neurons that fired, drawn at random, or all where there are fewer",
+        "timescale_ms": f"time in which the autocorrelation of the population's spike count in {bins} decays: the slowest "
+        f"of one or two exponentials that are fitted to its first {_LAGS} lags; nan of fewer than {3 * _LAGS} bins",
         "pair_correlation": "correlation of each pair; nan beyond a population's last",
         "neuron_rate_hz": "rate of each neuron",
         "neuron_cv_isi": f"coefficient of variation of each neuron's intervals; nan below {_MIN_SPIKES} spikes",
@@ -272,6 +328,12 @@ def _binned(
 
 def _variance_over_mean(counts: NDArray[np.int64]) -> float:
     return float(counts.var() / counts.mean()) if counts.any() else math.nan
+
+
+def _timescale(column: NDArray[np.int64], window: _Window) -> float:
+    if window.n_bins < 3 * _LAGS:
+        return math.nan
+    return decay_time(autocorrelation(np.bincount(column, minlength=window.n_bins), _LAGS), window.bin_ms)
 
 
 def _correlations(row: NDArray[np.int64], column: NDArray[np.int64], n_rows: int, n_bins: int) -> NDArray[np.float64]:
