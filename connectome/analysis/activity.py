@@ -1,7 +1,8 @@
 """What spikes say of a network's state: rates, irregularity, synchrony, correlation and timescale, by population.
 
 The measures are those of Potjans & Diesmann (2014, Cereb. Cortex 24:785, their Fig. 6), and besides the correlation of
-spike counts and how slowly their autocorrelation decays. Each variable of the result states its definition in its attributes.
+spike counts and how slowly their autocorrelation decays. Each variable of the result states its definition in its
+attributes.
 """
 
 from __future__ import annotations
@@ -76,9 +77,9 @@ def activity(
     -------
     Dataset by ``population`` (its name; coordinates ``region`` and ``sign``, 0 for all of a region): ``n_neurons``,
     ``n_spikes``, ``rate_hz``, ``silent_fraction``, ``cv_isi``, ``cv_isi_neurons``, ``synchrony``, ``correlation``,
-    ``timescale_ms``, and ``pair_correlation`` (population, pair); and the distributions behind them by ``neuron`` (coordinates
-    ``neuron_region``, ``neuron_number``, ``neuron_sign``): ``neuron_rate_hz``, ``neuron_cv_isi``. What is not defined,
-    such as the rate of nobody, is nan.
+    ``timescale_ms``, and ``pair_correlation`` (population, pair); and the distributions behind them by ``neuron``
+    (coordinates ``neuron_region``, ``neuron_number``, ``neuron_sign``): ``neuron_rate_hz``, ``neuron_cv_isi``. What is
+    not defined, such as the rate of nobody, is nan.
 
     Raises
     ------
@@ -238,8 +239,8 @@ def _definitions(window: _Window, synchrony_neurons: int, correlation_neurons: i
         f"where there are fewer, in {bins} (Potjans & Diesmann 2014); 1 for independent Poisson neurons",
         "correlation": f"Pearson's correlation of two neurons' spike counts in {bins}, averaged over all pairs among "
         f"{correlation_neurons} of the neurons that fired, drawn at random, or all where there are fewer",
-        "timescale_ms": f"time in which the autocorrelation of the population's spike count in {bins} decays: the slowest "
-        f"of one or two exponentials that are fitted to its first {_LAGS} lags; nan of fewer than {3 * _LAGS} bins",
+        "timescale_ms": f"time in which the autocorrelation of the population's spike count in {bins} decays: the "
+        f"slower of one or two exponentials fitted to its first {_LAGS} lags; nan of fewer than {3 * _LAGS} bins",
         "pair_correlation": "correlation of each pair; nan beyond a population's last",
         "neuron_rate_hz": "rate of each neuron",
         "neuron_cv_isi": f"coefficient of variation of each neuron's intervals; nan below {_MIN_SPIKES} spikes",
