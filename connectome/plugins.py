@@ -119,6 +119,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "structural_plasticity": "sims.studies.circuits.structural_plasticity:structural_plasticity",
             "cognitive_graph": "sims.studies.circuits.cognitive_graph:cognitive_graph",
             "liquid": "sims.studies.circuits.liquid:liquid",
+            "timescales": "sims.studies.circuits.timescales:timescales",
         },
         "mechanisms": {
             "links": "sims.studies.mechanisms.links:links",

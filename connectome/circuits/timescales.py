@@ -162,8 +162,8 @@ def learn(
     network: LeakyUnits | SpikingNetwork, task: BitMemory, curriculum: Curriculum | None, updates: int,
     rng: np.random.Generator, *, rate: float, batch: int = 64, largest: int = 1000,
 ) -> list[Solved]:  # fmt: skip
-    """What is solved in so many updates, from the heads of ``task`` on, by a curriculum or, with None, without any: then
-    it ends when they are solved. ``rate``: Adam's, in pA for spiking neurons; ``largest``: the N to end with."""
+    """What is solved in so many updates, from the heads of ``task`` on, by a curriculum; without one, which is None, it
+    ends when they are solved. ``rate``: Adam's, in pA for spiking neurons; ``largest``: the N to end with."""
     found: list[Solved] = []
     optimiser, right = _optimiser(network, rate), deque[NDArray[np.float64]](maxlen=_JUDGED)
     for update in range(1, updates + 1):
