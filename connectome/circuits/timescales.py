@@ -112,6 +112,8 @@ def bit_memory(
     rng = np.random.default_rng(integer("seed", seed, 0, 2**63 - 1))
     asked = replace(task or BitMemory(), heads=tuple(range(2, integer("largest", largest, 2, 1000) + 1)))
     low, high = np.broadcast_to(np.asarray(tau_ms, float), 2)
+    if not 0 < low <= high < np.inf:
+        raise ConnectomeError("tau_ms", "must be > 0, from where to where", tau_ms)
     neuron = NeuronParameters(tau_m_ms=rng.uniform(low, high, n), tau_syn_ex_ms=5.0, tau_syn_in_ms=5.0, i_e_pa=200.0)
     reader = LeakyIntegrator(tau_m_ms=3.0, tau_syn_ex_ms=2.0, tau_syn_in_ms=2.0)
     (sensor, units), = asked.sensors.items()  # fmt: skip
