@@ -26,6 +26,7 @@ from connectome.circuits import (
     rewriting,
     sparse_recordings,
     structural_plasticity,
+    timescales,
     what_and_when,
 )
 from connectome.graph.flat import Engine
@@ -90,6 +91,9 @@ CASES: Final = {
     ),
     "structural_plasticity.growing_network": Case(
         lambda: structural_plasticity.growing_network(12, 4, seed=6), structural_plasticity.background()
+    ),
+    "timescales.bit_memory": Case(
+        lambda: timescales.bit_memory(30, 3, seed=6), Stimulus(spikes={"bit": _regular(20)})
     ),
     "what_and_when.reservoir": Case(
         lambda: what_and_when.reservoir(60, 12, seed=6), Stimulus(spikes={"cue": ([5.0, 10.0], [0, 0])})

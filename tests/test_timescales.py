@@ -21,6 +21,7 @@ from connectome.learning.task import acting
 from sims.studies.circuits import timescale_measures as measures
 from sims.studies.circuits import timescales as trial
 
+
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     """Matrices are small: threads would wait for each other."""
