@@ -43,7 +43,7 @@ def right_answers(network: LeakyUnits | SpikingNetwork, task: BitMemory, seed: i
 
 
 def time_constants(network: LeakyUnits, solved: Sequence[Solved]) -> dict[str, float]:
-    """What units have learnt, and what the network makes of it, mean of the units."""
+    """What units have learnt, their mean, and what the network makes of it."""
     tau = {found.n: float(found.state["tau"].mean()) for found in solved}
     late = [n for n in tau if n >= _FROM]
     net = {}
@@ -58,7 +58,7 @@ def time_constants(network: LeakyUnits, solved: Sequence[Solved]) -> dict[str, f
 
 
 def network_timescale(network: LeakyUnits) -> float:
-    """tau_net, in bits: in ten trials of random bits."""
+    """tau_net, in bits, of the median unit, in ten trials of random bits: the slowest may have the bound of the fit."""
     import torch
 
     from connectome.analysis.activity import autocorrelation, decay_time
@@ -68,7 +68,7 @@ def network_timescale(network: LeakyUnits) -> float:
     with torch.no_grad():
         h = network.states(torch.from_numpy(bits.astype(np.float32)), every=True).numpy()[:, 100:]
     found = [decay_time(autocorrelation(h[:, :, i], 30)) for i in range(h.shape[2])]
-    return float(np.nanmean(found))
+    return float(np.nanmedian(found))
 
 
 def robustness(
