@@ -158,7 +158,7 @@ def decay_time(autocorrelation: ArrayLike, step: float = 1.0) -> float:
     by Akaike's criterion (Khajehabdollahi, Zeraati et al. 2024, ICLR, arXiv 2309.12927), in the unit of ``step``, a
     lag's length. One that makes up less than 5 % is not counted, which is ours. Times are sought between a tenth of a
     lag, which means none, and 100 lags. nan for nan. Raises :class:`ConnectomeError`."""
-    from scipy.optimize import minimize, nnls  # slow to import
+    from scipy.optimize import least_squares, nnls  # slow to import
 
     y = np.asarray(autocorrelation, float)
     if y.ndim != 1 or y.size < 6:
@@ -169,21 +169,23 @@ def decay_time(autocorrelation: ArrayLike, step: float = 1.0) -> float:
     lag = np.arange(y.size)[:, None]
     low, high = math.log(0.1), math.log(100)
 
-    def weights(log_tau: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-        found: tuple[NDArray[np.float64], float] = nnls(np.exp(-lag / np.exp(log_tau)), y)
+    def exponentials(log_tau: NDArray[np.float64]) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = np.exp(-lag / np.exp(log_tau))
         return found
 
-    guess = min(max(math.log(np.abs(y).sum()), low + 1), high - 1)
+    def residual(log_tau: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of the best weights: so that time constants alone are sought."""
+        found: NDArray[np.float64] = exponentials(log_tau) @ nnls(exponentials(log_tau), y)[0] - y
+        return found
+
+    guess = min(max(math.log(np.abs(y).sum()), low + 1.1), high - 1.1)
     best = (math.inf, math.nan)
     for start in ([guess], [guess - 1, guess + 1]):
-        bounds = [(low, high)] * len(start)
-        how = {"xatol": 1e-4, "fatol": 1e-9}
-        fit = minimize(lambda z: weights(z)[1], start, method="Nelder-Mead", bounds=bounds, options=how)
-        weight, error = weights(fit.x)
-        criterion = 4 * len(start) + y.size * math.log(max(error**2, 1e-12) / y.size)
-        counted = np.exp(fit.x)[weight >= _SHARE * max(weight.sum(), 1e-12)]
+        fit = least_squares(residual, start, bounds=(low, high), xtol=1e-10, ftol=1e-12, gtol=1e-14)
+        weight = nnls(exponentials(fit.x), y)[0]
+        criterion = 4 * len(start) + y.size * math.log(max(2 * fit.cost, 1e-12) / y.size)
         if criterion < best[0] and weight.any():
-            best = (criterion, float(counted.max()))
+            best = (criterion, float(np.exp(fit.x)[weight >= _SHARE * weight.sum()].max()))
     return best[1] * step
 
 

@@ -58,7 +58,7 @@ def time_constants(network: LeakyUnits, solved: Sequence[Solved]) -> dict[str, f
 
 
 def network_timescale(network: LeakyUnits) -> float:
-    """tau_net, in bits, of the median unit, in ten trials of random bits: the slowest may have the bound of the fit."""
+    """tau_net, in bits, the mean of the units, in ten trials of random bits."""
     import torch
 
     from connectome.analysis.activity import autocorrelation, decay_time
@@ -68,7 +68,7 @@ def network_timescale(network: LeakyUnits) -> float:
     with torch.no_grad():
         h = network.states(torch.from_numpy(bits.astype(np.float32)), every=True).numpy()[:, 100:]
     found = [decay_time(autocorrelation(h[:, :, i], 30)) for i in range(h.shape[2])]
-    return float(np.nanmedian(found))
+    return float(np.nanmean(found))
 
 
 def robustness(
