@@ -216,6 +216,14 @@ def test_a_process_decays_with_its_time_constant(tau: float) -> None:
     )
 
 
+def test_a_slow_part_counts_from_five_percent_on() -> None:
+    """Whether it is there or not is no question of the fit, which has both exactly."""
+    lag = np.arange(31)
+    for share, wanted in ((0.03, 4.0), (0.08, 25.0)):
+        both = (1 - share) * np.exp(-lag / 4) + share * np.exp(-lag / 25)
+        assert decay_time(both) == pytest.approx(wanted, rel=0.01)
+
+
 def test_noise_has_no_timescale_and_what_does_not_vary_an_unknown_one() -> None:
     rng = np.random.default_rng(2)
     assert decay_time(autocorrelation(rng.standard_normal((10, 5000)), 30)) < 0.5

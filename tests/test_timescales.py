@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from connectome import ConnectomeError, SpikingNetwork
 from connectome.analysis.activity import autocorrelation, decay_time
@@ -98,8 +99,12 @@ def test_units_follow_the_equation() -> None:
         z = (1 - 1 / tau) * h + (h @ w + x[:, t, None] * w_in + b) / tau
         h = np.where(z > 0, z, 0.01 * z)
         np.testing.assert_allclose(found[:, t], h, rtol=1e-12)
-    heads = net(torch.tensor(x), (2, 5)).detach().numpy()
-    assert heads.shape == (2, 2, 2)
+    first = units()
+    first.tau.data[:3] = torch.tensor([1.0, 3.0, 20.0])
+    heads = first(torch.tensor(x), (2, 5)).detach().numpy()
+    for at, of in enumerate((0, 3)):  # of the heads for 2, 3, 4, 5
+        wanted = found[:, -1] @ net.out[of].detach().numpy() + net.out_b[of].detach().numpy()
+        np.testing.assert_allclose(heads[:, at], wanted)
     first = units()
     first.tau.data[:3] = torch.tensor([1.0, 3.0, 20.0])
     again = first.states(torch.tensor(x)).detach().numpy()
@@ -167,6 +172,7 @@ def test_learning_solves_one_n_after_the_other() -> None:
     solved = circuit.learn(network, BitMemory(), "multi", 400, rng, rate=0.01, batch=32, largest=3)
     assert [found.n for found in solved] == [2, 3]
     assert 50 <= solved[0].update <= solved[1].update - 50
+    assert not torch.equal(solved[0].state["tau"], solved[1].state["tau"])
     for found in solved:
         network.load_state_dict(found.state)
         task = BitMemory(heads=tuple(range(2, found.n + 1)))
@@ -174,6 +180,33 @@ def test_learning_solves_one_n_after_the_other() -> None:
     assert measures.right_answers(network, BitMemory(heads=(6,)), 1).max() < 0.75
     once = circuit.learn(LeakyUnits(32, 6, rng), BitMemory(heads=(2, 3)), None, 400, rng, rate=0.01, batch=32)
     assert [found.n for found in once] == [3]
+
+
+class Told(LeakyUnits):
+    """Is told the last bits' parities, and errs in some shares of sequences for N = 2 and 3."""
+
+    def __init__(self, errs: tuple[float, float]) -> None:
+        super().__init__(2, 5, np.random.default_rng(0))
+        self.errs, self.drawn = errs, np.random.default_rng(1)
+
+    def forward(self, x: torch.Tensor, heads: Collection[int]) -> torch.Tensor:
+        label = BitMemory(heads=tuple(heads)).labels(x.numpy() > 0).numpy()
+        wrong = self.drawn.random(label.shape) < np.array([*self.errs, 1.0])[np.array(list(heads)) - 2]
+        answer = nn.functional.one_hot(torch.from_numpy(label ^ wrong), 2).double()
+        return answer + 0 * sum(p.sum() for p in self.parameters())
+
+
+@pytest.mark.parametrize(
+    ("errs", "wanted"),
+    [
+        ((0.0, 0.0), [3]), ((0.01, 0.01), [3]), ((0.0, 0.03), []), ((0.06, 0.0), []), ((0.03, 0.0), [3])
+    ],
+)  # fmt: skip
+def test_solved_is_the_newest_and_the_mean_above_98_percent(errs: tuple[float, float], wanted: list[int]) -> None:
+    task, rng = BitMemory(heads=(2, 3)), np.random.default_rng(0)
+    found = circuit.learn(Told(errs), task, "multi", 60, rng, rate=0.0, batch=500)
+    assert [solved.n for solved in found] == wanted
+    assert all(solved.update == 50 for solved in found)
 
 
 def test_spiking_networks_learn_by_the_same_loop() -> None:
