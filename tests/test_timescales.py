@@ -16,8 +16,8 @@ from torch import nn
 from connectome import ConnectomeError, SpikingNetwork
 from connectome.analysis.activity import autocorrelation, decay_time
 from connectome.circuits import timescales as circuit
+from connectome.circuits.bits import BitMemory, cross_entropy, head
 from connectome.circuits.timescales import LeakyUnits
-from connectome.datasets.bits import BitMemory, cross_entropy, head
 from connectome.learning.task import acting
 from sims.studies.circuits import timescale_measures as measures
 from sims.studies.circuits import timescales as trial

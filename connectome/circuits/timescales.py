@@ -16,7 +16,7 @@ claim is that a single head makes time constants longer with N and forgets; many
 recurrence, learn faster and come further.
 
 In spikes, which is ours: :func:`bit_memory` is a region of ``iaf_psc_exp`` neurons with membrane time constants that
-learn, one effector a head. The task is :class:`connectome.datasets.bits.BitMemory`; learning is by Adam, which is ours,
+learn, one effector a head. The task is :class:`connectome.circuits.bits.BitMemory`; learning is by Adam, which is ours,
 begun anew for each N.
 """
 
@@ -34,7 +34,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from connectome.arrays import integer
-from connectome.datasets.bits import BitMemory, cross_entropy
+from connectome.circuits.bits import BitMemory, cross_entropy
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.graph.parts import EdgeSet, Region

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from connectome.circuits.bits import BitMemory, BitTask
     from connectome.circuits.timescales import LeakyUnits, Solved
-    from connectome.datasets.bits import BitMemory, BitTask
     from connectome.learning.network import SpikingNetwork
 
 __all__ = ["BOTH", "network_timescale", "right_answers", "robustness", "time_constants"]
@@ -78,8 +78,8 @@ def robustness(
     noise of 1 to 100 % of the norm on W or on tau, and after N + 2 and N + 4 are learnt with one head."""
     import torch
 
+    from connectome.circuits.bits import BitMemory
     from connectome.circuits.timescales import learn
-    from connectome.datasets.bits import BitMemory
 
     there = [found.state for found in solved if found.n == BOTH]
     if not there:

@@ -15,8 +15,8 @@ from sims.studies.published import Check, Measure, Trial, Values
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from connectome.circuits.bits import BitTask
     from connectome.circuits.timescales import Curriculum, LeakyUnits, Solved
-    from connectome.datasets.bits import BitTask
     from connectome.learning.network import SpikingNetwork
 
 __all__ = ["timescales"]
@@ -67,8 +67,8 @@ _Learnt = tuple["LeakyUnits | SpikingNetwork", "list[Solved]"]
 
 
 def _learn(name: str, seed: int, rate: float, updates: int, heads: tuple[int, ...] = (2,)) -> _Learnt:
+    from connectome.circuits.bits import BitMemory
     from connectome.circuits.timescales import learn
-    from connectome.datasets.bits import BitMemory
 
     how = _CONDITIONS[name]
     network, rng = _network(how, seed), np.random.default_rng([seed, 1])
@@ -92,7 +92,7 @@ def _rate(name: str, quick: bool) -> float:
 def _run(name: str, seed: int, quick: bool) -> Mapping[str, float]:
     import torch
 
-    from connectome.datasets.bits import BitMemory
+    from connectome.circuits.bits import BitMemory
     from connectome.learning.network import SpikingNetwork
 
     torch.set_num_threads(1)
@@ -116,7 +116,7 @@ def _run(name: str, seed: int, quick: bool) -> Mapping[str, float]:
 
 def _solved_at_once(name: str, seed: int, rate: float, updates: int, heads: tuple[int, ...]) -> float:
     """The largest N of heads that are right in more than 98 %, itself and all up to it on average."""
-    from connectome.datasets.bits import BitMemory
+    from connectome.circuits.bits import BitMemory
 
     right = right_answers(_learn(name, seed, rate, updates, heads)[0], BitMemory("parity", heads), seed)
     so_far = np.minimum(right, right.cumsum() / np.arange(1, right.size + 1))
