@@ -33,10 +33,10 @@ _CONDITIONS: Final = {
     "single-head": _Condition(curriculum="single"),
     "one head from the start": _Condition(),
     "all heads from the start": _Condition(),
-    "multi-head, match": _Condition("match", "multi"),
-    "single-head, match": _Condition("match", "single"),
-    "multi-head, spikes": _Condition(curriculum="multi", spikes=True),
-    "single-head, spikes": _Condition(curriculum="single", spikes=True),
+    "multi-head match": _Condition("match", "multi"),
+    "single-head match": _Condition("match", "single"),
+    "multi-head spikes": _Condition(curriculum="multi", spikes=True),
+    "single-head spikes": _Condition(curriculum="single", spikes=True),
 }
 _UNITS: Final = 64
 #: Of the networks in rates, and of those in spikes.
@@ -133,7 +133,7 @@ def _check(v: Values) -> Sequence[Check]:
     slopes = f"by {a['slope']:.3f} bits an N", f"by {b['slope']:.3f} bits an N"
     return [
         *(
-            Check(f"many heads come to N 1.5 times as large as one{k}", f"{r:.2f}", bool(r >= 1.5))
+            Check(f"many heads come to N 1.5 times as large as one{k.replace(' ', ', ')}", f"{r:.2f}", bool(r >= 1.5))
             for k, r in ratio.items()
         ),
         Check("many keep all earlier N: at least 98 %", f"{100 * kept.min():.0f} %", bool((kept >= 0.98).all())),
@@ -183,7 +183,7 @@ def _draw(quick: bool) -> Mapping[str, Figure]:
 
 
 #: Behind which conditions many heads are compared with one.
-_KINDS: Final = ("", ", match", ", spikes")
+_KINDS: Final = ("", " match", " spikes")
 _BEARS: Final = {
     "the loss of a slow unit": "ablated", "noise on W": "W noisy", "noise on tau": "tau noisy", "new N": "retrained"
 }  # fmt: skip
