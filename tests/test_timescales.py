@@ -280,6 +280,8 @@ def test_the_trial_judges() -> None:
         (lambda: BitMemory(units=0), "units"),
         (lambda: LeakyUnits(1, 3, np.random.default_rng(0)), "n "),
         (lambda: LeakyUnits(4, 1, np.random.default_rng(0)), "largest"),
+        (lambda: units()(torch.zeros(1, 3, dtype=torch.float64), (1,)), "heads"),
+        (lambda: units()(torch.zeros(1, 3, dtype=torch.float64), (6,)), "heads"),
         (lambda: circuit.bit_memory(1), "neurons"),
         (lambda: circuit.bit_memory(largest=1), "largest"),
         (lambda: circuit.bit_memory(tau_ms=(5.0, -1.0)), "tau_ms"),

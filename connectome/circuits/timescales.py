@@ -30,7 +30,7 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from connectome.arrays import integer
@@ -87,7 +87,9 @@ class LeakyUnits(nn.Module):
         return torch.stack(found, 1) if every else h
 
     def forward(self, x: Tensor, heads: Collection[int]) -> Tensor:
-        """(B, heads, 2) what the heads for these N answer."""
+        """(B, heads, 2) what the heads for these N answer. Raises :class:`ConnectomeError`."""
+        if not all(2 <= n < len(self.out) + 2 for n in heads):
+            raise ConnectomeError("heads", f"must be in 2 .. {len(self.out) + 1}", tuple(heads))
         at = [n - 2 for n in heads]
         return (self.states(x) @ self.out[at] + self.out_b[at]).transpose(0, 1)
 
@@ -99,7 +101,7 @@ class LeakyUnits(nn.Module):
 
 
 def bit_memory(
-    neurons: int = 100, largest: int = 6, *, tau_ms: ArrayLike = (5.0, 20.0), input_pa: float = 300.0,
+    neurons: int = 100, largest: int = 6, *, tau_ms: tuple[float, float] = (5.0, 20.0), input_pa: float = 300.0,
     local_pa: float = 80.0, task: BitMemory | None = None, seed: int = 0,
 ) -> Connectome:  # fmt: skip
     """A sensor ``bit``, a region ``memory`` whose neurons all hear each other, effectors ``head2`` .. of ``largest``.
@@ -111,8 +113,8 @@ def bit_memory(
     n = integer("neurons", neurons, 2, 10**5)
     rng = np.random.default_rng(integer("seed", seed, 0, 2**63 - 1))
     asked = replace(task or BitMemory(), heads=tuple(range(2, integer("largest", largest, 2, 1000) + 1)))
-    low, high = np.broadcast_to(np.asarray(tau_ms, float), 2)
-    if not 0 < low <= high < np.inf:
+    low, high = tau_ms
+    if not 0 < low <= high < math.inf:
         raise ConnectomeError("tau_ms", "must be > 0, from where to where", tau_ms)
     neuron = NeuronParameters(tau_m_ms=rng.uniform(low, high, n), tau_syn_ex_ms=5.0, tau_syn_in_ms=5.0, i_e_pa=200.0)
     reader = LeakyIntegrator(tau_m_ms=3.0, tau_syn_ex_ms=2.0, tau_syn_in_ms=2.0)
