@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from connectome.analysis.intervals import mean_of
+from connectome.analysis.intervals import mean_of, paired
 from sims.studies.circuits.timescale_measures import BOTH, right_answers, robustness, time_constants
 from sims.studies.published import Check, Measure, Trial, Values
 
@@ -154,8 +154,8 @@ def _check(v: Values) -> Sequence[Check]:
             " and ".join(f"{mean_of(g).mean:.2f} times" for g in grown), all(bool((g > 1).all()) for g in grown),
         ),
         *(
-            Check(f"many heads bear {what} better", f"{100 * a[m]:.1f} against {100 * b[m]:.1f} %", bool(a[m] > b[m]))
-            for what, m in _BEARS.items()
+            Check(f"many heads bear {what} better", gain.text(100, 1, " points"), gain.mean > gain.half)
+            for what, gain in ((what, paired(many[m], one[m])) for what, m in _BEARS.items())
         ),
     ]  # fmt: skip
 
