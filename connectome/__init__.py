@@ -3,6 +3,7 @@
 The whole API on a page; nothing is imported before it is used::
 
     Connectome, Region, EdgeSet, EdgeKey   the typed region graph (:mod:`connectome.graph`)
+    KernelSet, Maps                        a convolution as an edge set, and the maps that it joins
     Attribute, NodeSet                     what is known of neurons and edges, and sets looked up by it
     Edit, RuleRecord, Provenance      an edit of it, and where it comes from
     NeuronParameters                       what a neuron is (:mod:`connectome.neurons`)
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
         EdgeKey,
         EdgeSet,
         Edit,
+        KernelSet,
+        Maps,
         NodeSet,
         Provenance,
         Region,
@@ -51,7 +54,9 @@ __all__ = [
     "EdgeKey",
     "EdgeSet",
     "Edit",
+    "KernelSet",
     "LearningRates",
+    "Maps",
     "NeuronParameters",
     "NodeSet",
     "Poisson",
@@ -74,7 +79,8 @@ __getattr__ = names_from(
     __name__,
     {
         "connectome.graph": [
-            "Attribute", "Connectome", "Edit", "EdgeKey", "EdgeSet", "NodeSet", "Provenance", "Region", "RuleRecord",
+            "Attribute", "Connectome", "Edit", "EdgeKey", "EdgeSet", "KernelSet", "Maps", "NodeSet", "Provenance",
+            "Region", "RuleRecord",
         ],
         "connectome.neurons": ["NeuronParameters"],
         "connectome.io.exchange": ["read"],

@@ -17,11 +17,13 @@ __all__ = [
     "ReadOnly",
     "aligned_zeros",
     "boolean_mask",
+    "checked_ids",
     "csr_order",
     "describe",
     "finite_step",
     "first_bad",
     "freeze",
+    "index_type",
     "integer",
     "is_constant",
     "is_writable",
@@ -239,3 +241,18 @@ def first_bad(bad: NDArray[np.bool_], array: NDArray[Any]) -> str:
 def describe(array: NDArray[Any]) -> str:
     """Type and shape: for a message."""
     return f"{array.dtype} of shape {array.shape}"
+
+
+def index_type(n_target: int) -> type[np.uint16] | type[np.int32]:
+    """The narrowest type that a target is stored in."""
+    return np.uint16 if n_target <= 2**16 else np.int32
+
+
+def checked_ids(where: str, given: ArrayLike, n: int, what: str) -> NDArray[Any]:
+    """(E,) integers in 0 .. n - 1, ``what`` that is. Raises :class:`ConnectomeError`."""
+    array = numbers_of(where, given)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise ConnectomeError(where, "must be one-dimensional integers", describe(array))
+    if array.size and (array.min() < 0 or array.max() >= n):
+        raise ConnectomeError(where, f"must be in 0 .. {n - 1}, {what}", first_bad((array < 0) | (array >= n), array))
+    return array

@@ -18,10 +18,10 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from connectome.arrays import integer, lock
+from connectome.arrays import index_type, integer, lock
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome, Provenance
-from connectome.graph.parts import EdgeKey, EdgeSet, Kind, Region, index_type
+from connectome.graph.parts import EdgeKey, EdgeSet, Kind, Region
 from connectome.neurons.iaf_psc_exp import NeuronParameters, propagators
 from connectome.simulate.runs import Poisson, Stimulus
 from connectome.wiring.connection_rules import (

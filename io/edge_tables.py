@@ -37,8 +37,9 @@ from numpy.typing import NDArray
 
 from connectome.errors import ConnectomeError
 from connectome.graph.attributes import EDGE_WORDS, NODE_WORDS, Attribute, attribute_name
+from connectome.graph.columns import MAX_DELAY_STEPS
 from connectome.graph.connectome import Connectome
-from connectome.graph.parts import MAX_DELAY_STEPS, is_kind
+from connectome.graph.parts import is_kind
 from connectome.graph.tables import DEFAULT_DT_MS, DEFAULT_REGION, STATE, Header, count_within, region_names
 from connectome.graph.tables import read_header as views_header
 from connectome.graph.views import from_tables, to_pandas

@@ -27,6 +27,7 @@ from connectome.errors import ConnectomeError
 from sims.benchmarks.analysis import analysis
 from sims.benchmarks.annotated import annotated
 from sims.benchmarks.bench import Bench, Spread, Table, digits
+from sims.benchmarks.convolutions import convolutions
 from sims.benchmarks.microcircuit import microcircuit
 from sims.benchmarks.models import MODELS
 from sims.benchmarks.neurons import neurons
@@ -42,7 +43,7 @@ __all__ = ["main"]
 _NO_PEERS: Final = ("none", "auto")
 _ALL: Final = {
     **MODELS, "microcircuit": microcircuit, "neurons": neurons, "shiu2024": shiu2024, "analysis": analysis,
-    "annotated": annotated,
+    "annotated": annotated, "convolutions": convolutions,
 }  # fmt: skip
 
 
@@ -57,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         "models",
         nargs="*",
         metavar="MODEL",
-        help="what to measure (default: all but microcircuit, neurons, shiu2024, analysis and annotated)",
+        help="what to measure (default: all but microcircuit, neurons, shiu2024, analysis, annotated and convolutions)",
     )
     parser.add_argument(
         "--peers",

@@ -13,11 +13,23 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from connectome import Connectome, EdgeKey, EdgeSet, Edit, NeuronParameters, Provenance, Region, RuleRecord
+from connectome import (
+    Connectome,
+    EdgeKey,
+    EdgeSet,
+    Edit,
+    KernelSet,
+    Maps,
+    NeuronParameters,
+    Provenance,
+    Region,
+    RuleRecord,
+)
 from connectome.analysis.simple_graph import SimpleGraph
 
 __all__ = [
-    "connectomes", "edge_deltas", "edge_sets", "neuron_parameters", "provenances", "regions", "simple_graphs",
+    "connectomes", "edge_deltas", "edge_sets", "kernel_sets", "neuron_parameters", "provenances", "regions",
+    "simple_graphs",
 ]  # fmt: skip
 
 DT_MS = st.sampled_from([0.1, 0.25, 1.0])
@@ -91,6 +103,28 @@ def connectomes(draw: st.DrawFn, max_regions: int = 3, borders: bool = True, max
                 key = (s.name, kind, t.name)
                 sets.append(draw(edge_sets(key, s.size, t.size, dt_ms, s.sign)))
     return Connectome.of(nodes, sets, dt_ms=dt_ms, provenance=draw(provenances()))
+
+
+@st.composite
+def kernel_sets(draw: st.DrawFn, most_maps: int = 3, dt_ms: float = 0.5) -> KernelSet:
+    """Convolutions on square and hexagonal grids: strides, offsets beyond the border, maps and kernels that are dead,
+    channels of one vector and more. Weights are pA that make neurons fire."""
+    rng, side = np.random.default_rng(draw(_seeds)), st.integers(1, 5)
+    every, stride = st.sampled_from([(1, 1), (1, 1), (2, 1), (1, 3)]), draw(st.integers(1, 3))
+    if draw(st.booleans()):
+        maps = [Maps.hexagon(draw(st.integers(1, most_maps)), draw(st.integers(0, 2)), draw(every)) for _ in range(2)]
+    else:
+        maps = [Maps(draw(st.integers(1, most_maps)), draw(side), draw(side), False, draw(every)) for _ in range(2)]
+    place = np.indices((maps[1].count, maps[0].count, draw(st.integers(1, 4)), draw(st.integers(1, 4)))).reshape(4, -1)
+    place = place[:, rng.random(place.shape[1]) < draw(st.sampled_from([1.0, 1.0, 0.5, 0.1, 0.0]))]
+    dead = rng.random(maps[0].count) < draw(st.sampled_from([0.0, 0.5]))
+    out_map, in_map, dy, dx = place[:, ~dead[place[1]]]
+    first = rng.integers(-3, 2, 2)
+    return KernelSet.from_arrays(
+        ("a", "long_range", "b"), in_map, out_map, dy + first[0], dx + first[1], rng.normal(200, 600, in_map.size),
+        source_maps=maps[0], target_maps=maps[1], stride=stride, dt_ms=dt_ms, delay_ms=draw(st.integers(1, 3)) * dt_ms,
+        birth_stage=rng.integers(0, 4, in_map.size), state={"memory": rng.random(in_map.size)},
+    )  # fmt: skip
 
 
 @st.composite

@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from connectome.analysis.clustering import clustering_binary_directed, clustering_binary_undirected
 from connectome.analysis.paths import betweenness
 from connectome.analysis.simple_graph import SimpleGraph, joined_labels
+from connectome.arrays import checked_ids
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
-from connectome.graph.parts import ENDS, Region, checked_ids
+from connectome.graph.parts import ENDS, Region
 
 __all__ = [
     "Correlation", "Distances", "correlate", "degree_correlation", "distances", "energy", "ks", "node_labels",

@@ -12,11 +12,11 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from connectome.arrays import freeze, integer, lock, numbers_of
+from connectome.arrays import checked_ids, freeze, integer, lock, numbers_of
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.graph.flat import starts
-from connectome.graph.parts import ENDS, KINDS, MAX_SIZE, MAX_UM, Region, ReverseView, checked_ids
+from connectome.graph.parts import ENDS, KINDS, MAX_SIZE, MAX_UM, Region, ReverseView
 
 __all__ = [
     "LABEL", "SYMMETRIC", "Metric", "SimpleGraph", "joined_labels", "once", "ratio", "simple_graph", "symmetric_share",

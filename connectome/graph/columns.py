@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from connectome.arrays import describe, is_constant, lock
+from connectome.arrays import describe, first_bad, is_constant, lock, numbers_of
 from connectome.errors import ConnectomeError
 
 __all__ = [
@@ -23,10 +23,12 @@ __all__ = [
     "code_type",
     "coded",
     "column_of",
+    "delay_to_steps",
     "missing_of",
 ]
 
 NO_FLAG: Final = -1
+MAX_DELAY_STEPS: Final = np.iinfo(np.uint16).max
 MAX_TEXT: Final = 10_000
 MAX_LABEL: Final = 128
 #: Control characters, which no text format can hold, halves of surrogate pairs, and what is no character.
@@ -208,3 +210,20 @@ def checked_labels(where: str, given: ArrayLike, n: int) -> NDArray[np.str_] | N
                 f"{name!r:.200} at index {place}",
             )  # fmt: skip
     return lock(np.array(names, str)) if any(names) else None
+
+
+def delay_to_steps(delay_ms: ArrayLike, dt_ms: float, where: str = "delay_ms") -> NDArray[np.uint16]:
+    """Whole steps of ``dt_ms``, rounded. Raises :class:`ConnectomeError` outside 1 .. 65535 steps."""
+    given = numbers_of(where if where.endswith("delay_ms") else f"{where}.delay_ms", delay_ms)
+    if is_constant(given):
+        return np.broadcast_to(delay_to_steps(given[0], dt_ms, where), given.shape)
+    with np.errstate(over="ignore"):  # what is infinite is refused on the next line
+        steps = np.rint(given / dt_ms)
+    bad = ~((steps >= 1) & (steps <= MAX_DELAY_STEPS))  # also true for nan
+    if bad.any():
+        raise ConnectomeError(
+            where if where.endswith("delay_ms") else f"{where}.delay_ms",
+            f"must be {dt_ms:g} .. {MAX_DELAY_STEPS * dt_ms:g} ms (1 .. {MAX_DELAY_STEPS} steps of {dt_ms:g} ms)",
+            first_bad(bad, given) if given.ndim else given,
+        )
+    return steps.astype(np.uint16)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from connectome.arrays import ReadOnly, boolean_mask, finite_step
 from connectome.errors import ConnectomeError
+from connectome.graph.kernel_set import MOST_CONNECTIONS, KernelSet, expanded
 from connectome.graph.parts import ENDS, EdgeKey, EdgeSet, Kind, Region
 
 if TYPE_CHECKING:
@@ -140,6 +141,8 @@ class Connectome(ReadOnly):
                 raise ConnectomeError(
                     where, "must be 'local' inside one region and only there", key.kind, "Use 'long_range' between two."
                 )
+            if isinstance(edge_set, KernelSet):
+                self._check_maps(where, edge_set)
             if edge_set.dt_ms != self.dt_ms:
                 raise ConnectomeError(f"{where}.dt_ms", f"must be the connectome's, {self.dt_ms}", edge_set.dt_ms)
             self._check_dale(where, edge_set)
@@ -154,14 +157,28 @@ class Connectome(ReadOnly):
         sign = self.regions[edge_set.key.source].sign
         if not sign.any():
             return
-        wrong = np.repeat(sign, np.diff(edge_set.indptr)) * edge_set.weight < 0
+        of_edge = edge_set.at_source(sign)
+        wrong = of_edge * edge_set.weight < 0
         if wrong.any():
             edge = int(np.argmax(wrong))
-            neuron = int(edge_set.source[edge])
+            what, of = ("map", edge_set.in_map) if isinstance(edge_set, KernelSet) else ("neuron", edge_set.source)
             raise ConnectomeError(
-                f"{where}.weight", f"must have its source neuron's sign ({int(sign[neuron]):+d})",
-                f"{edge_set.weight[edge]:g} pA from neuron {neuron}", "Set the region's sign to 0 to allow both.",
+                f"{where}.weight", f"must have its source {what}'s sign ({int(of_edge[edge]):+d})",
+                f"{edge_set.weight[edge]:g} pA from {what} {of[edge]}", "Set the region's sign to 0 to allow both.",
             )  # fmt: skip
+
+    def _check_maps(self, where: str, kernels: KernelSet) -> None:
+        for end, maps in (("source", kernels.source_maps), ("target", kernels.target_maps)):
+            name = getattr(kernels.key, end)
+            if self.regions[name].maps != maps:
+                raise ConnectomeError(
+                    f"{where}.{end}_maps", f"must be the maps of region {name!r}, {self.regions[name].maps}", maps
+                )
+        sign = self.regions[kernels.key.source].sign.reshape(kernels.source_maps.count, -1)
+        if (sign != sign[:, :1]).any():
+            number = int(np.argmax((sign != sign[:, :1]).any(axis=1)))
+            rule = "must be the same for all neurons of a map that kernels leave from"
+            raise ConnectomeError(f"regions[{kernels.key.source}].sign", rule, f"several in map {number}")
 
     def __repr__(self) -> str:
         regions = ", ".join(f"{r.name}[{r.size}]" for r in self.regions.values())
@@ -174,8 +191,20 @@ class Connectome(ReadOnly):
 
     @property
     def n_edges(self) -> int:
-        """All edges."""
+        """All edges: rows of edge sets."""
         return sum(len(e) for e in self.edges.values())
+
+    @property
+    def n_connections(self) -> int:
+        """All connections: the edges, but for kernel sets, whose free weights are shared by many."""
+        return sum(e.n_connections for e in self.edges.values())
+
+    def expanded(self, most: int = MOST_CONNECTIONS) -> Connectome:
+        """With an edge set in place of each kernel set, for what needs single edges; itself where there is none. Raises
+        :class:`ConnectomeError` if these are more than ``most`` connections."""
+        if not any(isinstance(e, KernelSet) for e in self.edges.values()):
+            return self
+        return replace(self, edges=expanded(self.edges, most))
 
     def count(self, kind: Kind) -> int:
         """Edges of one kind, or of all with this base."""
@@ -231,9 +260,17 @@ class Connectome(ReadOnly):
                 sha.update(repr(name).encode() + np.ascontiguousarray(values).tobytes())
             for name, attribute in r.attributes.items():
                 attribute.feed(name, sha)
+            if r.maps is not None:
+                sha.update(repr(r.maps).encode())
         for e in self.edges.values():
             sha.update(repr((tuple(e.key), e.n_source, e.n_target, list(e.state))).encode())
-            for array in (e.indptr, e.target, e.weight, e.delay_steps, e.birth_stage, *e.state.values()):
+            ends: tuple[NDArray[Any], ...]
+            if isinstance(e, KernelSet):
+                sha.update(repr((e.source_maps, e.target_maps, e.stride)).encode())
+                ends = (e.out_map, e.in_map, e.dy, e.dx)
+            else:
+                ends = (e.indptr, e.target)
+            for array in (*ends, e.weight, e.delay_steps, e.birth_stage, *e.state.values()):
                 sha.update(np.ascontiguousarray(array).data)
             for name, attribute in e.attributes.items():
                 attribute.feed(name, sha)

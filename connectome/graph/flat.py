@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
+from connectome.graph.kernel_set import KernelSet, expanded
 from connectome.graph.parts import EdgeKey, EdgeSet, Region
 from connectome.neurons.iaf_psc_exp import Dynamics, NeuronParameters, propagators
 from connectome.neurons.model import NeuronModel
@@ -46,15 +47,19 @@ class Selection:
         """N, sensors and effectors included."""
         return sum(r.size for r in self.regions.values())
 
+    def expanded(self) -> Selection:
+        """With an edge set in place of each kernel set. Raises :class:`ConnectomeError`."""
+        return replace(self, edges=expanded(self.edges))
+
 
 @dataclass(frozen=True, eq=False)
 class FlatNetwork:
-    """All regions in one selection, all edge sets in one CSR.
+    """All regions in one selection, all edge sets in one CSR, but for kernel sets.
 
     Neurons are numbered region after region. A row holds the edges of one source neuron, edge set after edge set, in
-    the set's own order; ``order[j]`` is the place of the CSR's edge j in the concatenation of the edge sets, which is
+    the set's own order; ``order[j]`` is the place of the CSR's edge j in the concatenation of these edge sets, which is
     how weight vectors are laid out outside. ``models``: the regions whose step is not the linear one of ``dynamics``,
-    which says nothing of them.
+    which says nothing of them. ``kernels``: the kernel sets, which are not in the CSR.
     """
 
     dt_ms: float
@@ -70,6 +75,7 @@ class FlatNetwork:
     dynamics: Dynamics
     models: Mapping[str, NeuronModel] = field(default_factory=dict)
     effectors: frozenset[str] = frozenset()
+    kernels: Mapping[EdgeKey, KernelSet] = field(default_factory=dict)
 
     @property
     def n_neurons(self) -> int:
@@ -79,7 +85,17 @@ class FlatNetwork:
     @property
     def max_delay(self) -> int:
         """The longest delay in steps; 1 if there is no edge."""
-        return int(self.delay.max()) if self.delay.size else 1
+        return max(
+            1, int(self.delay.max(initial=1)), *(int(e.delay_steps.max(initial=1)) for e in self.kernels.values())
+        )
+
+    @property
+    def out_degree(self) -> NDArray[np.int64]:
+        """(N,) connections from each neuron."""
+        degree = np.diff(self.indptr)
+        for key, kernels in self.kernels.items():
+            degree[self.span[key.source]] += kernels.out_degree
+        return degree
 
 
 def cores() -> int:
@@ -112,7 +128,9 @@ def flatten(connectome: Connectome, recruit: Collection[str] | None = None) -> F
     Raises :class:`ConnectomeError` for a region that does not exist.
     """
     selection = select(connectome, recruit)
-    span, sets, start = selection.span, list(selection.edges.values()), selection.n_neurons
+    span, start = selection.span, selection.n_neurons
+    kernels = {k: e for k, e in selection.edges.items() if isinstance(e, KernelSet)}
+    sets = [e for k, e in selection.edges.items() if k not in kernels]
     regions = list(selection.regions.values())
     indptr = np.zeros(start + 1, np.int64)
     for e in sets:
@@ -150,7 +168,7 @@ def flatten(connectome: Connectome, recruit: Collection[str] | None = None) -> F
         is_sensor=np.repeat(np.array([r.role == "sensor" for r in regions], bool), sizes),
         indptr=indptr, target=target, delay=delay, order=order, weight=weight, dynamics=Dynamics(**columns),
         models=models,
-        effectors=frozenset(r.name for r in regions if r.role == "effector"),
+        effectors=frozenset(r.name for r in regions if r.role == "effector"), kernels=kernels,
     )  # fmt: skip
 
 

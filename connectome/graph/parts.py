@@ -16,11 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 from connectome.arrays import (
     ReadOnly,
     boolean_mask,
+    checked_ids,
     csr_order,
-    describe,
     finite_step,
     first_bad,
     freeze,
+    index_type,
     integer,
     is_constant,
     lock,
@@ -32,7 +33,8 @@ from connectome.arrays import (
 )
 from connectome.errors import ConnectomeError
 from connectome.graph.attributes import EDGE_WORDS, NODE_WORDS, Attribute, checked_attributes, joined_attributes
-from connectome.graph.columns import checked_labels
+from connectome.graph.columns import checked_labels, delay_to_steps
+from connectome.graph.maps import Maps
 from connectome.neurons.iaf_psc_exp import NeuronParameters
 from connectome.neurons.model import NeuronModel, checked_neuron
 
@@ -56,7 +58,6 @@ ENDS: Final[Mapping[str, tuple[Role, Role]]] = MappingProxyType(
 )
 #: The per-edge state that says which edges share one weight.
 TIED: Final = "tied"
-MAX_DELAY_STEPS: Final = np.iinfo(np.uint16).max
 MAX_SIZE: Final = np.iinfo(np.int32).max
 MAX_STAGE: Final = np.iinfo(np.int16).max
 #: Of positions, whose distances are then finite in any arithmetic: a million kilometres.
@@ -101,6 +102,7 @@ class Region(ReadOnly):
     state : name -> (N,) float32: what mechanisms keep for each neuron (gain, threshold, novelty)
     attributes : name -> (N,) numbers, flags or texts, some of them missing: what else is known of each neuron (class,
         side, transmitter, volume). Anything that :meth:`Attribute.of` takes.
+    maps : how its neurons are maps of a grid, for kernel sets; None if they are not
     """
 
     name: str
@@ -113,6 +115,7 @@ class Region(ReadOnly):
     label: NDArray[np.str_] | None = None
     state: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    maps: Maps | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
@@ -137,9 +140,11 @@ class Region(ReadOnly):
         if bad.any():
             raise ConnectomeError(f"{where}.sign", "must be -1, 0 or +1", first_bad(bad, sign))
         label = None if self.label is None else checked_labels(f"{where}.label", self.label, n)
+        if self.maps is not None and (not isinstance(self.maps, Maps) or self.maps.size != n):
+            raise ConnectomeError(f"{where}.maps", f"must be Maps of {n} neurons, the region's size", self.maps)
         for name, value in (
             ("name", str(self.name)), ("size", n), ("position_um", position), ("sign", sign), ("birth_stage", birth),
-            ("label", label), ("state", _state(where, self.state, (n,))),
+            ("label", label), ("state", checked_state(where, self.state, (n,))),
             ("attributes", checked_attributes(where, self.attributes, n, NODE_WORDS)),
         ):  # fmt: skip
             object.__setattr__(self, name, value)
@@ -150,9 +155,10 @@ class Region(ReadOnly):
         return np.full(self.size, "") if self.label is None else self.label
 
     def take(self, which: NDArray[Any]) -> Region:
-        """Only the neurons where the (N,) mask is true, or those with these numbers, in their order."""
+        """The neurons where the (N,) mask is true, or those with these numbers, in their order. Whole maps stay."""
         return replace(
             self, size=int(which.sum()) if which.dtype == bool else which.size, neuron=self.neuron.take(which),
+            maps=None if self.maps is None else self.maps.take(which),
             position_um=self.position_um[which], sign=self.sign[which],
             label=None if self.label is None else self.label[which],
             state={k: v[which] for k, v in self.state.items()},
@@ -172,9 +178,8 @@ class ReverseView(NamedTuple):
 class EdgeSet(ReadOnly):
     """One typed set of E edges in CSR order: by source, then delay, then target. Make one with :meth:`from_arrays`.
 
-    This is also the order in which the simulator streams them, so that it needs no copy: 8 bytes an edge with a weight
-    and one delay, 10 with a delay for each edge, 2 fewer where a target fits in 16 bits. A column that is the same for
-    every edge may be a broadcast view (:func:`numpy.broadcast_to`): it costs no memory.
+    The simulator streams them in this order, without a copy: 8 bytes an edge with a weight and one delay, 10 with one
+    each, 2 fewer where a target fits in 16 bits. A column of one value may be a broadcast view: it costs no memory.
 
     Parameters
     ----------
@@ -229,12 +234,11 @@ class EdgeSet(ReadOnly):
                 "Use EdgeSet.from_arrays.",
             )  # fmt: skip
         birth = freeze(f"{where}.birth_stage", self.birth_stage, np.int16, shape)
-        state = _state(where, self.state, shape)
         attributes = checked_attributes(where, self.attributes, shape[0], EDGE_WORDS)
         for name, value in (
             ("key", key), ("n_target", n_target), ("dt_ms", dt_ms), ("indptr", indptr), ("indices", indices),
-            ("weight", weight), ("delay_steps", delay), ("birth_stage", birth), ("state", state),
-            ("attributes", attributes),
+            ("weight", weight), ("delay_steps", delay), ("birth_stage", birth), ("attributes", attributes),
+            ("state", checked_state(where, self.state, shape)),
         ):  # fmt: skip
             object.__setattr__(self, name, value)
 
@@ -309,6 +313,34 @@ class EdgeSet(ReadOnly):
         return self.indices.astype(np.int32, copy=False)
 
     @property
+    def n_connections(self) -> int:
+        """Connections between neurons: the edges, but in a :class:`~connectome.graph.kernel_set.KernelSet`."""
+        return len(self)
+
+    @property
+    def connections(self) -> NDArray[np.int64]:
+        """(E,) of each row."""
+        return np.broadcast_to(np.int64(1), len(self))
+
+    @property
+    def out_degree(self) -> NDArray[np.int64]:
+        """(n_source,) connections from each neuron."""
+        return np.diff(self.indptr)
+
+    @property
+    def in_degree(self) -> NDArray[np.int64]:
+        """(n_target,) connections to each neuron."""
+        return np.bincount(self.indices, minlength=self.n_target)
+
+    def at_source(self, values: NDArray[Any]) -> NDArray[Any]:
+        """(E,) what each row's source has, of (n_source,) values."""
+        return np.repeat(values, np.diff(self.indptr))
+
+    def at_target(self, values: NDArray[Any]) -> NDArray[Any]:
+        """(E,) what each row's target has, of (n_target,) values."""
+        return values[self.target]
+
+    @property
     def pair(self) -> NDArray[np.uint64]:
         """(E,) uint64: source and target in one number, which names the two."""
         return self.source.astype(np.uint64) << np.uint64(32) | self.target.astype(np.uint64)
@@ -380,7 +412,9 @@ class EdgeSet(ReadOnly):
         )  # fmt: skip
 
 
-def _state(where: str, given: Mapping[str, ArrayLike], shape: tuple[int, ...]) -> Mapping[str, NDArray[np.float32]]:
+def checked_state(
+    where: str, given: Mapping[str, ArrayLike], shape: tuple[int, ...]
+) -> Mapping[str, NDArray[np.float32]]:
     """State by name, in order, read-only. Raises :class:`ConnectomeError`."""
     for name in given:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
@@ -399,38 +433,6 @@ def _untied(tied: NDArray[np.float32], n: int, key: EdgeKey) -> NDArray[np.float
             f"edges[{key}].state[{TIED}]", f"must be below {2**24}, new edges included", first + n - 1
         )
     return np.arange(first, first + n, dtype=np.float32)
-
-
-def index_type(n_target: int) -> type[np.uint16] | type[np.int32]:
-    """The narrowest type that a target is stored in."""
-    return np.uint16 if n_target <= 2**16 else np.int32
-
-
-def checked_ids(where: str, given: ArrayLike, n: int, what: str) -> NDArray[Any]:
-    """(E,) integers in 0 .. n - 1, ``what`` that is. Raises :class:`ConnectomeError`."""
-    array = numbers_of(where, given)
-    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-        raise ConnectomeError(where, "must be one-dimensional integers", describe(array))
-    if array.size and (array.min() < 0 or array.max() >= n):
-        raise ConnectomeError(where, f"must be in 0 .. {n - 1}, {what}", first_bad((array < 0) | (array >= n), array))
-    return array
-
-
-def delay_to_steps(delay_ms: ArrayLike, dt_ms: float, where: str = "delay_ms") -> NDArray[np.uint16]:
-    """Whole steps of ``dt_ms``, rounded. Raises :class:`ConnectomeError` outside 1 .. 65535 steps."""
-    given = numbers_of(where if where.endswith("delay_ms") else f"{where}.delay_ms", delay_ms)
-    if is_constant(given):
-        return np.broadcast_to(delay_to_steps(given[0], dt_ms, where), given.shape)
-    with np.errstate(over="ignore"):  # what is infinite is refused on the next line
-        steps = np.rint(given / dt_ms)
-    bad = ~((steps >= 1) & (steps <= MAX_DELAY_STEPS))  # also true for nan
-    if bad.any():
-        raise ConnectomeError(
-            where if where.endswith("delay_ms") else f"{where}.delay_ms",
-            f"must be {dt_ms:g} .. {MAX_DELAY_STEPS * dt_ms:g} ms (1 .. {MAX_DELAY_STEPS} steps of {dt_ms:g} ms)",
-            first_bad(bad, given) if given.ndim else given,
-        )
-    return steps.astype(np.uint16)
 
 
 def is_kind(name: object) -> bool:

@@ -15,8 +15,8 @@ from connectome.jit import inner, kernel
 from connectome.lanes_kernels import lanes_total, load_lanes, mask_lanes, multiply_add, no_lanes, store_lanes
 
 __all__ = [
-    "BLOCK", "BUNDLE", "CHUNK", "LANES", "Mask", "Rows", "Scratch", "Whole", "deliver", "offsets", "pack", "slot",
-    "spike_gradient", "weight_gradient",
+    "BLOCK", "BUNDLE", "CHUNK", "LANES", "Mask", "Rows", "Scratch", "Whole", "deliver", "neuron_type", "offsets",
+    "pack", "region_type", "slot", "spike_gradient", "weight_gradient",
 ]  # fmt: skip
 
 #: Samples in a tile: two vectors of AVX2 hide the latency of a multiply-add; wider ones gain no more.
@@ -44,6 +44,20 @@ BUNDLE = np.dtype(
         "columns",
     )]
 )  # fmt: skip
+
+
+def neuron_type(real: Any) -> Any:
+    """The constants of a neuron, see :class:`connectome.neurons.iaf_psc_exp.Dynamics`; ``bias`` = p20 * i_e, mV."""
+    reals = ("p22", "p21", "p11", "p21_in", "p11_in", "bias", "theta", "v_reset")
+    return np.dtype([("ref_steps", np.uint64), *((name, real) for name in reals)], align=True)
+
+
+def region_type(real: Any) -> Any:
+    """A region with a membrane: its neurons, start .. stop - 1; ``column``: where an effector's potential goes, -1 for
+    neurons; ``inverse_width``: of the surrogate, 1/mV; and the constants of its neurons, if they are alike."""
+    whole = [("start", np.uint64), ("stop", np.uint64), ("column", np.int64)]
+    constants = [(name, field[0]) for name, field in neuron_type(real).fields.items()]
+    return np.dtype([*whole, ("inverse_width", real), *constants], align=True)
 
 
 class Rows(NamedTuple):

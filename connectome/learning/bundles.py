@@ -16,9 +16,22 @@ from numpy.typing import NDArray
 
 from connectome.arrays import aligned_zeros
 from connectome.graph.flat import Selection
+from connectome.graph.kernel_set import KernelSet
 from connectome.graph.parts import EdgeSet, Region
-from connectome.learning.bundle_kernels import BLOCK, BUNDLE, CHUNK, LANES, Mask, Rows, Scratch
-from connectome.learning.learning_kernels import COMPONENT, DENSE, SPARSE, TileNetwork, neuron_type, region_type
+from connectome.learning.bundle_kernels import (
+    BLOCK,
+    BUNDLE,
+    CHUNK,
+    LANES,
+    Mask,
+    Rows,
+    Scratch,
+    neuron_type,
+    region_type,
+)
+from connectome.learning.convolution_kernels import FILTERS, Convolutions
+from connectome.learning.filters import laid_out, moved, room
+from connectome.learning.learning_kernels import COMPONENT, CONVOLUTION, DENSE, SPARSE, TileNetwork
 from connectome.neurons.functions import learns
 from connectome.neurons.iaf_psc_exp import step_constants
 from connectome.neurons.model import NeuronModel, Quantity
@@ -41,18 +54,23 @@ class Placement(NamedTuple):
     edges: slice | NDArray[np.int64]
     places: slice | NDArray[np.int64]
     blocks: tuple[int, ...] = ()  # of columns, sources and columns in a block, if it is a full matrix
+    sign: int = 0  # of the weights that have their places here, where the others have other places as well
 
     def put(self, given: NDArray[Any], places: NDArray[Any]) -> None:
         """From the edges to their places."""
         if self.blocks:
             _blocks(places[self.places], self.blocks)[...] = given.reshape(self.blocks[1], -1, self.blocks[2])
+        elif self.sign:
+            places[self.places] = given.clip(min=0) if self.sign > 0 else given.clip(max=0)
         else:
             places[self.places] = given[self.edges]
 
-    def get(self, out: NDArray[Any], places: NDArray[Any]) -> None:
-        """From the places to their edges."""
+    def get(self, out: NDArray[Any], places: NDArray[Any], weight: NDArray[Any]) -> None:
+        """From the places to their edges. ``weight``: what :meth:`put` has put; places of positive weights go first."""
         if self.blocks:
             out.reshape(self.blocks[1], -1, self.blocks[2])[...] = _blocks(places[self.places], self.blocks)
+        elif self.sign < 0:
+            np.copyto(out, places[self.places], where=weight[self.places] < 0)
         else:
             out[self.edges] = places[self.places]
 
@@ -68,7 +86,8 @@ class Bundles:
     ``moves``: the edges of a set, by its number, and their places; some edges have others too, ``copies``; ``numbers``
     (bundles,): whose edges each bundle has; ``p20``: region -> mV that a pA adds to its potential in a step;
     ``own``: (N',) constants of each neuron, None where they are alike in every region; ``learns``: whether some learn;
-    ``adaptation``: (2, N') rho and beta of thresholds that rise, mV; None where none does.
+    ``adaptation``: (2, N') rho and beta of thresholds that rise, mV; None where none does; ``convolutions``: of kernel
+    sets; None where there is none.
     """
 
     net: TileNetwork
@@ -85,6 +104,7 @@ class Bundles:
     own: NDArray[Any] | None
     learns: bool
     adaptation: NDArray[Any] | None
+    convolutions: Convolutions | None
 
     @property
     def n_neurons(self) -> int:
@@ -113,6 +133,7 @@ class _Bundle(NamedTuple):
     target: NDArray[np.int32]
     forward: int
     backward: int
+    channel: int = 0
 
 
 def lay_out(
@@ -167,7 +188,7 @@ def lay_out(
         n_regions = sum(roles[name] != "sensor" for name in component)
         components.append((first, first + n_regions, shortest, at, outer, len(bundles)))
         first += n_regions
-    stored, n_places, moves, copies = _store(bundles, span)
+    stored, n_places, moves, copies, convolutions = _store(bundles, span, n_membranes if channels == 2 else 0)
     table = np.array(components, COMPONENT)
     net = TileNetwork(regions, table, *stored)
     sizes = tuple(len(e) for e in selection.edges.values())
@@ -177,7 +198,7 @@ def lay_out(
     return Bundles(
         net, span, tuple(sensors), n_membranes, channels, n_places, sizes, moves, copies, numbers,
         {name: c["p20"] for name, c in given.items()}, None if alike else own, bool(learnt),
-        adaptation if rises else None,
+        adaptation if rises else None, convolutions,
     )  # fmt: skip
 
 
@@ -210,6 +231,13 @@ def _components(selection: Selection) -> list[list[str]]:
 
 def _bundles(number: int, edges: EdgeSet, channels: int, fires: bool, inner: bool) -> list[_Bundle]:
     found: list[_Bundle] = []
+    if isinstance(edges, KernelSet):
+        none, kind = np.zeros(0, np.int32), CONVOLUTION
+        made = _Bundle(
+            number, edges, int(edges.delay_steps.max(initial=1)), np.arange(len(edges)), none, none, kind,
+            kind if fires else 0,
+        )  # fmt: skip
+        return [made._replace(channel=channel) for channel in range(channels if len(edges) else 0)]
     source, target = edges.source, edges.target
     places = edges.n_source * _whole_blocks(edges.n_target)
     enough = _DENSE_FROM_MEMORY if inner and places > _CACHED_PLACES else _DENSE_FORWARD
@@ -234,9 +262,12 @@ def _whole_blocks(size: int) -> int:
 
 
 def _store(
-    bundles: list[_Bundle], span: Mapping[str, slice]
-) -> tuple[tuple[NDArray[Any], Rows], int, list[Placement], list[Placement]]:
-    """The bundles for the kernels, how many places their weights have, and which."""
+    bundles: list[_Bundle], span: Mapping[str, slice], second: int
+) -> tuple[tuple[NDArray[Any], Rows], int, list[Placement], list[Placement], Convolutions | None]:
+    """The bundles for the kernels, how many places their weights have, and which. ``second``: how far it is to the
+    second channel of a neuron, 0 where there is one alone."""
+    filters: list[NDArray[Any]] = [np.zeros(0, FILTERS)]
+    tables: list[NDArray[np.uint32]] = [np.zeros(0, np.uint32)]
     moves: list[Placement] = []
     copies: list[Placement] = []
     rows: list[NDArray[Any]] = [np.zeros(0, np.int64)]
@@ -257,6 +288,12 @@ def _store(
             place.append(b.target[order] + span[key.target].start)
             where, edge = filled + np.arange(order.size), b.edge[order]
             filled, row = filled + order.size, row + source.size
+        elif isinstance(b.edges, KernelSet):
+            start, matrix, edge, laid = len(filters) - 1, at, b.edge, laid_out(b.edges)
+            filters.append(moved(laid.record, sum(t.size for t in tables)))
+            tables.append(laid.table)
+            where = at + laid.places
+            at += _whole_blocks(laid.n_places)
         else:
             matrix = at
             block, column = np.divmod(b.target.astype(np.int64), BLOCK)
@@ -264,20 +301,22 @@ def _store(
             matrix_size = b.edges.n_source * columns
             at += matrix_size
         full = matrix_size == edge.size == len(b.edges)
-        move = Placement(b.number, _slice(edge), _slice(where))
+        sign = (1, -1)[b.channel] if second and b.forward == CONVOLUTION else 0
+        move = Placement(b.number, _slice(edge), _slice(where), sign=sign)
         if full:
             blocks = (columns // BLOCK, b.edges.n_source, BLOCK)
             move = Placement(b.number, slice(None), slice(matrix, matrix + matrix_size), blocks)
         (moves if b.forward else copies).append(move)
         table[s] = (
-            b.delay, span[key.source].start, b.edges.n_source, span[key.target].start, b.edges.n_target, b.forward,
-            b.backward, start, row, matrix, columns,
+            b.delay, span[key.source].start, b.edges.n_source, span[key.target].start + b.channel * second,
+            b.edges.n_target, b.forward, b.backward, start, row, matrix, columns,
         )  # fmt: skip
     stored = Rows(
         np.concatenate(rows).astype(np.uint32), np.concatenate(indptr).astype(np.uint64),
         np.concatenate(place).astype(np.uint32),
     )  # fmt: skip
-    return (table, stored), at, moves, copies
+    convolutions = Convolutions(np.concatenate(filters), np.concatenate(tables)) if len(filters) > 1 else None
+    return (table, stored), at, moves, copies, convolutions
 
 
 def _slice(index: NDArray[np.int64]) -> slice | NDArray[np.int64]:
@@ -292,11 +331,12 @@ def scratch(layout: Bundles, steps: int) -> Scratch:
     chunk = min(steps, CHUNK)
     dense = b[(b["forward"] == DENSE) | (b["backward"] == DENSE)]
     sources, columns = int(dense["n_source"].max(initial=0)), int(dense["columns"].max(initial=0))
+    entries, ends, panel = (0, 0, 0) if layout.convolutions is None else room(layout.convolutions.filters)
     return Scratch(
         ring=aligned_zeros((chunk + layout.max_delay) * channels * n * LANES + BLOCK * LANES, real),
         back=aligned_zeros(chunk * n * LANES, real), state=aligned_zeros((1 + channels, n * LANES), real),
         held=np.empty(n, Mask), offset=np.empty((2, chunk), np.uint64), values=aligned_zeros(chunk * LANES, real),
-        entries=np.empty(sources * (chunk + 1) * LANES + 2, np.uint32),
-        ends=np.empty(max(sources + 1, chunk * LANES), np.uint64),
-        panel=aligned_zeros(LANES * (max(chunk * BLOCK, columns) + LANES), real),
+        entries=np.empty(max(sources * (chunk + 1) * LANES + 2, entries), np.uint32),
+        ends=np.empty(max(sources + 1, chunk * LANES, ends), np.uint64),
+        panel=aligned_zeros(max(LANES * (max(chunk * BLOCK, columns) + LANES), panel), real),
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,6 +37,16 @@ class Inputs(NamedTuple):
     gain: dict[str, Tensor]
     clamp: dict[str, tuple[Tensor, Tensor]]
     state: NetworkState | None
+
+    def of_each_sample(self, regions: Collection[str]) -> Inputs:
+        """The same, with the shared gains of these regions as gains of each sample: kernels, which all neurons of a map
+        share, cannot have them."""
+        moved = {name: self.shared_gain[name] for name in regions if name in self.shared_gain}
+        gain = {
+            name: x * self.gain[name] if name in self.gain else x.expand(self.batch, -1) for name, x in moved.items()
+        }
+        others = {name: x for name, x in self.shared_gain.items() if name not in moved}
+        return self._replace(shared_gain=others, gain={**self.gain, **gain}) if moved else self
 
     @property
     def plain(self) -> bool:

@@ -131,7 +131,7 @@ class Learner:
     def _begin(self, connectome: Connectome, key: EdgeKey, name: str, parameter: Tensor, chain: Chain) -> _Learnt:
         edges, device = connectome.edges[key], parameter.device
         pair = torch.from_numpy(edges.pair.view(np.int64))
-        sign = torch.from_numpy(connectome.regions[key.source].sign[edges.source]) * (name == "weight")
+        sign = torch.from_numpy(edges.at_source(connectome.regions[key.source].sign)) * (name == "weight")
         rules, n = self.chain[key] if name == "weight" else chain, len(edges)
         state = {
             kept: value if value.ndim == 0 else self.network.by_weight(key, value, name)

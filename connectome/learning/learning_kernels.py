@@ -38,34 +38,25 @@ from connectome.learning.bundle_kernels import (
     spike_gradient,
     weight_gradient,
 )  # fmt: skip
+from connectome.learning.convolution_kernels import (
+    Convolutions,
+    deliver_filters,
+    spike_gradient_filters,
+    weight_gradient_filters,
+)
 from connectome.learning.dense_kernels import deliver_dense, spike_gradient_dense, weight_gradient_dense
 from connectome.learning.parameter_kernels import Own, collect_membrane, collect_threshold, remember
 
 __all__ = [
-    "COMPONENT", "DENSE", "SPARSE", "Extra", "Tape", "TileNetwork", "backward_tiles", "forward_tiles", "neuron_type",
-    "region_type",
+    "COMPONENT", "CONVOLUTION", "DENSE", "SPARSE", "Extra", "Tape", "TileNetwork", "backward_tiles", "forward_tiles",
 ]  # fmt: skip
 
 #: How a bundle is stored.
-SPARSE, DENSE = 1, 2
+SPARSE, DENSE, CONVOLUTION = 1, 2, 3
 
 Array = NDArray[Any]
 _U0, _U1 = np.uint64(0), np.uint64(1)
 _W = np.uint64(LANES)
-
-
-def neuron_type(real: Any) -> Any:
-    """The constants of a neuron, see :class:`connectome.neurons.iaf_psc_exp.Dynamics`; ``bias`` = p20 * i_e, mV."""
-    reals = ("p22", "p21", "p11", "p21_in", "p11_in", "bias", "theta", "v_reset")
-    return np.dtype([("ref_steps", np.uint64), *((name, real) for name in reals)], align=True)
-
-
-def region_type(real: Any) -> Any:
-    """A region with a membrane: its neurons, start .. stop - 1; ``column``: where an effector's potential goes, -1 for
-    neurons; ``inverse_width``: of the surrogate, 1/mV; and the constants of its neurons, if they are alike."""
-    whole = [("start", np.uint64), ("stop", np.uint64), ("column", np.int64)]
-    constants = [(name, field[0]) for name, field in neuron_type(real).fields.items()]
-    return np.dtype([*whole, ("inverse_width", real), *constants], align=True)
 
 
 #: A component: its regions, none for sensors; the shortest delay inside it; its bundles: ``inner`` .. ``outer`` - 1
@@ -111,6 +102,7 @@ class Extra(NamedTuple):
 def forward_tiles(
     net: TileNetwork, weight: Array, keep: bool, tape: Tape, potential: Array, counts: Array, first: int, stride: int,
     scratch: Scratch, extra: Extra | None, adaptation: Adaptation | None, own: Own | None,
+    convolutions: Convolutions | None,
 ) -> None:  # fmt: skip
     """Run T steps of a batch of B samples from rest, in tiles ``first``, ``first + stride``, ...
 
@@ -142,9 +134,9 @@ def forward_tiles(
                                 _clear(p, step, scratch)
                             else:
                                 _advance(p, tile, step, keep, tape, potential, scratch, extra, adaptation, own)
-                    _deliver_all(net, component.inner, component.outer, weight, mask, t, until, scratch)
+                    _deliver_all(net, component.inner, component.outer, weight, mask, t, until, scratch, convolutions)
                     t = until
-                _deliver_all(net, component.outer, component.stop, weight, mask, begin, end, scratch)
+                _deliver_all(net, component.outer, component.stop, weight, mask, begin, end, scratch, convolutions)
         if extra is not None:
             extra.state[tile] = scratch.state
         for t in range(over, steps):
@@ -155,7 +147,7 @@ def forward_tiles(
 @inner
 def _deliver_all(
     net: TileNetwork, first: Whole, last: Whole, weight: Array, mask: Array, begin: Whole, end: Whole,
-    scratch: Scratch,
+    scratch: Scratch, convolutions: Convolutions | None,
 ) -> None:  # fmt: skip
     steps, size = np.uint64(mask.shape[0]), np.uint64(scratch.state.size - scratch.state.shape[1])
     for s in range(first, last):
@@ -167,6 +159,8 @@ def _deliver_all(
             deliver(b, net.rows, weight, mask, begin, stop, size, scratch)
         elif b.forward == DENSE:
             deliver_dense(b, weight, mask, begin, stop, size, scratch)
+        elif convolutions is not None and b.forward == CONVOLUTION:
+            deliver_filters(b, convolutions, weight, mask, begin, stop, size, scratch)
 
 
 @inner
@@ -293,7 +287,7 @@ def _advance(
 def backward_tiles(
     net: TileNetwork, weight: Array, tape: Tape, grad_potential: Array, grad_spikes: Array, recorded: Array,
     gradient: Array, first: int, stride: int, scratch: Scratch, extra: Extra | None, adaptation: Adaptation | None,
-    own: Own | None,
+    own: Own | None, convolutions: Convolutions | None,
 ) -> None:  # fmt: skip
     """Adjoint of :func:`forward_tiles`; the reset and the refractory hold are constants of it.
 
@@ -322,11 +316,11 @@ def backward_tiles(
                 for later in range(np.uint64(net.components.size)):
                     c = net.components[np.uint64(net.components.size) - _U1 - later]
                     if c.region < c.region_stop:
-                        _spikes_all(net, c.outer, c.stop, weight, near, begin, end, begin, scratch)
+                        _spikes_all(net, c.outer, c.stop, weight, near, begin, end, begin, scratch, convolutions)
                         until = end
                         while until > begin:
                             t = until - min(c.steps, until - begin)
-                            _spikes_all(net, c.inner, c.outer, weight, near, t, until, begin, scratch)
+                            _spikes_all(net, c.inner, c.outer, weight, near, t, until, begin, scratch, convolutions)
                             for step in range(until - t):
                                 for r in range(c.region, c.region_stop):
                                     _retreat(
@@ -334,13 +328,13 @@ def backward_tiles(
                                         extra, adaptation, own,
                                     )  # fmt: skip
                             until = t
-                    _weights_all(net, c.inner, c.stop, mask, begin, end, scratch, partial)
+                    _weights_all(net, c.inner, c.stop, mask, begin, end, scratch, partial, convolutions)
 
 
 @inner
 def _spikes_all(
     net: TileNetwork, first: Whole, last: Whole, weight: Array, near: Array, begin: Whole, end: Whole,
-    base: Whole, scratch: Scratch,
+    base: Whole, scratch: Scratch, convolutions: Convolutions | None,
 ) -> None:  # fmt: skip
     steps, size = np.uint64(near.shape[0]), np.uint64(scratch.state.size - scratch.state.shape[1])
     for s in range(first, last):
@@ -352,12 +346,14 @@ def _spikes_all(
             spike_gradient(b, net.rows, weight, near, begin, stop, base, size, scratch)
         elif b.backward == DENSE:
             spike_gradient_dense(b, weight, near, begin, stop, base, size, scratch)
+        elif convolutions is not None and b.backward == CONVOLUTION:
+            spike_gradient_filters(b, convolutions, weight, near, begin, stop, base, size, scratch)
 
 
 @inner
 def _weights_all(
     net: TileNetwork, first: Whole, last: Whole, mask: Array, begin: Whole, end: Whole,
-    scratch: Scratch, gradient: Array,
+    scratch: Scratch, gradient: Array, convolutions: Convolutions | None,
 ) -> None:  # fmt: skip
     steps, size = np.uint64(mask.shape[0]), np.uint64(scratch.state.size - scratch.state.shape[1])
     for s in range(first, last):
@@ -369,6 +365,8 @@ def _weights_all(
             weight_gradient(b, net.rows, mask, begin, stop, size, scratch, gradient)
         elif b.forward == DENSE:
             weight_gradient_dense(b, mask, begin, stop, size, scratch, gradient)
+        elif convolutions is not None and b.forward == CONVOLUTION:
+            weight_gradient_filters(b, convolutions, mask, begin, stop, size, scratch, gradient)
 
 
 @inner

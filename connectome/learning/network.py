@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.graph.flat import Engine, FlatNetwork, cores, flatten, select
+from connectome.graph.kernel_set import KernelSet
 from connectome.graph.parts import EdgeKey
 from connectome.learning.bundles import lay_out
 from connectome.learning.inputs import Clamp, checked_inputs, checked_output_gain
@@ -49,11 +50,11 @@ class SpikingNetwork(nn.Module):
     """A connectome, or the regions of it that a task recruits, ready to be trained by any torch optimiser.
 
     Weights are one parameter vector per edge set, (E,) pA, in the edge set's order: ``weight[key]``. Edges with the
-    same number in the state ``"tied"`` of their set share one weight (a convolution, say): the vector has one element
-    for each number, in rising order, at first the mean of its edges' weights. The forward pass is the propagator's
-    (the same spikes as :func:`connectome.simulate.run`); the backward pass is the exact surrogate-gradient
-    backpropagation through time, ``ds/du = max(0, 1 - |u - theta| / width) / width``, where the reset and the
-    refractory hold carry no gradient (Zenke & Vogels 2021).
+    same number in the state ``"tied"`` of their set share one weight: the vector has one element for each number, in
+    rising order, at first the mean of its edges' weights. A kernel set has one for each of its rows.
+    The forward pass is the propagator's (the same spikes as :func:`connectome.simulate.run`); the backward pass is the
+    exact surrogate-gradient backpropagation through time, ``ds/du = max(0, 1 - |u - theta| / width) / width``, where
+    the reset and the refractory hold carry no gradient (Zenke & Vogels 2021).
 
     Parameters
     ----------
@@ -142,7 +143,7 @@ class SpikingNetwork(nn.Module):
         self.effectors = {n: s for n, s in self.selection.span.items() if roles[n] == "effector"}
         self._out_degree = {name: np.zeros(r.size, np.int64) for name, r in self.selection.regions.items()}
         for key, edges in self.selection.edges.items():
-            self._out_degree[key.source] += np.diff(edges.indptr)
+            self._out_degree[key.source] += edges.out_degree
         self._tiles = self._laid_out()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -186,10 +187,19 @@ class SpikingNetwork(nn.Module):
         inputs = checked_inputs(
             self.selection, device, self.dtype, sensor_spikes, record, current, gain, mask, clamp, state
         )
+        inputs = inputs.of_each_sample({k.target for k, e in self.selection.edges.items() if isinstance(e, KernelSet)})
         blocked = self._numbers(self.block if block is None else block)
         effective = self._by_edge()
         sent = checked_output_gain(self.selection, {} if output_gain is None else output_gain, device, self.dtype)
         for i, (key, edges) in enumerate(self.selection.edges.items()):
+            if isinstance(edges, KernelSet):
+                if key.source in sent:
+                    rule, hint = (
+                        "must leave out regions whose maps' kernels are shared",
+                        "Scale what they receive: gain=",
+                    )
+                    raise ConnectomeError(f"output_gain[{key.source}]", rule, str(key), hint)
+                continue
             if key.target in inputs.shared_gain:
                 target = torch.from_numpy(edges.target.astype(np.int64)).to(device)
                 effective[i] = effective[i] * inputs.shared_gain[key.target].index_select(0, target)
@@ -262,7 +272,7 @@ class SpikingNetwork(nn.Module):
         after each of the optimiser's steps."""
         with torch.no_grad():
             for key, weight in self.weight.items():
-                sign = torch.from_numpy(self.connectome.regions[key.source].sign[self.selection.edges[key].source])
+                sign = torch.from_numpy(self.selection.edges[key].at_source(self.connectome.regions[key.source].sign))
                 weight.masked_fill_(weight * self.by_weight(key, sign.to(weight.device)) < 0, 0.0)
 
     def neuron_values(self, region: str) -> dict[str, Tensor]:

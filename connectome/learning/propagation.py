@@ -19,6 +19,7 @@ from torch import Tensor
 
 from connectome.arrays import aligned_zeros
 from connectome.graph.flat import FlatNetwork, Selection
+from connectome.graph.kernel_set import KernelSet
 from connectome.graph.parts import Region
 from connectome.learning.bundle_kernels import LANES, Mask, pack
 from connectome.learning.bundles import Bundles, membrane_constants
@@ -65,12 +66,15 @@ def message_passing(
 
     batch, steps, *_ = inputs
     device = weights[0].device if weights else torch.device("cpu")
-    weight = torch.cat([*weights, torch.empty(0, dtype=dtype, device=device)])
+    keys = list(selection.edges)
+    kernels = {key: w for key, w in zip(keys, weights, strict=True) if key in flat.kernels}
+    listed = [(i, w) for i, w in enumerate(weights) if keys[i] not in kernels]
+    weight = torch.cat([*(w for _, w in listed), torch.empty(0, dtype=dtype, device=device)])
     order = torch.from_numpy(flat.order).to(device)
     closed = None
     if blocked:
-        of_set = [torch.full((len(w),), i in blocked) for i, w in enumerate(weights)]
-        closed = torch.cat(of_set).to(device)[order]
+        of_set = [torch.full((len(w),), i in blocked) for i, w in listed]
+        closed = torch.cat([*of_set, torch.empty(0, dtype=torch.bool)]).to(device)[order]
 
     def gather(parts: Mapping[str, Tensor], empty: Callable[[slice], Tensor], names: Collection[str]) -> Tensor:
         """(T, N, B) of all regions, or (N, B)."""
@@ -113,7 +117,10 @@ def message_passing(
         )  # fmt: skip
     if closed is not None:
         options["block"] = closed
-    out = propagate(flat, weight[order], gather(fires, nothing, sensors), surrogate=surrogate, learnt=learnt, **options)
+    out = propagate(
+        flat, weight[order], gather(fires, nothing, sensors), surrogate=surrogate, learnt=learnt, kernels=kernels,
+        closed={keys[i] for i in blocked}, **options,
+    )  # fmt: skip
     spikes = {name: out.spikes[:, span].permute(2, 0, 1) for name, span in flat.span.items()}
     counts = {name: s.detach().sum((0, 1)).to(torch.int64).numpy(force=True) for name, s in spikes.items()}
     read = [np.r_[flat.span[n]] for n, r in selection.regions.items() if r.role == "effector"]
@@ -393,6 +400,9 @@ def _spike_gradient(job: _Job, extra: Extra, layout: Bundles, sensor: str, weigh
         if key.source != sensor or number in job.blocked:
             continue
         at_target = _from_lanes(adjoint, layout.span[key.target], batch)  # (B, T, C, n)
+        if isinstance(edges, KernelSet):
+            _through_kernels(sent, edges, weights[number], at_target)
+            continue
         channel = (weights[number] < 0) & (layout.channels == 2)
         for delay in np.unique(edges.delay_steps):
             if delay >= steps:
@@ -406,3 +416,19 @@ def _spike_gradient(job: _Job, extra: Extra, layout: Bundles, sensor: str, weigh
                 later = at_target[:, delay:, c].reshape(-1, edges.n_target)
                 sent[:, : steps - delay] += (matrix @ later.T).T.reshape(batch, steps - delay, -1)
     return sent
+
+
+def _through_kernels(sent: Array, kernels: KernelSet, weight: Array, at_target: Array) -> None:
+    """Add what flows back through a kernel set, (B, T, n), from the adjoints (B, T, C, n) of its target's currents."""
+    from connectome.simulate.torch_convolution import Convolution
+
+    batch, steps, channels, n = at_target.shape
+    for delay in kernels.delay_steps[:1].astype(np.int64):
+        if delay >= steps:
+            continue
+        convolve = Convolution(kernels, torch.from_numpy(weight), apart=channels == 2)
+        later = torch.from_numpy(np.moveaxis(at_target[:, delay:], 2, 0).reshape(channels, -1, n))
+        with torch.enable_grad():
+            spikes = torch.zeros(later.shape[1], kernels.n_source, dtype=later.dtype, requires_grad=True)
+            (back,) = torch.autograd.grad(convolve(spikes), spikes, later)
+        sent[:, : steps - delay] += back.numpy().reshape(batch, steps - delay, -1)

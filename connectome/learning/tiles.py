@@ -106,7 +106,7 @@ class Tiles:
             with _Lent(self._scratch.setdefault((steps, False), []), lambda: scratch(self.layout, steps)) as buffers:
                 forward_tiles(
                     run.net, run.weight, keep, run.tape, potential, counts[first], first, shares, buffers, extra,
-                    run.adaptation, run.own,
+                    run.adaptation, run.own, self.layout.convolutions,
                 )  # fmt: skip
 
         _each(share, shares)
@@ -131,7 +131,7 @@ class Tiles:
             with _Lent(self._scratch.setdefault((steps, True), []), lambda: scratch(self.layout, steps)) as buffers:
                 backward_tiles(
                     run.net, run.weight, run.tape, grad_potential, grad_spikes, recorded, partial, first, shares,
-                    buffers, run.extra, adaptation, run.own,
+                    buffers, run.extra, adaptation, run.own, self.layout.convolutions,
                 )  # fmt: skip
 
         _each(share, shares)
@@ -139,7 +139,7 @@ class Tiles:
             partial[0] += other
         gradients = [np.empty(size, self.real) for size in self.layout.sizes]
         for move in self.layout.moves:
-            move.get(gradients[move.number], partial[0])
+            move.get(gradients[move.number], partial[0], run.weight)
         return gradients
 
     def constant_gradient(self, run: ForwardPass, region: str, constant: str) -> NDArray[np.float64]:

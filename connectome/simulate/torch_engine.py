@@ -7,7 +7,7 @@ against. On a GPU the sums are made in no fixed order: ask for ``torch.use_deter
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, cast
 
@@ -18,7 +18,9 @@ from torch_geometric.nn import MessagePassing
 
 from connectome.errors import ConnectomeError
 from connectome.graph.flat import FlatNetwork
+from connectome.graph.parts import EdgeKey
 from connectome.neurons.model import Arrivals, NeuronModel, never, spiking
+from connectome.simulate.torch_convolution import Convolution
 
 __all__ = ["BatchState", "ClampedBatch", "Propagation", "at_rest", "propagate", "triangle"]
 
@@ -127,6 +129,7 @@ def propagate(
     surrogate: Callable[[Tensor], Tensor] | None = None, gain: Tensor | None = None,
     replaced: tuple[Tensor, Tensor] | None = None, block: Tensor | None = None, clamp: ClampedBatch | None = None,
     learnt: Mapping[str, NeuronModel] = _NO_MODELS, watch: Callable[[BatchState], None] | None = None,
+    kernels: Mapping[EdgeKey, Tensor] | None = None, closed: Collection[EdgeKey] = (),
 ) -> Propagation:  # fmt: skip
     """Run T steps of a batch of B, in the type and on the device of ``weight``.
 
@@ -145,6 +148,8 @@ def propagate(
     clamp : what neurons are made to do
     learnt : region -> its model among tensors, see :meth:`NeuronModel.among_tensors`
     watch : is given the state after each step
+    kernels : kernel set -> its (K,) weights, ``flat``'s own by default; ``closed`` : those that no gradient flows back
+        through
 
     No gradient passes through a reset or a refractory step. Raises :class:`ConnectomeError` for a wrong shape.
     """
@@ -179,6 +184,7 @@ def propagate(
     target = torch.as_tensor(flat.target.astype(np.int64), device=device) + n * (weight.detach() < 0)
     edge_index = torch.stack([torch.as_tensor(source, device=device), target])
     deliver = _Deliver()
+    shared = _shared(flat, weight, kernels, {*learnt, *(flat.span if watch is not None else ())})
     sensor_spikes = sensor_spikes.to(dtype)
     none = weight.new_zeros((1, 1, 1))
     current = (none if current is None else current).broadcast_to((n_steps, n, batch))
@@ -198,6 +204,13 @@ def propagate(
             if gain is not None:
                 arrived = arrived * torch.cat([gain, gain])
             came = [arrived[:n], arrived[n:]]
+        for key, convolve in shared.items():
+            sent = past[int(flat.kernels[key].delay_steps.max(initial=1)) - 1][flat.span[key.source]]
+            made = convolve((sent.detach() if key in closed else sent).T).transpose(1, 2)
+            rows = torch.arange(flat.span[key.target].start, flat.span[key.target].stop, device=device)
+            made = made if gain is None else made * gain.expand(n, batch)[flat.span[key.target]]
+            came = [x.index_add(0, rows, made[part]) if part < len(made) else x for part, x in enumerate(came)]
+        if delays.size or shared:
             i_ex, i_in = i_ex + came[0], i_in + came[1]
         if arrivals is not None:
             i_ex, i_in = i_ex + arrivals[t].clamp(min=0), i_in + arrivals[t].clamp(max=0)
@@ -235,6 +248,21 @@ def propagate(
             watch(BatchState(v, i_ex, i_in, refractory, past, models))
     state = BatchState(v, i_ex, i_in, refractory, past, models)
     return Propagation(torch.stack(all_u), torch.stack(all_spikes), state)
+
+
+def _shared(
+    flat: FlatNetwork, like: Tensor, kernels: Mapping[EdgeKey, Tensor] | None, unlike: Collection[str]
+) -> dict[EdgeKey, Convolution]:
+    """The kernel sets. What positive and negative weights deliver is kept apart only where it makes
+    a difference, or where somebody looks: in regions that are ``unlike``."""
+    d, found = flat.dynamics, {}
+    for key, of in flat.kernels.items():
+        here = flat.span[key.target]
+        both = (d.p21_ex[here] == d.p21_in[here]) & (d.p11_ex[here] == d.p11_in[here])
+        apart = key.target in unlike or key.target in flat.models or not both.all()
+        weight = like.new_tensor(of.weight) if kernels is None else kernels[key]
+        found[key] = Convolution(of, weight, apart=apart)
+    return found
 
 
 def _overruled(spikes: Tensor, code: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ def run_messages(
     held = np.zeros(n)
     for name, c in clamp.items():
         held[span[name]] = c.held
-    out_degree = np.diff(flat.indptr)
+    out_degree = flat.out_degree
     stop = np.array([s.stop for s in span.values()])
     most = max(1, min(_BLOCK_STEPS, _BLOCK_VALUES // max(n, 1)))
     none = np.zeros(0, np.int32)

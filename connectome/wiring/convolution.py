@@ -1,4 +1,4 @@
-"""A convolution as an edge set: edges that share their weights, over which spikes travel as over any others."""
+"""Convolutions as edge sets: kernels between the maps of two regions."""
 
 from __future__ import annotations
 
@@ -7,66 +7,95 @@ from numpy.typing import ArrayLike
 
 from connectome.arrays import integer, numbers_of
 from connectome.errors import ConnectomeError
-from connectome.graph.parts import MAX_SIZE, TIED, EdgeSet, Region
+from connectome.graph.kernel_set import KernelSet
+from connectome.graph.maps import MAX_SIDE, Maps
+from connectome.graph.parts import Region
 from connectome.graph.tables import DEFAULT_DT_MS, kind_between
 
-__all__ = ["convolution", "convolved_shape"]
+__all__ = ["convolution", "convolved", "offset_kernels"]
 
 
-def convolved_shape(
-    shape: tuple[int, int, int], kernel: tuple[int, int, int, int], *, stride: int = 1, padding: int = 0
-) -> tuple[int, int, int]:
-    """(channels, height, width) of what a convolution of (channels, height, width) gives, as torch's ``conv2d``.
+def convolved(maps: Maps, kernel: tuple[int, ...], *, stride: int = 1, padding: int = 0) -> Maps:
+    """The maps that a convolution makes of others, as torch's ``conv2d``; ``kernel`` is (maps that it makes, maps,
+    height, width). Raises :class:`ConnectomeError`.
 
-    ``kernel`` is (output channels, input channels, height, width). Raises :class:`ConnectomeError`.
+    >>> convolved(Maps(3, 32, 32), (64, 3, 5, 5), stride=2, padding=2)
+    Maps(count=64, height=16, width=16, hexagonal=False, every=(1, 1))
     """
     for name, value, low in (("stride", stride, 1), ("padding", padding, 0)):
-        integer(name, value, low, MAX_SIZE)
-    if len(shape) != 3 or len(kernel) != 4 or shape[0] != kernel[1]:
-        raise ConnectomeError("kernel", f"must have shape (outputs, {shape[0]}, height, width)", kernel)
-    height, width = ((n + 2 * padding - k) // stride + 1 for n, k in zip(shape[1:], kernel[2:], strict=True))
+        integer(name, value, low, MAX_SIDE)
+    if len(kernel) != 4 or maps.count != kernel[1]:
+        raise ConnectomeError("kernel", f"must have shape (maps made, {maps.count}, height, width)", kernel)
+    if maps.hexagonal or maps.every != (1, 1):
+        raise ConnectomeError(
+            "kernel", "must be of maps with every place of a square grid", maps, "Use offset_kernels."
+        )
+    sides = (maps.height, maps.width)
+    height, width = ((n + 2 * padding - k) // stride + 1 for n, k in zip(sides, kernel[2:], strict=True))
     if min(height, width) < 1:
-        raise ConnectomeError("kernel", f"must fit into {shape[1:]} with a padding of {padding}", kernel[2:])
-    return kernel[0], height, width
+        raise ConnectomeError("kernel", f"must fit into {sides} with a padding of {padding}", kernel[2:])
+    return Maps(kernel[0], height, width)
 
 
 def convolution(
-    source: Region, target: Region, shape: tuple[int, int, int], kernel_pa: ArrayLike, *, stride: int = 1,
-    padding: int = 0, delay_ms: float | None = None, dt_ms: float = DEFAULT_DT_MS, birth_stage: int = 0,
-) -> EdgeSet:  # fmt: skip
-    """The edges by which ``target`` receives the convolution of ``source`` with a kernel, as torch's ``conv2d`` of its
-    spikes (cross-correlation, zero padding).
-
-    Neurons of both are numbered channel by channel, row by row. Edges that share a weight share a number, the place in
-    the kernel, in the state :data:`~connectome.graph.parts.TIED`: :class:`~connectome.learning.SpikingNetwork` then
-    learns the kernel.
+    source: Region, target: Region, kernel_pa: ArrayLike, *, stride: int = 1, padding: int = 0,
+    delay_ms: float | None = None, dt_ms: float = DEFAULT_DT_MS, birth_stage: int = 0,
+) -> KernelSet:  # fmt: skip
+    """The kernel set by which ``target`` receives the convolution of ``source``, as torch's ``conv2d`` of its spikes
+    (cross-correlation, zero padding).
 
     Parameters
     ----------
-    shape : (channels, height, width) of the source
-    kernel_pa : (output channels, channels, height, width), pA
+    source, target : regions with maps; those of the target are :func:`convolved` of those of the source
+    kernel_pa : (maps of the target, of the source, height, width), pA. Its weights are those of the set, in this order
 
     Raises :class:`ConnectomeError`.
     """
     kernel = numbers_of("kernel_pa", kernel_pa)
-    if kernel.ndim != 4 or kernel.size > 2**24:  # numbers of places are kept as float32
-        raise ConnectomeError("kernel_pa", f"must be four-dimensional, of at most {2**24} weights", kernel.shape)
-    out = convolved_shape(shape, kernel.shape, stride=stride, padding=padding)
-    for region, wanted in ((source, shape), (target, out)):
-        if region.size != np.prod(wanted):
-            raise ConnectomeError(
-                f"regions[{region.name}].size", f"must be {np.prod(wanted)}, for {wanted}", region.size
-            )
-    _, channel, dy, dx = np.indices((1, *kernel.shape[1:]), np.int64).reshape(4, -1, 1)  # by place in one filter
-    y, x = np.indices(out[1:], np.int64).reshape(2, 1, -1)
-    row, column = y * stride + dy - padding, x * stride + dx - padding
-    inside = (row >= 0) & (row < shape[1]) & (column >= 0) & (column < shape[2])
-    place, pixel = np.nonzero(inside)
-    src = ((channel * shape[1] + row) * shape[2] + column)[inside]
-    filters = np.arange(out[0])[:, None]
-    tied = (filters * (kernel.size // max(out[0], 1)) + place).ravel()
-    return EdgeSet.from_arrays(
-        (source.name, kind_between(source, target), target.name), np.tile(src, out[0]),
-        (filters * (out[1] * out[2]) + pixel).ravel(), kernel.reshape(-1)[tied], n_source=source.size,
-        n_target=target.size, dt_ms=dt_ms, delay_ms=delay_ms, birth_stage=birth_stage, state={TIED: tied},
+    maps = _maps(source)
+    made = convolved(maps, kernel.shape, stride=stride, padding=padding)
+    if target.maps != made:
+        raise ConnectomeError(f"regions[{target.name}].maps", f"must be what the kernel makes, {made}", target.maps)
+    out_map, in_map, y, x = np.indices(kernel.shape).reshape(4, -1)
+    return KernelSet.from_arrays(
+        (source.name, kind_between(source, target), target.name), in_map, out_map, y - padding, x - padding,
+        kernel.ravel(), source_maps=maps, target_maps=made, stride=stride, dt_ms=dt_ms, delay_ms=delay_ms,
+        birth_stage=birth_stage,
     )  # fmt: skip
+
+
+def offset_kernels(
+    source: Region, target: Region, offsets: ArrayLike, weight_pa: ArrayLike, *, stride: int = 1,
+    delay_ms: float | None = None, dt_ms: float = DEFAULT_DT_MS, birth_stage: int = 0,
+) -> KernelSet:  # fmt: skip
+    """The kernel set of a list of offsets, on a hexagonal grid, say: each place of a target map hears that at the
+    offset, in each source map.
+
+    Parameters
+    ----------
+    source, target : regions with maps
+    offsets : (n, 2) whole numbers, rows and columns from the target's place to the source's
+    weight_pa : (n,) pA, or (maps of the target, of the source, n)
+
+    Raises :class:`ConnectomeError`.
+    """
+    maps, made = _maps(source), _maps(target)
+    at = numbers_of("offsets", offsets)
+    if at.ndim != 2 or at.shape[1] != 2:
+        raise ConnectomeError("offsets", "must have shape (offsets, 2)", at.shape)
+    weight, shape = numbers_of("weight_pa", weight_pa), (made.count, maps.count, len(at))
+    if weight.shape not in ((len(at),), shape):
+        raise ConnectomeError("weight_pa", f"must have shape ({len(at)},) or {shape}", weight.shape)
+    out_map, in_map, number = np.indices(shape).reshape(3, -1)
+    return KernelSet.from_arrays(
+        (source.name, kind_between(source, target), target.name), in_map, out_map, at[number, 0], at[number, 1],
+        np.broadcast_to(weight, shape).ravel(), source_maps=maps, target_maps=made, stride=stride, dt_ms=dt_ms,
+        delay_ms=delay_ms, birth_stage=birth_stage,
+    )  # fmt: skip
+
+
+def _maps(region: Region) -> Maps:
+    if region.maps is None:
+        hint = "Such as Region(..., maps=Maps(3, 32, 32))."
+        raise ConnectomeError(f"regions[{region.name}].maps", "must say how the neurons are maps", None, hint)
+    return region.maps

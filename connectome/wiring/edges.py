@@ -22,11 +22,11 @@ from typing import Any, Final, Literal, Protocol, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from connectome.arrays import finite_step, lock
+from connectome.arrays import checked_ids, finite_step, lock
 from connectome.errors import ConnectomeError
 from connectome.graph.attributes import NODE_WORDS, checked_attributes
 from connectome.graph.connectome import Connectome
-from connectome.graph.parts import EdgeKey, EdgeSet, Region, checked_ids
+from connectome.graph.parts import EdgeKey, EdgeSet, Region
 from connectome.graph.tables import (
     DEFAULT_DT_MS,
     DEFAULT_WEIGHT_PA,

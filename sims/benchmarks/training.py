@@ -21,14 +21,14 @@ from connectome import Connectome, EdgeSet, NeuronParameters, Region
 from connectome.learning.network import SpikingNetwork
 from connectome.neurons.iaf_psc_exp import propagators
 
-__all__ = ["NEURON", "Steps", "feed_forward", "recurrent", "steps"]
+__all__ = ["CLASSES", "NEURON", "WIDTH_MV", "Layers", "Steps", "feed_forward", "recurrent", "steps"]
 
 #: Time constants for steps of 1 ms. The threshold is 15 mV above rest.
 NEURON = NeuronParameters(tau_m_ms=10.0, t_ref_ms=1.0, tau_syn_ex_ms=4.0, tau_syn_in_ms=4.0)
 _DT_MS = 1.0
-_WIDTH_MV = 10.0
+WIDTH_MV = 10.0
 _INPUT_RATE = 0.05
-_CLASSES = 10
+CLASSES = 10
 
 
 class Steps(NamedTuple):
@@ -41,14 +41,14 @@ class Steps(NamedTuple):
 
 def feed_forward(density: float, seed: int = 0) -> Connectome:
     """784 image, 512, 512, 10, at a density, with weights under which 1 to 5 % of the hidden neurons fire in a step."""
-    sizes = {"image": 784, "hidden1": 512, "hidden2": 512, "out": _CLASSES}
+    sizes = {"image": 784, "hidden1": 512, "hidden2": 512, "out": CLASSES}
     return _connect(sizes, [("image", "hidden1", 1900.0), ("hidden1", "hidden2", 4200.0), ("hidden2", "out", 500.0)],
                     density, seed)  # fmt: skip
 
 
 def recurrent(n: int, density: float, seed: int = 0) -> Connectome:
     """64 image, n hidden neurons joined at a density, 10; about 1.5 % of the hidden neurons fire in a step."""
-    sizes = {"image": 64, "hidden": n, "out": _CLASSES}
+    sizes = {"image": 64, "hidden": n, "out": CLASSES}
     return _connect(sizes, [("image", "hidden", 1700.0), ("hidden", "hidden", 1000.0), ("hidden", "out", 500.0)],
                     density, seed)  # fmt: skip
 
@@ -58,8 +58,8 @@ def steps(connectome: Connectome, n_steps: int, batch: int, seed: int = 0, **opt
     generator = torch.Generator().manual_seed(seed)
     size = connectome.regions["image"].size
     x = (torch.rand(batch, n_steps, size, generator=generator) < _INPUT_RATE).float()
-    y = torch.randint(0, _CLASSES, (batch,), generator=generator)
-    network = SpikingNetwork(connectome, surrogate_width_mv=_WIDTH_MV, **options)
+    y = torch.randint(0, CLASSES, (batch,), generator=generator)
+    network = SpikingNetwork(connectome, surrogate_width_mv=WIDTH_MV, **options)
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
     peer = _Dense(connectome)
     peer_optimizer = torch.optim.Adam(peer.weight.values(), 1e-3)
@@ -114,31 +114,16 @@ class _Spike(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad: Tensor) -> Tensor:
         (distance,) = ctx.saved_tensors
-        slope: Tensor = (1 - distance.abs() / _WIDTH_MV).clamp(min=0) / _WIDTH_MV
+        slope: Tensor = (1 - distance.abs() / WIDTH_MV).clamp(min=0) / WIDTH_MV
         return grad[0] * slope
 
 
-class _Dense:
-    """The same network in plain torch. Time is the first axis; every delay is one step."""
+class Layers:
+    """Layers of neurons in plain torch. Time is the first axis; every delay is one step."""
 
-    def __init__(self, connectome: Connectome) -> None:
+    def __init__(self) -> None:
         p = propagators(NEURON, _DT_MS)
         self.p22, self.p21, self.p11, self.theta = (float(x) for x in (p.p22, p.p21_ex, p.p11_ex, p.theta))
-        self.links = [(k.source, k.target) for k in connectome.edges]
-        self.weight = {(k.source, k.target): _matrix(e).requires_grad_() for k, e in connectome.edges.items()}
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """(T, B, n) spikes of the image to the mean potential of the effector, (B, 10) mV."""
-        layers = ["hidden"] if ("hidden", "hidden") in self.weight else ["hidden1", "hidden2"]
-        before = "image"
-        for layer in layers:
-            x = self._layer(self._deliver(x, self.weight[before, layer]), self.weight.get((layer, layer)))
-            before = layer
-        return self._readout(self._deliver(x, self.weight[before, "out"]))
-
-    def _deliver(self, spikes: Tensor, weight: Tensor) -> Tensor:
-        n_steps, batch, n = spikes.shape
-        return functional.linear(spikes.reshape(-1, n), weight).view(n_steps, batch, -1)
 
     def _layer(self, arrivals: Tensor, recurrence: Tensor | None) -> Tensor:
         """Spikes of a layer. What is sent in step t arrives in step t + 1; a spike resets and holds for one step."""
@@ -166,6 +151,28 @@ class _Dense:
             current = self.p11 * current + arrival
             total = total + u
         return total / len(arrivals)
+
+
+class _Dense(Layers):
+    """The same network in plain torch."""
+
+    def __init__(self, connectome: Connectome) -> None:
+        super().__init__()
+        self.links = [(k.source, k.target) for k in connectome.edges]
+        self.weight = {(k.source, k.target): _matrix(e).requires_grad_() for k, e in connectome.edges.items()}
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(T, B, n) spikes of the image to the mean potential of the effector, (B, 10) mV."""
+        layers = ["hidden"] if ("hidden", "hidden") in self.weight else ["hidden1", "hidden2"]
+        before = "image"
+        for layer in layers:
+            x = self._layer(self._deliver(x, self.weight[before, layer]), self.weight.get((layer, layer)))
+            before = layer
+        return self._readout(self._deliver(x, self.weight[before, "out"]))
+
+    def _deliver(self, spikes: Tensor, weight: Tensor) -> Tensor:
+        n_steps, batch, n = spikes.shape
+        return functional.linear(spikes.reshape(-1, n), weight).view(n_steps, batch, -1)
 
 
 def _matrix(edges: EdgeSet) -> Tensor:
