@@ -75,13 +75,16 @@ def read_types(reader: Reader) -> tuple[Types, Texts]:
     return types, texts
 
 
-def read(reader: Reader, part: str, name: str, n: int, types: Types, texts: Texts) -> dict[str, Attribute]:
-    """Those of a region or an edge set; ``part`` is ``"nodes"`` or ``"edges"``. Raises :class:`ConnectomeError`."""
+def read(
+    reader: Reader, part: str, name: str, n: int, types: Types, texts: Texts, values: tuple[str, ...] = ()
+) -> dict[str, Attribute]:
+    """Those of a region or an edge set; ``part`` is ``"nodes"`` or ``"edges"``, ``values`` the group that their values
+    are in, by default that of SONATA. Raises :class:`ConnectomeError`."""
     found = {}
     for attribute, kind in types.get(f"{part}/{name}", {}).items():
 
         def column(dtype: DTypeLike, attribute: str = attribute) -> NDArray[Any]:
-            return reader.column(part, name, "0", attribute, dtype=dtype, shape=(n,))
+            return reader.column(*(values or (part, name, "0")), attribute, dtype=dtype, shape=(n,))
 
         if kind != TEXT:
             found[attribute] = Attribute(column(np.int8 if kind == FLAG else kind), None, kind == FLAG)

@@ -27,6 +27,8 @@ from connectome.errors import ConnectomeError
 from connectome.graph.attributes import Attribute
 from connectome.graph.connectome import Connectome, Provenance, RuleRecord
 from connectome.graph.flat import Engine
+from connectome.graph.kernel_set import KernelSet
+from connectome.graph.maps import Maps
 from connectome.graph.parts import EdgeKey, EdgeSet, Region
 from connectome.io import hdf5, snapshot
 from connectome.io.seal import check_files
@@ -40,10 +42,12 @@ __all__ = [
 
 FOLDER: Final = "checkpoints"
 #: A checkpoint is for the version that wrote it, so nothing else is read.
-FORMAT_VERSION: Final = 4
+FORMAT_VERSION: Final = 5
 _KINDS: Final = {
     "number": int, "seed": int, "engine": str, "configuration": str, "versions": dict, "files": dict,
 }  # fmt: skip
+_COLUMNS: Final = ("indptr", "indices", "weight", "delay_steps", "birth_stage")
+_KERNEL_COLUMNS: Final = ("in_map", "out_map", "dy", "dx")
 _NAME: Final = re.compile(r"\d{8,}\.h5")
 
 
@@ -213,7 +217,7 @@ def _packed(value: Any, columns: list[NDArray[Any]]) -> Any:
     if isinstance(value, NeuronModel):
         return to_table(value)
     if is_dataclass(value):
-        return {f.name: packed(getattr(value, f.name)) for f in fields(value)}
+        return {f.name: packed(getattr(value, f.name)) for f in fields(value) if f.init}
     if isinstance(value, Mapping):
         if any(isinstance(key, EdgeKey) for key in value):
             return [[key, packed(item)] for key, item in value.items()]
@@ -234,18 +238,12 @@ def _state(given: Any, columns: list[NDArray[Any]]) -> StageState | None:
                 "sign": columns[region["sign"]],
                 "state": {name: columns[at] for name, at in region["state"].items()},
                 "attributes": _attributes(region["attributes"], columns),
+                "maps": None if region["maps"] is None else Maps(**region["maps"]),
             }
         )
         for region in connectome["regions"].values()
     ]  # fmt: skip
-    edges = [
-        EdgeSet(
-            **edge_set | {"key": EdgeKey(*key), "state": {k: columns[v] for k, v in edge_set["state"].items()}}
-            | {"attributes": _attributes(edge_set["attributes"], columns)}
-            | {name: columns[edge_set[name]] for name in ("indptr", "indices", "weight", "delay_steps", "birth_stage")}
-        )
-        for key, edge_set in connectome["edges"]
-    ]  # fmt: skip
+    edges = [_edge_set(EdgeKey(*key), edge_set, columns) for key, edge_set in connectome["edges"]]
     origin = connectome["provenance"]
     log = tuple(RuleRecord(*record) for record in origin["rule_log"])
     provenance = Provenance(**origin | {"parents": tuple(origin["parents"]), "rule_log": log})
@@ -259,6 +257,17 @@ def _state(given: Any, columns: list[NDArray[Any]]) -> StageState | None:
             "mean_rate": {name: columns[at] for name, at in given["mean_rate"].items()},
             "rate": {name: columns[at] for name, at in given["rate"].items()},
         }
+    )  # fmt: skip
+
+
+def _edge_set(key: EdgeKey, given: dict[str, Any], columns: list[NDArray[Any]]) -> EdgeSet:
+    kind = KernelSet if "stride" in given else EdgeSet
+    names = {*_COLUMNS, *_KERNEL_COLUMNS} & given.keys()
+    return kind(
+        **given | {"key": key, "state": {k: columns[v] for k, v in given["state"].items()}}
+        | {"attributes": _attributes(given["attributes"], columns)}
+        | {name: columns[given[name]] for name in names}
+        | {name: Maps(**given[name]) for name in ("source_maps", "target_maps") if name in given}
     )  # fmt: skip
 
 

@@ -13,6 +13,8 @@ regions and edge sets: UTF-8, a line each.
 A region's neurons are a text in the table ``regions``: JSON of the model's name and parameters; null for those that are
 one for each neuron, which are in ``nodes/<region>/neuron/<parameter>``.
 
+Format 5: regions with maps, and kernel sets (:mod:`connectome.io.kernel_sets`), which SONATA has no place for: it has
+their connections if :func:`save` is asked for them.
 Format 4: attributes; positions that are not known are nan. In earlier ones such positions were zeros.
 Format 3: regions may be of any model; until then they were of ``iaf_psc_exp``, its parameters columns of the table.
 Format 2: the edges of a source are by delay, then target. In format 1 they were by target alone.
@@ -23,9 +25,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -37,12 +39,12 @@ import connectome as package
 from connectome.arrays import ReadOnly, is_constant
 from connectome.errors import ConnectomeError
 from connectome.graph import partition
-from connectome.graph.columns import MAX_LABEL
+from connectome.graph.columns import MAX_LABEL, delay_to_steps
 from connectome.graph.connectome import Connectome, Provenance, RuleRecord
-from connectome.graph.parts import ROLES, EdgeKey, EdgeSet, Region, checked_key, delay_to_steps
-from connectome.io import attribute_columns, hdf5, sonata
-from connectome.neurons.iaf_psc_exp import NeuronParameters
-from connectome.neurons.model import NeuronModel, from_table, to_table
+from connectome.graph.kernel_set import KernelSet, without_kernels
+from connectome.graph.maps import Maps
+from connectome.graph.parts import ROLES, EdgeKey, EdgeSet, Region, checked_key
+from connectome.io import attribute_columns, hdf5, kernel_sets, neuron_columns, sonata
 
 if TYPE_CHECKING:
     import xarray
@@ -51,26 +53,34 @@ __all__ = ["FORMAT_VERSION", "Snapshot", "list_stages", "load", "open_snapshot",
 
 #: The format that this version writes. Raise it when a file of the new format could not be read by the old code, keep
 #: reading the old ones, and archive a file of each in tests/archives.
-FORMAT_VERSION: Final = 4
+FORMAT_VERSION: Final = 5
 SUFFIX: Final = ".h5"
-_NEURON: Final = [f.name for f in fields(NeuronParameters)]
-_REGION_KINDS: Final[Mapping[str, type]] = {"name": str, "role": str, "size": int, "birth_stage": int, "neuron": str}
+_REGION_KINDS: Final[Mapping[str, type]] = {
+    "name": str, "role": str, "size": int, "birth_stage": int, "neuron": str, "maps": str,
+}  # fmt: skip
 #: Of formats 1 and 2.
 _OLD_REGION_KINDS: Final[Mapping[str, type]] = {
-    "name": str, "role": str, "size": int, "birth_stage": int, **dict.fromkeys(_NEURON, float)
+    "name": str, "role": str, "size": int, "birth_stage": int, **dict.fromkeys(neuron_columns.OLD, float)
 }  # fmt: skip
 #: What :meth:`Connectome.to_xarray` says of an edge set.
 _SUMMARY: Final[Mapping[str, type]] = {
     "n_edges": int, "density": float, "mean_abs_weight_pa": float, "total_weight_pa": float, "mean_delay_ms": float,
 }  # fmt: skip
-_EDGE_KINDS: Final[Mapping[str, type]] = {"source": str, "kind": str, "target": str, **_SUMMARY}
+#: Formats 1 to 4 have neither of the last two; the stride is 0 for a set of edges.
+_EDGE_KINDS: Final[Mapping[str, type]] = {
+    "source": str, "kind": str, "target": str, **_SUMMARY, "n_connections": int, "stride": int,
+}  # fmt: skip
 _RULE_KINDS: Final[Mapping[str, type]] = {
     name: str if name in ("rule", "source", "kind", "target") else int for name in RuleRecord._fields
 }
 
 
-def save(connectome: Connectome, path: str | os.PathLike[str], *, config: str = "", overwrite: bool = False) -> None:
-    """Write a snapshot: whole, or not at all. The same connectome and ``config`` make the same bytes.
+def save(
+    connectome: Connectome, path: str | os.PathLike[str], *, config: str = "", overwrite: bool = False,
+    connections: bool = False,
+) -> None:  # fmt: skip
+    """Write a snapshot: whole, or not at all. The same connectome and ``config`` make the same bytes. ``connections``:
+    those of kernel sets besides, as edges of SONATA, for other programs; they are not read back.
 
     ``path`` ends in ``.h5``; ``config`` is the configuration of the run that made it, any text (TOML, JSON). Raises
     :class:`ConnectomeError` for a file that exists unless ``overwrite``, and for one that cannot be written; the file
@@ -87,13 +97,14 @@ def save(connectome: Connectome, path: str | os.PathLike[str], *, config: str = 
         raise ConnectomeError(
             str(file), "must be a file and have a real folder beside it", str(folder), "Move it away."
         )
+    circuit = connectome.expanded() if connections else replace(connectome, edges=without_kernels(connectome.edges))
     is_new = not folder.exists()
     try:
         with hdf5.atomic(file) as sink:
             with hdf5.create(sink) as h5:
-                _write(h5, connectome, config)
+                _write(h5, connectome, circuit, config)
             hdf5.make_folder(folder)
-            for name, text in sonata.sidecars(connectome, file.name).items():
+            for name, text in sonata.sidecars(circuit, file.name).items():
                 with hdf5.atomic(folder / name) as sidecar:
                     sidecar.write(text.encode())
     except BaseException as error:
@@ -215,7 +226,7 @@ class Snapshot(ReadOnly):
             dt_ms=self.dt_ms, provenance=self.provenance,
         ).to_xarray()  # fmt: skip
         for key, row in self._summary.items():
-            for name, value in row.items():
+            for name, value in row.items() - {("stride", row["stride"])}:
                 frame[name].loc[{"source": key.source, "kind": key.kind, "target": key.target}] = value
         return frame
 
@@ -228,7 +239,7 @@ class Snapshot(ReadOnly):
             yield reader
 
 
-def _write(h5: Any, connectome: Connectome, config: str) -> None:
+def _write(h5: Any, connectome: Connectome, circuit: Connectome, config: str) -> None:
     sonata.write_root(h5)
     ours = h5.create_group("development")
     ours.attrs["format_version"] = FORMAT_VERSION
@@ -245,19 +256,22 @@ def _write(h5: Any, connectome: Connectome, config: str) -> None:
     log = {name: (kind, [getattr(record, name) for record in p.rule_log]) for name, kind in _RULE_KINDS.items()}
     hdf5.write_table(ours, "rule_log", log)
     regions = list(connectome.regions.values())
-    table = {
-        name: (kind, [_neuron_text(r) if name == "neuron" else getattr(r, name) for r in regions])
+    texts: dict[str, Callable[[Region], str]] = {
+        "neuron": neuron_columns.text_of,
+        "maps": lambda region: kernel_sets.maps_text(region.maps),
+    }
+    table: dict[str, tuple[type, list[Any]]] = {
+        name: (kind, [texts[name](r) if name in texts else getattr(r, name) for r in regions])
         for name, kind in _REGION_KINDS.items()
     }
     hdf5.write_table(ours, "regions", table)
     summary = connectome.to_xarray()
     rows = [summary.loc[{"source": k.source, "kind": k.kind, "target": k.target}] for k in connectome.edges]
-    keys = {name: (str, [getattr(k, name) for k in connectome.edges]) for name in EdgeKey._fields}
-    hdf5.write_table(
-        ours,
-        "edge_sets",
-        keys | {name: (kind, [row[name].item() for row in rows]) for name, kind in _SUMMARY.items()},
-    )
+    table = {name: (str, [getattr(k, name) for k in connectome.edges]) for name in EdgeKey._fields}
+    table |= {name: (kind, [row[name].item() for row in rows]) for name, kind in _SUMMARY.items()}
+    table["n_connections"] = (int, [e.n_connections for e in connectome.edges.values()])
+    table["stride"] = (int, [e.stride if isinstance(e, KernelSet) else 0 for e in connectome.edges.values()])
+    hdf5.write_table(ours, "edge_sets", table)
     attribute_columns.write(ours, connectome)
     for number, region in enumerate(regions):
         sonata.write_nodes(h5, region, number)
@@ -271,13 +285,16 @@ def _write(h5: Any, connectome: Connectome, config: str) -> None:
                 hdf5.write_column(kept, name, values)
         for name, parameter in region.neuron.arrays().items():
             hdf5.write_column(about.require_group("neuron"), name, parameter, shrink=False)
-    for number, edges in enumerate(connectome.edges.values()):
+    for number, edges in enumerate(circuit.edges.values()):
         sonata.write_edges(h5, edges, number)
+    for edges in connectome.edges.values():
         group = ours.require_group(f"edges/{sonata.population(edges.key)}")
         hdf5.write_column(group, "birth_stage", edges.birth_stage)
         state = group.create_group("state")
         for name, kept in edges.state.items():
             hdf5.write_column(state, name, kept)
+        if isinstance(edges, KernelSet):
+            kernel_sets.write(group, edges)
 
 
 def _header(reader: hdf5.Reader, path: str | os.PathLike[str]) -> Snapshot:
@@ -295,8 +312,12 @@ def _header(reader: hdf5.Reader, path: str | os.PathLike[str]) -> Snapshot:
             f"{number}, made by {version}", "Upgrade connectome." if number > FORMAT_VERSION else "",
         )  # fmt: skip
     kinds = _REGION_KINDS if number > 2 else _OLD_REGION_KINDS
+    edge_kinds = _EDGE_KINDS
+    if number < 5:
+        kinds = {name: kind for name, kind in kinds.items() if name != "maps"}
+        edge_kinds = {name: kind for name, kind in edge_kinds.items() if name not in ("n_connections", "stride")}
     regions = _rows(reader.table("development", "regions", kinds=kinds), ["name"])
-    edges = _rows(reader.table("development", "edge_sets", kinds=_EDGE_KINDS), list(EdgeKey._fields))
+    edges = _rows(reader.table("development", "edge_sets", kinds=edge_kinds), list(EdgeKey._fields))
     reader.backs(sum(24 * row["size"] for row in regions.values()) + sum(4 * row["n_edges"] for row in edges.values()))
     for name, row in regions.items():
         if row["role"] not in ROLES:
@@ -314,7 +335,7 @@ def _header(reader: hdf5.Reader, path: str | os.PathLike[str]) -> Snapshot:
         for end in (source, target):
             if (end,) not in regions:
                 raise ConnectomeError(where, f"must join regions of {[name for (name,) in regions]}", repr(end))
-        summary[key] = row
+        summary[key] = {"n_connections": row["n_edges"], "stride": 0} | row
     attributes, texts = attribute_columns.read_types(reader) if number > 3 else ({}, {})
     return Snapshot(
         path=Path(path), format_version=number, version=version,
@@ -370,40 +391,26 @@ def _region(reader: hdf5.Reader, snapshot: Snapshot, name: str) -> Region:
     names = reader.members(*kept) if reader.has(*kept) else ()
     axes = [reader.column(*place, axis, dtype=np.float64, shape=(n,), shrunk=False) for axis in "xyz"]
     return Region(
-        name, n, row["role"], _neuron(reader, name, row), position_um=np.stack(axes, axis=1),
+        name, n, row["role"], neuron_columns.read(reader, name, row), position_um=np.stack(axes, axis=1),
         sign=reader.column("development", "nodes", name, "sign", dtype=np.int8, shape=(n,)),
         birth_stage=row["birth_stage"],
         label=np.array(reader.texts(*label, size=n, longest=4 * MAX_LABEL), object) if reader.has(*label) else None,
         state={state: reader.column(*kept, state, dtype=np.float32, shape=(n,)) for state in names},
         attributes=attribute_columns.read(reader, "nodes", name, n, snapshot.attributes, snapshot._texts),
+        maps=_maps(reader, snapshot, name),
     )  # fmt: skip
 
 
-def _neuron_text(region: Region) -> str:
-    scalars = {k: None if k in region.neuron.arrays() else v for k, v in to_table(region.neuron).items()}
-    return json.dumps({"model": region.neuron.model} | scalars)
-
-
-def _neuron(reader: hdf5.Reader, name: str, row: Mapping[str, Any]) -> NeuronModel:
-    if "neuron" not in row:
-        return NeuronParameters(**{k: row[k] for k in _NEURON})
-    where = f"regions[{name}].neuron"
-    try:
-        table = json.loads(row["neuron"])
-    except ValueError as error:
-        raise ConnectomeError(where, "must be JSON", error) from None
-    if not isinstance(table, dict) or not isinstance(table.get("model"), str):
-        raise ConnectomeError(where, "must be a table with the name of a model", repr(row["neuron"]))
-    place = ("development", "nodes", name, "neuron")
-    values = {
-        k: reader.column(*place, k, dtype=np.float64, shape=(row["size"],), shrunk=False) if v is None else v
-        for k, v in table.items()
-    }
-    return from_table(values, where)
+def _maps(reader: hdf5.Reader, snapshot: Snapshot, name: str) -> Maps | None:
+    return kernel_sets.maps_of(reader, f"regions[{name}]", snapshot._regions[name].get("maps", ""))
 
 
 def _edge_set(reader: hdf5.Reader, snapshot: Snapshot, key: EdgeKey) -> EdgeSet:
     n, name = snapshot.edges[key], sonata.population(key)
+    row = snapshot._summary[key]
+    if row["stride"]:
+        maps = _maps(reader, snapshot, key.source), _maps(reader, snapshot, key.target)
+        return kernel_sets.read(reader, key, name, row, maps, snapshot.dt_ms, snapshot.attributes, snapshot._texts)
     theirs, ours = ("edges", name), ("development", "edges", name)
     target = reader.column(*theirs, "target_node_id", dtype=np.uint32, shape=(n,), shrunk=False)
     index = reader.column(

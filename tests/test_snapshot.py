@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import resource
 import shutil
@@ -19,13 +20,24 @@ import libsonata
 import numpy as np
 import pytest
 import xarray
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connectome import Connectome, ConnectomeError, EdgeKey, EdgeSet, NeuronParameters, Provenance, Region, RuleRecord
+from connectome import (
+    Connectome,
+    ConnectomeError,
+    EdgeKey,
+    EdgeSet,
+    KernelSet,
+    Maps,
+    NeuronParameters,
+    Provenance,
+    Region,
+    RuleRecord,
+)
 from connectome.io.snapshot import FORMAT_VERSION, list_stages, load, open_snapshot, save
 from tests.sonata_readers import check_bmtk, check_edges, check_libsonata, check_nodes
-from tests.strategies import connectomes
+from tests.strategies import connectomes, kernel_sets
 
 ARCHIVES = Path(__file__).parent / "archives"
 LOCAL = EdgeKey("a", "local", "a")
@@ -189,7 +201,7 @@ def test_a_million_edges(tmp_path: Path) -> None:
 
 
 def test_archives_still_open() -> None:
-    numbers, digest = (1, 2, 3, 4), "92d8732904863172a04151d6ed80c9af08e5efac69ed7a3a51f86d37f2d10d91"
+    numbers, digest = (1, 2, 3, 4, 5), "92d8732904863172a04151d6ed80c9af08e5efac69ed7a3a51f86d37f2d10d91"
     for number in numbers:
         archive = ARCHIVES / f"format_{number}.h5"
         snapshot = open_snapshot(archive)
@@ -200,6 +212,107 @@ def test_archives_still_open() -> None:
         assert found.provenance == example().provenance
         assert [tuple(k) for k in found.edges] == [tuple(k) for k in example().edges]
     assert list(numbers) == list(range(1, FORMAT_VERSION + 1)), "archive a file of each format"
+
+
+# Kernel sets.
+
+
+def convolved() -> Connectome:
+    """Square and hexagonal maps, a set with all that a row can have, one without a row, and a plain one."""
+    hexagon = Maps.hexagon(2, 1, every=(1, 2))
+    regions = [
+        Region("eye", 18, "sensor", maps=Maps(2, 3, 3)), Region("a", 18, maps=Maps(2, 3, 3)),
+        Region("b", hexagon.size, maps=hexagon), Region("c", 3),
+    ]  # fmt: skip
+    sets: list[EdgeSet] = [
+        KernelSet.from_arrays(
+            ("eye", "afferent", "a"), [0, 1, 0, 1], [1, 0, 0, 1], [0, 0, -1, 2], [0, 1, -1, 0], [1, 2, 3, 4],
+            source_maps=Maps(2, 3, 3), target_maps=Maps(2, 3, 3), stride=2, dt_ms=0.1, delay_ms=0.3,
+            birth_stage=[0, 1, 2, 3], state={"memory": [0, 1, 2, 3]}, attributes={"class": ["x", None, "y", "x"]},
+        ),
+        KernelSet.from_arrays(
+            ("b", "local", "b"), [], [], [], [], [], source_maps=hexagon, target_maps=hexagon, dt_ms=0.1
+        ),
+        EdgeSet.from_arrays(("a", "long_range", "c"), [0, 17], [2, 1], [1, 2], n_source=18, n_target=3, dt_ms=0.1),
+    ]  # fmt: skip
+    return Connectome.of(regions, sets)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
+@given(kernel_sets())
+def test_kernel_sets_are_kept_as_they_are(tmp_path: Path, kernels: KernelSet) -> None:
+    regions = [Region("a", kernels.n_source, maps=kernels.source_maps), Region("b", kernels.n_target)]
+    wanted = Connectome.of([regions[0], replace(regions[1], maps=kernels.target_maps)], [kernels], dt_ms=0.5)
+    save(wanted, tmp_path / "x.h5", overwrite=True)
+    assert load(tmp_path / "x.h5").digest() == wanted.digest()
+    snapshot = open_snapshot(tmp_path / "x.h5")
+    assert snapshot.n_edges == len(kernels)
+    found = snapshot.edge_set(kernels.key)
+    assert isinstance(found, KernelSet)
+    assert found.weight.tobytes() == kernels.weight.tobytes()
+    xarray.testing.assert_identical(snapshot.region_connectivity(), wanted.to_xarray())
+
+
+def test_the_archive_of_kernel_sets_opens() -> None:
+    found = load(ARCHIVES / "format_5_kernels.h5")
+    assert found.digest() == convolved().digest()
+    assert found.regions["b"].maps == Maps.hexagon(2, 1, every=(1, 2))
+
+
+def test_connections_of_kernel_sets_for_other_programs(tmp_path: Path) -> None:
+    """As edges of SONATA if they are asked for; what is read back are the kernels."""
+    c, key = convolved(), EdgeKey("eye", "afferent", "a")
+    save(c, tmp_path / "without.h5")
+    save(c, tmp_path / "with.h5", connections=True)
+    names = {name: libsonata.EdgeStorage(str(tmp_path / f"{name}.h5")).population_names for name in ("with", "without")}
+    assert names == {"with": {"a:long_range:c", "b:local:b", "eye:afferent:a"}, "without": {"a:long_range:c"}}
+    population = libsonata.EdgeStorage(str(tmp_path / "with.h5")).open_population("eye:afferent:a")
+    listed = c.edges[key].to_edges()  # type: ignore[attr-defined]
+    everything = population.select_all()
+    assert population.source_nodes(everything).tolist() == listed.source.tolist()
+    assert population.target_nodes(everything).tolist() == listed.target.tolist()
+    assert population.get_attribute("syn_weight", everything).tolist() == listed.weight.tolist()
+    for name in names:
+        assert load(tmp_path / f"{name}.h5").digest() == c.digest()
+    circuit = json.loads((tmp_path / "without.sonata" / "circuit_config.json").read_text())
+    assert [*circuit["networks"]["edges"][0]["populations"]] == ["a:long_range:c"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kernels/in_map": 9}, r"in_map must be in 0 .. 1"),
+        ({"kernels/dx": 1}, r"must have each of \(out_map, in_map, dy, dx\) once|must be the digest"),
+        ({"kernels/weight": np.nan}, r"weight must be finite"),
+    ],
+)
+def test_kernel_sets_are_not_believed(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    save(convolved(), tmp_path / "x.h5")
+    with h5py.File(tmp_path / "x.h5", "r+") as h5:
+        for name, value in change.items():
+            h5[f"development/edges/eye:afferent:a/{name}"][0] = value
+    with pytest.raises(ConnectomeError, match=message):
+        load(tmp_path / "x.h5")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "must be JSON of maps"), ("[1]", "must be JSON of maps"), ('{"count": 1}', "must be JSON of maps"),
+        ('{"count": 1, "height": 0, "width": 1}', "maps.height must be"),
+        ('{"count": 1, "height": 16384, "width": 16384}', "must have the 268435456 bytes"),
+        ("", "must join regions with"),
+    ],
+)  # fmt: skip
+def test_maps_are_not_believed(tmp_path: Path, text: str, message: str) -> None:
+    save(convolved(), tmp_path / "x.h5")
+    with h5py.File(tmp_path / "x.h5", "r+") as h5:
+        table = h5["development/regions"]
+        rows = table[...]
+        rows["maps"][1] = text.encode()
+        table[...] = rows
+    with pytest.raises(ConnectomeError, match=message):
+        load(tmp_path / "x.h5")
 
 
 # Determinism.

@@ -138,7 +138,7 @@ class Training:
                 edges.weight
             )  # a typical weight when the stage began, or it was new
             if key.base != "efferent":
-                self.ends[key] = (edges.source, edges.target, edges.pair)
+                self.ends[key] = edges
                 self.importance[key] = np.array(edges.state.get("importance", np.zeros(len(edges), np.float32)))
         self.rate = {name: np.zeros(self.connectome.regions[name].size) for name in self.stage.task.recruits}
         self.seen, self.loss = 0, 0.0
@@ -150,16 +150,17 @@ class Training:
             self.rate[name] += rate
             self.mean_rate[name] = 0.9 * self.mean_rate.get(name, rate) + 0.1 * rate
         network = self.learner.network
-        for key, (source, target, pair) in self.ends.items():
+        for key, edges in self.ends.items():
             weight = network.weight[key]
             gradient = weight.grad
             assert gradient is not None
             self.importance[key] += self._measure(
                 Sample(
                     network.by_edge(key, weight.detach()).numpy(force=True),
-                    network.by_edge(key, gradient).numpy(force=True), (activity.counts[key.source] / samples)[source],
-                    (activity.counts[key.target] / samples)[target], self.mean_rate[key.target][target],
-                    pair,
+                    network.by_edge(key, gradient).numpy(force=True),
+                    edges.at_source(activity.counts[key.source] / samples),
+                    edges.at_target(activity.counts[key.target] / samples), edges.at_target(self.mean_rate[key.target]),
+                    edges.pair,
                 )
             )  # fmt: skip
         self.seen += 1

@@ -28,7 +28,7 @@ from connectome.graph.columns import delay_to_steps
 from connectome.graph.maps import MAX_SIDE, Maps
 from connectome.graph.parts import TIED, EdgeKey, EdgeSet, checked_key, checked_state
 
-__all__ = ["MOST_CONNECTIONS", "KernelSet", "expanded"]
+__all__ = ["MOST_CONNECTIONS", "KernelSet", "expanded", "without_kernels"]
 
 #: Connections that a kernel set is expanded to unless more are asked for: some 0.6 GB while it is done.
 MOST_CONNECTIONS: Final = 20_000_000
@@ -252,6 +252,23 @@ class KernelSet(EdgeSet):
             attributes=joined_attributes(where, [(e.attributes, len(e)) for e in parts]),
         )  # fmt: skip
 
+    def of_maps(self, source: NDArray[np.bool_], target: NDArray[np.bool_]) -> KernelSet:
+        """The kernels between the maps whose neurons these (n_source,) and (n_target,) masks take. Raises
+        :class:`ConnectomeError` where they take part of a map."""
+        kept, number, masks = [], [], ((self.source_maps, source), (self.target_maps, target))
+        for maps, mask in masks:
+            of_map = mask.reshape(maps.count, maps.places)
+            if (of_map != of_map[:, :1]).any():
+                part = int(np.argmax((of_map != of_map[:, :1]).any(axis=1)))
+                hint = "Take whole maps, or expand it: Connectome.expanded()."
+                raise ConnectomeError(f"edges[{self.key}]", "must keep whole maps", f"part of map {part}", hint)
+            kept.append(of_map[:, 0])
+            number.append((np.cumsum(of_map[:, 0]) - 1).astype(np.uint16))
+        rows = self.take(kept[0][self.in_map] & kept[1][self.out_map])
+        made = [replace(maps, count=int(k.sum())) for (maps, _), k in zip(masks, kept, strict=True)]
+        maps_of: dict[str, Any] = {"in_map": number[0][rows.in_map], "out_map": number[1][rows.out_map]}
+        return replace(rows, source_maps=made[0], target_maps=made[1], **maps_of)
+
     def to_edges(self, most: int = MOST_CONNECTIONS) -> EdgeSet:
         """The connections as an edge set, which share weights by the state :data:`~connectome.graph.parts.TIED`: row
         numbers of these. Raises :class:`ConnectomeError` if there are more than ``most``."""
@@ -318,6 +335,11 @@ def expanded(edges: Mapping[EdgeKey, EdgeSet], most: int = MOST_CONNECTIONS) -> 
     sets = {key: e for key, e in edges.items() if isinstance(e, KernelSet)}
     _refuse("edges", sum(e.n_connections for e in sets.values()), most)
     return {**edges, **{key: e.to_edges(most) for key, e in sets.items()}}
+
+
+def without_kernels(edges: Mapping[EdgeKey, EdgeSet]) -> dict[EdgeKey, EdgeSet]:
+    """Edge sets without the kernel sets."""
+    return {key: e for key, e in edges.items() if not isinstance(e, KernelSet)}
 
 
 def _refuse(where: str, n: int, most: int) -> None:

@@ -44,6 +44,7 @@ def to_networkx(connectome: Connectome) -> networkx.MultiDiGraph:
     """
     import networkx
 
+    connectome = connectome.expanded()
     header = header_of(connectome)
     graph = networkx.MultiDiGraph(dt_ms=header.pop("dt_ms"), **{k: json.dumps(v) for k, v in header.items()})
     node = {}

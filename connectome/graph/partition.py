@@ -18,6 +18,7 @@ from connectome.errors import ConnectomeError
 from connectome.graph.attributes import Attribute, joined_attributes
 from connectome.graph.connectome import Connectome, RuleRecord
 from connectome.graph.flat import starts
+from connectome.graph.kernel_set import KernelSet
 from connectome.graph.parts import TIED, EdgeKey, EdgeSet, Region
 from connectome.graph.region_edits import join_regions
 from connectome.graph.tables import DEFAULT_REGION, kind_between, region_names
@@ -136,8 +137,12 @@ def merge_edges(connectome: Connectome, *, kinds: bool = False) -> tuple[Connect
     for key, e in connectome.edges.items():
         now = key._replace(kind=key.base) if kinds else key
         sets[now] = sets[now].join(replace(e, key=now)) if now in sets else replace(e, key=now)
-    edges, records, lost = {}, [], dict[str, int]()
+    edges: dict[EdgeKey, EdgeSet] = {}
+    records, lost = [], dict[str, int]()
     for key, e in sets.items():
+        if isinstance(e, KernelSet):  # has each weight once
+            edges[key] = e
+            continue
         delay = e.delay_steps.astype(np.int64)
         first = np.ones(len(e), bool)  # of each pair and delay: they lie side by side
         source = e.source

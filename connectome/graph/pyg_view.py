@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -12,6 +13,7 @@ from connectome.arrays import describe
 from connectome.errors import ConnectomeError
 from connectome.graph.attributes import Attribute
 from connectome.graph.connectome import Connectome, Provenance
+from connectome.graph.maps import Maps
 from connectome.graph.parts import EdgeSet, Region
 from connectome.graph.tables import (
     DEFAULT_WEIGHT_PA,
@@ -53,6 +55,7 @@ def to_pyg(connectome: Connectome) -> HeteroData:
         if attributes:
             store.attributes = {k: (a.type, list(a.names or ())) for k, a in attributes.items()}
 
+    connectome = connectome.expanded()
     data = HeteroData()
     data.dt_ms, data.provenance = connectome.dt_ms, connectome.provenance
     for r in connectome.regions.values():
@@ -61,6 +64,8 @@ def to_pyg(connectome: Connectome) -> HeteroData:
         store.role, store.birth_stage, store.neuron = r.role, r.birth_stage, to_table(r.neuron)
         if r.label is not None:
             store.label = r.label.tolist()
+        if r.maps is not None:
+            store.maps = asdict(r.maps)
         for name, value in r.state.items():
             store[STATE + name] = tensor(value)
         keep(store, r.attributes)
@@ -112,6 +117,8 @@ def from_pyg(data: HeteroData, *, dt_ms: float | None = None) -> Connectome:
         about = {"role": roles.get(name, "neuron"), **{names[k]: v for k, v in store.items() if k in names}}
         if isinstance(store.get("label"), list):  # others have a tensor of that name: classes
             about["label"] = store["label"]
+        if isinstance(store.get("maps"), dict):
+            about["maps"] = Maps(**store["maps"])
         state = {k: v for k, v in store.items() if k.startswith(STATE) and np.shape(v) == (size,)}
         about["state"] = {k.removeprefix(STATE): v for k, v in state.items()}
         about["attributes"] = _attributes(f"data[{name}]", store)

@@ -96,6 +96,7 @@ def join_regions(parts: Sequence[Region], name: str) -> Region:
         birth_stage=min(p.birth_stage for p in parts), label=np.array(labels, object) if any(labels) else None,
         state={s: np.concatenate([p.state.get(s, np.zeros(p.size, np.float32)) for p in parts]) for s in states},
         attributes=joined_attributes(f"regions[{name}]", [(p.attributes, p.size) for p in parts]),
+        maps=first.maps if len(parts) == 1 else None,
     )  # fmt: skip
 
 

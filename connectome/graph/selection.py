@@ -28,6 +28,7 @@ from connectome.arrays import ReadOnly, boolean_mask, lock
 from connectome.errors import ConnectomeError
 from connectome.graph.attributes import Attribute, joined_attributes
 from connectome.graph.connectome import Connectome
+from connectome.graph.kernel_set import KernelSet
 from connectome.graph.parts import EdgeKey, EdgeSet, Region
 from connectome.graph.query import evaluate
 from connectome.graph.tables import STATE
@@ -147,11 +148,24 @@ def edges_where(connectome: Connectome, query: str) -> dict[EdgeKey, NDArray[np.
             found = _of_region(regions[getattr(e.key, end)], of_end)
             if found is None:
                 return Attribute.missing(types_of_nodes.get(of_end, "float32"), len(e))
-            return found.take(getattr(e, end))
+            return found.take(getattr(e, end)) if not isinstance(e, KernelSet) else _of_maps(e, end, of_end, found)
 
         return column
 
     return {key: evaluate(query, len(e), column_of(e), known) for key, e in connectome.edges.items()}
+
+
+def _of_maps(e: KernelSet, end: str, name: str, of_neurons: Attribute) -> Attribute:
+    """What the maps at an end of kernels have, where all their neurons have the same. Raises :class:`ConnectomeError`
+    where they have not."""
+    maps, rows = (e.source_maps, e.in_map) if end == "source" else (e.target_maps, e.out_map)
+    values = of_neurons.values.reshape(maps.count, maps.places)
+    if not (values == values[:, :1]).all():
+        hint = "Ask Connectome.expanded(), whose edges are between neurons."
+        raise ConnectomeError(
+            f"query: {end}.{name}", f"must be the same in a map where {e.key} has kernels", name, hint
+        )
+    return of_neurons.take(rows.astype(np.int64) * maps.places)
 
 
 def _names(parts: Sequence[Region] | Sequence[EdgeSet], own: Sequence[str]) -> list[str]:
@@ -195,13 +209,18 @@ def _made(
 
 def subnetwork(connectome: Connectome, nodes: NodeSet) -> Connectome:
     """The neurons of a set, and the edges among them. Regions without any are left out, and so are edge sets without
-    edges. Raises :class:`ConnectomeError` for a set of another connectome."""
+    edges. A kernel set keeps the kernels of whole maps. Raises :class:`ConnectomeError` for a set of another
+    connectome, and for parts of maps that kernels join."""
     masks = {name: nodes.masks[name] for name in node_set(connectome, nodes.masks).neurons}
-    edges = []
+    edges: list[EdgeSet] = []
     for key, e in connectome.edges.items():
         if key.source not in masks or key.target not in masks:
             continue
         source, target = masks[key.source], masks[key.target]
+        if isinstance(e, KernelSet):
+            kernels = e.of_maps(source, target)
+            edges += [kernels] if len(kernels) else []
+            continue
         kept = e.take(np.repeat(source, np.diff(e.indptr)) & target[e.indices])
         if len(kept):  # the rows of other sources are empty now
             number = np.cumsum(target) - 1

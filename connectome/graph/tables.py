@@ -7,6 +7,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from connectome.errors import ConnectomeError
 from connectome.graph.attributes import Attribute, attribute_name
 from connectome.graph.connectome import Connectome, Provenance, RuleRecord
+from connectome.graph.maps import Maps
 from connectome.graph.parts import ENDS, NAME_RULE, EdgeKey, EdgeSet, Kind, Region, checked_key
 from connectome.neurons.model import from_table, to_table
 
@@ -68,6 +70,7 @@ def header_of(c: Connectome) -> dict[str, Any]:
                 "name": r.name, "role": r.role, "birth_stage": r.birth_stage, "neuron": to_table(r.neuron),
                 **({"state": list(r.state)} if r.state else {}),
                 **({"attributes": types_of(r)} if r.attributes else {}),
+                **({"maps": asdict(r.maps)} if r.maps else {}),
             } for r in c.regions.values()
         ],
         "edge_sets": [[*key, list(e.state), *([types_of(e)] if e.attributes else ())] for key, e in c.edges.items()],
@@ -95,6 +98,7 @@ def read_header(given: Mapping[Any, Any], where: str, dt_ms: float | None = None
                 "role": r["role"], "birth_stage": r["birth_stage"],
                 "neuron": from_table(r["neuron"], f"regions[{r['name']}].neuron"),
                 "state": [str(name) for name in r.get("state", ())], "attributes": dict(r.get("attributes", {})),
+                **({"maps": Maps(**r["maps"])} if "maps" in r else {}),
             } for r in regions
         }  # fmt: skip
         by_key = {EdgeKey(source, kind, target): states for source, kind, target, states, *_ in edge_sets}

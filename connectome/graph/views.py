@@ -18,6 +18,7 @@ from connectome.errors import ConnectomeError
 from connectome.graph.attributes import EDGE_WORDS, NODE_WORDS, Attribute, attribute_name, joined_attributes
 from connectome.graph.connectome import Connectome
 from connectome.graph.flat import flatten
+from connectome.graph.kernel_set import KernelSet
 from connectome.graph.networkx_view import from_networkx, to_networkx
 from connectome.graph.parts import ENDS, KINDS, ROLES, EdgeSet, Region
 from connectome.graph.pyg_view import from_pyg, to_pyg
@@ -73,7 +74,7 @@ def to_scipy(connectome: Connectome) -> scipy.sparse.csr_array:
     """
     import scipy.sparse
 
-    flat = flatten(connectome)
+    flat = flatten(connectome.expanded())
     return scipy.sparse.csr_array((flat.weight, flat.target, flat.indptr), shape=(flat.n_neurons,) * 2)
 
 
@@ -120,6 +121,7 @@ def to_pandas(connectome: Connectome) -> tuple[pandas.DataFrame, pandas.DataFram
     """
     import pandas
 
+    connectome = connectome.expanded()
     names = list(connectome.regions)
     regions, sets = list(connectome.regions.values()), list(connectome.edges.values())
     sizes, lengths = [r.size for r in regions], [len(e) for e in sets]
@@ -267,8 +269,9 @@ def _attributes(table: pandas.DataFrame, known: Collection[str], words: frozense
 def to_xarray(connectome: Connectome) -> xarray.Dataset:
     """Region-level connectivity, dims (source, kind, target), with the stage as a scalar coordinate.
 
-    ``n_edges``; ``density`` (edges over pairs of neurons; nan where this kind cannot join these regions);
-    ``mean_abs_weight_pa`` and ``mean_delay_ms`` (nan where there is no edge); ``total_weight_pa``.
+    ``n_edges``; ``n_connections``, which differ in kernel sets, whose free weights are shared; all else is of
+    connections: ``density`` (over pairs of neurons; nan where this kind cannot join these regions);
+    ``mean_abs_weight_pa`` and ``mean_delay_ms`` (nan where there is no edge); ``total_weight_pa``. No set is expanded.
 
     Stages join along the stage. Regions that a stage has not yet are filled:
 
@@ -287,7 +290,7 @@ def to_xarray(connectome: Connectome) -> xarray.Dataset:
     place = {r.name: i for i, r in enumerate(regions)}
     kinds = [*KINDS, *_named(connectome)]
     shape = (len(regions), len(kinds), len(regions))
-    n_edges = np.zeros(shape, np.int64)
+    n_edges, n_connections = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     total, density = np.zeros(shape), np.full(shape, np.nan)
     mean_abs, mean_delay = np.full(shape, np.nan), np.full(shape, np.nan)
     for s in regions:
@@ -296,8 +299,13 @@ def to_xarray(connectome: Connectome) -> xarray.Dataset:
                 density[place[s.name], kinds.index(kind_between(s, t)), place[t.name]] = 0.0
     for key, e in connectome.edges.items():
         at = (place[key.source], kinds.index(key.kind), place[key.target])
-        n_edges[at], density[at] = len(e), e.density
-        if len(e):
+        n_edges[at], n_connections[at], density[at] = len(e), e.n_connections, e.density
+        if isinstance(e, KernelSet):
+            shared = e.connections.astype(np.float64)
+            total[at] = e.weight @ shared
+            mean_abs[at] = np.abs(e.weight) @ shared / shared.sum() if shared.any() else np.nan
+            mean_delay[at] = e.delay_steps[0] * connectome.dt_ms if shared.any() else np.nan
+        elif len(e):
             total[at] = e.weight.sum(dtype=np.float64)
             mean_abs[at] = np.abs(e.weight).mean(dtype=np.float64)
             mean_delay[at] = e.delay_steps.mean(dtype=np.float64) * connectome.dt_ms
@@ -305,7 +313,8 @@ def to_xarray(connectome: Connectome) -> xarray.Dataset:
     return xarray.Dataset(
         {
             "n_edges": (dims, n_edges, {"long_name": "number of edges", "units": "1"}),
-            "density": (dims, density, {"long_name": "edges / pairs of neurons", "units": "1"}),
+            "n_connections": (dims, n_connections, {"long_name": "number of connections", "units": "1"}),
+            "density": (dims, density, {"long_name": "connections / pairs of neurons", "units": "1"}),
             "mean_abs_weight_pa": (dims, mean_abs, {"long_name": "mean of |weight| over edges", "units": "pA"}),
             "total_weight_pa": (dims, total, {"long_name": "sum of the weights", "units": "pA"}),
             "mean_delay_ms": (dims, mean_delay, {"long_name": "mean delay over edges", "units": "ms"}),

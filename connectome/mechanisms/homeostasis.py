@@ -40,7 +40,7 @@ class Homeostasis(Parameters):
         for key, edges in connectome.edges.items():
             if key.target != region or key.source not in context.rate:
                 continue
-            factor = left[edges.target]
+            factor = edges.at_target(left)
             weights[key] = np.where(edges.weight > 0, edges.weight * factor, edges.weight)
             records.append(context.record("homeostasis", key, inhibited=int((weights[key] != edges.weight).sum())))
         return Edit(reweight=weights, records=tuple(records))
