@@ -48,24 +48,24 @@ def write_graphml(connectome: Connectome, path: str | os.PathLike[str]) -> None:
 
     Raises :class:`ConnectomeError` if it cannot be written; a file that was there is then as it was.
     """
-    write_lines(path, _graphml(connectome))
+    write_lines(path, _graphml(connectome.expanded()))
 
 
 def write_gexf(connectome: Connectome, path: str | os.PathLike[str]) -> None:
     """Write GEXF 1.2, for Gephi and networkx, with positions for its layout. Raises as :func:`write_graphml`."""
-    write_lines(path, _gexf(connectome))
+    write_lines(path, _gexf(connectome.expanded()))
 
 
 def write_gml(connectome: Connectome, path: str | os.PathLike[str]) -> None:
     """Write GML (Himsolt 1997), for networkx, igraph and Gephi. Raises as :func:`write_graphml`, and for a state whose
     name or number GML does not have."""
-    write_lines(path, _gml(connectome))
+    write_lines(path, _gml(connectome.expanded()))
 
 
 def write_cytoscape(connectome: Connectome, path: str | os.PathLike[str]) -> None:
     """Write Cytoscape's JSON (.cyjs), for Cytoscape and Cytoscape.js, with x and y as the layout. Raises as
     :func:`write_graphml`, and for a number that is infinite."""
-    write_lines(path, _cytoscape(connectome))
+    write_lines(path, _cytoscape(connectome.expanded()))
 
 
 def _nodes(connectome: Connectome) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -78,6 +78,7 @@ def write_mat(connectome: Connectome, path: str | os.PathLike[str]) -> None:
     that was there is then as it was."""
     import scipy.io
 
+    connectome = connectome.expanded()
     regions = list(connectome.regions.values())
     n = connectome.n_neurons
     first = starts(regions)

@@ -203,6 +203,7 @@ def write_script(
             "path", f"must end in .py and not be {about.module}.py, which a script would import instead of "
             f"{about.title}", repr(str(out)),
         )  # fmt: skip
+    connectome = connectome.expanded()
     data: Table = {}
     drive, v_mv = _drive(connectome, stimulus, duration_ms, seed, initial_v_mv, data)
     regions = [r for r in connectome.regions.values() if r.size]

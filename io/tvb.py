@@ -157,7 +157,7 @@ def write_tvb(connectome: Connectome, path: str | os.PathLike[str]) -> None:
     regions = list(connectome.regions.values())
     start = starts(regions)
     weight, length_mm, count = np.zeros((n, n)), np.zeros((n, n)), np.zeros((n, n))
-    for key, e in connectome.edges.items():
+    for key, e in connectome.expanded().edges.items():
         at = start[key.target] + e.target, start[key.source] + e.source
         measured = e.state.get("tract_length_um")
         length = e.delay * TRACT_VELOCITY_MM_PER_MS

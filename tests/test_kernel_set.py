@@ -5,15 +5,36 @@ from __future__ import annotations
 import copy
 import pickle
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
+import pandas
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from connectome import Connectome, ConnectomeError, EdgeKey, EdgeSet, Edit, KernelSet, Maps, Region
+from connectome.analysis.history import difference, lives
+from connectome.analysis.report.page import report
+from connectome.analysis.shuffled import shuffled_wiring
+from connectome.analysis.simple_graph import simple_graph
+from connectome.graph.partition import merge_edges
 from connectome.graph.parts import TIED
+from connectome.graph.region_edits import average_regions, copy_region, merge_regions
+from connectome.graph.selection import node_set
+from connectome.io.exchange import FORMATS
+from connectome.learning.learner import Learner
+from connectome.learning.network import BatchActivity, SpikingNetwork
+from connectome.mechanisms.feedback_pruning import FeedbackPruning
+from connectome.mechanisms.homeostasis import Homeostasis
+from connectome.mechanisms.noisy import Noisy
+from connectome.plugins import known
+from connectome.plugins import load as load_plugin
+from connectome.rules import Context
+from connectome.wiring.convolution import convolution, convolved, offset_kernels
 from tests.strategies import kernel_sets
 
 KEY = EdgeKey("a", "long_range", "b")
@@ -207,3 +228,153 @@ def test_whole_maps_stay_maps() -> None:
     assert region.take(np.r_[np.arange(18, 27), np.arange(9)]).maps == Maps(2, 3, 3)
     for which in (np.arange(27) >= 8, np.arange(1, 10), np.zeros(27, bool), np.r_[np.arange(8), 9]):
         assert region.take(which).maps is None
+
+
+# Whatever takes an edge set takes a kernel set, or refuses it by one message.
+
+REFUSED = r"must be a list of edges for this; found a kernel set, of \d+ free weights\. Expand it: Connectome\.expanded"
+
+
+def two_regions(seed: int = 0) -> Connectome:
+    """An eye, two regions of maps, joined by kernels, and one that reads them by edges."""
+    rng, maps = np.random.default_rng(seed), Maps(2, 4, 3)
+    made = convolved(maps, (3, 2, 3, 3), padding=1)
+    regions = [
+        Region("eye", maps.size, "sensor", maps=maps), Region("a", maps.size, maps=maps),
+        Region("b", made.size, maps=made), Region("hand", 2, "effector"),
+    ]  # fmt: skip
+    sets: list[EdgeSet] = [
+        offset_kernels(regions[0], regions[1], [[0, 0], [1, 0]], rng.normal(600, 300, (2, 2, 2)), dt_ms=1.0),
+        convolution(regions[1], regions[2], rng.normal(200, 300, (3, 2, 3, 3)), padding=1, dt_ms=1.0),
+        offset_kernels(regions[2], regions[2], [[0, 1]], rng.normal(0, 300, (3, 3, 1)), dt_ms=1.0),
+        EdgeSet.from_arrays(
+            ("b", "efferent", "hand"), np.arange(made.size), np.arange(made.size) % 2, rng.normal(50, 99, made.size),
+            n_source=made.size, n_target=2, dt_ms=1.0,
+        ),
+    ]  # fmt: skip
+    return Connectome.of(regions, sets, dt_ms=1.0)
+
+
+@pytest.mark.parametrize("name", [f.name for f in FORMATS.values() if f.write and f.name != "snapshot"])
+def test_an_export_has_the_connections(tmp_path: Path, name: str) -> None:
+    c, form, found = two_regions(), FORMATS[name], []
+    assert form.write is not None
+    for each in (c, c.expanded()):
+        path = tmp_path / f"x{form.suffixes[0]}"
+        form.write(each, path)
+        found.append({p.name: p.read_bytes() for p in sorted(tmp_path.iterdir()) if p.is_file()})
+    assert found[0] == found[1]
+    assert found[0]
+
+
+def test_analysis_is_that_of_the_connections() -> None:
+    c, later = two_regions(), two_regions(1)
+    listed = c.expanded()
+    for graphs in ([simple_graph(c), simple_graph(listed)],):
+        for name in ("indptr", "target", "weight"):
+            assert getattr(graphs[0], name).tobytes() == getattr(graphs[1], name).tobytes()
+    pandas.testing.assert_frame_equal(lives([c, later], ["x", "y"]), lives([listed, later.expanded()], ["x", "y"]))
+    changed, wanted = difference(c, later), difference(listed, later.expanded())
+    pandas.testing.assert_frame_equal(changed.edges, wanted.edges)
+    assert report([c], ["one"], source="x") == report([listed], ["one"], source="x")
+    with pytest.raises(ConnectomeError, match=REFUSED):
+        shuffled_wiring(c)
+
+
+def test_regions_as_a_whole_without_expansion() -> None:
+    c = two_regions()
+    table, wanted = c.to_xarray(), c.expanded().to_xarray()
+    assert int(table.n_edges.sum()) == c.n_edges < c.n_connections == int(table.n_connections.sum())
+    np.testing.assert_array_equal(table.n_connections, wanted.n_edges)
+    for name in ("density", "mean_abs_weight_pa", "total_weight_pa", "mean_delay_ms"):
+        np.testing.assert_allclose(table[name], wanted[name], rtol=1e-6)
+
+
+def test_parts_of_it() -> None:
+    c, key = two_regions(), EdgeKey("a", "long_range", "b")
+    kept = c.subnetwork(node_set(c, {"a": np.arange(12, 24), "b": np.arange(24)}))
+    assert kept.regions["a"].maps == Maps(1, 4, 3)
+    kernels, whole = kept.edges[key], c.edges[key]
+    assert isinstance(kernels, KernelSet)
+    assert isinstance(whole, KernelSet)
+    assert kernels.weight.tolist() == whole.weight[(whole.in_map == 1) & (whole.out_map < 2)].tolist()
+    listed = c.expanded()
+    same = listed.subnetwork(node_set(listed, {"a": np.arange(12, 24), "b": np.arange(24)})).edges[key]
+    mine = kernels.to_edges()
+    assert (mine.source.tolist(), mine.weight.tolist()) == (same.source.tolist(), same.weight.tolist())
+    with pytest.raises(ConnectomeError, match=r"must keep whole maps; found part of map 1\. Take whole maps"):
+        c.subnetwork(node_set(c, {"a": np.arange(13, 24), "b": np.arange(36)}))
+    assert c.select_edges("weight > 100")[key].tolist() == (whole.weight > 100).tolist()
+    assert c.select_edges("source.sign == 0 and kind == 'long_range'")[key].all()
+    with pytest.raises(ConnectomeError, match=r"query: source.index must be the same in a map.*Connectome.expanded"):
+        c.select_edges("source.index > 3")
+    assert merge_edges(c)[0].digest() == c.digest()
+    assert c.apply(copy_region(c, "a", "c")).edges[EdgeKey("c", "long_range", "b")].n_connections == whole.n_connections
+    two = c.apply(copy_region(c, "a", "c"))
+    for edit in (merge_regions, average_regions):
+        with pytest.raises(ConnectomeError, match=REFUSED):
+            edit(two, ["a", "c"], "both")
+
+
+def test_rules_act_on_free_weights() -> None:
+    """A weight is inhibited, and then removed, once for all its connections; rates are those of maps."""
+    c, key = two_regions(), EdgeKey("a", "long_range", "b")
+    whole = c.edges[key]
+    importance = np.arange(len(whole), dtype=np.float32)
+    c = c.apply(Edit(state={key: {"importance": importance}}))
+    rng = np.random.default_rng(0)
+    context = Context(1, 1, 1, "hand", prunable=("a", "b"), ever={k: len(e) for k, e in c.edges.items()}, done=0.9)
+    pruned = c.apply(FeedbackPruning(keep_long_range=0.5, late=0.8)(c, context, rng)).edges[key]
+    assert pruned.state["importance"].tolist() == importance[-len(pruned) :].tolist()
+    assert len(pruned) == len(whole) // 2
+    rate = np.repeat([0.0, 1.0, 0.0], 12)
+    quiet = Homeostasis(target_association=0.02)(
+        c, replace(context, region="b", rate={"a": np.zeros(24), "b": rate}), rng
+    )  # fmt: skip
+    assert isinstance(whole, KernelSet)
+    changed = quiet.reweight[key] != whole.weight
+    assert changed.tolist() == ((whole.weight > 0) & (whole.out_map == 1)).tolist()
+    with pytest.raises(ConnectomeError, match="can only be joined with a kernel set"):
+        c.apply(Edit(add=(replace(whole.to_edges(), state={}),)))
+
+
+def test_learning_keeps_its_state_by_weight() -> None:
+    """Adam's moments, and noise that is drawn by weight; a learner that goes on is one that was not broken off."""
+
+    class Toy:
+        name, recruits, sensors, effectors = "toy", ("eye", "a", "b", "hand"), {"eye": 24}, {"hand": 2}
+
+        def loss(self, activity: BatchActivity, target: Tensor) -> Tensor:
+            return torch.nn.functional.cross_entropy(activity.potential["hand"].mean(1), target)
+
+    generator = torch.Generator().manual_seed(0)
+    spikes = {"eye": torch.rand(8, 12, 24, generator=generator) < 0.3}
+    target = torch.arange(8) % 2
+
+    def trained(c: Connectome, updates: int, number: int = 0) -> Connectome:
+        learner = Learner(c, cast(Any, Toy()), seed=(1,), number=number, views={KEY: Noisy()})
+        for _ in range(updates):
+            learner.step(spikes, target, lambda key: 5.0)
+        return learner.connectome()
+
+    whole, half = trained(two_regions(), 4), trained(two_regions(), 2)
+    assert trained(half, 2, number=2).digest() == whole.digest()
+    kernels = whole.edges[KEY]
+    assert isinstance(kernels, KernelSet)
+    assert kernels.state["adam_mean"].shape == (len(kernels),)
+    assert (kernels.weight != two_regions().edges[KEY].weight).any()
+
+
+@pytest.mark.parametrize("name", sorted(known("views")))
+def test_views_of_weights(name: str) -> None:
+    """They make weights of a kernel set, or say that they need edges."""
+    c, view = two_regions(), load_plugin("views", name, "view")
+    view = view() if isinstance(view, type) else view
+    spikes = {"eye": torch.ones(2, 3, 24, dtype=torch.bool)}
+    if name == "low_rank":
+        with pytest.raises(ConnectomeError, match=REFUSED):
+            SpikingNetwork(c, views={KEY: view})
+        return
+    network = SpikingNetwork(c, views={KEY: view})
+    network(spikes).potential["hand"].sum().backward()
+    assert len(network.to_connectome().edges[KEY]) == len(c.edges[KEY])

@@ -49,6 +49,7 @@ class Difference(NamedTuple):
 
 def difference(before: Connectome, after: Connectome) -> Difference:
     """Which edges were born, died, grew stronger, weaker, or were inhibited, from one connectome to a later one."""
+    before, after = before.expanded(), after.expanded()
     keys = sorted({*before.edges, *after.edges})
     tables = {key: _changes(_Joined.of(key, [before.edges.get(key), after.edges.get(key)])) for key in keys}
     counts = np.zeros((len(keys), len(CHANGES)), np.int64)
@@ -94,6 +95,7 @@ def lives(stages: Sequence[Connectome], names: Sequence[str] | None = None) -> p
     called = stage_names(stages) if names is None else list(names)
     if not stages or len(called) != len(stages) or len(set(called)) != len(called):
         raise ConnectomeError("stages", "must be one or more, with different names", called, "Give names.")
+    stages = [c.expanded() for c in stages]
     keys = sorted({key for c in stages for key in c.edges})
     return _together(
         [_lives(_Joined.of(key, [c.edges.get(key) for c in stages]), called) for key in keys]

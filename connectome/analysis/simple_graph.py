@@ -16,6 +16,7 @@ from connectome.arrays import checked_ids, freeze, integer, lock, numbers_of
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.graph.flat import starts
+from connectome.graph.kernel_set import expanded
 from connectome.graph.parts import ENDS, KINDS, MAX_SIZE, MAX_UM, Region, ReverseView
 
 __all__ = [
@@ -218,7 +219,7 @@ def simple_graph(c: Connectome, *, kinds: Collection[str] = ("local", "long_rang
     """The neurons of a connectome in its order of regions, joined by the edges of these kinds.
 
     Sensors and effectors are nodes only if "afferent" or "efferent" is among the kinds. Raises
-    :class:`ConnectomeError` for an unknown kind.
+    :class:`ConnectomeError` for an unknown kind, and for kernel sets of too many connections to be expanded.
     """
     for kind in kinds:
         if kind not in KINDS:
@@ -226,7 +227,7 @@ def simple_graph(c: Connectome, *, kinds: Collection[str] = ("local", "long_rang
     roles = {role for kind in kinds for role in ENDS[kind]} | {"neuron"}
     regions = [r for r in c.regions.values() if r.role in roles]
     offset = starts(regions)
-    chosen = [e for e in c.edges.values() if e.key.base in kinds]
+    chosen = [*expanded({key: e for key, e in c.edges.items() if key.base in kinds}).values()]
     position = np.concatenate([np.zeros((0, 3)), *(r.position_um for r in regions)])
 
     def joined(columns: list[NDArray[Any]], dtype: type) -> NDArray[Any]:

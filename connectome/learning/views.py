@@ -35,7 +35,8 @@ __all__ = [
     "weights",
 ]
 
-#: Which edges have an element of a parameter together: none, those of a source, of a target, or all of a set.
+#: Which edges have an element of a parameter together: none, those of a source, of a target, or all of a set. In a
+#: kernel set sources and targets are maps.
 By = Literal["edge", "source", "target", "set"]
 #: What noise is drawn by: whole numbers such as seed, stage and update. None: there is none.
 Moment = tuple[int, ...] | None
@@ -91,7 +92,11 @@ def shared(edges: EdgeSet, name: str, by: By, initial: ArrayLike) -> Shared:
     first = np.broadcast_to(np.asarray(initial, np.float64), len(edges))
     if by == "edge":
         return Shared(np.where(kept != 0, kept, first))
-    of = {"source": edges.source, "target": edges.target, "set": np.zeros(len(edges), np.int32)}[by]
+    of = np.zeros(len(edges), np.int32)
+    if by != "set":  # the mean number of its neurons tells a map from another
+        of = (
+            edges.at_source(np.arange(edges.n_source)) if by == "source" else edges.at_target(np.arange(edges.n_target))
+        )
     _, group = np.unique(of, return_inverse=True)
     known = np.bincount(group, kept != 0)
     value = np.zeros(known.size)

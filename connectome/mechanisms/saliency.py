@@ -175,7 +175,7 @@ def _bcm(c: Connectome, task: Task, batches: Sequence[Batch], rng: np.random.Gen
             pairs = pre.T @ (post * (post - post.mean(0))) / len(pre)
             found[key] = np.maximum(pairs[edges.source, edges.target], 0.0)
         else:
-            found[key] = pre.mean(0)[edges.source]
+            found[key] = edges.at_source(pre.mean(0))
     return found
 
 
@@ -183,9 +183,9 @@ def _activity(c: Connectome, task: Task, batches: Sequence[Batch], rng: np.rando
     rate = {name: s.reshape(-1, s.shape[-1]).mean(0) for name, s in _all_spikes(c, task, batches).items()}
     found = {}
     for key in _recruited(c, task):
-        found[key] = rate[key.source][c.edges[key].source]
+        found[key] = c.edges[key].at_source(rate[key.source])
         if key.target in rate:
-            found[key] = found[key] * rate[key.target][c.edges[key].target]
+            found[key] = found[key] * c.edges[key].at_target(rate[key.target])
     return found
 
 
@@ -207,8 +207,8 @@ def _importance(measure: Importance, c: Connectome, task: Task, batches: Sequenc
         samples = int(np.prod(next(iter(spikes.values())).shape[:2]))
         for key, g in _gradient(network, task.loss(activity, target)).items():
             e = c.edges[key]
-            pre = (activity.counts[key.source] / samples)[e.source]
-            post = (activity.counts.get(key.target, np.zeros(e.n_target)) / samples)[e.target]
+            pre = e.at_source(activity.counts[key.source] / samples)
+            post = e.at_target(activity.counts.get(key.target, np.zeros(e.n_target)) / samples)
             total[key] += measure(Sample(e.weight, g, pre, post, post, e.pair))
     return {key: values / len(batches) for key, values in total.items()}
 

@@ -94,10 +94,11 @@ def report(
 
     Raises
     ------
-    ConnectomeError : no stage, or not a name for each
+    ConnectomeError : no stage, or not a name for each; kernel sets of too many connections to be expanded
     """
     if not stages or len(names) != len(stages):
         raise ConnectomeError("stages", "must be one or more, with a name each", f"{len(stages)}, {len(names)} names")
+    stages = [c.expanded() for c in stages]
     last, regions, start = stages[-1], [r.name for r in all_regions(stages)], starts(all_regions(stages))
     wanted = None
     if show is not None:
