@@ -17,7 +17,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,7 +27,6 @@ from connectome.errors import ConnectomeError
 from sims.benchmarks.analysis import analysis
 from sims.benchmarks.annotated import annotated
 from sims.benchmarks.bench import Bench, Spread, Table, digits
-from sims.benchmarks.convolutions import convolutions
 from sims.benchmarks.microcircuit import microcircuit
 from sims.benchmarks.models import MODELS
 from sims.benchmarks.neurons import neurons
@@ -40,10 +39,17 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+
+def _convolutions(bench: Bench) -> Iterator[Table]:
+    from sims.benchmarks.convolutions import convolutions  # imports torch
+
+    return convolutions(bench)
+
+
 _NO_PEERS: Final = ("none", "auto")
 _ALL: Final = {
     **MODELS, "microcircuit": microcircuit, "neurons": neurons, "shiu2024": shiu2024, "analysis": analysis,
-    "annotated": annotated, "convolutions": convolutions,
+    "annotated": annotated, "convolutions": _convolutions,
 }  # fmt: skip
 
 

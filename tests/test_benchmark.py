@@ -101,6 +101,18 @@ def test_training_and_pruning(tmp_path: Path) -> None:
     assert [row["edges"] for row in figures["pruned"][0]["rows"]][::7] == ["100%", "1%"]
 
 
+@pytest.mark.slow  # compiles the learning kernels
+def test_convolutions(tmp_path: Path) -> None:
+    steps, memory = measure(tmp_path, "convolutions")["models"]["convolutions"]
+    for row in steps["rows"]:
+        assert row["torch / ours"]["low"] > 0
+        ours, torchs = row["losses"].split(", ")
+        assert float(ours) == pytest.approx(float(torchs), abs=2e-3), "the same network"
+    small, large = memory["rows"]
+    assert large["connections"] > 3 * small["connections"]
+    assert large["bytes"] < small["bytes"] + 100
+
+
 @needs_compiler
 @pytest.mark.parametrize("n_target", [300, 70_000])
 def test_the_limit_delivers(n_target: int) -> None:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectome import Connectome, ConnectomeError, EdgeSet, Provenance, Region, RuleRecord
+from connectome import Connectome, ConnectomeError, EdgeSet, KernelSet, Provenance, Region, RuleRecord
 from connectome.development.stage import Progress, StageOutcome, StageState
 from connectome.io.checkpoint import (
     Checkpoint,
@@ -94,6 +94,19 @@ def test_a_state_comes_back_bit_for_bit(connectome: Connectome, seed: int) -> No
         mine, theirs = (s.random[name] for s in (made.state, read.state))
         assert mine.spawn(1)[0].random() == theirs.spawn(1)[0].random()
         assert (mine.integers(0, 9, 5, dtype=np.uint32) == theirs.integers(0, 9, 5, dtype=np.uint32)).all()
+
+
+@given(strategies.kernel_sets())
+def test_kernel_sets_come_back(kernels: KernelSet) -> None:
+    maps = {"a": kernels.source_maps, "b": kernels.target_maps}
+    c = Connectome.of([Region(n, m.size, maps=m) for n, m in maps.items()], [kernels], dt_ms=kernels.dt_ms)
+    with TemporaryDirectory() as place:
+        save_checkpoint(checkpoint(state=state_of(c, 0)), Path(place))
+        read, damage = load_checkpoint(Path(place))
+    assert damage == []
+    assert read.state is not None
+    assert read.state.connectome.digest() == c.digest()
+    assert isinstance(read.state.connectome.edges[kernels.key], KernelSet)
 
 
 def test_outcomes_are_the_snapshots(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ of a layer at once, in the better of its two memory formats, and finds no gradie
 from __future__ import annotations
 
 import pickle
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -18,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from connectome import Connectome, EdgeSet, KernelSet, Maps, Region
+from connectome.graph.selection import node_set
 from connectome.learning.network import SpikingNetwork
 from connectome.wiring.convolution import convolution, convolved
 from sims.benchmarks.training import CLASSES, NEURON, WIDTH_MV, Layers
@@ -98,45 +98,46 @@ def convolutions(bench: Bench) -> Iterator[Table]:
     """The tables."""
     from sims.benchmarks.bench import Spread, Table
 
-    rows, pruned = [], []
+    rows: list[dict[str, Any]] = []
     torch.set_num_threads(1)
     for name, (pixels, layers) in _NETWORKS.items():
         for level, rate in enumerate((0.03, 0.1)):
             small = [layer._replace(maps=8) for layer in layers] if bench.quick else layers
             c = layered(8 if bench.quick else pixels, small, level)
             x, y = _batch(c)
-            took = _Took(c)
-            ours = _ours(c, x, y, took)
-            whole = [_torchs(Convolved(c, small, last=last), x, y) for last in (False, True)]
-            listed = None if bench.quick or level else _ours(c.expanded(), x, y, _Took(c))
-            half = _half(c)
-            parts = {"ours": ours, "torch": whole[0], "torch, channels last": whole[1], "half": _ours(half, x, y, took)}
-            parts |= {} if listed is None else {"edges": listed}
+            counts: dict[str, float] = {}
+            ours = _ours(c, x, y, counts)
+            parts = {
+                "ours": ours,
+                "torch": _torchs(Convolved(c, small, last=False), x, y),
+                "torch, channels last": _torchs(Convolved(c, small, last=True), x, y),
+                "half": _ours(_half(c), x, y, {}),
+            } | ({} if bench.quick or level else {"edges": _ours(c.expanded(), x, y, {})})
             seconds = _rounds(parts, bench.repeats)
+            beginning = [_seconds(lambda c=c: SpikingNetwork(c, threads=1)) for _ in range(bench.repeats)]  # type: ignore[misc]  # mypy knows no defaults of lambdas
+
+            def over(a: list[float], seconds: dict[str, list[float]] = seconds) -> Spread:
+                return Spread.of([x / o for x, o in zip(a, seconds["ours"], strict=True)])
+
             best = [min(pair) for pair in zip(seconds["torch"], seconds["torch, channels last"], strict=True)]
+            size = {n: r.size * _STEPS * _BATCH for n, r in c.regions.items()}
             rows.append(
                 {
                     "network": name, "connections": c.n_connections, "free_weights": c.n_edges,
-                    "rates": ", ".join(f"{took.rate(c, n):.1%}" for n in c.regions if n.startswith("layer")),
+                    "rates": ", ".join(f"{counts[n] / size[n]:.1%}" for n in c.regions if n.startswith("layer")),
                     "ours_ms": Spread.of([1000 * s for s in seconds["ours"]]),
                     "torch_ms": Spread.of([1000 * s for s in best]),
-                    "torch / ours": Spread.of([t / o for t, o in zip(best, seconds["ours"], strict=True)]),
-                    "edges / ours": Spread.of([e / o for e, o in zip(seconds["edges"], seconds["ours"], strict=True)])
-                    if listed else "-",
-                    "begin / step": took.beginning / statistics.median(seconds["ours"]),
-                    "loss": f"{ours():.5f}, {whole[0]():.5f}",
-                }
-            )  # fmt: skip
-            pruned.append(
-                {
-                    "network": name, "rate": rate, "free_weights": half.n_edges,
-                    "of the time": Spread.of([h / o for h, o in zip(seconds["half"], seconds["ours"], strict=True)]),
+                    "torch / ours": over(best), "edges / ours": over(seconds["edges"]) if "edges" in seconds else "-",
+                    "begin / step": over(beginning), "half of the maps": over(seconds["half"]),
+                    "losses": f"{ours():.5f}, {parts['torch']():.5f}",
                 }
             )  # fmt: skip
             bench.say(f"{name} at {rate:.0%}: done")
-    note = f"T = {_STEPS}, {_BATCH} samples, one thread, CPU seconds; torch in the better of its memory formats"
+    note = (
+        f"T = {_STEPS}, {_BATCH} samples, one thread, CPU seconds; torch in the better of its memory formats. "
+        "half of the maps: the time of a step without every other map of the layers, over that with all."
+    )
     yield Table("A training step of convolutions against conv2d, and against a list of connections", note, rows)
-    yield Table("With half of each layer's maps pruned", "the same step, less half of the maps' kernels", pruned)
     sides = (8, 16) if bench.quick else (32, 128)
     sizes = [
         {
@@ -148,16 +149,6 @@ def convolutions(bench: Bench) -> Iterator[Table]:
     yield Table("Memory of a set against the size of the picture", "pickled", sizes)
 
 
-class _Took:
-    """What was seen beside the steps: seconds to lay a network out, and spikes."""
-
-    def __init__(self, connectome: Connectome) -> None:
-        self.beginning, self.counts = 0.0, dict.fromkeys(connectome.regions, 0.0)
-
-    def rate(self, connectome: Connectome, name: str) -> float:
-        return self.counts[name] / (connectome.regions[name].size * _STEPS * _BATCH)
-
-
 def _batch(connectome: Connectome) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     size = connectome.regions["image"].size
@@ -166,19 +157,17 @@ def _batch(connectome: Connectome) -> tuple[Tensor, Tensor]:
 
 
 def _half(c: Connectome) -> Connectome:
-    """Without the kernels from and to every other map of the layers."""
-    edges: dict[Any, EdgeSet] = dict(c.edges)
-    for key, e in c.edges.items():
-        if isinstance(e, KernelSet):
-            from_half = (e.in_map % 2 == 0) | (key.source == "image")
-            edges[key] = e.take(from_half & (e.out_map % 2 == 0))
-    return Connectome.of(c.regions.values(), edges.values(), dt_ms=c.dt_ms)
+    """Without every other map of the layers."""
+    kept = {}
+    for name, r in c.regions.items():
+        every = 2 if name.startswith("layer") else 1
+        places = r.size if r.maps is None else r.maps.places
+        kept[name] = np.flatnonzero(np.arange(r.size) // places % every == 0)
+    return c.subnetwork(node_set(c, kept))
 
 
-def _ours(connectome: Connectome, x: Tensor, y: Tensor, took: _Took) -> Callable[[], float]:
-    began = time.process_time()
+def _ours(connectome: Connectome, x: Tensor, y: Tensor, counts: dict[str, float]) -> Callable[[], float]:
     network = SpikingNetwork(connectome, surrogate_width_mv=WIDTH_MV, threads=1)
-    took.beginning = took.beginning or time.process_time() - began
     optimizer = torch.optim.Adam(network.parameters(), 1e-6)
 
     def step() -> float:
@@ -187,7 +176,7 @@ def _ours(connectome: Connectome, x: Tensor, y: Tensor, took: _Took) -> Callable
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         optimizer.step()
-        took.counts |= {n: float(count.sum()) for n, count in activity.counts.items()}
+        counts.update({n: float(count.sum()) for n, count in activity.counts.items()})
         return loss.item()
 
     return step
@@ -210,13 +199,13 @@ def _torchs(network: Convolved, x: Tensor, y: Tensor) -> Callable[[], float]:
     return step
 
 
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
 def _rounds(parts: dict[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
-    """CPU seconds of each, in turns; the first turn compiles."""
-    seconds: dict[str, list[float]] = {name: [] for name in parts}
-    for turn in range(repeats + 1):
-        for name, step in parts.items():
-            began = time.process_time()
-            step()
-            if turn:
-                seconds[name].append(time.process_time() - began)
-    return seconds
+    """CPU seconds of each, in turns, after one that compiles."""
+    turns = [{name: _seconds(step) for name, step in parts.items()} for _ in range(repeats + 1)]
+    return {name: [turn[name] for turn in turns[1:]] for name in parts}
