@@ -75,6 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--list-metrics", action="store_true", help="say what there is, with definitions, and end")
     parser.add_argument("--by-region", action="store_true", help="each region besides the whole graph")
+    parser.add_argument(
+        "--of-regions", action="store_true", help="a region is a node, joined to others by sums of weights"
+    )
     add_graph_options(parser)
     parser.add_argument(
         "--null", choices=["degree", "strength", "spatial", "erdos_renyi", "lattice"], metavar="NAME",
@@ -123,6 +126,8 @@ def _analyze(options: argparse.Namespace) -> int:
         _list(Console())
         return 0
     _check(options)
+    if options.of_regions and (options.by_region or options.paths_from or options.lives):
+        raise ConnectomeError("--of-regions", "must go without --by-region, --paths-from, --lives", "one of them")
     from connectome.analysis.measure import measure
     from connectome.io.results import save_results, save_text
 
@@ -149,7 +154,7 @@ def _analyze(options: argparse.Namespace) -> int:
     if beside is not None:
         _report_nulls(console, beside)
         measured = measured.merge(beside).assign_attrs(beside.attrs)
-    if len(graphs) > 1:
+    if len(graphs) > 1 and not options.of_regions:
         _report_changes(console, graphs)
     if options.out is not None:
         if options.out.suffix == ".nc":

@@ -88,10 +88,11 @@ def check_graph_options(options: argparse.Namespace) -> None:
 
 def prepared(connectome: Connectome, options: argparse.Namespace) -> SimpleGraph:
     """The graph that the options of :func:`add_graph_options` ask for. Raises :class:`ConnectomeError`."""
-    from connectome.analysis.simple_graph import simple_graph
+    from connectome.analysis.simple_graph import region_graph, simple_graph
     from connectome.analysis.thresholds import of_sign, threshold
 
-    graph = simple_graph(connectome, kinds=split_names(options.kinds))
+    make = region_graph if getattr(options, "of_regions", False) else simple_graph
+    graph = make(connectome, kinds=split_names(options.kinds))
     graph = of_sign(graph, options.signs) if options.signs else graph
     graph = graph.undirected if options.undirected else graph
     return threshold(graph, *_threshold(options.threshold)) if options.threshold is not None else graph

@@ -14,18 +14,21 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 from torch import Tensor
+from xarray import load_dataset
 
 from connectome import Connectome, ConnectomeError, EdgeKey, EdgeSet, Edit, KernelSet, Maps, Region
 from connectome.analysis.history import difference, lives
 from connectome.analysis.report.page import report
 from connectome.analysis.shuffled import shuffled_wiring
-from connectome.analysis.simple_graph import simple_graph
+from connectome.analysis.simple_graph import region_graph, simple_graph
 from connectome.graph.partition import merge_edges
 from connectome.graph.parts import TIED
 from connectome.graph.region_edits import average_regions, copy_region, merge_regions
 from connectome.graph.selection import node_set
 from connectome.io.exchange import FORMATS
+from connectome.io.snapshot import save
 from connectome.learning.learner import Learner
 from connectome.learning.network import BatchActivity, SpikingNetwork
 from connectome.mechanisms.feedback_pruning import FeedbackPruning
@@ -35,6 +38,7 @@ from connectome.plugins import known
 from connectome.plugins import load as load_plugin
 from connectome.rules import Context
 from connectome.wiring.convolution import convolution, convolved, offset_kernels
+from sims import analyze
 from tests.strategies import kernel_sets
 
 KEY = EdgeKey("a", "long_range", "b")
@@ -288,6 +292,29 @@ def test_regions_as_a_whole_without_expansion() -> None:
     np.testing.assert_array_equal(table.n_connections, wanted.n_edges)
     for name in ("density", "mean_abs_weight_pa", "total_weight_pa", "mean_delay_ms"):
         np.testing.assert_allclose(table[name], wanted[name], rtol=1e-6)
+
+
+def test_metrics_of_regions_need_no_expansion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    c = two_regions()
+    kinds = ("local", "long_range", "afferent", "efferent")
+    graph, table = region_graph(c, kinds=kinds), c.to_xarray()
+    joined = table.total_weight_pa.sum("kind").values
+    np.testing.assert_allclose(
+        csr_array((graph.weight, graph.target, graph.indptr), (4, 4)).toarray(), joined * ~np.eye(4, dtype=bool)
+    )  # fmt: skip
+    assert graph.n_loops == 1
+    assert graph.label is not None
+    assert graph.label.tolist() == list(c.regions)
+    save(c, tmp_path / "x.h5")
+
+    def never(*_: object) -> None:
+        raise AssertionError("expanded")
+
+    monkeypatch.setattr(KernelSet, "to_edges", never)
+    out = tmp_path / "m.nc"
+    assert analyze.main([str(tmp_path / "x.h5"), "--of-regions", "--metrics", "density", "--out", str(out)]) == 0
+    assert load_dataset(out).density.item() == 0.5, "a to b, of two regions of neurons"
+    assert analyze.main([str(tmp_path / "x.h5"), "--of-regions", "--by-region"]) == 2
 
 
 def test_parts_of_it() -> None:

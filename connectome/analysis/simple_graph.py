@@ -255,6 +255,27 @@ def _names(label: ArrayLike, n: int) -> NDArray[np.str_]:
     return lock(names)
 
 
+def region_graph(c: Connectome, *, kinds: Collection[str] = ("local", "long_range")) -> SimpleGraph:
+    """A node for each region that :func:`simple_graph` has neurons of, in the middle of those whose place is known,
+    joined by the sums of weights. No kernel set is expanded. Raises :class:`ConnectomeError` for an unknown kind."""
+    for kind in kinds:
+        if kind not in KINDS:
+            raise ConnectomeError("kinds", f"must be among {', '.join(KINDS)}", repr(kind))
+    roles = {role for kind in kinds for role in ENDS[kind]} | {"neuron"}
+    regions = [r for r in c.regions.values() if r.role in roles]
+    number = {r.name: i for i, r in enumerate(regions)}
+    chosen = [e for e in c.edges.values() if e.key.base in kinds and e.n_connections]
+    sums = [float(e.weight @ e.connections.astype(np.float64)) for e in chosen]
+    known = [r.position_um[~np.isnan(r.position_um).any(axis=1)] for r in regions]
+    middle = [p.mean(axis=0) if len(p) else np.full(3, np.nan) for p in known]
+    source, target = ([number[getattr(e.key, end)] for e in chosen] for end in ("source", "target"))
+    return SimpleGraph.from_arrays(
+        len(regions), np.array(source, np.int64), np.array(target, np.int64), np.array(sums),
+        position_um=np.reshape(middle, (len(regions), 3)), label=np.array([*number], str),
+        has_signs=any(s < 0 for s in sums),
+    )  # fmt: skip
+
+
 def joined_labels(regions: Sequence[Region]) -> NDArray[np.str_] | None:
     """What their neurons are called, "" for one without a name; None if none of the regions has names."""
     return None if all(r.label is None for r in regions) else np.concatenate([r.labels for r in regions])
