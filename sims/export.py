@@ -62,6 +62,10 @@ def _parser() -> argparse.ArgumentParser:
         "--no-formulas", action="store_true",
         help="of CSV for a spreadsheet: texts that begin with = + - @ begin with an apostrophe, and are no formulas",
     )  # fmt: skip
+    parser.add_argument(
+        "--connections", action="store_true",
+        help="of a snapshot: the connections of kernel sets besides, for programs that read SONATA",
+    )  # fmt: skip
     run = parser.add_argument_group("what a script for a simulator does, unless its own command line says otherwise")
     run.add_argument(
         "--drive", action="append", metavar="REGION:KIND=...", help="as sims.simulate has it, several times if needed"
@@ -102,6 +106,7 @@ def _export(options: argparse.Namespace) -> int:
     from connectome.io.edge_tables import write_csv
     from connectome.io.exchange import FORMATS, format_of
     from connectome.io.scripts import SIMULATORS, write_script
+    from connectome.io.snapshot import save
 
     out: Path = options.out
     refuse_taken("--out", out, overwrite=options.overwrite)
@@ -117,6 +122,8 @@ def _export(options: argparse.Namespace) -> int:
     refuse_seed(options.seed or 0)
     if options.no_formulas and chosen.name != "csv":
         raise ConnectomeError("--no-formulas", "must go with csv", chosen.name)
+    if options.connections and chosen.name != "snapshot":
+        raise ConnectomeError("--connections", "must go with snapshot", chosen.name, "Others have them in any case.")
     for beside in chosen.beside(out):
         refuse_taken("--out", beside, overwrite=options.overwrite)
     connectome = shaped(open_graph(options.path, options.stage, unsigned=options.unsigned), options)
@@ -127,11 +134,13 @@ def _export(options: argparse.Namespace) -> int:
         write_script(connectome, out, chosen.name, stimulus, duration_ms=duration_ms, seed=options.seed or 0)
     elif options.no_formulas:
         write_csv(connectome, out, formulas=False)
+    elif options.connections:
+        save(connectome, out, overwrite=True, connections=True)
     else:
         assert chosen.write is not None
         chosen.write(connectome, out)
     if not options.quiet:
-        neurons, edges = connectome.n_neurons, connectome.n_edges
+        neurons, edges = connectome.n_neurons, connectome.n_connections
         print(f"{options.path}: {neurons:,} neurons, {edges:,} edges\nWritten as {chosen.name}: {out}")
     return 0
 

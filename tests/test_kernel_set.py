@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import libsonata
 import numpy as np
 import pandas
 import pytest
@@ -28,7 +29,7 @@ from connectome.graph.parts import TIED
 from connectome.graph.region_edits import average_regions, copy_region, merge_regions
 from connectome.graph.selection import node_set
 from connectome.io.exchange import FORMATS
-from connectome.io.snapshot import save
+from connectome.io.snapshot import load, save
 from connectome.learning.learner import Learner
 from connectome.learning.network import BatchActivity, SpikingNetwork
 from connectome.mechanisms.feedback_pruning import FeedbackPruning
@@ -38,7 +39,7 @@ from connectome.plugins import known
 from connectome.plugins import load as load_plugin
 from connectome.rules import Context
 from connectome.wiring.convolution import convolution, convolved, offset_kernels
-from sims import analyze
+from sims import analyze, export
 from tests.strategies import kernel_sets
 
 KEY = EdgeKey("a", "long_range", "b")
@@ -269,6 +270,19 @@ def test_an_export_has_the_connections(tmp_path: Path, name: str) -> None:
         found.append({p.name: p.read_bytes() for p in sorted(tmp_path.iterdir()) if p.is_file()})
     assert found[0] == found[1]
     assert found[0]
+
+
+def test_sonata_edges_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    c = two_regions()
+    save(c, tmp_path / "x.h5")
+    for out, more in (("y.h5", []), ("z.h5", ["--connections"])):
+        assert export.main([str(tmp_path / "x.h5"), "--out", str(tmp_path / out), *more]) == 0
+        assert load(tmp_path / out).digest() == c.digest()
+        assert f"{c.n_connections:,} edges" in capsys.readouterr().out
+    found = [libsonata.EdgeStorage(str(tmp_path / f"{n}.h5")).population_names for n in "yz"]
+    assert found == [{"b:efferent:hand"}, {":".join(key) for key in c.edges}]
+    assert export.main([str(tmp_path / "x.h5"), "--out", str(tmp_path / "x.csv"), "--connections"]) == 2
+    assert "--connections must go with snapshot; found csv" in capsys.readouterr().err
 
 
 def test_analysis_is_that_of_the_connections() -> None:
