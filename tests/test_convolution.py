@@ -229,6 +229,27 @@ def test_a_weight_learns_once_for_all_its_connections() -> None:
     assert listed.weight.tolist() == learnt.weight[listed.state[TIED].astype(int)].tolist()
 
 
+@pytest.mark.parametrize("engine", ["numba", "torch"])
+def test_a_blocked_set_passes_no_gradient_back(engine: Engine) -> None:
+    kernels = KernelSet.from_arrays(
+        ("a", "long_range", "b"), 0, [0, 1], 0, [0, 1], 900.0, source_maps=Maps(1, 3, 3), target_maps=Maps(2, 3, 3),
+        dt_ms=1.0,
+    )  # fmt: skip
+    c = two_layers(kernels, 4.0)
+    image = {"image": torch.from_numpy(np.random.default_rng(0).random((4, 12, 9)) < 0.5)}
+    first = EdgeKey("image", "afferent", "a")
+    for block in ((), (kernels.key,)):
+        network = SpikingNetwork(c, engine=engine, dtype=torch.float64, block=block)
+        torch.autograd.backward(network(image).potential["out"].sum())
+        found = {key: w.grad for key, w in network.weight.items()}
+        assert bool((found[first] == 0).all()) == bool(block)  # type: ignore[union-attr]
+        assert bool((found[kernels.key] != 0).all()), "its own weights learn"  # type: ignore[union-attr]
+    with pytest.raises(
+        ConnectomeError, match=r"output_gain\[a\] must leave out regions whose maps' kernels are shared"
+    ):
+        network(image, output_gain={"a": torch.ones(9)})
+
+
 def test_signs_are_kept_by_map() -> None:
     maps, kernel = Maps(2, 3, 3), np.array([3.0, -2.0], np.float32).reshape(1, 2, 1, 1)
     source, target = ends(maps, kernel, 1, 0)
