@@ -193,6 +193,23 @@ def test_training_is_that_of_the_list_of_connections(kernels: KernelSet, inhibit
             torch.testing.assert_close(found[1][key], gradient, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_many_of_a_row_near_their_threshold(stride: int) -> None:
+    """Gradients of spikes are found for up to four of a row at once."""
+    rng, place = np.random.default_rng(stride), np.indices((17, 2, 3, 3)).reshape(4, -1)
+    kernels = KernelSet.from_arrays(
+        ("a", "long_range", "b"), place[1], place[0], place[2] - 1, place[3] - 1, rng.normal(20, 60, place.shape[1]),
+        source_maps=Maps(2, 3, 23), target_maps=Maps(17, 3, 23), stride=stride, dt_ms=1.0,
+    )  # fmt: skip
+    c = two_layers(kernels, 4.0)
+    image = torch.from_numpy(rng.random((16, 10, 138)) < 0.4)
+    found, wanted = gradients(c, image), gradients(c.expanded(), image)
+    torch.testing.assert_close(found[2], wanted[2], rtol=1e-9, atol=1e-12)
+    first = EdgeKey("image", "afferent", "a")
+    torch.testing.assert_close(found[1][first], wanted[1][first], rtol=1e-9, atol=1e-12)
+    assert (wanted[2] != 0).any(dim=1).double().mean() > 0.2, "of 23 columns, several at once"
+
+
 @pytest.mark.parametrize("engine", ["numba", "torch"])
 def test_a_run_is_that_of_the_list_of_connections(engine: Engine) -> None:
     rng = np.random.default_rng(0)
