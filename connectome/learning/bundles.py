@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from connectome.arrays import aligned_zeros
 from connectome.graph.flat import Selection
 from connectome.graph.kernel_set import KernelSet
-from connectome.graph.parts import EdgeSet, Region
+from connectome.graph.parts import TIED, EdgeSet, Region
 from connectome.learning.bundle_kernels import (
     BLOCK,
     BUNDLE,
@@ -45,6 +45,8 @@ _DENSE_FORWARD = 0.06
 _DENSE_FROM_MEMORY = 0.15
 _CACHED_PLACES = 2**20
 _DENSE_BACKWARD = 0.35
+#: A kernel set into fewer maps than this is a list of its connections: a vector of channels would be mostly padding.
+_FEW_MAPS = 4
 
 
 class Placement(NamedTuple):
@@ -55,6 +57,7 @@ class Placement(NamedTuple):
     places: slice | NDArray[np.int64]
     blocks: tuple[int, ...] = ()  # of columns, sources and columns in a block, if it is a full matrix
     sign: int = 0  # of the weights that have their places here, where the others have other places as well
+    tied: bool = False  # several places have one weight
 
     def put(self, given: NDArray[Any], places: NDArray[Any]) -> None:
         """From the edges to their places."""
@@ -69,6 +72,8 @@ class Placement(NamedTuple):
         """From the places to their edges. ``weight``: what :meth:`put` has put; places of positive weights go first."""
         if self.blocks:
             out.reshape(self.blocks[1], -1, self.blocks[2])[...] = _blocks(places[self.places], self.blocks)
+        elif self.tied:
+            out[:] = np.bincount(cast(NDArray[np.int64], self.edges), places[self.places], out.size)
         elif self.sign < 0:
             np.copyto(out, places[self.places], where=weight[self.places] < 0)
         else:
@@ -134,6 +139,7 @@ class _Bundle(NamedTuple):
     forward: int
     backward: int
     channel: int = 0
+    tied: bool = False
 
 
 def lay_out(
@@ -231,6 +237,11 @@ def _components(selection: Selection) -> list[list[str]]:
 
 def _bundles(number: int, edges: EdgeSet, channels: int, fires: bool, inner: bool) -> list[_Bundle]:
     found: list[_Bundle] = []
+    if isinstance(edges, KernelSet) and np.unique(edges.out_map).size < _FEW_MAPS:
+        listed = edges.to_edges(edges.n_connections)
+        of_edge = listed.state[TIED].astype(np.int64)
+        listed_bundles = _bundles(number, listed, channels, fires, inner)
+        return [b._replace(edge=of_edge[b.edge], tied=True) for b in listed_bundles]
     if isinstance(edges, KernelSet):
         none, kind = np.zeros(0, np.int32), CONVOLUTION
         made = _Bundle(
@@ -302,8 +313,8 @@ def _store(
             at += matrix_size
         full = matrix_size == edge.size == len(b.edges)
         sign = (1, -1)[b.channel] if second and b.forward == CONVOLUTION else 0
-        move = Placement(b.number, _slice(edge), _slice(where), sign=sign)
-        if full:
+        move = Placement(b.number, edge if b.tied else _slice(edge), _slice(where), sign=sign, tied=b.tied)
+        if full and not b.tied:
             blocks = (columns // BLOCK, b.edges.n_source, BLOCK)
             move = Placement(b.number, slice(None), slice(matrix, matrix + matrix_size), blocks)
         (moves if b.forward else copies).append(move)

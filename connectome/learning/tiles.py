@@ -137,7 +137,7 @@ class Tiles:
         _each(share, shares)
         for other in partial[1:]:
             partial[0] += other
-        gradients = [np.empty(size, self.real) for size in self.layout.sizes]
+        gradients = [np.zeros(size, self.real) for size in self.layout.sizes]
         for move in self.layout.moves:
             move.get(gradients[move.number], partial[0], run.weight)
         return gradients
