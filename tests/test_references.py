@@ -52,7 +52,7 @@ def test_no_such_reference(name: str) -> None:
 
 def test_without_cect_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(references, "is_installed", lambda package="cect": False)
-    with pytest.raises(ConnectomeError, match=r"needs the package cect.*connectome\[references\]"):
+    with pytest.raises(ConnectomeError, match=r"needs the package cect.*connectome-engine\[references\]"):
         references.load("celegans_witvliet2021_1")
 
 

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.graph.flat import Selection
+from connectome.graph.kernel_set import KernelSet
 from connectome.graph.parts import EdgeKey, EdgeSet
 from connectome.neurons.iaf_psc_exp import NeuronParameters, propagators
 from connectome.simulate.calls import Calls
@@ -53,6 +54,9 @@ def plastic_sets(
                 where, "must be a PairSTDP, TripletSTDP, ErrorModulated or RunRule", f"{rule!r:.80}",
                 "A RunRule has a name, an interval_ms, start and __call__.",
             )  # fmt: skip
+        if isinstance(edges, KernelSet):
+            needs, hint = "must be of edge sets, whose edges have a weight each", "Expand it: Connectome.expanded()."
+            raise ConnectomeError(where, needs, "a kernel set", hint)
         start = _start(where, connectome, edges, rule, left.get(edges.key), before.step if before else 0)
         if isinstance(rule, (PairSTDP, TripletSTDP)):
             sets[edges.key] = _at_spikes(where, connectome, rule, start, n_steps)

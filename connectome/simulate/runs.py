@@ -28,7 +28,6 @@ from numpy.typing import ArrayLike, NDArray
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.graph.flat import Engine, Selection, cores, select
-from connectome.graph.kernel_set import KernelSet
 from connectome.graph.parts import EdgeKey
 from connectome.simulate.clamp import Clamp, prepare_clamps
 from connectome.simulate.event_engine import Block, run_events
@@ -148,10 +147,6 @@ def run(
         raise ConnectomeError("threads", f"must be an integer in 1 .. {_THREADS_MAX}", repr(threads))
     n_steps = steps_of(duration_ms, connectome.dt_ms)
     selection = select(connectome, recruit)
-    for key in plasticity:
-        if isinstance(selection.edges.get(key), KernelSet):
-            rule, hint = "must be of edge sets, whose edges have a weight each", "Expand it: Connectome.expanded()."
-            raise ConnectomeError(f"plasticity[{key}]", rule, "a kernel set", hint)
     if engine == "numba":
         selection = selection.expanded()
     for key, edges in selection.edges.items():
