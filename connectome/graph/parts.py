@@ -338,7 +338,7 @@ class EdgeSet(ReadOnly):
 
     def at_target(self, values: NDArray[Any]) -> NDArray[Any]:
         """(E,) what each row's target has, of (n_target,) values."""
-        return values[self.target]
+        return values[self.indices]
 
     @property
     def pair(self) -> NDArray[np.uint64]:

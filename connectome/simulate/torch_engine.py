@@ -184,7 +184,8 @@ def propagate(
     target = torch.as_tensor(flat.target.astype(np.int64), device=device) + n * (weight.detach() < 0)
     edge_index = torch.stack([torch.as_tensor(source, device=device), target])
     deliver = _Deliver()
-    shared = _shared(flat, weight, kernels, {*learnt, *(flat.span if watch is not None else ())})
+    of_each = None if gain is None else gain.expand(n, batch)
+    shared = _shared(flat, weight, kernels, closed, of_each, {*learnt, *(flat.span if watch is not None else ())})
     sensor_spikes = sensor_spikes.to(dtype)
     none = weight.new_zeros((1, 1, 1))
     current = (none if current is None else current).broadcast_to((n_steps, n, batch))
@@ -204,12 +205,11 @@ def propagate(
             if gain is not None:
                 arrived = arrived * torch.cat([gain, gain])
             came = [arrived[:n], arrived[n:]]
-        for key, convolve in shared.items():
-            sent = past[int(flat.kernels[key].delay_steps.max(initial=1)) - 1][flat.span[key.source]]
-            made = convolve((sent.detach() if key in closed else sent).T).transpose(1, 2)
-            rows = torch.arange(flat.span[key.target].start, flat.span[key.target].stop, device=device)
-            made = made if gain is None else made * gain.expand(n, batch)[flat.span[key.target]]
-            came = [x.index_add(0, rows, made[part]) if part < len(made) else x for part, x in enumerate(came)]
+        for of in shared:
+            sent = past[of.steps - 1][of.source]
+            made = of.convolve((sent.detach() if of.closed else sent).T).transpose(1, 2)
+            made = made if of.gain is None else made * of.gain
+            came = [x.index_add(0, of.rows, made[part]) if part < len(made) else x for part, x in enumerate(came)]
         if delays.size or shared:
             i_ex, i_in = i_ex + came[0], i_in + came[1]
         if arrivals is not None:
@@ -250,18 +250,37 @@ def propagate(
     return Propagation(torch.stack(all_u), torch.stack(all_spikes), state)
 
 
+class _Kernels(NamedTuple):
+    """A kernel set: its delay in steps, its source's neurons and its target's ``rows``, whether no gradient flows back
+    through it, and the (n_target, B) gain of what arrives, if there is one."""
+
+    convolve: Convolution
+    steps: int
+    source: slice
+    rows: Tensor
+    closed: bool
+    gain: Tensor | None
+
+
 def _shared(
-    flat: FlatNetwork, like: Tensor, kernels: Mapping[EdgeKey, Tensor] | None, unlike: Collection[str]
-) -> dict[EdgeKey, Convolution]:
+    flat: FlatNetwork, like: Tensor, kernels: Mapping[EdgeKey, Tensor] | None, closed: Collection[EdgeKey],
+    gain: Tensor | None, unlike: Collection[str],
+) -> list[_Kernels]:  # fmt: skip
     """The kernel sets. What positive and negative weights deliver is kept apart only where it makes
     a difference, or where somebody looks: in regions that are ``unlike``."""
-    d, found = flat.dynamics, {}
+    d, found = flat.dynamics, []
     for key, of in flat.kernels.items():
         here = flat.span[key.target]
         both = (d.p21_ex[here] == d.p21_in[here]) & (d.p11_ex[here] == d.p11_in[here])
         apart = key.target in unlike or key.target in flat.models or not both.all()
         weight = like.new_tensor(of.weight) if kernels is None else kernels[key]
-        found[key] = Convolution(of, weight, apart=apart)
+        found.append(
+            _Kernels(
+                Convolution(of, weight, apart=apart), int(of.delay_steps.max(initial=1)), flat.span[key.source],
+                torch.arange(here.start, here.stop, device=like.device), key in closed,
+                None if gain is None else gain[here],
+            )
+        )  # fmt: skip
     return found
 
 
