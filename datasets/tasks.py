@@ -38,7 +38,7 @@ from connectome.learning.task import Act, Score, Task
 
 __all__ = [
     "PLACES", "Interaction", "Motor", "Perception", "encode_goal", "encode_image", "encode_joints", "known_tasks",
-    "make_motor", "permuted_tasks", "split_tasks",
+    "make_motor", "permuted_tasks", "readout", "split_tasks",
 ]  # fmt: skip
 
 Array = NDArray[Any]
@@ -114,7 +114,7 @@ class Perception(ReadOnly):
 
     def loss(self, activity: BatchActivity, target: Any) -> Tensor:
         """Cross-entropy of the effectors' mean potentials."""
-        return torch.nn.functional.cross_entropy(4 * _readout(activity, self.effector), target)
+        return torch.nn.functional.cross_entropy(4 * readout(activity, self.effector), target)
 
     def score(self, act: Act, split: str, trials: int, rng: np.random.Generator) -> Score:
         """The fraction recognised of ``trials`` images of a split, of all if there are no more."""
@@ -123,8 +123,8 @@ class Perception(ReadOnly):
         right = operations = spikes = 0
         for part in np.split(chosen, range(_SCORED, len(chosen), _SCORED)):
             activity = act({self._sensor: self._spikes_of(self.images.look(split, pick[part]), rng)})
-            right += int((_readout(activity, self.effector).argmax(1).numpy() == label[part]).sum())
-            operations, spikes = operations + activity.operations, spikes + _spikes(activity)
+            right += int((readout(activity, self.effector).argmax(1).numpy() == label[part]).sum())
+            operations, spikes = operations + activity.operations, spikes + activity.n_spikes
         n = len(chosen)
         return Score(right / n, operations / n, spikes / n, right / n)
 
@@ -199,7 +199,7 @@ class _Reaching:
         reached = np.zeros(len(goals), bool)
         for _ in range(MOVES):
             activity = act(sense(observation))
-            operations, spikes = operations + activity.operations, spikes + _spikes(activity)
+            operations, spikes = operations + activity.operations, spikes + activity.n_spikes
             observation, _, _, _, info = arms.step(_moves(activity).numpy().astype(np.float64) * MAX_MOVE)
             reached |= info["is_success"]
         arms.close()
@@ -359,19 +359,15 @@ def encode_goal(goal: Array) -> Tensor:
     return rate_code(np.concatenate([population_code(goal[:, i], -2.0, 2.0, UNITS) for i in (0, 1)], 1), STEPS)
 
 
-def _readout(activity: BatchActivity, effector: str) -> Tensor:
+def readout(activity: BatchActivity, effector: str) -> Tensor:
     """(B, N) mean potential at the end of a sample, 1 where it is at a neuron's threshold."""
     return activity.potential[effector][:, -READOUT_STEPS:].mean(1) / _UNIT_MV
 
 
 def _moves(activity: BatchActivity) -> Tensor:
     """(B, 2) joint changes in units of the largest: flexor less extensor of each joint."""
-    muscles = _readout(activity, "muscles")
+    muscles = readout(activity, "muscles")
     return 2 * (muscles[:, 0::2] - muscles[:, 1::2])
-
-
-def _spikes(activity: BatchActivity) -> int:
-    return int(sum(count.sum() for count in activity.counts.values()))
 
 
 def _seed(rng: np.random.Generator) -> int:

@@ -27,7 +27,7 @@ from connectome.errors import ConnectomeError
 from connectome.graph.attributes import Attribute
 from connectome.graph.connectome import Connectome, Provenance, RuleRecord
 from connectome.graph.flat import Engine
-from connectome.graph.kernel_set import KernelSet
+from connectome.graph.kernel_set import KERNEL_COLUMNS, KernelSet
 from connectome.graph.maps import Maps
 from connectome.graph.parts import EdgeKey, EdgeSet, Region
 from connectome.io import hdf5, snapshot
@@ -47,7 +47,6 @@ _KINDS: Final = {
     "number": int, "seed": int, "engine": str, "configuration": str, "versions": dict, "files": dict,
 }  # fmt: skip
 _COLUMNS: Final = ("indptr", "indices", "weight", "delay_steps", "birth_stage")
-_KERNEL_COLUMNS: Final = ("in_map", "out_map", "dy", "dx")
 _NAME: Final = re.compile(r"\d{8,}\.h5")
 
 
@@ -262,7 +261,7 @@ def _state(given: Any, columns: list[NDArray[Any]]) -> StageState | None:
 
 def _edge_set(key: EdgeKey, given: dict[str, Any], columns: list[NDArray[Any]]) -> EdgeSet:
     kind = KernelSet if "stride" in given else EdgeSet
-    names = {*_COLUMNS, *_KERNEL_COLUMNS} & given.keys()
+    names = {*_COLUMNS, *KERNEL_COLUMNS} & given.keys()
     return kind(
         **given | {"key": key, "state": {k: columns[v] for k, v in given["state"].items()}}
         | {"attributes": _attributes(given["attributes"], columns)}

@@ -226,8 +226,8 @@ class Snapshot(ReadOnly):
             dt_ms=self.dt_ms, provenance=self.provenance,
         ).to_xarray()  # fmt: skip
         for key, row in self._summary.items():
-            for name, value in row.items() - {("stride", row["stride"])}:
-                frame[name].loc[{"source": key.source, "kind": key.kind, "target": key.target}] = value
+            for name in (*_SUMMARY, "n_connections"):
+                frame[name].loc[{"source": key.source, "kind": key.kind, "target": key.target}] = row[name]
         return frame
 
     @contextmanager

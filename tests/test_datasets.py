@@ -607,7 +607,7 @@ def test_answers_are_read_from_the_last_ten_steps() -> None:
         late = torch.zeros(1, steps, 2)
         late[:, -10:] = torch.linspace(0.0, 27.0, 10)[None, :, None] * torch.tensor([1.0, -1.0])
         late[:, :-10] = 1000.0
-        found = tasks._readout(BatchActivity({"digit": late}, {}, {}, 0), "digit")
+        found = tasks.readout(BatchActivity({"digit": late}, {}, {}, 0), "digit")
         torch.testing.assert_close(found, torch.tensor([[0.9, -0.9]]))
 
 

@@ -221,11 +221,7 @@ def simple_graph(c: Connectome, *, kinds: Collection[str] = ("local", "long_rang
     Sensors and effectors are nodes only if "afferent" or "efferent" is among the kinds. Raises
     :class:`ConnectomeError` for an unknown kind, and for kernel sets of too many connections to be expanded.
     """
-    for kind in kinds:
-        if kind not in KINDS:
-            raise ConnectomeError("kinds", f"must be among {', '.join(KINDS)}", repr(kind))
-    roles = {role for kind in kinds for role in ENDS[kind]} | {"neuron"}
-    regions = [r for r in c.regions.values() if r.role in roles]
+    regions = _joined_by(c, kinds)
     offset = starts(regions)
     chosen = [*expanded({key: e for key, e in c.edges.items() if key.base in kinds}).values()]
     position = np.concatenate([np.zeros((0, 3)), *(r.position_um for r in regions)])
@@ -255,14 +251,20 @@ def _names(label: ArrayLike, n: int) -> NDArray[np.str_]:
     return lock(names)
 
 
-def region_graph(c: Connectome, *, kinds: Collection[str] = ("local", "long_range")) -> SimpleGraph:
-    """A node for each region that :func:`simple_graph` has neurons of, in the middle of those whose place is known,
-    joined by the sums of weights. No kernel set is expanded. Raises :class:`ConnectomeError` for an unknown kind."""
+def _joined_by(c: Connectome, kinds: Collection[str]) -> list[Region]:
+    """The regions of neurons, and sensors and effectors if edges of these kinds join them. Raises
+    :class:`ConnectomeError` for an unknown kind."""
     for kind in kinds:
         if kind not in KINDS:
             raise ConnectomeError("kinds", f"must be among {', '.join(KINDS)}", repr(kind))
     roles = {role for kind in kinds for role in ENDS[kind]} | {"neuron"}
-    regions = [r for r in c.regions.values() if r.role in roles]
+    return [r for r in c.regions.values() if r.role in roles]
+
+
+def region_graph(c: Connectome, *, kinds: Collection[str] = ("local", "long_range")) -> SimpleGraph:
+    """A node for each region that :func:`simple_graph` has neurons of, in the middle of those whose place is known,
+    joined by the sums of weights. No kernel set is expanded. Raises :class:`ConnectomeError` for an unknown kind."""
+    regions = _joined_by(c, kinds)
     number = {r.name: i for i, r in enumerate(regions)}
     chosen = [e for e in c.edges.values() if e.key.base in kinds and e.n_connections]
     sums = [float(e.weight @ e.connections.astype(np.float64)) for e in chosen]

@@ -126,7 +126,7 @@ class BitMemory:
             activity = act(given)
             right += (self.answers(activity).argmax(2) == label).sum(0).numpy()
             operations += activity.operations
-            spikes += sum(int(n.sum()) for n in activity.counts.values())
+            spikes += activity.n_spikes
         right /= trials
         return Score(float(right.mean()), operations / trials, spikes / trials, float(right.min()))
 

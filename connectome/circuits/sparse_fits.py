@@ -68,7 +68,7 @@ class Reach:
         found = act({SENSOR: self.spikes})
         value = max(0.0, 1.0 - float(self.loss(found, (self.potential, torch.empty(0)))))
         n = len(self.spikes)
-        return Score(value, found.operations / n, sum(int(c.sum()) for c in found.counts.values()) / n, value)
+        return Score(value, found.operations / n, found.n_spikes / n, value)
 
 
 def fit(

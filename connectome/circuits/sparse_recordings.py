@@ -40,7 +40,7 @@ from connectome.wiring.edges import wire
 
 __all__ = [
     "DT_MS", "HAND", "REGION", "SENSOR", "STEPS", "TAU_MS", "activity", "explained", "goals", "predicted", "rate_hz",
-    "rates",    "slope_hz_per_pa", "student", "teacher",
+    "rates", "slope_hz_per_pa", "student", "teacher",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]

@@ -12,7 +12,7 @@ from connectome.graph.connectome import Connectome
 from connectome.parameters import Parameters, bounded
 from connectome.rules import Link
 
-__all__ = ["LinkEvolution", "evolve_probabilities"]
+__all__ = ["LinkEvolution", "evolve_probabilities", "observed"]
 
 
 Array = NDArray[Any]
@@ -31,6 +31,19 @@ def evolve_probabilities(probability: Array, sampled: Array, outcome: Array, gam
     return np.asarray(score / score.sum())
 
 
+def observed(connectome: Connectome, links: tuple[Link, ...]) -> tuple[Link, ...]:
+    """The links with the edges that each has and how well these did in an epoch; where nothing was seen the outcome
+    stays."""
+    found = []
+    for link in links:
+        edges = connectome.edges.get(link.key)
+        sampled = 0 if edges is None else len(edges)
+        known = edges is not None and sampled > 0 and "importance" in edges.state
+        outcome = float(edges.state["importance"].mean()) if edges is not None and known else link.outcome
+        found.append(link._replace(sampled=sampled, outcome=outcome))
+    return tuple(found)
+
+
 @dataclass(frozen=True)
 class LinkEvolution(Parameters):
     """How the probabilities of the new region's links follow from what was sampled and how well it did."""
@@ -38,16 +51,10 @@ class LinkEvolution(Parameters):
     gamma: float = bounded(1.0, 0)
 
     def __call__(self, connectome: Connectome, links: tuple[Link, ...]) -> tuple[Link, ...]:
-        """The links after an epoch; a link of which nothing was seen keeps its outcome."""
+        """The links after an epoch."""
         if not links:
             return ()
-        seen = []
-        for link in links:
-            edges = connectome.edges.get(link.key)
-            sampled = 0 if edges is None else len(edges)
-            known = edges is not None and sampled > 0 and "importance" in edges.state
-            outcome = float(edges.state["importance"].mean()) if edges is not None and known else link.outcome
-            seen.append(link._replace(sampled=sampled, outcome=outcome))
+        seen = observed(connectome, links)
         probability, sampled_, outcome_ = (
             np.array([getattr(link, name) for link in seen]) for name in ("probability", "sampled", "outcome")
         )

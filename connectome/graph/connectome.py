@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from connectome.arrays import ReadOnly, boolean_mask, finite_step
 from connectome.errors import ConnectomeError
-from connectome.graph.kernel_set import MOST_CONNECTIONS, KernelSet, expanded
+from connectome.graph.kernel_set import KERNEL_COLUMNS, MOST_CONNECTIONS, KernelSet, expanded
 from connectome.graph.parts import ENDS, EdgeKey, EdgeSet, Kind, Region
 
 if TYPE_CHECKING:
@@ -174,11 +174,10 @@ class Connectome(ReadOnly):
                 raise ConnectomeError(
                     f"{where}.{end}_maps", f"must be the maps of region {name!r}, {self.regions[name].maps}", maps
                 )
-        sign = self.regions[kernels.key.source].sign.reshape(kernels.source_maps.count, -1)
-        if (sign != sign[:, :1]).any():
-            number = int(np.argmax((sign != sign[:, :1]).any(axis=1)))
-            rule = "must be the same for all neurons of a map that kernels leave from"
-            raise ConnectomeError(f"regions[{kernels.key.source}].sign", rule, f"several in map {number}")
+        mixed = kernels.source_maps.mixed(self.regions[kernels.key.source].sign)
+        if mixed.any():
+            rule, found = "must be the same for all neurons of a map that kernels leave from", int(np.argmax(mixed))
+            raise ConnectomeError(f"regions[{kernels.key.source}].sign", rule, f"several in map {found}")
 
     def __repr__(self) -> str:
         regions = ", ".join(f"{r.name}[{r.size}]" for r in self.regions.values())
@@ -267,7 +266,7 @@ class Connectome(ReadOnly):
             ends: tuple[NDArray[Any], ...]
             if isinstance(e, KernelSet):
                 sha.update(repr((e.source_maps, e.target_maps, e.stride)).encode())
-                ends = (e.out_map, e.in_map, e.dy, e.dx)
+                ends = tuple(getattr(e, name) for name in KERNEL_COLUMNS)
             else:
                 ends = (e.indptr, e.target)
             for array in (*ends, e.weight, e.delay_steps, e.birth_stage, *e.state.values()):

@@ -28,8 +28,10 @@ from connectome.graph.columns import delay_to_steps
 from connectome.graph.maps import MAX_SIDE, Maps
 from connectome.graph.parts import TIED, EdgeKey, EdgeSet, checked_key, checked_state
 
-__all__ = ["MOST_CONNECTIONS", "KernelSet", "expanded", "without_kernels"]
+__all__ = ["KERNEL_COLUMNS", "MOST_CONNECTIONS", "KernelSet", "expanded", "without_kernels"]
 
+#: What a weight joins, in the order of rows.
+KERNEL_COLUMNS: Final = ("out_map", "in_map", "dy", "dx")
 #: Connections that a kernel set is expanded to unless more are asked for: some 0.6 GB while it is done.
 MOST_CONNECTIONS: Final = 20_000_000
 HOW_ELSE: Final = (
@@ -139,14 +141,14 @@ class KernelSet(EdgeSet):
             if array.ndim and array.shape != (size,):
                 raise ConnectomeError(f"{where}.{name}", f"must have shape ({size},)", array.shape)
         rows = {name: np.broadcast_to(array, size) for name, array in arrays.items()}
-        order = np.lexsort([rows[name] for name in reversed(_COLUMNS)])
+        order = np.lexsort([rows[name] for name in reversed(KERNEL_COLUMNS)])
 
         def ordered(array: NDArray[Any]) -> NDArray[Any]:
             return array if is_constant(array) else lock(array[order])
 
         known = checked_attributes(where, attributes or {}, size, EDGE_WORDS)
         delay = np.uint16(1) if delay_ms is None else delay_to_steps(delay_ms, dt_ms, where)
-        columns: dict[str, Any] = {name: ordered(rows[name]) for name in (*_COLUMNS, "weight", "birth_stage")}
+        columns: dict[str, Any] = {name: ordered(rows[name]) for name in (*KERNEL_COLUMNS, "weight", "birth_stage")}
         return cls(
             key=checked_key(key), source_maps=source_maps, target_maps=target_maps, stride=stride, dt_ms=dt_ms,
             delay_steps=np.broadcast_to(delay, size), state={n: ordered(rows[f"state[{n}]"]) for n in state or {}},
@@ -207,7 +209,7 @@ class KernelSet(EdgeSet):
     @property
     def pair(self) -> NDArray[np.uint64]:
         """(K,) uint64: what names a weight."""
-        return _place(**{name: getattr(self, name) for name in _COLUMNS})
+        return _place(**{name: getattr(self, name) for name in KERNEL_COLUMNS})
 
     @property
     def density(self) -> float:
@@ -217,7 +219,7 @@ class KernelSet(EdgeSet):
     def take(self, edge: NDArray[np.bool_]) -> KernelSet:
         """Only the weights where the (K,) mask is true. Raises :class:`ConnectomeError` if it is not such a mask."""
         edge = boolean_mask(f"edges[{self.key}].take", edge, len(self))
-        columns = (*_COLUMNS, "weight", "delay_steps", "birth_stage")
+        columns = (*KERNEL_COLUMNS, "weight", "delay_steps", "birth_stage")
         rows: dict[str, Any] = {name: take_rows(getattr(self, name), edge) for name in columns}
         state = {name: take_rows(values, edge) for name, values in self.state.items()}
         attributes = {name: a.take(edge) for name, a in self.attributes.items()}
@@ -237,14 +239,14 @@ class KernelSet(EdgeSet):
             raise ConnectomeError(where, f"can only be joined with the same maps and delay, {mine}", theirs)
         twice = np.isin(other.pair, self.pair)
         if twice.any():
-            found = ", ".join(f"{name} {getattr(other, name)[np.argmax(twice)]}" for name in _COLUMNS)
+            found = ", ".join(f"{name} {getattr(other, name)[np.argmax(twice)]}" for name in KERNEL_COLUMNS)
             raise ConnectomeError(where, "must not have a weight that is joined to it", found, "Reweight it.")
 
         def column(name: str) -> NDArray[Any]:
             return np.concatenate([getattr(e, name) for e in (self, other)])
 
         names = {*self.state, *other.state}
-        rows: dict[str, Any] = {name: column(name) for name in (*_COLUMNS, "weight", "birth_stage")}
+        rows: dict[str, Any] = {name: column(name) for name in (*KERNEL_COLUMNS, "weight", "birth_stage")}
         return KernelSet.from_arrays(
             self.key, **rows, source_maps=self.source_maps, target_maps=self.target_maps, stride=self.stride,
             dt_ms=self.dt_ms, delay_ms=delays.pop() * self.dt_ms if delays else None,
@@ -257,13 +259,12 @@ class KernelSet(EdgeSet):
         :class:`ConnectomeError` where they take part of a map."""
         kept, number, masks = [], [], ((self.source_maps, source), (self.target_maps, target))
         for maps, mask in masks:
-            of_map = mask.reshape(maps.count, maps.places)
-            if (of_map != of_map[:, :1]).any():
-                part = int(np.argmax((of_map != of_map[:, :1]).any(axis=1)))
-                hint = "Take whole maps, or expand it: Connectome.expanded()."
+            mixed = maps.mixed(mask)
+            if mixed.any():
+                part, hint = int(np.argmax(mixed)), "Take whole maps, or expand it: Connectome.expanded()."
                 raise ConnectomeError(f"edges[{self.key}]", "must keep whole maps", f"part of map {part}", hint)
-            kept.append(of_map[:, 0])
-            number.append((np.cumsum(of_map[:, 0]) - 1).astype(np.uint16))
+            kept.append(mask[:: maps.places])
+            number.append((np.cumsum(kept[-1]) - 1).astype(np.uint16))
         rows = self.take(kept[0][self.in_map] & kept[1][self.out_map])
         made = [replace(maps, count=int(k.sum())) for (maps, _), k in zip(masks, kept, strict=True)]
         maps_of: dict[str, Any] = {"in_map": number[0][rows.in_map], "out_map": number[1][rows.out_map]}
@@ -323,10 +324,6 @@ class KernelSet(EdgeSet):
         for number, offset in enumerate(offsets):
             there[number] = np.bincount(self.reach(*offset)[end], minlength=maps.places)
         return np.rint(rows @ there).astype(np.int64).ravel()
-
-
-#: In the order of rows.
-_COLUMNS: Final = ("out_map", "in_map", "dy", "dx")
 
 
 def expanded(edges: Mapping[EdgeKey, EdgeSet], most: int = MOST_CONNECTIONS) -> dict[EdgeKey, EdgeSet]:

@@ -80,6 +80,12 @@ class Maps(ReadOnly):
             return None
         return replace(self, count=len(whole))
 
+    def mixed(self, values: NDArray[Any]) -> NDArray[np.bool_]:
+        """(maps,) whether the neurons of each have more than one of (N,) values."""
+        of_map = values.reshape(self.count, self.places)
+        found: NDArray[np.bool_] = (of_map != of_map[:, :1]).any(axis=1)
+        return found
+
     @property
     def origin(self) -> tuple[int, int]:
         """The row and the column that coordinates count from."""

@@ -159,8 +159,7 @@ def _of_maps(e: KernelSet, end: str, name: str, of_neurons: Attribute) -> Attrib
     """What the maps at an end of kernels have, where all their neurons have the same. Raises :class:`ConnectomeError`
     where they have not."""
     maps, rows = (e.source_maps, e.in_map) if end == "source" else (e.target_maps, e.out_map)
-    values = of_neurons.values.reshape(maps.count, maps.places)
-    if not (values == values[:, :1]).all():
+    if maps.mixed(of_neurons.values).any():
         hint = "Ask Connectome.expanded(), whose edges are between neurons."
         raise ConnectomeError(
             f"query: {end}.{name}", f"must be the same in a map where {e.key} has kernels", name, hint

@@ -45,6 +45,11 @@ class BatchActivity(NamedTuple):
     operations: int
     state: NetworkState | None = None
 
+    @property
+    def n_spikes(self) -> int:
+        """Of all neurons and sensors, over all steps and samples."""
+        return int(sum(count.sum() for count in self.counts.values()))
+
 
 class SpikingNetwork(nn.Module):
     """A connectome, or the regions of it that a task recruits, ready to be trained by any torch optimiser.

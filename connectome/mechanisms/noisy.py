@@ -43,6 +43,5 @@ class Noisy(Parameters):
         weight = values["weight"]
         if moment is None or self.spread == 0:
             return weight
-        pair = edges.pair
-        z = normal(pair, edges.key, "noisy", moment)
+        z = normal(edges.pair, edges.key, "noisy", moment)
         return weight * torch.from_numpy(np.exp(self.spread * (z - self.spread / 2))).to(weight)

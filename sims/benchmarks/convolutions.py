@@ -20,7 +20,7 @@ from connectome import Connectome, EdgeSet, KernelSet, Maps, Region
 from connectome.graph.selection import node_set
 from connectome.learning.network import SpikingNetwork
 from connectome.wiring.convolution import convolution, convolved
-from sims.benchmarks.training import CLASSES, NEURON, WIDTH_MV, Layers
+from sims.benchmarks.training import CLASSES, NEURON, WIDTH_MV, Layers, trained
 
 if TYPE_CHECKING:
     from sims.benchmarks.bench import Bench, Table
@@ -168,35 +168,21 @@ def _half(c: Connectome) -> Connectome:
 
 def _ours(connectome: Connectome, x: Tensor, y: Tensor, counts: dict[str, float]) -> Callable[[], float]:
     network = SpikingNetwork(connectome, surrogate_width_mv=WIDTH_MV, threads=1)
-    optimizer = torch.optim.Adam(network.parameters(), 1e-6)
 
-    def step() -> float:
+    def answers() -> Tensor:
         activity = network({"image": x})
-        loss = functional.cross_entropy(activity.potential["out"].mean(1), y)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        optimizer.step()
         counts.update({n: float(count.sum()) for n, count in activity.counts.items()})
-        return loss.item()
+        found: Tensor = activity.potential["out"].mean(1)
+        return found
 
-    return step
+    return trained(network.parameters(), 1e-6, answers, y)
 
 
 def _torchs(network: Convolved, x: Tensor, y: Tensor) -> Callable[[], float]:
-    parameters = [*network.kernels, network.read]
-    optimizer = torch.optim.Adam(parameters, 1e-6)
     maps = network.kernels[0].shape[1]
     side = round((x.shape[2] / maps) ** 0.5)
     time_first = x.permute(1, 0, 2).reshape(_STEPS, _BATCH, maps, side, side).contiguous()
-
-    def step() -> float:
-        loss = functional.cross_entropy(network(time_first), y)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        optimizer.step()
-        return loss.item()
-
-    return step
+    return trained([*network.kernels, network.read], 1e-6, lambda: network(time_first), y)
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -8,7 +8,7 @@ a sparse matrix product is slower there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ from connectome import Connectome, EdgeSet, NeuronParameters, Region
 from connectome.learning.network import SpikingNetwork
 from connectome.neurons.iaf_psc_exp import propagators
 
-__all__ = ["CLASSES", "NEURON", "WIDTH_MV", "Layers", "Steps", "feed_forward", "recurrent", "steps"]
+__all__ = ["CLASSES", "NEURON", "WIDTH_MV", "Layers", "Steps", "feed_forward", "recurrent", "steps", "trained"]
 
 #: Time constants for steps of 1 ms. The threshold is 15 mV above rest.
 NEURON = NeuronParameters(tau_m_ms=10.0, t_ref_ms=1.0, tau_syn_ex_ms=4.0, tau_syn_in_ms=4.0)
@@ -60,30 +60,34 @@ def steps(connectome: Connectome, n_steps: int, batch: int, seed: int = 0, **opt
     x = (torch.rand(batch, n_steps, size, generator=generator) < _INPUT_RATE).float()
     y = torch.randint(0, CLASSES, (batch,), generator=generator)
     network = SpikingNetwork(connectome, surrogate_width_mv=WIDTH_MV, **options)
-    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
     peer = _Dense(connectome)
-    peer_optimizer = torch.optim.Adam(peer.weight.values(), 1e-3)
     x_time_first = x.permute(1, 0, 2).contiguous()
     seen: dict[str, float] = {}
 
-    def ours() -> float:
+    def answers() -> Tensor:
         activity = network({"image": x})
-        loss = functional.cross_entropy(activity.potential["out"].mean(1), y)
+        seen.update({name: float(count.mean()) / (n_steps * batch) for name, count in activity.counts.items()})
+        found: Tensor = activity.potential["out"].mean(1)
+        return found
+
+    return Steps(
+        trained(network.parameters(), 1e-3, answers, y),
+        trained(peer.weight.values(), 1e-3, lambda: peer(x_time_first), y), lambda: seen,
+    )  # fmt: skip
+
+
+def trained(parameters: Iterable[Tensor], rate: float, answers: Callable[[], Tensor], y: Tensor) -> Callable[[], float]:
+    """A training step by Adam, which gives its loss: cross entropy of (B, classes) answers."""
+    optimizer = torch.optim.Adam(parameters, rate)
+
+    def step() -> float:
+        loss = functional.cross_entropy(answers(), y)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         optimizer.step()
-        for name, count in activity.counts.items():
-            seen[name] = float(count.mean()) / (n_steps * batch)
         return loss.item()
 
-    def torchs() -> float:
-        loss = functional.cross_entropy(peer(x_time_first), y)
-        peer_optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        peer_optimizer.step()
-        return loss.item()
-
-    return Steps(ours, torchs, lambda: seen)
+    return step
 
 
 def _connect(sizes: dict[str, int], links: list[tuple[str, str, float]], density: float, seed: int) -> Connectome:

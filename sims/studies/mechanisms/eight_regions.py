@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from connectome.arrays import ReadOnly
-from connectome.datasets.encoding import rate_code
+from connectome.datasets.tasks import STEPS, encode_image, readout
 from connectome.development.birth import Anatomy
 from connectome.development.stage import Progress, Stage, StageOutcome, StageState
 from connectome.development.stages import develop
@@ -29,9 +29,6 @@ __all__ = ["NEW", "REGIONS", "Names", "needed", "ninth_stage"]
 
 REGIONS: Final = tuple(f"region{v}" for v in range(8))
 NEW: Final = "both"
-_STEPS, _READ = 20, 10
-_PEAK: Final = 0.25  # spikes per step of a white pixel
-_UNIT_MV: Final = 15.0  # from rest to threshold
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,20 +73,18 @@ class Names(ReadOnly):
         activity = act(spikes)
         pairs = zip(self._read(activity), label, strict=True)
         right = float(np.mean([(x.argmax(1) == y).float().mean() for x, y in pairs]))
-        fired = sum(int(count.sum()) for count in activity.counts.values())
-        return Score(right, activity.operations / trials, fired / trials, right)
+        return Score(right, activity.operations / trials, activity.n_spikes / trials, right)
 
     def _shown(self, split: str, rng: np.random.Generator, size: int) -> tuple[dict[str, Tensor], list[Tensor]]:
         label = self.images.label[split]
         pick = rng.integers(0, len(label), (len(REGIONS), size))
         spikes = {
-            f"view{v}": rate_code(self.images.look(split, pick[v]).reshape(size, -1), _STEPS, _PEAK)
-            for v in self.sees or self.views
+            f"view{v}": encode_image(self.images.look(split, pick[v]), STEPS, rng) for v in self.sees or self.views
         }
         return spikes, [torch.from_numpy(label[pick[v]]) for v in self.views]
 
     def _read(self, activity: BatchActivity) -> list[Tensor]:
-        return [activity.potential[name][:, -_READ:].mean(1) / _UNIT_MV for name in self.effectors]
+        return [readout(activity, name) for name in self.effectors]
 
 
 def needed(seed: int) -> tuple[int, ...]:

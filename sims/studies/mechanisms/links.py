@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from connectome.analysis.intervals import Mean, paired
-from connectome.development.links import LinkEvolution
+from connectome.development.links import LinkEvolution, observed
 from connectome.mechanisms.growth import LongRangeGrowth
 from connectome.rules import Link, LinkRule
 from sims.studies.mechanisms.eight_regions import NEW, REGIONS, needed, ninth_stage
@@ -38,15 +38,9 @@ class Course(NamedTuple):
     score: float
 
 
-def _seen(connectome: Connectome, links: tuple[Link, ...]) -> tuple[Link, ...]:
-    """The links with what each has got and how well that did."""
-    after = LinkEvolution(gamma=0.0)(connectome, links)
-    return tuple(a._replace(probability=b.probability) for a, b in zip(after, links, strict=True))
-
-
 def by_importance(connectome: Connectome, links: tuple[Link, ...], *, power: float) -> tuple[Link, ...]:
     """Probabilities in proportion to a power of the mean importance of a link's edges."""
-    seen = _seen(connectome, links)
+    seen = observed(connectome, links)
     worth = np.array([link.outcome for link in seen]) ** power
     return tuple(k._replace(probability=float(p)) for k, p in zip(seen, worth / worth.sum(), strict=True))
 
@@ -54,7 +48,7 @@ def by_importance(connectome: Connectome, links: tuple[Link, ...], *, power: flo
 def bandit(connectome: Connectome, links: tuple[Link, ...], *, c: float) -> tuple[Link, ...]:
     """The upper confidence bound (Auer, Cesa-Bianchi & Fischer 2002, UCB1): an epoch's edges, drawn one after the
     other, each go where ``outcome / most + c sqrt(ln N / n)`` is the highest, n edges of a link, N of all."""
-    seen = _seen(connectome, links)
+    seen = observed(connectome, links)
     n = np.array([link.sampled for link in seen], float)
     worth = np.array([link.outcome for link in seen])
     worth, given = worth / max(worth.max(), 1e-30), np.zeros(len(seen))
@@ -68,7 +62,7 @@ def bandit(connectome: Connectome, links: tuple[Link, ...], *, c: float) -> tupl
 def told(connectome: Connectome, links: tuple[Link, ...], *, views: Sequence[int]) -> tuple[Link, ...]:
     """Every edge comes from the regions that are needed."""
     names = {REGIONS[v] for v in views}
-    return tuple(k._replace(probability=(k.source in names) / len(names)) for k in _seen(connectome, links))
+    return tuple(k._replace(probability=(k.source in names) / len(names)) for k in observed(connectome, links))
 
 
 #: Condition -> the rule of links for a seed. Parameters are the best of three or more on seeds 100 to 102.
