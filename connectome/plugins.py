@@ -51,6 +51,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "restoration": "connectome.mechanisms.restoration:Restoration",
             "teacher": "connectome.mechanisms.teacher:Teacher",
             "frozen": "connectome.mechanisms.frozen:Frozen",
+            "hlop": "connectome.mechanisms.hlop:Hlop",
         },
         "comparators": {
             name: f"connectome.mechanisms.comparators:{name}"
@@ -125,6 +126,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "links": "sims.studies.mechanisms.links:links",
             "inhibition": "sims.studies.mechanisms.inhibition:inhibition",
             "strengthening": "sims.studies.mechanisms.strengthening:strengthening",
+            "hlop": "sims.studies.mechanisms.hlop:hlop",
         },
         "tasks": {
             "perception": "connectome.datasets.tasks:Perception",

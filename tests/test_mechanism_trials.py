@@ -122,9 +122,10 @@ def test_pruning_at_once_holds_nothing_back() -> None:
         assert rules[0].end == rules[1].end
 
 
-@pytest.mark.parametrize("name", list(plugins.known("mechanisms")))
+@pytest.mark.parametrize("name", [name for name in plugins.known("mechanisms") if name != "hlop"])
 def test_a_trial_is_judged_by_intervals(name: str) -> None:
-    """What is the same everywhere holds nothing that is claimed to be better; what is far ahead does."""
+    """What is the same everywhere holds nothing that is claimed to be better; what is far ahead does. (HLOP's claim has
+    bounds besides: see test_hlop.py.)"""
     trial = plugins.load("mechanisms", name, "mechanisms")
     spread = np.array([-0.01, 0.0, 0.01, 0.0, 0.0])
     same = {c: dict.fromkeys(trial.measures, 0.5 + spread) for c in trial.conditions}

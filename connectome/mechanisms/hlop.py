@@ -1,0 +1,186 @@
+"""HLOP: lateral connections learn where a task's traces lie, and later steps keep out of there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from connectome.errors import ConnectomeError
+from connectome.graph.kernel_set import KernelSet
+from connectome.graph.parts import EdgeSet
+from connectome.learning.learning_rule import State, Update
+from connectome.learning.noise import normal, uniform
+from connectome.parameters import Parameters, bounded
+
+__all__ = ["Hlop", "oja", "outside", "rows_of", "synaptic_traces"]
+
+#: Of a row of length 1, added to the Gram matrix of rows: a target that has few sources may have more rows than those.
+_RIDGE = 1e-6
+#: Of the length of traces: what is left of them below this is rounding.
+_NOTHING = 1e-4
+
+
+@dataclass(frozen=True)
+class Hlop(Parameters):
+    """Hebbian learning based orthogonal projection (Xiao et al. 2024, ICLR, arXiv 2402.11984), no task told but by the
+    end of its stage. Each edge set has lateral neurons with weights H (M, N) from its N sources. In every update, of
+    synaptic traces x, ``c <- exp(-1 / tau) c + s`` of the sources' spikes at ``samples`` moments of the batch, those
+    rows of H that are new in this stage learn the principal subspace by Oja's rule, ``passes`` times:
+    ``y = H x;  dH = rate mean(y (x - H^T y)^T)``. Rows of earlier stages stay, and take part in H^T y. What moves along
+    those, they take out of each target's step: ``dw <- dw - H^T (H H^T)^-1 H dw``, H at this target's own sources. So
+    what arrives from earlier tasks' traces stays as it was.
+
+    Ours: the step is projected, since Adam undoes the projection of a gradient; the inverse, so that it holds for
+    sparse targets too (with orthonormal rows and all sources it is the paper's ``dw - H^T H dw``); x is taken
+    without what earlier rows span and in units of its root mean square length, so that a rate suits any region, and
+    there is no momentum. It projects weights only: what else learns, gains or thresholds, is to be left out by hand.
+    A clamp of signs comes behind it and moves weights again. Weights that edges share are refused.
+
+    State of an edge: ``hlop_0``, ``hlop_1`` ..., its source's part of each row; ``hlop_old``, how many are of earlier
+    stages. New edges have what others of their source have.
+
+    Parameters
+    ----------
+    first : new rows in the first stage in which a set learns, as a share of its sources; ``more`` : in each later one
+    rows : of a set, at most; with all in use no more are learnt
+    rate, passes : of Oja's rule; with a rate of 0 rows stay as they began, at random
+    samples : moments of a batch; tau_steps : of the synaptic current
+    """
+
+    first: float = bounded(0.3, 0, 1)
+    more: float = bounded(0.15, 0, 1)
+    rows: int = bounded(64, 1, 4096)
+    rate: float = bounded(0.5, 0, 1)
+    passes: int = bounded(5, 1, 1000)
+    samples: int = bounded(256, 1)
+    tau_steps: float = bounded(4.0, 1e-3)
+
+    paper: ClassVar = "Xiao et al. 2024, ICLR, arXiv 2402.11984"
+    hears_spikes: ClassVar = True
+    one_each: ClassVar = ("hlop_old",)
+
+    @property
+    def remembers(self) -> tuple[str, ...]:
+        """Names of its state."""
+        return (*(f"hlop_{k}" for k in range(self.rows)), "hlop_old")
+
+    def __call__(self, update: Update, change: Tensor, state: State) -> Tensor:
+        """The step, without what earlier tasks' traces would meet. Raises :class:`ConnectomeError` for weights that
+        edges share."""
+        edges = update.edges
+        if update.name != "weight" or edges is None or not len(edges):
+            return change
+        if isinstance(edges, KernelSet) or len(update.weight) != len(edges):
+            hint = "Give its kind another chain."
+            raise ConnectomeError("learning", "must have hlop for sets only whose edges have own weights",
+                                  str(update.key), hint)  # fmt: skip
+        held = rows_of(edges, state)
+        if update.number == 1:
+            state["hlop_old"].fill_(len(held))
+        old = int(state["hlop_old"])
+        held = self._begun(update, edges, held, old)
+        assert update.pre is not None  # a source always fires: it is a region or a sensor
+        if len(held) > old and self.rate:
+            held[old:] = oja(held, old, self._seen(update, edges, update.pre), self.rate, self.passes)
+        source = torch.from_numpy(edges.source.astype(np.int64)).to(change.device)
+        for k, row in enumerate(held):
+            state[f"hlop_{k}"].copy_(row[source])
+        return outside(held[:old], change, edges) if old else change
+
+    def _begun(self, update: Update, edges: EdgeSet, held: Tensor, old: int) -> Tensor:
+        """(M, N) with those rows that are to begin: at random, orthogonal to all others and to each other."""
+        alive = _alive(edges, held)
+        share = self.more if old else self.first
+        most = min(self.rows, int(alive.sum()))
+        missing = min(old + round(share * int(alive.sum())), most) - len(held)
+        if missing <= 0:
+            return held
+        number = np.arange(missing * edges.n_source, dtype=np.uint64)
+        drawn = torch.from_numpy(normal(number, update.key, "hlop", update.seed)).to(held).view(missing, -1) * alive
+        return torch.cat([held, torch.linalg.qr(_without(held, drawn).T).Q.T])
+
+    def _seen(self, update: Update, edges: EdgeSet, spikes: Tensor) -> Tensor:
+        """(S, N) traces at some moments of the batch, 0 of sources without edges: nothing could keep their part."""
+        trace = synaptic_traces(spikes, self.tau_steps).flatten(0, 1)
+        number = np.arange(len(trace), dtype=np.uint64)
+        drawn = uniform(number, update.key, "hlop_moments", (*update.seed, update.number))
+        return trace[torch.from_numpy(np.argsort(drawn, kind="stable")[: self.samples])] * _alive(edges, trace)
+
+
+def synaptic_traces(spikes: Tensor, tau_steps: float) -> Tensor:
+    """(B, T, N) float64 ``c <- exp(-1 / tau) c + s`` of (B, T, N) spikes."""
+    found = spikes.detach().to(torch.float64, copy=True)
+    decay = float(np.exp(-1 / tau_steps))
+    for t in range(1, found.shape[1]):
+        found[:, t] += decay * found[:, t - 1]
+    return found
+
+
+def rows_of(edges: EdgeSet, state: State) -> Tensor:
+    """(M, N) float64: the rows that have begun, as the state of E edges has them. An edge that is new has 0, and its
+    source what the others have."""
+    names = [f"hlop_{k}" for k in range(len(state)) if f"hlop_{k}" in state]
+    begun = next((k for k, name in reversed(list(enumerate(names, 1))) if bool(state[name].any())), 0)
+    device = state["hlop_old"].device
+    if not begun:
+        return torch.zeros((0, edges.n_source), dtype=torch.float64, device=device)
+    values = torch.stack([state[name] for name in names[:begun]])
+    source = torch.from_numpy(edges.source.astype(np.int64)).to(device).expand(begun, -1)
+    zero = torch.zeros((begun, edges.n_source), dtype=values.dtype, device=device)
+    found = zero.scatter_reduce(1, source, values, "amax") + zero.scatter_reduce(1, source, values, "amin")
+    return found.to(torch.float64)
+
+
+def oja(rows: Tensor, old: int, traces: Tensor, rate: float, passes: int) -> Tensor:
+    """The (M - old, N) new of M rows, after so many passes of Oja's subspace rule over (S, N) traces, of which the old
+    rows explain their part."""
+    new, x = rows[old:], _without(rows[:old], traces)
+    length, whole = (values.square().sum(1).mean().sqrt() for values in (x, traces))
+    if not length > _NOTHING * whole:
+        return new
+    x = x / length
+    for _ in range(passes):
+        y = x @ new.T
+        new = new + rate / len(x) * y.T @ (x - y @ new)
+    return new
+
+
+def outside(rows: Tensor, change: Tensor, edges: EdgeSet) -> Tensor:
+    """(E,) what is left of a change of E weights when each target's part along the (M, N) rows has gone, the rows taken
+    at the sources that the target has."""
+    source, target = (torch.from_numpy(x.astype(np.int64)).to(rows.device) for x in (edges.source, edges.target))
+    n, m = edges.n_source, edges.n_target
+    place = source * m + target
+
+    def matrix(values: Tensor) -> Tensor:
+        return torch.zeros(n * m, dtype=rows.dtype, device=rows.device).index_add_(0, place, values).view(n, m)
+
+    met = rows @ matrix(change.to(rows.dtype))
+    joined = matrix(torch.ones_like(place, dtype=rows.dtype))
+    if bool((joined == joined[:, :1]).all()):
+        along = torch.cholesky_solve(met, _factor(rows * joined[:, 0] @ rows.T))
+    else:
+        pairs = torch.einsum("kn,ln->nkl", rows, rows).flatten(1)
+        gram = (joined.T @ pairs).view(m, len(rows), len(rows))
+        along = torch.cholesky_solve(met.T[..., None], _factor(gram))[..., 0].T
+    return change - (rows.T @ along).flatten()[place].to(change.dtype)
+
+
+def _alive(edges: EdgeSet, like: Tensor) -> Tensor:
+    """(N,) whether a source has an edge."""
+    return torch.from_numpy(np.diff(edges.indptr) > 0).to(like.device)
+
+
+def _factor(gram: Tensor) -> Tensor:
+    ridge = _RIDGE * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    factor: Tensor = torch.linalg.cholesky(gram + ridge)
+    return factor
+
+
+def _without(rows: Tensor, values: Tensor) -> Tensor:
+    """(S, N) without what (M, N) rows span."""
+    return values - torch.cholesky_solve(rows @ values.T, _factor(rows @ rows.T)).T @ rows if len(rows) else values
