@@ -77,7 +77,7 @@ def _draw(quick: bool) -> Mapping[str, Figure]:
     torch.set_num_threads(1)
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    parts = (0.0, 0.25, 0.5, 1.0, 1.5)
+    parts = (0.0, 1.0) if quick else (0.0, 0.25, 0.5, 1.0, 1.5)
     found = []
     for part in parts:
         shares = {kind: (part * first, part * more) for kind, (first, more) in SHARES.items()}
