@@ -48,6 +48,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "dale": "connectome.learning.optimisers:Dale",
             "ewc": "connectome.mechanisms.ewc:Ewc",
             "classp": "connectome.mechanisms.classp:Classp",
+            "memory_momentum": "connectome.mechanisms.memory_momentum:MemoryMomentum",
             "restoration": "connectome.mechanisms.restoration:Restoration",
             "teacher": "connectome.mechanisms.teacher:Teacher",
             "frozen": "connectome.mechanisms.frozen:Frozen",
@@ -85,6 +86,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "gate": "connectome.mechanisms.gate:Gate",
             "quantised": "connectome.mechanisms.quantised:Quantised",
             "noisy": "connectome.mechanisms.noisy:Noisy",
+            "variability": "connectome.mechanisms.variability:Variability",
             "low_rank": "connectome.mechanisms.low_rank:LowRank",
         },
         "diagnostics": {
@@ -127,6 +129,8 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "inhibition": "sims.studies.mechanisms.inhibition:inhibition",
             "strengthening": "sims.studies.mechanisms.strengthening:strengthening",
             "hlop": "sims.studies.mechanisms.hlop:hlop",
+            "memory_momentum": "sims.studies.mechanisms.memory_momentum:memory_momentum",
+            "variability": "sims.studies.mechanisms.variability:variability",
         },
         "tasks": {
             "perception": "connectome.datasets.tasks:Perception",

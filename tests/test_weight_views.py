@@ -19,11 +19,13 @@ from connectome.graph.parts import TIED
 from connectome.io.snapshot import load, save
 from connectome.learning.learner import CHAIN, Learner, names_kept, without
 from connectome.learning.network import BatchActivity, SpikingNetwork
+from connectome.learning.optimisers import Sgd
 from connectome.learning.views import BASE, By, Chained, Moment, Shared, WeightView, shared, weights
 from connectome.mechanisms.gate import Gate
 from connectome.mechanisms.low_rank import LowRank
 from connectome.mechanisms.noisy import Noisy
 from connectome.mechanisms.quantised import Quantised
+from connectome.mechanisms.variability import Variability
 from connectome.mechanisms.weight_gain import WeightGain
 from connectome.parameters import from_table
 from tests.test_learning import network, spikes
@@ -33,7 +35,8 @@ KEY = EdgeKey("a", "long_range", "b")
 VIEWS: dict[str, WeightView] = {
     "gain": WeightGain(), "gain of senders": WeightGain(by="source", initial=0.5), "gate": Gate(),
     "hard gate": Gate(hard=True), "grid": Quantised(6), "codebook": Quantised(3, codebook=True), "noisy": Noisy(0.3),
-    "low rank": LowRank(2), "chained": Chained((LowRank(1), WeightGain(by="set"), Gate())),
+    "variability": Variability(), "low rank": LowRank(2),
+    "chained": Chained((LowRank(1), WeightGain(by="set"), Gate())),
 }  # fmt: skip
 of_each = pytest.mark.parametrize("name", VIEWS)
 
@@ -308,6 +311,42 @@ def test_noise_has_its_distribution() -> None:
     assert abs(z.mean()) < 0.02
     assert abs(z.std() - 1) < 0.02
     assert abs(np.corrcoef(z[:-1], z[1:])[0, 1]) < 0.02
+
+
+def test_variability_has_its_variance_and_keeps_signs() -> None:
+    """In units of the root mean square weight; where a sign would change, 0."""
+    n = 200
+    source, target = (x.ravel() for x in np.indices((n, n)))
+    weight = np.random.default_rng(1).normal(0, 3, n * n)
+    edges = EdgeSet.from_arrays(("a", "local", "a"), source, target, weight, n_source=n, n_target=n, dt_ms=1.0)
+    given = {"weight": torch.tensor(weight)}
+    free = Variability(0.5, keep_signs=False)(given, edges, (3, 4)) - given["weight"]
+    assert abs(free.mean()) < 0.03
+    assert free.std() == pytest.approx(0.5 * np.sqrt(np.square(weight).mean()), rel=0.01)
+    assert abs(np.corrcoef(free, weight)[0, 1]) < 0.02
+    kept = Variability(0.5)(given, edges, (3, 4))
+    whole = given["weight"] + free
+    torch.testing.assert_close(kept, torch.where(whole * given["weight"] > 0, whole, 0.0))
+    assert torch.equal(Variability(0.5)(given, edges, None), given["weight"])
+
+
+def test_a_step_of_variability_is_the_published_one() -> None:
+    """``w - eta grad L(w + e)``: the gradient of the noisy weights moves those without noise."""
+    c = network(3)
+    chain, seed, rate = (Sgd(),), (5, 1), 1e3
+    learner = Learner(c, ATask(), chain, seed=seed, views={KEY: Variability(keep_signs=False)})  # type: ignore[arg-type]  # as much of a task as is needed
+    x = {"in": spikes(1, 9)}
+    learner.step(x, None, lambda key: rate)
+    noisy = with_view(c, Variability(keep_signs=False)).effective(KEY, (*seed, 1)).detach()
+    there = SpikingNetwork(c, recruit=ATask.recruits)
+    with torch.no_grad():
+        there.weight[KEY].copy_(noisy)
+    ATask().loss(there(x), None).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    gradient = there.weight[KEY].grad
+    assert gradient is not None
+    assert gradient.any()
+    before = SpikingNetwork(c).weight[KEY].detach()
+    torch.testing.assert_close(learner.network.weight[KEY].detach(), before - rate * gradient, rtol=1e-6, atol=1e-4)
 
 
 # In the learner

@@ -7,7 +7,8 @@ weights. A rule that scales or projects a gradient belongs after the optimiser: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -19,7 +20,7 @@ from connectome.errors import ConnectomeError
 from connectome.graph.parts import EdgeKey, EdgeSet
 from connectome.learning.noise import normal, uniform
 
-__all__ = ["LearningRule", "State", "Update", "check_chain", "keeps_of", "remembers_of"]
+__all__ = ["LearningRule", "State", "Update", "check_chain", "keeps_of", "one_thread", "remembers_of"]
 
 State = dict[str, Tensor]
 
@@ -85,6 +86,18 @@ class LearningRule(Protocol):
     def __call__(self, update: Update, change: Tensor, state: State) -> Tensor:
         """(P,) what becomes of ``change``."""
         ...
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """For torch's sums over many weights, and its factorisations: on several threads their last bits depend on how
+    many."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 PLACES: Final = ("before", "optimiser", "after", "end")

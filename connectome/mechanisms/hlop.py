@@ -12,7 +12,7 @@ from torch import Tensor
 from connectome.errors import ConnectomeError
 from connectome.graph.kernel_set import KernelSet
 from connectome.graph.parts import EdgeSet
-from connectome.learning.learning_rule import State, Update
+from connectome.learning.learning_rule import State, Update, one_thread
 from connectome.learning.noise import normal, uniform
 from connectome.parameters import Parameters, bounded
 
@@ -78,6 +78,10 @@ class Hlop(Parameters):
             hint = "Give its kind another chain."
             raise ConnectomeError("learning", "must have hlop for sets only whose edges have own weights",
                                   str(update.key), hint)  # fmt: skip
+        with one_thread():
+            return self._projected(update, edges, change, state)
+
+    def _projected(self, update: Update, edges: EdgeSet, change: Tensor, state: State) -> Tensor:
         held = rows_of(edges, state)
         if update.number == 1:
             state["hlop_old"].fill_(len(held))

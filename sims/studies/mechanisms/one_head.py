@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from connectome.graph.parts import EdgeKey, EdgeSet
     from connectome.learning.learning_rule import LearningRule, State
     from connectome.learning.task import Task
+    from connectome.learning.views import WeightView
 
 __all__ = ["SHARES", "TASKS", "Components", "Gradients", "Way", "components", "go_through", "subspace", "summary"]
 
@@ -68,7 +69,8 @@ class Gradients(Hlop):
 
 class Way(NamedTuple):
     """A way to learn: its learning rate, pA; what stands before the optimiser; what projects, with which rate of Oja's
-    rule; whether an earlier task is replayed; whether afferent weights freeze after the first."""
+    rule; whether an earlier task is replayed; whether afferent weights freeze after the first; the shares of rows; what
+    all weights are made of; the optimiser."""
 
     rate_pa: float
     before: tuple[LearningRule, ...] = ()
@@ -77,6 +79,8 @@ class Way(NamedTuple):
     replay: bool = False
     frozen: bool = False
     shares: Mapping[str, tuple[float, float]] = MappingProxyType(SHARES)
+    view: WeightView | None = None
+    optimiser: LearningRule = Adam()
 
     def chains(self) -> dict[str, tuple[LearningRule, ...]]:
         """Kind of edge -> its chain."""
@@ -85,7 +89,7 @@ class Way(NamedTuple):
             rule = self.projects and self.projects(first, more, _ROWS, self.oja_rate, tau_steps=_TAU_STEPS)
             there = (rule,) if rule else ()
             early = self.projects is Gradients
-            found[kind] = (*self.before, *(there if early else ()), Adam(), *(() if early else there))
+            found[kind] = (*self.before, *(there if early else ()), self.optimiser, *(() if early else there))
         return found
 
 
@@ -96,7 +100,8 @@ def go_through(way: Way, seed: int, quick: bool, split: str = "test") -> tuple[N
     scores, after = np.full((TASKS, TASKS), np.nan), []
     for stage, task in enumerate(tasks):
         chains = way.chains() | ({"afferent": ()} if way.frozen and stage else {})
-        learner = Learner(connectome, task, chains["efferent"], chains=chains, seed=(seed, stage))
+        views = dict.fromkeys(connectome.edges, way.view) if way.view else None
+        learner = Learner(connectome, task, chains["efferent"], chains=chains, seed=(seed, stage), views=views)
         earlier, past = tasks[:stage], Replay(_BATCH)
         for _ in range(50 if quick else _UPDATES):
             spikes, label = task.batch(rng, _BATCH)

@@ -1,0 +1,37 @@
+"""One region that learns to name digits: what trials of how weights learn stand on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from connectome.development.birth import Anatomy
+from connectome.development.stage import LearningRates, Stage
+from connectome.development.stages import develop
+from connectome.learning.learner import CHAIN
+from connectome.learning.network import SpikingNetwork
+from connectome.learning.task import acting
+
+if TYPE_CHECKING:
+    from connectome.learning.learner import Chain
+    from connectome.learning.task import Act, Task
+    from connectome.learning.views import WeightView
+
+__all__ = ["matured"]
+
+
+def matured(
+    task: Task,
+    seed: int,
+    updates: int,
+    rate: float,
+    chain: Chain = CHAIN,
+    views: Mapping[str, WeightView] | None = None,
+) -> Act:
+    """A region of 128 neurons after so many updates, without rules: what it makes of spikes."""
+    stage = Stage(
+        task, updates, learning_rates=LearningRates(rate), learning=chain, views=views or {}, validate_every=10**6,
+        validation_trials=1,
+    )  # fmt: skip
+    *_, last = develop([stage], Anatomy(neurons=128), seed=seed, test_trials=1)
+    return acting(SpikingNetwork(last.connectome, recruit=task.recruits))
