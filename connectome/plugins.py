@@ -92,7 +92,8 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         "diagnostics": {
             name: f"connectome.mechanisms.diagnostics:{name}"
             for name in ("mean_rate", "active_fraction", "silent_neurons", "gradient_norm")
-        },
+        }
+        | {name: f"connectome.mechanisms.voids:{name}" for name in ("silencing_effect", "void_samples")},
         "studies": {
             "claims": "sims.studies.claims:claims",
             "ablations": "sims.studies.claims:ablations",
@@ -131,6 +132,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "hlop": "sims.studies.mechanisms.hlop:hlop",
             "memory_momentum": "sims.studies.mechanisms.memory_momentum:memory_momentum",
             "variability": "sims.studies.mechanisms.variability:variability",
+            "voids": "sims.studies.mechanisms.voids:voids",
         },
         "tasks": {
             "perception": "connectome.datasets.tasks:Perception",

@@ -20,6 +20,9 @@ from connectome.rules import Context, Link
 from sims.studies.development import read_images
 from sims.studies.mechanisms import eight_regions, inhibition, links, strengthening
 
+#: Claims with bounds besides: test_hlop.py, test_learning_trials.py.
+JUDGED_ELSEWHERE = ("hlop", "variability", "memory_momentum", "voids")
+
 
 @pytest.fixture
 def three() -> tuple[Connectome, tuple[Link, ...]]:
@@ -122,10 +125,9 @@ def test_pruning_at_once_holds_nothing_back() -> None:
         assert rules[0].end == rules[1].end
 
 
-@pytest.mark.parametrize("name", [name for name in plugins.known("mechanisms") if name != "hlop"])
+@pytest.mark.parametrize("name", [name for name in plugins.known("mechanisms") if name not in JUDGED_ELSEWHERE])
 def test_a_trial_is_judged_by_intervals(name: str) -> None:
-    """What is the same everywhere holds nothing that is claimed to be better; what is far ahead does. (HLOP's claim has
-    bounds besides: see test_hlop.py.)"""
+    """What is the same everywhere holds nothing that is claimed to be better; what is far ahead does."""
     trial = plugins.load("mechanisms", name, "mechanisms")
     spread = np.array([-0.01, 0.0, 0.01, 0.0, 0.0])
     same = {c: dict.fromkeys(trial.measures, 0.5 + spread) for c in trial.conditions}

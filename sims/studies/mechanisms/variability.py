@@ -128,7 +128,7 @@ def _check(v: Values) -> Sequence[Check]:
     kept = paired(v["stream with noise"]["change"], v["stream without"]["change"])
     end = paired(v["stream with noise"]["at the end"], v["stream without"]["at the end"])
     says = f"{kept.text(100, 1)} points; at the end {end.text(100, 1)}"
-    less_lost = kept.mean > kept.half and end.mean > -end.half
+    less_lost = kept.mean > kept.half and end.mean >= -end.half
     found.append(Check("less is forgotten, and no less is right at the end", says, less_lost))
     return found
 
