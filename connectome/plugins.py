@@ -41,6 +41,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "pruning": "connectome.mechanisms.feedback_pruning:FeedbackPruning",
             "homeostasis": "connectome.mechanisms.homeostasis:Homeostasis",
             "shuffled": "connectome.analysis.shuffled:Shuffled",
+            "low_rank_birth": "connectome.mechanisms.low_rank_birth:LowRankBirth",
         },
         "learning": {
             "adam": "connectome.learning.optimisers:Adam",
@@ -133,6 +134,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "memory_momentum": "sims.studies.mechanisms.memory_momentum:memory_momentum",
             "variability": "sims.studies.mechanisms.variability:variability",
             "voids": "sims.studies.mechanisms.voids:voids",
+            "rich_lazy": "sims.studies.mechanisms.rich_lazy:rich_lazy",
         },
         "tasks": {
             "perception": "connectome.datasets.tasks:Perception",
