@@ -134,6 +134,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "memory_momentum": "sims.studies.mechanisms.memory_momentum:memory_momentum",
             "variability": "sims.studies.mechanisms.variability:variability",
             "voids": "sims.studies.mechanisms.voids:voids",
+            "modes": "sims.studies.mechanisms.modes:modes",
             "rich_lazy": "sims.studies.mechanisms.rich_lazy:rich_lazy",
         },
         "tasks": {

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from connectome.graph.parts import EdgeKey
 from connectome.learning.learning_rule import Update
 from sims.studies.development import read_images
-from sims.studies.mechanisms import memory_momentum, one_region, variability, voids
+from sims.studies.mechanisms import memory_momentum, modes, one_region, variability, voids
 from sims.studies.published import Trial
 
 SPREAD = np.array([-0.001, 0.0, 0.001, 0.0, 0.0])
@@ -104,3 +104,27 @@ def test_a_region_matures_by_its_chain() -> None:
         for rate in (1e-9, 0.02)
     ]
     assert scores[0] < 0.25 < scores[1]
+
+
+def test_turned_digits_are_others_and_turned_by_0_the_same() -> None:
+    images = read_images("")
+    same, other = modes.turned(0).images, modes.turned(90).images
+    np.testing.assert_array_equal(same.image["test"], images.image["test"])
+    np.testing.assert_allclose(other.image["test"], np.rot90(images.image["test"], axes=(1, 2)), atol=1e-6)
+
+
+def test_a_mode_leaves_the_weights_and_low_rank_is_another_way() -> None:
+    found = {name: modes.learn(modes._WAYS[name], "upright", 1, True) for name in ("base", "mode", "low rank")}
+    assert found["mode"] != found["base"] != found["low rank"]
+    assert all(0 < of["neurons used"] <= 1 for of in found.values())
+
+
+def test_modes_are_judged() -> None:
+    trial = modes.modes
+    v = values(trial, {"turned": 0.4}, {"turned": 0.2})
+    v["mode (mixture)"]["turned"] = 0.21 + SPREAD
+    assert failed(trial, v) == []
+    v["low rank (upright)"]["turned"] = 0.6 + SPREAD
+    v["mode (mixture)"]["turned"] = 0.21 + 20 * SPREAD
+    v["base (upright)"]["turned"] = 0.31 + SPREAD
+    assert len(failed(trial, v)) == 3
