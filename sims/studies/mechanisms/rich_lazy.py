@@ -73,10 +73,10 @@ def _check(v: Values) -> Sequence[Check]:
     loss = [mean_of(v[c]["loss"]).mean for c in _RANKS]
     return [
         Check(
-            "the tangent kernel stays more alike at full rank than at rank 1, by 0.2", kernel.text(1, 2),
+            "the tangent kernel stays more alike at full rank than at rank 1, by 0.2", kernel.text(1, 2, ""),
             bool(kernel.mean >= 0.2),
         ),
-        Check("and the representation by 0.1", seen.text(1, 3), bool(seen.mean >= 0.1)),
+        Check("and the representation by 0.1", seen.text(1, 3, ""), bool(seen.mean >= 0.1)),
         Check(
             "the kernel's alignment rises with the rank", ", ".join(f"{x:.2f}" for x in means),
             bool(np.all(np.diff(means) > 0)),

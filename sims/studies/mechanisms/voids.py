@@ -87,7 +87,7 @@ def _check(v: Values) -> Sequence[Check]:
         ),
         Check("the same of voids by their norm", f"{worst['norm']:.1f} points", bool(worst["norm"] <= 1)),
         Check(
-            "the norm ranks regions as silencing does", f"rank correlation {rank.text(1, 2)}",
+            "the norm ranks regions as silencing does", f"rank correlation {rank.text(1, 2, '')}",
             bool(rank.mean > rank.half),
         ),
     ]  # fmt: skip
