@@ -67,10 +67,10 @@ _WAYS: Final[Mapping[str, Way]] = {
     "variability": Way(0.02, 1.0),
     "b of 2": Way(0.01, 2.0),
     "b of 0.5": Way(0.01, 0.5),
-    "none": Way(0.005),
+    "none": Way(0.0025),
     "random walk": Way(0.02, chain=(CHAIN[0], Walk(1.0), Dale())),
     "fewer updates": Way(0.02, updates=100),
-    "weight decay": Way(0.02, chain=decaying(0.1)),
+    "weight decay": Way(0.02, chain=decaying(0.001)),
 }
 
 
