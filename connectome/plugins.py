@@ -48,6 +48,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "sgd": "connectome.learning.optimisers:Sgd",
             "dale": "connectome.learning.optimisers:Dale",
             "ewc": "connectome.mechanisms.ewc:Ewc",
+            "refresh": "connectome.mechanisms.refresh:Refresh",
             "classp": "connectome.mechanisms.classp:Classp",
             "memory_momentum": "connectome.mechanisms.memory_momentum:MemoryMomentum",
             "restoration": "connectome.mechanisms.restoration:Restoration",
@@ -66,6 +67,12 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
                 "frozen",
                 "ewc",
                 "replay",
+                "er",
+                "der",
+                "derpp",
+                "lwf",
+                "cpr",
+                "refresh",
             )
         },
         "importance": {

@@ -112,9 +112,13 @@ class Perception(ReadOnly):
         image = shifted(self.images.look("train", pick[chosen]), self.jitter, rng)
         return {self._sensor: self._spikes_of(image, rng)}, torch.from_numpy(label[chosen])
 
+    def outputs(self, activity: BatchActivity) -> Tensor:
+        """(B, classes) logits: mean potentials of the effectors."""
+        return 4 * readout(activity, self.effector)
+
     def loss(self, activity: BatchActivity, target: Any) -> Tensor:
-        """Cross-entropy of the effectors' mean potentials."""
-        return torch.nn.functional.cross_entropy(4 * readout(activity, self.effector), target)
+        """Cross-entropy of the logits."""
+        return torch.nn.functional.cross_entropy(self.outputs(activity), target)
 
     def score(self, act: Act, split: str, trials: int, rng: np.random.Generator) -> Score:
         """The fraction recognised of ``trials`` images of a split, of all if there are no more."""
@@ -177,9 +181,13 @@ def _stream(images: Images, each: Sequence[Mapping[str, Any]], options: Mapping[
 class _Reaching:
     """What motor and interaction share: imitation of the teacher to learn, reaching in closed loop to be judged."""
 
+    def outputs(self, activity: BatchActivity) -> Tensor:
+        """(B, 2) changes of the joints, in units of the largest move."""
+        return _moves(activity)
+
     def loss(self, activity: BatchActivity, target: Any) -> Tensor:
         """Mean squared difference from the teacher's move, in units of the largest move."""
-        return torch.nn.functional.mse_loss(_moves(activity), target)
+        return torch.nn.functional.mse_loss(self.outputs(activity), target)
 
     def _demonstrate(self, goal: Array, rng: np.random.Generator) -> tuple[Array, Tensor]:
         """Postures, half of them anywhere and half near the goal, with the teacher's moves from there."""

@@ -15,14 +15,17 @@ from connectome.development.birth import Anatomy, birth
 from connectome.development.stage import StageOutcome
 from connectome.learning.learner import without
 from connectome.learning.learning_rule import Update
-from connectome.learning.network import BatchActivity, SpikingNetwork
+from connectome.learning.network import SpikingNetwork
+from connectome.learning.optimisers import Adam, Dale
 from connectome.mechanisms import comparators
+from connectome.mechanisms.bregman import Objective, confidence_penalty, dark_experience, experience_replay
+from connectome.mechanisms.bregman import without_forgetting as lwf
 from connectome.mechanisms.comparators import learn, sparse_from_birth
 from connectome.mechanisms.ewc import Ewc
 from connectome.mechanisms.feedback_pruning import FeedbackPruning
 from connectome.mechanisms.growth import LongRangeGrowth
-from connectome.mechanisms.replay import Replay
-from tests.test_development import ANATOMY, Toy, stages, toys
+from connectome.mechanisms.refresh import Refresh
+from tests.test_development import ANATOMY, stages, toys
 
 FIRST = EdgeKey("first", "local", "first")
 SPARSE = FeedbackPruning(keep=0.4, keep_long_range=0.5, keep_afferent=0.7)
@@ -55,8 +58,13 @@ def test_comparators_are_the_stage_but_for_what_they_say() -> None:
         comparators.sequential: plastic,
         comparators.frozen: replace(plastic, learning_rates=still),
         comparators.ewc: replace(plastic, learning=(Ewc(strength=100.0), *stage.learning)),
-        comparators.replay: replace(plastic, extra_loss=Replay(batch=24)),
+        comparators.replay: replace(plastic, extra_loss=Objective((experience_replay(kept=0, batch=24),))),
     }
+    terms = {
+        comparators.er: (experience_replay(),), comparators.der: (dark_experience(),), comparators.lwf: (lwf(),),
+        comparators.derpp: (dark_experience(), experience_replay()), comparators.cpr: (confidence_penalty(),),
+    }  # fmt: skip
+    expected |= {method: replace(plastic, extra_loss=Objective(of)) for method, of in terms.items()}
     for method, wanted in expected.items():
         assert method(stage) == wanted, method.__name__
 
@@ -73,7 +81,7 @@ def test_pruning_comparators_end_with_the_same_numbers_of_other_edges(every: dic
 
 
 def test_without_rules_nothing_grows_or_goes_and_frozen_weights_stay(every: dict[str, list[StageOutcome]]) -> None:
-    for method in ("sequential", "frozen", "ewc", "replay"):
+    for method in ("sequential", "frozen", "ewc", "replay", "er", "der", "derpp", "lwf", "cpr", "refresh"):
         one, two = every[method]
         assert not two.connectome.provenance.rule_log
         old = [key for key in one.connectome.edges if "second" not in (key.source, key.target)]
@@ -83,13 +91,15 @@ def test_without_rules_nothing_grows_or_goes_and_frozen_weights_stay(every: dict
 
 def test_all_begin_alike_and_differ_after_the_first_stage(every: dict[str, list[StageOutcome]]) -> None:
     """In the first stage there is nothing to forget."""
-    firsts = {m: every[m][0].connectome for m in ("sequential", "frozen", "ewc", "replay")}
-    digests = {m: without(c, Ewc.remembers).digest() for m, c in firsts.items()}
+    methods = ("sequential", "frozen", "ewc", "replay", "er", "der", "derpp", "lwf")
+    firsts = {m: every[m][0].connectome for m in methods}
+    kept = (*Ewc.remembers, "bregman_1", "bregman_last")
+    digests = {m: without(c, kept).digest() for m, c in firsts.items()}
     assert len(set(digests.values())) == 1
-    ends = {m: every[m][1].connectome.digest() for m in digests}
-    assert len(set(ends.values())) == 4
+    ends = {m: without(every[m][1].connectome, (*kept, "bregman_2")).digest() for m in digests}
+    assert len(set(ends.values())) == len(methods)
     again = learnt("replay")
-    assert again[1].connectome.digest() == ends["replay"], "the same seed, another outcome"
+    assert without(again[1].connectome, kept).digest() == ends["replay"], "the same seed, another outcome"
 
 
 def a_network(seed: int = 0) -> SpikingNetwork:
@@ -122,37 +132,15 @@ def test_ewc_pulls_back_by_the_fisher_information() -> None:
         assert not ewc(update, none, dict.fromkeys(ewc.remembers, none)).any(), "nothing learnt, nothing pulls"
 
 
-def test_replay_adds_the_loss_of_an_earlier_task() -> None:
-    first, _ = toys()
-    network = a_network()
-    replay = Replay(batch=6)
-    assert float(replay(network, (), np.random.default_rng(0))) == 0
-    extra = replay(network, (first,), np.random.default_rng(5))
-    rng = np.random.default_rng(5)
-    rng.integers(1)  # which task
-    spikes, target = first.batch(rng, 6)
-    other = SpikingNetwork(network.connectome, recruit=first.recruits)
-    expected = first.loss(other(spikes), target)
-    assert float(extra.detach()) == float(expected.detach())
-    extra.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    expected.backward()  # type: ignore[no-untyped-call]  # as above
-    for key, w in other.weight.items():
-        torch.testing.assert_close(network.weight[key].grad, w.grad)
-
-
-def test_replay_is_of_any_earlier_task() -> None:
-    """Of each as often: which it is, the generator says that it is given."""
-
-    class Told(Toy):
-        def loss(self, activity: BatchActivity, target: Any) -> torch.Tensor:
-            return torch.tensor(self.scale)
-
-    toy = toys()[0]
-    earlier = [Told(toy.name, toy.uses, scale, toy.effectors, toy.sensors) for scale in (0.0, 1.0, 2.0)]
-    network, replay = a_network(), Replay(batch=2)
-    told = [int(replay(network, earlier, np.random.default_rng(seed))) for seed in range(12)]
-    assert told == [np.random.default_rng(seed).integers(3) for seed in range(12)]
-    assert set(told) == {0, 1, 2}
+def test_refresh_unlearns_before_each_update_wherever_adam_learns() -> None:
+    (stage, _) = stages()
+    stage = replace(stage, chains={"local": (Adam(beta1=0.5), Dale()), "afferent": ()}, reuse=3)
+    found, er = comparators.refresh(stage), comparators.er(stage)
+    assert found.learning == (Refresh(), Dale())
+    assert found.chains == {"local": (Refresh(beta1=0.5), Dale()), "afferent": ()}
+    assert (found.updates, found.epoch_updates, found.reuse) == (2 * stage.updates, 2 * stage.epoch_updates, 6)
+    assert replace(found, learning=stage.learning, chains=stage.chains, updates=stage.updates, reuse=3,
+                   epoch_updates=stage.epoch_updates) == er  # fmt: skip
 
 
 def test_sparse_from_birth_in_closed_form() -> None:

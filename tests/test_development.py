@@ -13,12 +13,13 @@ from torch import Tensor
 
 from connectome import Connectome, ConnectomeError, EdgeKey, Edit, RuleRecord, plugins
 from connectome.development.birth import Anatomy, birth
-from connectome.development.stage import LearningRates, Progress, Stage, StageOutcome, StageState
+from connectome.development.stage import LearningRates, LossContext, Progress, Stage, StageOutcome, StageState
 from connectome.development.stages import develop
 from connectome.development.training import Training
-from connectome.learning.learner import Learner
+from connectome.learning.learner import CHAIN, Learner
 from connectome.learning.network import BatchActivity
 from connectome.learning.task import Act, Score
+from connectome.mechanisms.ewc import Ewc
 from connectome.mechanisms.feedback_pruning import FeedbackPruning
 from connectome.mechanisms.growth import LongRangeGrowth
 from connectome.mechanisms.strengthening import Strengthening
@@ -416,3 +417,49 @@ def test_a_loss_that_is_not_finite_is_named() -> None:
     toy = replace(toys()[0], scale=float("inf"))
     with pytest.raises(ConnectomeError, match=r"stage first must have a finite loss; found .* at update 0"):
         list(develop([Stage(toy, 4)], ANATOMY))
+
+
+def test_what_is_added_to_a_loss_sees_the_batch_and_is_told_of_the_end() -> None:
+    seen: list[tuple[Any, ...]] = []
+
+    class Noting:
+        def __call__(self, now: LossContext) -> Tensor:
+            potential = now.activity.potential[f"{now.task.name}_out"]
+            fired = int(now.activity.counts["eye"].sum())
+            whole = fired == int(now.spikes["eye"].sum()) and potential.requires_grad
+            earlier = tuple(t.name for t in now.earlier)
+            seen.append((now.task.name, earlier, len(potential), whole, now.network.weight.keys(), now.seed))
+            return 0.0 * now.rng.random() * potential.sum()
+
+        def learnt(self, connectome: Connectome, task: Toy, rng: np.random.Generator) -> Edit:
+            seen.append(("learnt", task.name, connectome.provenance.stage))
+            return Edit(state={key: {"noted": e.weight} for key, e in connectome.edges.items()})
+
+    plan = [replace(s, extra_loss=Noting()) for s in stages(updates=5)]
+    one, two = develop(plan, ANATOMY, seed=9, test_trials=4)
+    (first, *_), end, (second, *_) = seen[0], seen[5], seen[6]
+    assert (first, end, second) == ("first", ("learnt", "first", 1), "second")
+    assert seen[0] == ("first", (), 16, True, one.connectome.edges.keys(), 9)
+    assert seen[6] == ("second", ("first",), 16, True, two.connectome.edges.keys() - {_READOUT}, 9)
+    assert all((e.state["noted"] == e.weight).all() for e in two.connectome.edges.values())
+
+
+_READOUT = EdgeKey("first", "efferent", "first_out")  # which the second does not recruit
+
+
+def test_a_rule_in_the_chain_of_a_kind_is_told_of_what_was_learnt() -> None:
+    """For the sets of that kind alone; and once, whatever chains it is in."""
+    ewc = Ewc(samples=3)
+    chain = (ewc, *CHAIN)
+
+    def learnt(**how: Any) -> Connectome:
+        (only,) = develop([replace(stages(updates=5)[0], **how)], ANATOMY, seed=2, test_trials=4)
+        return only.connectome
+
+    of_a_kind, everywhere = learnt(chains={"local": chain}), learnt(learning=chain)
+    for key, edges in of_a_kind.edges.items():
+        assert ("ewc_fisher" in edges.state) == (key.kind == "local")
+        if key.kind == "local":
+            assert edges.state["ewc_fisher"].any()
+            np.testing.assert_array_equal(edges.state["ewc_fisher"], everywhere.edges[key].state["ewc_fisher"])
+    assert learnt(learning=chain, chains={"local": chain, "efferent": chain}).digest() == everywhere.digest()

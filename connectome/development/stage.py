@@ -18,7 +18,7 @@ from connectome.development.links import LinkEvolution
 from connectome.graph.connectome import Connectome
 from connectome.graph.parts import EdgeKey
 from connectome.learning.learner import CHAIN, Chain
-from connectome.learning.network import SpikingNetwork
+from connectome.learning.network import BatchActivity, SpikingNetwork
 from connectome.learning.neuron_parameters import NEURON as OF_NEURONS
 from connectome.learning.task import Batch, More, Score, Task
 from connectome.learning.views import WeightView
@@ -26,10 +26,31 @@ from connectome.neurons.model import NeuronModel
 from connectome.parameters import Parameters, bounded
 from connectome.rules import Link, LinkRule, Rule
 
-__all__ = ["UNKNOWN", "ExtraLoss", "LearningRates", "Progress", "Select", "Stage", "StageOutcome", "StageState"]
+__all__ = [
+    "UNKNOWN", "ExtraLoss", "LearningRates", "LossContext", "Progress", "Select", "Stage", "StageOutcome", "StageState",
+]  # fmt: skip
 
-#: Added to each update's loss: of the network that learns, the tasks of earlier stages and a random generator.
-ExtraLoss = Callable[[SpikingNetwork, Sequence[Task], np.random.Generator], Tensor]
+
+class LossContext(NamedTuple):
+    """An update under way, as it is seen by what is added to its loss.
+
+    network, task : what learns, and what it learns
+    spikes, activity : sensor -> (B, T, N) of the batch, and what the network did with it, with gradients
+    earlier : the tasks of the stages before, from the first
+    rng : for what is drawn anew in each update; seed : the run's, for what is to be the same in all
+    """
+
+    network: SpikingNetwork
+    task: Task
+    spikes: Mapping[str, Tensor]
+    activity: BatchActivity
+    earlier: Sequence[Task]
+    rng: np.random.Generator
+    seed: int
+
+
+#: Added to each update's loss. It may have ``learnt(connectome, task, rng) -> Edit``, called when a stage ends.
+ExtraLoss = Callable[[LossContext], Tensor]
 #: A batch of so many samples, chosen with a view to the network that is to learn from it.
 Select = Callable[[Task, SpikingNetwork, np.random.Generator, int], Batch]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from connectome import plugins
-from connectome.development.stage import Progress, Stage, StageState
+from connectome.development.stage import LossContext, Progress, Stage, StageState
 from connectome.graph.connectome import Connectome, Edit
 from connectome.graph.flat import Engine
 from connectome.graph.parts import EdgeKey
 from connectome.learning.learner import Learner, of_kind, without
+from connectome.learning.learning_rule import LearningRule
 from connectome.learning.network import BatchActivity
 from connectome.learning.probe import Probe
 from connectome.learning.task import Batch, Task, acting, checked_score
@@ -72,9 +75,10 @@ class Training:
         rates, done = stage.learning_rates, self.update / stage.updates
         cosine = rates.final + (1 - rates.final) * 0.5 * (1 + np.cos(np.pi * done))
 
-        def extra_loss() -> Tensor:
+        def extra_loss(activity: BatchActivity) -> Tensor:
             assert stage.extra_loss is not None
-            return stage.extra_loss(self.learner.network, self.earlier, self.random["batch"])
+            network, rng = self.learner.network, self.random["batch"]
+            return stage.extra_loss(LossContext(network, stage.task, spikes, activity, self.earlier, rng, self.seed))
 
         self.loss += self.learner.step(
             spikes, target,
@@ -191,11 +195,23 @@ class Training:
         context = self._context(connectome, epoch)
         for rule in acts(self.stage.rules, "end"):
             connectome = connectome.apply(rule(connectome, context, self.random["end"]))
-        for link in self.stage.learning:
-            learnt = getattr(link, "learnt", None)
-            if learnt is not None:
-                connectome = connectome.apply(learnt(connectome, self.stage.task, self.random["end"]))
-        self._load(connectome, self.update)
+        self._load(self._learnt(connectome), self.update)
+
+    def _learnt(self, connectome: Connectome) -> Connectome:
+        """The connectome with what is to be kept of the task that has been learnt: each learning rule says it once, of
+        the edge sets whose chain it is in, then the extra loss."""
+        stage, rng = self.stage, self.random["end"]
+        rules: list[LearningRule] = []
+        for rule in itertools.chain(stage.learning, *stage.chains.values()):
+            if hasattr(rule, "learnt") and rule not in rules:
+                rules.append(rule)
+        for rule in rules:
+            edit: Edit = rule.learnt(connectome, stage.task, rng)  # type: ignore[attr-defined]  # it has it
+            chains = {key: of_kind(stage.chains, key) for key in edit.state}
+            here = {k for k, own in chains.items() if rule in (stage.learning if own is None else own)}
+            connectome = connectome.apply(replace(edit, state={k: edit.state[k] for k in here}))
+        learnt = getattr(stage.extra_loss, "learnt", None)
+        return connectome if learnt is None else connectome.apply(learnt(connectome, stage.task, rng))
 
     def _context(self, connectome: Connectome, epoch: int) -> Context:
         rate = {name: rate / self.seen for name, rate in self.rate.items()} if self.seen else {}

@@ -147,14 +147,14 @@ class Learner:
     def step(
         self, spikes: Mapping[str, Tensor], target: Any, rate_pa: Callable[[EdgeKey], float], *,
         rate: Callable[[EdgeKey], float] = lambda key: 0.0,
-        extra_loss: Callable[[], Tensor] | None = None,
+        extra_loss: Callable[[BatchActivity], Tensor] | None = None,
         watch: Callable[[BatchActivity], None] = lambda activity: None,
     ) -> float:  # fmt: skip
         """One update on a batch; its loss.
 
         ``rate_pa`` gives each edge set's learning rate, pA; ``rate`` that of what is no weight: gains, parameters of
-        neurons: by default they do not learn. ``extra_loss`` is called after the task's loss and added to
-        it. ``watch`` is called with what the batch did when every ``weight.grad`` is known and no weight has changed
+        neurons: by default they do not learn. ``extra_loss`` is called with what the batch did, after the task's loss,
+        and added to it. ``watch`` is called with the same when every ``weight.grad`` is known and no weight has changed
         yet. Raises :class:`ConnectomeError` for a loss that is no finite scalar.
         """
         network = self.network
@@ -163,7 +163,7 @@ class Learner:
         activity: BatchActivity = network(spikes, record=self._record, **self.inputs(spikes))
         loss = checked_loss(self.task.loss(activity, _to(target, self._device)), self.task)
         if extra_loss is not None:
-            loss = loss + extra_loss()
+            loss = loss + extra_loss(activity)
         if not torch.isfinite(loss):
             raise ConnectomeError(
                 f"stage {self.task.name}", "must have a finite loss", f"{loss.item()} at update {self.number}",

@@ -113,6 +113,7 @@ class SpikingNetwork(nn.Module):
         self.pace: dict[tuple[EdgeKey, str], tuple[bool, float]] = {}
         self._element: dict[EdgeKey, dict[str, Tensor]] = {}
         self._sharing: dict[tuple[str, ...], SpikingNetwork] = {}
+        self._remembered: dict[tuple[str, ...], SpikingNetwork] = {}
         self.weight: dict[EdgeKey, nn.Parameter] = {}
         self.beside: dict[EdgeKey, dict[str, nn.Parameter]] = {}
         given = {**(share.views if share is not None else {}), **(views or {})}
@@ -248,6 +249,22 @@ class SpikingNetwork(nn.Module):
             )  # fmt: skip
             self._sharing[names] = other.to(next(self.parameters()).device)
         return self._sharing[names]
+
+    def remembered(self, state: str, recruit: Collection[str]) -> SpikingNetwork:
+        """The network of the same connectome that recruits these, whose weights are what the edges' state of this name
+        says, 0 of edges that are newer; the same one at each call."""
+        key = (state, *recruit)
+        if key not in self._remembered:
+            edges = {
+                k: replace(e, weight=e.state.get(state, np.zeros_like(e.weight)))
+                for k, e in self.connectome.edges.items()
+            }
+            other = SpikingNetwork(
+                replace(self.connectome, edges=edges), recruit=tuple(recruit), engine=self.engine, dtype=self.dtype,
+                threads=self.threads, surrogate_width_mv=self.surrogate_width_mv,
+            )  # fmt: skip
+            self._remembered[key] = other.to(next(self.parameters()).device)
+        return self._remembered[key]
 
     def by_edge(self, key: EdgeKey, values: Tensor, name: str = "weight") -> Tensor:
         """(E,) values of the edges of a set from one for each element of ``weight[key]``, or of ``beside[key][name]``:

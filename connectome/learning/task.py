@@ -13,7 +13,7 @@ from torch import Tensor
 from connectome.errors import ConnectomeError
 from connectome.learning.network import BatchActivity, SpikingNetwork
 
-__all__ = ["Act", "Batch", "More", "Score", "Task", "acting", "checked_loss", "checked_score", "given"]
+__all__ = ["Act", "Batch", "More", "Score", "Task", "acting", "checked_loss", "checked_score", "given", "outputs_of"]
 
 #: What a network does with a batch: sensor -> (B, T, N) spikes.
 Act = Callable[[Mapping[str, Tensor]], BatchActivity]
@@ -41,7 +41,8 @@ class Task(Protocol):
 
     name : also the region's; requires : regions that must have matured before; sensors, effectors : name -> size, the
     body parts that this region is wired to; recruits : the regions, sensors and effectors that perform the task. A task
-    may also have ``record``, a tuple of names of regions: the activity that its loss is given has their spikes.
+    may also have ``record``, a tuple of names of regions: the activity that its loss is given has their spikes; and
+    ``outputs(activity) -> (B, K)``: see :func:`outputs_of`.
     """
 
     @property
@@ -98,6 +99,15 @@ def acting(network: SpikingNetwork, inputs: More = MappingProxyType({})) -> Act:
 def given(inputs: More, spikes: Mapping[str, Tensor]) -> Mapping[str, Any]:
     """What a forward pass with these spikes is given besides."""
     return inputs(spikes) if callable(inputs) else inputs
+
+
+def outputs_of(task: Task, activity: BatchActivity) -> Tensor:
+    """(B, K) what is said to a batch of a task: what its ``outputs`` makes of the activity, such as the logits of K
+    classes; of a task that has none, the mean potentials of all effectors, mV."""
+    own: Callable[[BatchActivity], Tensor] | None = getattr(task, "outputs", None)
+    if own is not None:
+        return own(activity)
+    return torch.cat([potential.mean(1) for potential in activity.potential.values()], 1)
 
 
 def checked_loss(loss: object, task: Task) -> Tensor:

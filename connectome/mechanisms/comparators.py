@@ -15,14 +15,24 @@ from connectome import plugins
 from connectome.development.birth import Anatomy
 from connectome.development.stage import LearningRates, Stage, StageOutcome
 from connectome.development.stages import develop
+from connectome.learning.learner import Chain
+from connectome.learning.optimisers import Adam
+from connectome.mechanisms.bregman import (
+    Divergence,
+    Objective,
+    confidence_penalty,
+    dark_experience,
+    experience_replay,
+    without_forgetting,
+)
 from connectome.mechanisms.ewc import Ewc
 from connectome.mechanisms.feedback_pruning import FeedbackPruning
 from connectome.mechanisms.growth import LongRangeGrowth
-from connectome.mechanisms.replay import Replay
+from connectome.mechanisms.refresh import Refresh
 
 __all__ = [
-    "blind", "development", "ewc", "frozen", "learn", "magnitude", "replay", "sequential", "sparse_from_birth",
-    "unpruned",
+    "blind", "cpr", "der", "derpp", "development", "er", "ewc", "frozen", "learn", "lwf", "magnitude", "refresh",
+    "regularised", "replay", "sequential", "sparse_from_birth", "unpruned",
 ]  # fmt: skip
 
 
@@ -58,12 +68,62 @@ def frozen(stage: Stage) -> Stage:
 
 def ewc(stage: Stage) -> Stage:
     """Sequential, with elastic weight consolidation."""
-    return replace(sequential(stage), learning=(Ewc(_EWC_STRENGTH), *stage.learning))
+    return regularised(stage, beta=_EWC_STRENGTH)
 
 
 def replay(stage: Stage) -> Stage:
-    """Sequential, with a batch of an earlier task in every update."""
-    return replace(sequential(stage), extra_loss=Replay(stage.batch))
+    """Sequential, with a batch of an earlier task in every update, drawn anew from all that the task has to learn from:
+    so it sees twice as many samples as the others, and forgets nothing of the data."""
+    return regularised(stage, experience_replay(kept=0, batch=stage.batch))
+
+
+def er(stage: Stage) -> Stage:
+    """Sequential, with experience replay of 200 kept samples."""
+    return regularised(stage, experience_replay())
+
+
+def der(stage: Stage) -> Stage:
+    """Sequential, with dark experience replay: outputs for 200 kept samples stay as they were."""
+    return regularised(stage, dark_experience())
+
+
+def derpp(stage: Stage) -> Stage:
+    """Sequential, with dark experience replay and experience replay (DER++)."""
+    return regularised(stage, dark_experience(), experience_replay())
+
+
+def lwf(stage: Stage) -> Stage:
+    """Sequential, with learning without forgetting: old outputs for new samples stay as they were."""
+    return regularised(stage, without_forgetting())
+
+
+def cpr(stage: Stage) -> Stage:
+    """Sequential, with the confidence penalty: outputs for new samples keep their entropy."""
+    return regularised(stage, confidence_penalty())
+
+
+def refresh(stage: Stage) -> Stage:
+    """Experience replay, with refresh learning: before each update one that unlearns, on the same batch."""
+    stage = er(stage)
+
+    def refreshed(chain: Chain) -> Chain:
+        return tuple(Refresh(r.beta1, r.beta2, r.eps) if isinstance(r, Adam) else r for r in chain)
+
+    n, chains = Refresh().unlearn + 1, {kind: refreshed(chain) for kind, chain in stage.chains.items()}
+    return replace(
+        stage, learning=refreshed(stage.learning), chains=chains, updates=n * stage.updates,
+        epoch_updates=n * stage.epoch_updates, reuse=n * stage.reuse,
+    )  # fmt: skip
+
+
+def regularised(stage: Stage, *terms: Divergence, beta: float = 0.0) -> Stage:
+    """Sequential, with terms of outputs and that of weights: see :class:`connectome.mechanisms.bregman.Objective`. The
+    strengths of terms above are the best on validation data in the trial ``retention``."""
+    plain = sequential(stage)
+    return replace(
+        plain, extra_loss=Objective(terms) if terms else plain.extra_loss,
+        learning=(Ewc(beta), *plain.learning) if beta else plain.learning,
+    )  # fmt: skip
 
 
 def _plain(stage: Stage, mature: float) -> Stage:

@@ -14,6 +14,7 @@ from connectome.analysis.intervals import mean_of, paired
 from connectome.datasets.tasks import Interaction, Motor, Perception
 from connectome.development.stages import develop
 from connectome.learning.learner import CHAIN
+from connectome.mechanisms.bregman import Objective, experience_replay
 from connectome.mechanisms.ewc import Ewc
 from connectome.mechanisms.hlop import Hlop
 from sims.studies.development import read_images
@@ -34,7 +35,7 @@ _WAYS: Final[Mapping[str, Way]] = {
     "HLOP": Way(12.0, projects=Hlop),
     "sequential": Way(0.25),
     "elastic weights": Way(16.0, (Ewc(3e5),)),
-    "replay": Way(4.0, replay=True),
+    "replay": Way(4.0, extra_loss=Objective((experience_replay(kept=0, batch=64),))),
     "frozen": Way(0.25, frozen=True),
     "components": Way(12.0, projects=Components, oja_rate=0.0),
     "random subspace": Way(0.25, projects=Hlop, oja_rate=0.0),

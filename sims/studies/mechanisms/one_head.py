@@ -3,31 +3,34 @@ the other, and what is asked of it then."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 import torch
 
 from connectome.datasets.tasks import Perception
 from connectome.development.birth import Anatomy, birth
+from connectome.development.stage import ExtraLoss, LossContext
 from connectome.graph.connectome import Connectome, Edit
 from connectome.learning.learner import Learner, names_kept, without
 from connectome.learning.network import SpikingNetwork
 from connectome.learning.optimisers import Adam
 from connectome.learning.task import acting
 from connectome.mechanisms.hlop import Hlop, rows_of, synaptic_traces
-from connectome.mechanisms.replay import Replay
 from sims.studies.development import read_images
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from connectome.graph.parts import EdgeKey, EdgeSet
     from connectome.learning.learning_rule import LearningRule, State
-    from connectome.learning.task import Task
+    from connectome.learning.network import BatchActivity
+    from connectome.learning.task import Batch, Task
     from connectome.learning.views import WeightView
 
 __all__ = ["SHARES", "TASKS", "Components", "Gradients", "Way", "components", "go_through", "subspace", "summary"]
@@ -69,18 +72,19 @@ class Gradients(Hlop):
 
 class Way(NamedTuple):
     """A way to learn: its learning rate, pA; what stands before the optimiser; what projects, with which rate of Oja's
-    rule; whether an earlier task is replayed; whether afferent weights freeze after the first; the shares of rows; what
-    all weights are made of; the optimiser."""
+    rule; what is added to the loss; whether afferent weights freeze after the first; the shares of rows; what all
+    weights are made of; the optimiser; the updates that a batch is used for."""
 
     rate_pa: float
     before: tuple[LearningRule, ...] = ()
     projects: type[Hlop] | None = None
     oja_rate: float = 1.0
-    replay: bool = False
+    extra_loss: ExtraLoss | None = None
     frozen: bool = False
     shares: Mapping[str, tuple[float, float]] = MappingProxyType(SHARES)
     view: WeightView | None = None
     optimiser: LearningRule = Adam()
+    reuse: int = 1
 
     def chains(self) -> dict[str, tuple[LearningRule, ...]]:
         """Kind of edge -> its chain."""
@@ -94,30 +98,47 @@ class Way(NamedTuple):
 
 
 def go_through(way: Way, seed: int, quick: bool, split: str = "test") -> tuple[NDArray[np.float64], Connectome]:
-    """(task, task) scores, after each task (rows) on each (columns), and the network after the first."""
-    rng, tasks = np.random.default_rng([seed, 0]), _tasks(seed)
+    """(task, task) scores of the stream of permuted digits, and the network after the first: see :func:`in_turn`."""
+    return in_turn(way, _tasks(seed), seed, 50 if quick else _UPDATES, split)
+
+
+def in_turn(
+    way: Way, tasks: Sequence[Task], seed: int, updates: int, split: str, asked: Sequence[Task] = ()
+) -> tuple[NDArray[np.float64], Connectome]:
+    """Scores after each task (rows) on each, or on those that are ``asked`` (columns), and the network after the first.
+    Each task has so many batches."""
+    rng, scores, after = np.random.default_rng([seed, 0]), [], []
     connectome = _born(tasks[0], rng)
-    scores, after = np.full((TASKS, TASKS), np.nan), []
     for stage, task in enumerate(tasks):
         chains = way.chains() | ({"afferent": ()} if way.frozen and stage else {})
         views = dict.fromkeys(connectome.edges, way.view) if way.view else None
         learner = Learner(connectome, task, chains["efferent"], chains=chains, seed=(seed, stage), views=views)
-        earlier, past = tasks[:stage], Replay(_BATCH)
-        for _ in range(50 if quick else _UPDATES):
-            spikes, label = task.batch(rng, _BATCH)
-            more = (lambda: past(learner.network, earlier, rng)) if way.replay else None  # noqa: B023  # called at once
-            learner.step(spikes, label, lambda key: way.rate_pa, extra_loss=more)
+        for _ in range(updates):
+            batch = task.batch(rng, _BATCH)
+            for again in range(way.reuse, 0, -1):  # each with the same of what is drawn besides
+                _update(learner, way, batch, tasks[:stage], deepcopy(rng) if again > 1 else rng, seed)
         connectome = without(learner.connectome(), names_kept(chains["efferent"]))
-        for rule in chains["efferent"]:
-            if hasattr(rule, "learnt"):
-                connectome = connectome.apply(rule.learnt(connectome, task, rng))
+        connectome = replace(connectome, provenance=replace(connectome.provenance, stage=stage + 1))
+        for rule in (*chains["efferent"], way.extra_loss):
+            learnt = getattr(rule, "learnt", None)
+            connectome = connectome.apply(learnt(connectome, task, rng)) if learnt else connectome
         act = acting(learner.network)
-        scores[stage] = [t.score(act, split, 1000, np.random.default_rng([seed, 1])).value for t in tasks]
+        scores.append([t.score(act, split, 1000, np.random.default_rng([seed, 1])).value for t in asked or tasks])
         after.append(connectome)
-    return scores, after[0]
+    return np.array(scores), after[0]
 
 
-def _born(task: Perception, rng: np.random.Generator) -> Connectome:
+def _update(learner: Learner, way: Way, batch: Batch, *rest: Any) -> None:
+    (spikes, label), added = batch, way.extra_loss
+
+    def more(activity: BatchActivity) -> Tensor:
+        context = LossContext(learner.network, learner.task, spikes, activity, *rest)
+        return added(context) if added else torch.zeros(())
+
+    learner.step(spikes, label, lambda key: way.rate_pa, extra_loss=more)
+
+
+def _born(task: Task, rng: np.random.Generator) -> Connectome:
     """One region of all pixels, without local edges. Its neurons may excite and inhibit: where a weight stops at 0, the
     step that is left is not the projected one."""
     born = birth(None, task, _ANATOMY, 1, (), rng)
