@@ -138,6 +138,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "inhibition": "sims.studies.mechanisms.inhibition:inhibition",
             "strengthening": "sims.studies.mechanisms.strengthening:strengthening",
             "hlop": "sims.studies.mechanisms.hlop:hlop",
+            "retention": "sims.studies.mechanisms.retention:retention",
             "memory_momentum": "sims.studies.mechanisms.memory_momentum:memory_momentum",
             "variability": "sims.studies.mechanisms.variability:variability",
             "voids": "sims.studies.mechanisms.voids:voids",
