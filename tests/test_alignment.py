@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectome import EdgeKey
-from connectome.datasets.tasks import readout
 from connectome.learning.network import SpikingNetwork
+from connectome.learning.task import outputs_of
 from connectome.mechanisms.alignment import (
     alignment,
     effective_rank,
@@ -55,13 +55,13 @@ def test_nothing_learnt_is_lazy_and_a_tangent_is_a_difference() -> None:
     spikes, _ = task.batch(rng[3], 2)
     slope = tangent(before, task, efferent, spikes, 3)
     assert slope.shape == (6, len(before.edges[efferent]))
-    # Potentials of effectors are linear in the weights of their own edges, so a difference is exact.
+    # What effectors say is linear in the weights of their own edges, so a difference is exact.
     network = SpikingNetwork(before, recruit=task.recruits)
     edge = int(np.argmax(np.abs(slope[4])))
     with torch.no_grad():
-        first = readout(network(spikes), "digit")
+        first = outputs_of(task, network(spikes))
         network.weight[efferent][edge] += 50.0
-        change = (readout(network(spikes), "digit") - first) / 50.0
+        change = (outputs_of(task, network(spikes)) - first) / 50.0
     assert float(change[1, 1]) == pytest.approx(float(slope[4, edge]), rel=1e-3)
 
 

@@ -9,11 +9,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from connectome.datasets.tasks import readout
 from connectome.graph.connectome import Connectome
 from connectome.graph.parts import EdgeKey
 from connectome.learning.network import SpikingNetwork
-from connectome.learning.task import Task
+from connectome.learning.task import Task, outputs_of
 
 __all__ = ["alignment", "effective_rank", "kernel_alignment", "representation_alignment", "tangent"]
 
@@ -60,8 +59,7 @@ def tangent(
     weight, rows = network.weight[key], []
     for b in range(len(next(iter(spikes.values())))):
         one = network({name: s[b : b + 1] for name, s in spikes.items()})
-        out = torch.cat([readout(one, name)[0] for name in task.effectors])[:outputs]
-        for x in out:
+        for x in outputs_of(task, one)[0, :outputs]:
             (slope,) = torch.autograd.grad(x, weight, retain_graph=True, allow_unused=True)
             rows.append(torch.zeros_like(weight) if slope is None else slope)
     return np.asarray(torch.stack(rows).numpy())

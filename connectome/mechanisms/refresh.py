@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from connectome.graph.connectome import Connectome, Edit
-from connectome.learning.learning_rule import State, Update
+from connectome.learning.learning_rule import State, Update, one_thread
 from connectome.learning.optimisers import Adam
 from connectome.learning.task import Task
 from connectome.mechanisms.ewc import empirical_fisher
@@ -55,11 +55,11 @@ class Refresh(Adam):
 
     def unlearning(self, update: Update, gradient: Tensor, state: State) -> Tensor:
         """(P,) pA, up the loss."""
-        length = gradient.norm()
+        with one_thread():
+            length, size, metric = gradient.norm(), update.weight.norm(), self.metric(state)
         if not length > 0:
             return torch.zeros_like(gradient)
-        gamma = self.delta * update.weight.norm() / length
-        shrinks = gamma / self.metric(state)
+        shrinks = self.delta * size / length / metric
         step: Tensor = shrinks * gradient
         if self.temperature:
             step += (2 * self.temperature * shrinks).sqrt() * update.normal("refresh")
