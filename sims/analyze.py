@@ -20,7 +20,7 @@ import numpy as np
 from connectome.errors import ConnectomeError
 from connectome.texts import readable, shown_p
 from sims.inputs import add_graph_options, add_shape, check_graph_options, open_graphs, prepared, shaped
-from sims.program import add_common, ended, exit_codes, refuse_seed, refuse_taken, split_names
+from sims.program import add_common, complete_names, ended, exit_codes, refuse_seed, refuse_taken, split_names
 from sims.screen import print_table, progress
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from connectome.analysis.simple_graph import SimpleGraph
     from connectome.graph.connectome import Connectome
 
-__all__ = ["COMMON", "main"]
+__all__ = ["COMMON", "main", "parser"]
 
 #: What is measured unless metrics are named: one or two of each family.
 COMMON = (
@@ -57,7 +57,8 @@ class _Row(NamedTuple):
     values: np.ndarray[Any, np.dtype[np.float64]]
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options, and what ``--help`` says."""
     parser = argparse.ArgumentParser(
         prog="python -m sims.analyze",
         description="Print metrics of connectomes, of the whole graph and of each region, and how a run's stages "
@@ -70,9 +71,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="a snapshot, a run's folder (all its stages), any other graph, or a reference's name",
     )
-    parser.add_argument(
+    metrics = parser.add_argument(
         "--metrics", metavar="A,B,...", help="names, or 'all' (default: a common choice); a slow one only if named"
     )
+    complete_names(metrics, "metrics")
     parser.add_argument("--list-metrics", action="store_true", help="say what there is, with definitions, and end")
     parser.add_argument("--by-region", action="store_true", help="each region besides the whole graph")
     parser.add_argument(
@@ -115,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     return ended("analyze", lambda: _analyze(options))
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from connectome.errors import ConnectomeError
 from connectome.texts import percent, readable, shown_p
 from sims.inputs import add_graph_options, check_graph_options, open_graph, prepared
-from sims.program import add_common, ended, exit_codes, refuse_seed, refuse_taken, split_names
+from sims.program import add_common, complete_names, ended, exit_codes, refuse_seed, refuse_taken, split_names
 from sims.screen import print_table, progress
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from connectome.analysis.simple_graph import Metric, SimpleGraph
 
-__all__ = ["COMPARED", "compare", "main", "summary"]
+__all__ = ["COMPARED", "compare", "main", "parser", "summary"]
 
 #: What is compared unless metrics are named: numbers that do not follow from size and density alone.
 COMPARED = (
@@ -40,7 +40,8 @@ COMPARED = (
 BEYOND = 2.0
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options, and what ``--help`` says."""
     parser = argparse.ArgumentParser(
         prog="python -m sims.compare",
         description="Set two connectomes side by side: metrics, each against random graphs that keep part of its "
@@ -52,7 +53,10 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("a", metavar="A", help="a graph")
     parser.add_argument("b", metavar="B", help="another")
-    parser.add_argument("--metrics", metavar="A,B,...", help="names; see python -m sims.analyze --list-metrics")
+    metrics = parser.add_argument(
+        "--metrics", metavar="A,B,...", help="names; see python -m sims.analyze --list-metrics"
+    )
+    complete_names(metrics, "metrics")
     parser.add_argument(
         "--null", default="degree", choices=["degree", "strength", "spatial", "erdos_renyi", "lattice"],
         metavar="NAME", help="what the random graphs keep: %(choices)s (default: %(default)s)",
@@ -68,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     return ended("compare", lambda: _compare(options))
 
 

@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connectome.errors import ConnectomeError
-from connectome.graph.parts import EdgeKey
 from connectome.memory import refuse_memory
 from sims import wirings
-from sims.program import Interrupts, ended, exit_codes, locked, machine, refuse_seed
+from sims.program import Interrupts, complete_names, ended, exit_codes, locked, machine, refuse_seed
 from sims.screen import print_table
 
 if TYPE_CHECKING:
@@ -55,11 +54,12 @@ def parser() -> argparse.ArgumentParser:
         "strengthen, inhibit and prune edges; every stage leaves a snapshot (HDF5, SONATA).",
         epilog=exit_codes(kept="a checkpoint is left: go on with --resume"),
     )
-    options.add_argument(
+    regions = options.add_argument(
         "--regions", metavar="A,B,...",
         help="regions in the order in which they mature (default: perception,motor,interaction); perception=REGION: "
         "with the cells of this region of the wiring",
     )  # fmt: skip
+    complete_names(regions, "tasks")
     wirings.add_options(options)
     options.add_argument("--out", type=Path, metavar="FOLDER", help="where to write (default: runs/seed<SEED>)")
     options.add_argument("--seed", type=int, help="0 or more; the same seed gives the same bytes (default: 0)")
@@ -221,6 +221,8 @@ def _plan(
 
 def _size(stages: Sequence[Stage], anatomy: Anatomy) -> tuple[float, float]:
     """Edges expected when all regions are born, and bytes to train them. Measured at 35,000 to 2.6 million edges."""
+    from connectome.graph.parts import EdgeKey
+
     neurons = edges = 0.0
     for earlier, stage in enumerate(stages):
         own = stage.anatomy or anatomy

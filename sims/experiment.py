@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from connectome.experiment.specification import Experiment
     from connectome.experiment.trials import Setup
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 PLAN, SPECIFICATION, RESULTS, PAGE = "plan.json", "experiment.toml", "results.nc", "experiment.html"
 _SHOWN = 12
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options, and what ``--help`` says."""
     parser = argparse.ArgumentParser(
         prog="python -m sims.experiment",
         description="Run the conditions of an experiment on a connectome, on shuffled wiring and with random targets "
@@ -55,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     out: Path = options.out or Path("runs") / options.specification.stem
 
     def kept() -> str:

@@ -24,12 +24,13 @@ from sims.simulate import stimulus_of
 if TYPE_CHECKING:
     from connectome.graph.connectome import Connectome
 
-__all__ = ["main", "selected"]
+__all__ = ["main", "parser", "selected"]
 
 _NWB = "Neurodata Without Borders: pynwb, spikes (PATH is a SONATA spike file, such as sims.simulate writes)"
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options, and what ``--help`` says."""
     from connectome.io.exchange import FORMATS
 
     formats = {f.name: f"{f.description} ({', '.join(f.suffixes)})" for f in FORMATS.values() if f.write} | {
@@ -79,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     return ended("export", lambda: _export(options))
 
 

@@ -27,14 +27,15 @@ if TYPE_CHECKING:
     from connectome.analysis.simple_graph import SimpleGraph
     from connectome.graph.connectome import Connectome
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 #: Grown in any case: every free pair with the same probability.
 _RANDOM = "random"
 _CORRELATIONS = ("degree_correlation", "degree_gained_correlation")
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options, and what ``--help`` says."""
     parser = argparse.ArgumentParser(
         prog="python -m sims.grow",
         description="Grow BIRTH to as many edges as TARGET has, one at a time, by P ~ D^eta K^gamma: D is the distance "
@@ -74,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     return ended("grow", lambda: _grow(options))
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from connectome.errors import ConnectomeError
-from connectome.graph.parts import KINDS
 from sims.program import split_names
 
 if TYPE_CHECKING:
@@ -79,6 +78,8 @@ def add_graph_options(parser: argparse.ArgumentParser) -> None:
 
 def check_graph_options(options: argparse.Namespace) -> None:
     """Refuse what they cannot be. Raises :class:`ConnectomeError`."""
+    from connectome.graph.parts import KINDS
+
     for kind in split_names(options.kinds):
         if kind not in KINDS:
             raise ConnectomeError("--kinds", f"must be among {', '.join(KINDS)}", repr(kind))

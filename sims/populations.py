@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from connectome.experiment.populations import Populations
     from connectome.graph.connectome import Connectome
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 PLAN, BACKGROUND, RESULTS, TABLE = "plan.json", "background.json", "results.nc", "agreement.csv"
 _AGAINST = {"empirical": "the measured", "structural": "the tracts"}
@@ -40,7 +40,8 @@ _FIELDS = {
 }  # fmt: skip
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options, and what ``--help`` says."""
     parser = argparse.ArgumentParser(
         prog="python -m sims.populations",
         description="Make of each node of a tract connectome (TVB, HCP, a matrix) a population of excitatory and "
@@ -92,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     out: Path = options.out or Path("runs") / "populations"
 
     def kept() -> str:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sims.studies.cells import StudyTable
     from sims.studies.propagation import Setup
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 PLAN, RESULTS, TABLE, REPORT, PICTURE = "plan.json", "results.nc", "figures.csv", "report.md", "propagation.png"
 #: What the models leave out.
@@ -40,7 +40,8 @@ LEFT_OUT = (
 _MOST = 10_000
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options, and what ``--help`` says."""
     parser = argparse.ArgumentParser(
         prog="python -m sims.propagation",
         description="Stimulate each neuron of a wiring in turn and hold the responses of all others against a measured "
@@ -81,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     out: Path = options.out or Path("runs") / "propagation"
 
     def kept() -> str:

@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from connectome.graph.selection import NodeSet
     from connectome.learning.task import Task
 
-__all__ = ["main", "write_report"]
+__all__ = ["main", "parser", "write_report"]
 
 #: What drives a sensor that no known task has.
 _RATE_HZ, _DURATION_MS = 50.0, 100.0
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options, and what ``--help`` says."""
     parser = argparse.ArgumentParser(
         prog="python -m sims.report",
         description="Write one HTML page about a run of sims.develop, a snapshot or any graph: stages, scores, edges, "
@@ -62,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     return ended("report", lambda: _report(options))
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from connectome.graph.parts import Region
     from connectome.simulate.runs import Stimulus
 
-__all__ = ["main", "stimulus_of"]
+__all__ = ["main", "parser", "stimulus_of"]
 
 _DRIVE = re.compile(r"(?P<region>[^:=]+):(?P<kind>poisson|current)=(?P<numbers>.*)", re.DOTALL)
 _DRIVE_RULE = "must be REGION:poisson=RATE_HZ[,WEIGHT_PA] or REGION:current=PA"
@@ -39,7 +39,8 @@ _MOST_WARNINGS = 12
 _MAX_RATE_HZ = 1e6  # of one neuron: 100,000 synapses at 10 Hz
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options, and what ``--help`` says."""
     parser = argparse.ArgumentParser(
         prog="python -m sims.simulate",
         description="Run a graph, write its spikes (HDF5, SONATA), print rate, irregularity and synchrony of each "
@@ -85,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     return ended("simulate", lambda: _simulate(options), lambda: "No file is half-written.")
 
 

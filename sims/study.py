@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from connectome import plugins
 from connectome.errors import ConnectomeError
-from sims.program import ended, exit_codes, locked, split_names
+from sims.program import complete_names, ended, exit_codes, locked, split_names
 from sims.screen import print_table
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
     from sims.studies.cells import Study, StudyTable
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 PLAN, RESULTS, REPORT = "study.json", "results.nc", "report.md"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     out: Path = options.out or Path("runs") / f"{options.study}{'-quick' * options.quick}"
 
     def kept() -> str:
@@ -41,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return ended("study", lambda: _study(options, out), kept)
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options, and what ``--help`` says."""
     parser = argparse.ArgumentParser(
         prog="python -m sims.study",
         description="Run a study over conditions and seeds, and report means with 95 % intervals.",
@@ -56,7 +57,8 @@ def _parser() -> argparse.ArgumentParser:
         help="mnist, cifar10, cifar100, or a file or folder of images (default: scikit-learn's digits)",
     )  # fmt: skip
     parser.add_argument("--config", type=Path, metavar="FILE", help="of wiring: a development's, whose wiring is tried")
-    parser.add_argument("--only", metavar="A,B,...", help="of circuits and mechanisms: only these systems")
+    only = parser.add_argument("--only", metavar="A,B,...", help="of circuits and mechanisms: only these systems")
+    complete_names(only, "circuits", "mechanisms")
     parser.add_argument("--seeds", type=int, metavar="N", help="how many seeds, from 0")
     parser.add_argument("--conditions", metavar="A,B,...", help="only these")
     parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: one a core)")

@@ -21,26 +21,32 @@ from sims.screen import print_table
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; return its exit code."""
+def parser() -> argparse.ArgumentParser:
+    """The options, and what ``--help`` says."""
     parser = argparse.ArgumentParser(
         prog="python -m sims.summarize",
         description="Summarise runs of sims.develop that differ in their seed: means with 95 % intervals.",
         epilog=exit_codes(kept="nothing is written"),
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="FOLDER", help="folders that sims.develop wrote")
-    runs = parser.parse_args(argv).runs
-    return ended("summarize", lambda: _summarize(runs), lambda: "")
+    return parser
 
 
-def _summarize(folders: Sequence[Path]) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    options = parser().parse_args(argv)
+    return ended("summarize", lambda: _summarize(options), lambda: "")
+
+
+def _summarize(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from connectome.development.results import of_kind
 
+    folders: list[Path] = options.runs
     runs = [_load(folder) for folder in folders]
     alike = ("regions", "configuration", "engine")
     for folder, run in zip(folders, runs, strict=True):
