@@ -22,7 +22,7 @@ from connectome.errors import ConnectomeError
 from connectome.memory import refuse_memory
 from sims import wirings
 from sims.program import Interrupts, complete_names, ended, exit_codes, locked, machine, refuse_seed
-from sims.screen import print_table
+from sims.screen import StageLines, print_table
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -268,7 +268,7 @@ def _run(
             console.print(line, highlight=False, markup=False)
     began = saved = time.monotonic()
     last, history, outcomes, files = begun, list(begun.history), list(begun.outcomes), dict(begun.files)
-    with _Display(console, stages) as display, Interrupts() as interrupts:
+    with StageLines(console, stages) as display, Interrupts() as interrupts:
         for progress in history:
             display.show(progress)
 
@@ -383,41 +383,6 @@ def _sweep(out: Path) -> None:
     for folder in filter(Path.is_dir, (out, out / CHECKPOINTS, (out / wirings.WIRING).parent, *out.glob("*.sonata"))):
         for name in filter(re.compile(r"\..*\.tmp").fullmatch, os.listdir(folder)):
             (folder / name).unlink()
-
-
-class _Display:
-    """Live progress: one line a stage, with its update, loss, validation score and edges."""
-
-    def __init__(self, console: Console, stages: Sequence[Stage]) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-        columns = (
-            TextColumn("{task.description:11}"), BarColumn(bar_width=4),
-            TextColumn("{task.completed:>4.0f}/{task.total:.0f}"), TextColumn("{task.fields[seen]}"),
-            TimeElapsedColumn(),
-        )  # fmt: skip
-        self._progress = Progress(*columns, console=console, disable=console.quiet)  # which would start a thread
-        self._lines = [
-            self._progress.add_task(stage.task.name, total=stage.updates, seen="", start=False) for stage in stages
-        ]
-
-    def __enter__(self) -> _Display:
-        self._progress.start()
-        self._progress.start_task(self._lines[0])
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def show(self, p: Progress) -> None:
-        """Update the line of a stage."""
-        line = self._lines[p.stage - 1]
-        if not self._progress.tasks[p.stage - 1].started:
-            self._progress.start_task(line)
-        score = "-" if p.score != p.score else f"{p.score:.0%}"
-        edges = f"local {p.local_edges / 1e3:.1f}k long {p.long_range_edges / 1e3:.1f}k"
-        seen = f"loss {p.loss:.3f} val {score:>4} {edges}"
-        self._progress.update(line, completed=p.update, seen=seen)
 
 
 def _report(console: Console, results: xr.Dataset, out: Path, seconds: float) -> None:

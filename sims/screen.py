@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["print_table", "progress"]
+    from connectome.development.stage import Progress as Stand
+    from connectome.development.stage import Stage
+
+__all__ = ["StageLines", "print_table", "progress"]
 
 #: The least that the screen leaves to names; what headings may take.
 _NAME, _HEADING = 22, 12
@@ -28,6 +31,41 @@ def progress(quiet: bool) -> Iterator[Callable[[str], None]]:
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
         line = bar.add_task("", total=None)
         yield lambda text: bar.update(line, description=text)
+
+
+class StageLines:
+    """Live progress: one line a stage, with its update, loss, validation score and edges."""
+
+    def __init__(self, console: Console, stages: Sequence[Stage]) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (
+            TextColumn("{task.description:11}"), BarColumn(bar_width=4),
+            TextColumn("{task.completed:>4.0f}/{task.total:.0f}"), TextColumn("{task.fields[seen]}"),
+            TimeElapsedColumn(),
+        )  # fmt: skip
+        self._progress = Progress(*columns, console=console, disable=console.quiet)  # which would start a thread
+        self._lines = [
+            self._progress.add_task(stage.task.name, total=stage.updates, seen="", start=False) for stage in stages
+        ]
+
+    def __enter__(self) -> StageLines:
+        self._progress.start()
+        self._progress.start_task(self._lines[0])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, p: Stand) -> None:
+        """Update the line of a stage."""
+        line = self._lines[p.stage - 1]
+        if not self._progress.tasks[p.stage - 1].started:
+            self._progress.start_task(line)
+        score = "-" if p.score != p.score else f"{p.score:.0%}"
+        edges = f"local {p.local_edges / 1e3:.1f}k long {p.long_range_edges / 1e3:.1f}k"
+        seen = f"loss {p.loss:.3f} val {score:>4} {edges}"
+        self._progress.update(line, completed=p.update, seen=seen)
 
 
 def print_table(console: Console, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
