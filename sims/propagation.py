@@ -158,6 +158,7 @@ def _account(setup: Setup, options: argparse.Namespace) -> str:
 
 def _run(setup: Setup, told: dict[str, Any], out: Path, options: argparse.Namespace, console: Console) -> None:
     from connectome import __version__
+    from connectome.analysis.style import styled
     from connectome.graph.flat import cores
     from connectome.io.files import digest_of
     from connectome.io.results import save_figure, save_results, save_text
@@ -177,7 +178,7 @@ def _run(setup: Setup, told: dict[str, Any], out: Path, options: argparse.Namesp
         results = assemble(loaded(cells, out))
         save_results(results, out / RESULTS)
         save_text(_csv(results), out / TABLE)
-        save_figure(draw(results), out / PICTURE)
+        save_figure(styled(draw)(results), out / PICTURE)
         tables = list(_tables(results))
         save_text(_report(tables, _account(setup, options)), out / REPORT)
     _show(results, console)

@@ -73,6 +73,7 @@ def _study(options: argparse.Namespace, out: Path) -> int:
     from rich.console import Console
 
     from connectome import __version__
+    from connectome.analysis.style import styled
     from connectome.graph.flat import cores
     from connectome.io.results import Film, save_figure, save_film, save_results, save_text
     from sims.studies.cells import gather, keep_plan, make_folder, run_shown
@@ -107,7 +108,7 @@ def _study(options: argparse.Namespace, out: Path) -> int:
         results = gather(study, cells, out).assign_attrs(study=options.study, options=json.dumps(study.options))
         save_results(results, out / RESULTS)
         pictures = []
-        for name, figure in study.figures(results).items():
+        for name, figure in styled(study.figures)(results).items():
             pictures.append(f"{name}.gif" if isinstance(figure, Film) else f"{name}.png")
             if isinstance(figure, Film):
                 save_film(figure, out / pictures[-1])
