@@ -23,10 +23,10 @@ GREY: Final = "0.3"  # of what is said beside
 _STYLE: Final[dict[str, Any]] = {
     "axes.prop_cycle": cycler(color=[BLUE, ORANGE, GREEN, PURPLE, SKY, YELLOW, BLACK]),
     "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": GREY, "axes.labelcolor": "0.2",
-    "axes.titlelocation": "left", "axes.titlesize": 11, "axes.titleweight": "bold", "figure.titlesize": 13,
-    "figure.titleweight": "bold", "font.size": 10, "image.cmap": "viridis", "legend.fontsize": 9,
-    "legend.frameon": False, "lines.linewidth": 2, "text.color": "0.1", "xtick.color": GREY, "xtick.labelcolor": "0.2", "ytick.color": GREY,
-    "ytick.labelcolor": "0.2",
+    "axes.titlelocation": "left", "axes.titlesize": 11, "axes.titleweight": "bold",
+    "figure.titlesize": 13, "figure.titleweight": "bold", "font.size": 10, "image.cmap": "viridis",
+    "legend.fontsize": 9, "legend.frameon": False, "lines.linewidth": 2, "text.color": "0.1",
+    "xtick.color": GREY, "xtick.labelcolor": "0.2", "ytick.color": GREY, "ytick.labelcolor": "0.2",
 }  # fmt: skip
 
 #: A decorator of what draws a figure. Not for a ``with`` statement, which would do once.
