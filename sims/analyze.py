@@ -20,8 +20,8 @@ import numpy as np
 from connectome.errors import ConnectomeError
 from connectome.texts import readable, shown_p
 from sims.inputs import add_graph_options, add_shape, check_graph_options, open_graphs, prepared, shaped
-from sims.program import add_common, complete_names, ended, exit_codes, refuse_seed, refuse_taken, split_names
-from sims.screen import print_table, progress
+from sims.program import add_common, add_json, complete_names, ended, exit_codes, refuse_seed, refuse_taken, split_names
+from sims.screen import console_of, print_json, print_table, progress
 
 if TYPE_CHECKING:
     import pandas
@@ -112,6 +112,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=0, help="of communities and null models, 0 or more (default: 0)")
     add_common(parser)
+    add_json(parser)
     return parser
 
 
@@ -122,10 +123,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _analyze(options: argparse.Namespace) -> int:
-    from rich.console import Console
-
     if options.list_metrics:
-        _list(Console())
+        _list(console_of(options))
         return 0
     _check(options)
     if options.of_regions and (options.by_region or options.paths_from or options.lives):
@@ -133,7 +132,7 @@ def _analyze(options: argparse.Namespace) -> int:
     from connectome.analysis.measure import measure
     from connectome.io.results import save_results, save_text
 
-    console = Console(quiet=options.quiet)
+    console = console_of(options)
     names = _metric_names(options.metrics)
     many = len(options.paths) > 1
     graphs = {n: shaped(c, options) for path in options.paths for n, c in open_graphs(path, many=many)}
@@ -142,7 +141,7 @@ def _analyze(options: argparse.Namespace) -> int:
         _paths(console, graphs, simple, options)
         if options.metrics is None and options.out is None and options.lives is None:
             return 0
-    with progress(options.quiet) as say:
+    with progress(options) as say:
         measured = measure(
             list(simple.values()), names, by_region=options.by_region, nodes=options.nodes, seed=options.seed,
             kinds=split_names(options.kinds), stages=list(simple), limit_s=None if options.metrics else _LIMIT_S,
@@ -158,6 +157,8 @@ def _analyze(options: argparse.Namespace) -> int:
         measured = measured.merge(beside).assign_attrs(beside.attrs)
     if len(graphs) > 1 and not options.of_regions:
         _report_changes(console, graphs)
+    if options.json:
+        print_json(measured)
     if options.out is not None:
         if options.out.suffix == ".nc":
             save_results(measured, options.out)
@@ -284,6 +285,8 @@ def _paths(
         paths = paths_between(graph, ends[0], ends[1], options.n_paths)
         structure = structure_between(graph, nulls, ends[0], ends[1], options.hops)
         _report_paths(console, name, paths, structure, options)
+        if options.json:
+            print_json({"paths": paths.assign(stage=name), "structure": structure.assign(stage=name)})
         if options.paths_out is not None:
             for file, table in ((options.paths_out, paths), (_structure_file(options.paths_out), structure)):
                 table.insert(0, "stage", name)

@@ -19,8 +19,8 @@ import numpy as np
 from connectome.errors import ConnectomeError
 from connectome.texts import percent, readable, shown_p
 from sims.inputs import add_graph_options, check_graph_options, open_graph, prepared
-from sims.program import add_common, complete_names, ended, exit_codes, refuse_seed, refuse_taken, split_names
-from sims.screen import print_table, progress
+from sims.program import add_common, add_json, complete_names, ended, exit_codes, refuse_seed, refuse_taken, split_names
+from sims.screen import console_of, print_json, print_table, progress
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -67,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of nulls and communities, 0 or more (default: 0)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the numbers: .nc (netCDF 4) or .csv")
     add_common(parser)
+    add_json(parser)
     return parser
 
 
@@ -86,14 +87,12 @@ def _compare(options: argparse.Namespace) -> int:
             raise ConnectomeError("--out", "must end in .nc or .csv", repr(str(options.out)))
         refuse_taken("--out", options.out, overwrite=options.overwrite)
     # Heavy imports wait until the options are known to be good.
-    from rich.console import Console
-
     from connectome.analysis.comparison import degree_correlation, shared_nodes
     from connectome.analysis.measure import LIMIT_S, choose, expected_s
     from connectome.analysis.nulls import nearly_symmetric
     from connectome.io.results import save_results, save_text
 
-    console = Console(quiet=options.quiet)
+    console = console_of(options)
     named = options.metrics is not None
     metrics = choose(split_names(options.metrics) if named else COMPARED)
     kinds = split_names(options.kinds)
@@ -105,7 +104,7 @@ def _compare(options: argparse.Namespace) -> int:
     names = [Path(options.a).stem, Path(options.b).stem]
     if names[0] == names[1]:
         names = [f"{options.a} (A)", f"{options.b} (B)"] if options.a == options.b else [options.a, options.b]
-    with progress(options.quiet) as say:
+    with progress(options) as say:
         compared = compare(
             graphs, [m for m in metrics if m not in slow], names, null=options.null, n_nulls=options.nulls,
             directed=options.directed, seed=options.seed, on_null=say,
@@ -118,6 +117,8 @@ def _compare(options: argparse.Namespace) -> int:
     compared = compared.assign_coords(coefficient=["pearson", "spearman"])
     compared.attrs["summary"] = "\n".join(summary(compared))
     _report(console, compared)
+    if options.json:
+        print_json(compared)
     for name, graph in zip(names, graphs, strict=True):
         if said := nearly_symmetric(graph):
             console.print(f"{name}: {said} See --undirected.", highlight=False, markup=False)

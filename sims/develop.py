@@ -13,7 +13,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 from connectome.errors import ConnectomeError
 from connectome.memory import refuse_memory
 from sims import wirings
-from sims.program import Interrupts, complete_names, ended, exit_codes, locked, machine, refuse_seed
-from sims.screen import StageLines, print_table
+from sims.program import Interrupts, add_loudness, complete_names, ended, exit_codes, locked, machine, refuse_seed
+from sims.screen import StageLines, console_of, print_json, print_table, progress
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -87,8 +87,12 @@ def parser() -> argparse.ArgumentParser:
         "--checkpoint-every", type=float, default=30.0, metavar="SECONDS",
         help="0: at every update; what a crash can lose (default: 30)",
     )  # fmt: skip
+    options.add_argument(
+        "--track", choices=["tensorboard", "wandb"],
+        help="follow loss, scores, edges and cost there: event files in RUN/tensorboard, or a run of Weights & Biases",
+    )  # fmt: skip
     options.add_argument("--no-report", action="store_true", help=f"leave out {REPORT}, which takes some seconds")
-    options.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_loudness(options, tables=True)
     return options
 
 
@@ -242,8 +246,6 @@ def _run(
     options: argparse.Namespace, out: Path, stages: Sequence[Stage], configuration: Configuration, begun: Checkpoint
 ) -> int:
     """Develop from where the run stands to its end."""
-    from rich.console import Console
-
     from connectome.analysis.figures import draw_development
     from connectome.development.measured import account_of
     from connectome.development.results import tabulate
@@ -260,7 +262,7 @@ def _run(
         "versions": ", ".join(f"{name} {version}" for name, version in begun.versions.items()),
         "machine": "; ".join(begun.machines),
     }  # fmt: skip
-    console = Console(quiet=options.quiet)
+    console = console_of(options)
     how = f"seed {begun.seed} into" if begun.state is None else f"seed {begun.seed} where it stood in"
     console.print(f"Developing [bold]{', '.join(begun.regions)}[/bold] with {how} {out}/", highlight=False)
     if stages[0].wiring is not None:
@@ -268,13 +270,15 @@ def _run(
             console.print(line, highlight=False, markup=False)
     began = saved = time.monotonic()
     last, history, outcomes, files = begun, list(begun.history), list(begun.outcomes), dict(begun.files)
-    with StageLines(console, stages) as display, Interrupts() as interrupts:
-        for progress in history:
-            display.show(progress)
+    followed = _followed(options, out, stages, configuration)
+    with followed as follow, StageLines(console, stages, options.verbose) as display, Interrupts() as interrupts:
+        for stand in history:
+            display.show(stand)
 
-        def on_progress(progress: Progress) -> None:
-            history.append(progress)
-            display.show(progress)
+        def on_progress(stand: Progress) -> None:
+            history.append(stand)
+            display.show(stand)
+            follow(stand)
 
         def on_point(state: Callable[[], StageState]) -> None:
             nonlocal last, saved
@@ -311,12 +315,29 @@ def _run(
         results = tabulate(outcomes, history, attrs)
         save_figure(draw_development(results), out / FIGURE)
         if not options.no_report:
-            write_report(str(out), out / REPORT, images=configuration.data.idx_folder)
+            with progress(options, f"Writing {out / REPORT}"):
+                write_report(str(out), out / REPORT, images=configuration.data.idx_folder)
         files |= digests(out, [CONFIGURATION, RESULTS, FIGURE, *([] if options.no_report else [REPORT])])
         seal(out, Manifest(begun.regions, begun.seed, begun.engine, begun.versions, begun.machines, files))
         remove_checkpoints(out)
     _report(console, results, out, time.monotonic() - began)
+    if options.json:
+        print_json(results)
     return 0
+
+
+def _followed(
+    options: argparse.Namespace, out: Path, stages: Sequence[Stage], configuration: Configuration
+) -> AbstractContextManager[Callable[[Progress], None]]:
+    """Who else hears of progress."""
+    from connectome.development import trackers
+
+    if options.track == "tensorboard":
+        return trackers.tensorboard(out / "tensorboard", stages)
+    if options.track == "wandb":
+        about = {"dir": str(out), "name": out.name, "config": configuration.table()}
+        return trackers.wandb(stages, project="connectome", **about)
+    return nullcontext(lambda stand: None)
 
 
 def _check_device(device: str | None) -> None:

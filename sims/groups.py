@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from connectome.errors import ConnectomeError
 from connectome.texts import plural, readable, shown_p
 from sims.inputs import add_graph_options, check_graph_options, open_graph, prepared
-from sims.program import add_common, complete_names, ended, exit_codes, refuse_seed, refuse_taken, split_names
-from sims.screen import print_table, progress
+from sims.program import add_common, add_json, complete_names, ended, exit_codes, refuse_seed, refuse_taken, split_names
+from sims.screen import console_of, print_json, print_table, progress
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -85,6 +85,7 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, metavar="FILE", help="write all numbers (.nc, netCDF 4), or the edges of components (.csv)"
     )
     add_common(parser)
+    add_json(parser)
     return parser
 
 
@@ -97,16 +98,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _groups(options: argparse.Namespace) -> int:
     _check(options)
     import numpy as np
-    from rich.console import Console
 
     from connectome.analysis.comparison import shared_nodes, subgraph
     from connectome.analysis.measure import choose
     from connectome.io.results import save_results, save_text
 
-    console = Console(quiet=options.quiet)
+    console = console_of(options)
     metrics = choose(METRICS if options.metrics is None else split_names(options.metrics))
     paths = [*options.first, *options.second]
-    with progress(options.quiet) as say:
+    with progress(options) as say:
         connectomes = []
         for path in paths:
             say(f"Reading {path}")
@@ -131,6 +131,8 @@ def _groups(options: argparse.Namespace) -> int:
         say(f"{options.permutations:,} relabellings")
         found = _tested(options, graphs, values, metrics)
     _report(console, found, most - graphs[0].n)
+    if options.json:
+        print_json(found)
     if options.out is not None:
         if options.out.suffix == ".nc":
             save_results(found, options.out)

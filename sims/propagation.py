@@ -17,8 +17,8 @@ import numpy as np
 
 from connectome.errors import ConnectomeError
 from connectome.texts import plural, shown_p
-from sims.program import ended, exit_codes, locked
-from sims.screen import print_table
+from sims.program import add_loudness, ended, exit_codes, locked
+from sims.screen import console_of, print_json, print_table, progress
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -76,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--draws", type=int, default=1000, metavar="N", help="of the bootstrap (default: 1000)")
     parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: one a core)")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: runs/propagation")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_loudness(parser, tables=True)
     return parser
 
 
@@ -94,12 +94,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(options: argparse.Namespace, out: Path) -> int:
-    from rich.console import Console
-
     from connectome.experiment.physiology import read_physiology, table_of
     from sims.studies.propagation import prepare
 
-    console = Console(quiet=options.quiet)
+    console = console_of(options)
     for name, low, high in (
         ("seeds", 1, _MOST), ("nulls", 0, _MOST), ("jobs", 1, _MOST), ("draws", 2, 10**6), ("rate_hz", 0.0, 10_000.0),
         ("duration_ms", 0.0, 1e6), ("gain", 0.0, 1e9),
@@ -109,8 +107,10 @@ def _main(options: argparse.Namespace, out: Path) -> int:
             rule = f"must be {'more than ' * above}{low:g} .. {high:,.0f}"
             raise ConnectomeError(f"--{name.replace('_', '-')}", rule, value)
     physiology = read_physiology(options.physiology, options.changes)
-    setup = prepare(options.graph, str(options.atlas), table_of(physiology))
-    setup = setup._replace(physiology=_with_gain(setup, options))
+    with progress(options, f"Reading {options.graph} and {options.atlas}") as say:
+        setup = prepare(options.graph, str(options.atlas), table_of(physiology))
+        say("The gain at the edge of activity")
+        setup = setup._replace(physiology=_with_gain(setup, options))
     console.print(_account(setup, options), highlight=False, markup=False)
     told = {
         "graph": options.graph, "atlas": str(options.atlas), "physiology": table_of(setup.physiology),
@@ -159,7 +159,6 @@ def _account(setup: Setup, options: argparse.Namespace) -> str:
 def _run(setup: Setup, told: dict[str, Any], out: Path, options: argparse.Namespace, console: Console) -> None:
     from connectome import __version__
     from connectome.analysis.style import styled
-    from connectome.graph.flat import cores
     from connectome.io.files import digest_of
     from connectome.io.results import save_figure, save_results, save_text
     from sims.studies.cells import keep_plan, loaded, make_folder, run_shown
@@ -174,7 +173,7 @@ def _run(setup: Setup, told: dict[str, Any], out: Path, options: argparse.Namesp
         }  # fmt: skip
         keep_plan({"version": __version__, **told, **digests}, out / PLAN, "comparison")
         cells = cells_of(options.nulls)
-        run_shown(study_of(told), cells, out, min(options.jobs or cores(), len(cells)), console)
+        run_shown(study_of(told), cells, out, options, console)
         results = assemble(loaded(cells, out))
         save_results(results, out / RESULTS)
         save_text(_csv(results), out / TABLE)
@@ -182,6 +181,8 @@ def _run(setup: Setup, told: dict[str, Any], out: Path, options: argparse.Namesp
         tables = list(_tables(results))
         save_text(_report(tables, _account(setup, options)), out / REPORT)
     _show(results, console)
+    if options.json:
+        print_json(results)
     console.print(LEFT_OUT, highlight=False, markup=False)
     console.print(f"Written to {out}/: {REPORT}, {TABLE}, {PICTURE}, {RESULTS}", highlight=False, markup=False)
     console.print(f"Took {time.monotonic() - began:.0f} s.", highlight=False)

@@ -16,6 +16,7 @@ from connectome.errors import ConnectomeError
 from connectome.texts import listed
 from sims.inputs import add_shape, open_graph, open_graphs, shaped
 from sims.program import add_common, ended, exit_codes, refuse_seed, refuse_taken
+from sims.screen import progress
 
 if TYPE_CHECKING:
     from connectome.analysis.report.page import Sample
@@ -75,10 +76,11 @@ def _report(options: argparse.Namespace) -> int:
     refuse_seed(options.seed)
     refuse_taken("--out", out, overwrite=options.overwrite)
     began = time.monotonic()
-    size = write_report(
-        options.run, out, reference=options.reference, seed=options.seed, shape=lambda c: shaped(c, options),
-        images=options.images, show=options.show,
-    )  # fmt: skip
+    with progress(options, f"Writing {out}"):
+        size = write_report(
+            options.run, out, reference=options.reference, seed=options.seed, shape=lambda c: shaped(c, options),
+            images=options.images, show=options.show,
+        )  # fmt: skip
     if not options.quiet:
         print(f"Written: {out} ({size / 1e6:.1f} MB, {time.monotonic() - began:.0f} s). Open it in a browser.")
     return 0

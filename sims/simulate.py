@@ -21,8 +21,8 @@ from connectome.errors import ConnectomeError
 from connectome.memory import refuse_memory
 from sims.inputs import add_shape, open_graph, shaped
 from sims.physiologies import add_physiology, check_physiology, made_alive
-from sims.program import add_common, ended, exit_codes, refuse_seed, refuse_taken
-from sims.screen import print_table
+from sims.program import add_common, add_json, ended, exit_codes, refuse_seed, refuse_taken
+from sims.screen import console_of, print_json, print_table
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -81,6 +81,7 @@ def parser() -> argparse.ArgumentParser:
     add_physiology(parser)
     add_shape(parser)
     add_common(parser)
+    add_json(parser)
     return parser
 
 
@@ -94,15 +95,13 @@ def _simulate(options: argparse.Namespace) -> int:
     raster: Path | None = None if options.no_raster else options.raster or options.out.with_suffix(".png")
     _check(options, raster)
     # Heavy imports wait until the options are known to parse: --help answers at once.
-    from rich.console import Console
-
     from connectome.analysis.activity import activity
     from connectome.experiment.checks import activity_warnings, weight_warnings
     from connectome.io.results import save_figure
     from connectome.io.spikes import save_spikes
     from connectome.simulate.runs import run
 
-    console = Console(quiet=options.quiet)
+    console = console_of(options)
     _refuse_memory(options.graph)
     connectome = shaped(open_graph(options.graph), options)
     stimulus, replayed = stimulus_of(options.drive, options.spikes, connectome.regions)
@@ -126,7 +125,11 @@ def _simulate(options: argparse.Namespace) -> int:
         from connectome.analysis.figures import draw_raster
 
         save_figure(draw_raster(spikes, connectome.regions), raster)
-    _report(console, spikes, activity(spikes, connectome.regions, skip_ms=options.skip_ms), display)
+    statistics = activity(spikes, connectome.regions, skip_ms=options.skip_ms)
+    _report(console, spikes, statistics, display)
+    if options.json:
+        cost = {"real_time_factor": display.factor, "synaptic_operations": spikes.attrs["synaptic_operations"]}
+        print_json(statistics.assign_attrs(cost))
     said = [*weight_warnings(connectome), *activity_warnings(spikes, connectome)]
     more = [f"And {len(said) - _MOST_WARNINGS} more like these."] if len(said) > _MOST_WARNINGS else []
     for line in said[:_MOST_WARNINGS] + more:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from connectome import plugins
 from connectome.errors import ConnectomeError
-from sims.program import complete_names, ended, exit_codes, locked, split_names
-from sims.screen import print_table
+from sims.program import add_loudness, complete_names, ended, exit_codes, locked, split_names
+from sims.screen import console_of, print_json, print_table
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -63,18 +63,15 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--conditions", metavar="A,B,...", help="only these")
     parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: one a core)")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: runs/STUDY")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_loudness(parser, tables=True)
     return parser
 
 
 def _study(options: argparse.Namespace, out: Path) -> int:
     from dataclasses import replace
 
-    from rich.console import Console
-
     from connectome import __version__
     from connectome.analysis.style import styled
-    from connectome.graph.flat import cores
     from connectome.io.results import Film, save_figure, save_film, save_results, save_text
     from sims.studies.cells import gather, keep_plan, make_folder, run_shown
 
@@ -98,13 +95,13 @@ def _study(options: argparse.Namespace, out: Path) -> int:
                 raise ConnectomeError("--conditions", f"must be among {', '.join(study.conditions)}", repr(name))
         study = replace(study, conditions=chosen)
     make_folder(out)
-    console = Console(quiet=options.quiet)
+    console = console_of(options)
     with locked("--out", out):
         plan = {"study": options.study, "version": __version__, "options": dict(study.options)}
         keep_plan(plan, out / PLAN, "study")
         cells = study.cells()
         began = time.monotonic()
-        run_shown(study, cells, out, min(options.jobs or cores(), len(cells)), console)
+        run_shown(study, cells, out, options, console)
         results = gather(study, cells, out).assign_attrs(study=options.study, options=json.dumps(study.options))
         save_results(results, out / RESULTS)
         pictures = []
@@ -116,6 +113,8 @@ def _study(options: argparse.Namespace, out: Path) -> int:
                 save_figure(figure, out / pictures[-1])
         save_text(_report(options.study, study, results, pictures), out / REPORT)
     _show(study, results, console)
+    if options.json:
+        print_json(results)
     console.print(f"Written to {out}/: {REPORT}, {RESULTS}, {', '.join(pictures)}", highlight=False)
     console.print(f"Took {time.monotonic() - began:.0f} s.", highlight=False)
     return 0

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from connectome.errors import ConnectomeError
 from sims import develop
-from sims.program import ended, exit_codes
+from sims.program import add_loudness, ended, exit_codes
+from sims.screen import progress
 from sims.wirings import WIRING
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("run", type=Path, metavar="RUN", help="the folder of a run that sims.develop finished")
     options.add_argument("--quick", action="store_true", help="check the files and do not run it again")
-    options.add_argument("--quiet", action="store_true", help="print nothing but errors and differences")
+    add_loudness(options)
     return options
 
 
@@ -50,7 +51,8 @@ def _verify(options: argparse.Namespace) -> int:
         if not options.quiet:
             print(line, flush=True)
 
-    results, names, count = _check(run)
+    with progress(options, f"Reading every file of {run}"):
+        results, names, count = _check(run)
     say(f"{run}: {count} files are as the run wrote them, and fit together.")
     if options.quick:
         return 0
@@ -70,7 +72,8 @@ def _verify(options: argparse.Namespace) -> int:
             "--quiet",
         ]
         command += ["--config", str(Path(place) / develop.CONFIGURATION)]
-        develop.start(develop.parser().parse_args(command), again, run)
+        with progress(options, "Running it again"):
+            develop.start(develop.parser().parse_args(command), again, run)
         for name in names:
             difference = first_difference(run / name, again / name)
             if difference is None:
