@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import matplotlib
-from matplotlib import cycler
+from cycler import cycler
 
 __all__ = ["BLACK", "BLUE", "GREEN", "GREY", "ORANGE", "PURPLE", "SKY", "YELLOW", "styled"]
 
@@ -20,7 +20,7 @@ YELLOW: Final = "#E69F00"
 BLACK: Final = "#000000"
 GREY: Final = "0.3"  # of what is said beside
 
-_STYLE: Final[dict[str, Any]] = {
+_STYLE: Final[dict[Any, Any]] = {
     "axes.prop_cycle": cycler(color=[BLUE, ORANGE, GREEN, PURPLE, SKY, YELLOW, BLACK]),
     "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": GREY, "axes.labelcolor": "0.2",
     "axes.titlelocation": "left", "axes.titlesize": 11, "axes.titleweight": "bold",
