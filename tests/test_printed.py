@@ -16,9 +16,10 @@ from connectome.development import Stage
 from connectome.printed import Printed
 
 N = 5000
+KNOWN: dict[str, Any] = {f"a{i}": np.arange(N) for i in range(40)}
 REGION = Region(
     "cortex", N, position_um=np.linspace(0, 1, 3 * N).reshape(N, 3), label=np.array([f"<b>{i}" for i in range(N)]),
-    state={"gain": np.ones(N)}, attributes={f"a{i}": np.arange(N) for i in range(40)},
+    state={"gain": np.ones(N, np.float32)}, attributes=KNOWN,
 )  # fmt: skip
 EDGES = EdgeSet.from_arrays(("cortex", "local", "cortex"), [0, 1], [1, 2], n_source=N, n_target=N, dt_ms=1.0)
 CONNECTOME = Connectome.of([REGION, *(Region(f"r{i}", 1) for i in range(50))], [EDGES], dt_ms=1.0)
