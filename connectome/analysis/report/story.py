@@ -66,7 +66,9 @@ def _edges(results: xr.Dataset) -> list[dict[str, Any]]:
         most = max(last, int(results.peak_local_edges[-1]) if kind == "local" else int(history.max(initial=0)))
         share = f" ({percent(last / most, 0)})" if most else ""
         lines = [("at most", f"{most:,}"), ("left", f"{last:,}{share}")]
-        found.append({"what": what, "about": of, "lines": lines, "course": course(history.tolist()) if history.size > 1 else ""})
+        found.append(
+            {"what": what, "about": of, "lines": lines, "course": course(history.tolist()) if history.size > 1 else ""}
+        )
     return found
 
 
