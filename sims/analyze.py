@@ -66,11 +66,9 @@ def parser() -> argparse.ArgumentParser:
         epilog=exit_codes(),
     )
     parser.add_argument(
-        "paths",
-        nargs="*",
-        metavar="PATH",
+        "paths", nargs="*", metavar="PATH",
         help="a snapshot, a run's folder (all its stages), any other graph, or a reference's name",
-    )
+    )  # fmt: skip
     metrics = parser.add_argument(
         "--metrics", metavar="A,B,...", help="names, or 'all' (default: a common choice); a slow one only if named"
     )
@@ -135,8 +133,9 @@ def _analyze(options: argparse.Namespace) -> int:
     console = console_of(options)
     names = _metric_names(options.metrics)
     many = len(options.paths) > 1
-    graphs = {n: shaped(c, options) for path in options.paths for n, c in open_graphs(path, many=many)}
-    simple = {name: prepared(c, options) for name, c in graphs.items()}
+    with progress(options, f"Reading {', '.join(options.paths)}"):
+        graphs = {n: shaped(c, options) for path in options.paths for n, c in open_graphs(path, many=many)}
+        simple = {name: prepared(c, options) for name, c in graphs.items()}
     if options.paths_from is not None:
         _paths(console, graphs, simple, options)
         if options.metrics is None and options.out is None and options.lives is None:

@@ -96,8 +96,9 @@ def _compare(options: argparse.Namespace) -> int:
     named = options.metrics is not None
     metrics = choose(split_names(options.metrics) if named else COMPARED)
     kinds = split_names(options.kinds)
-    connectomes = [open_graph(options.a), open_graph(options.b)]
-    graphs = [prepared(c, options) for c in connectomes]
+    with progress(options, f"Reading {options.a} and {options.b}"):
+        connectomes = [open_graph(options.a), open_graph(options.b)]
+        graphs = [prepared(c, options) for c in connectomes]
     most = math.inf if named else LIMIT_S / options.nulls
     slow = [m for m in metrics if max(expected_s(m, g.n, g.n_edges) for g in graphs) > most]
     pairs = shared_nodes(connectomes, kinds=kinds)

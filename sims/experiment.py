@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from connectome.errors import ConnectomeError
 from connectome.texts import plural, readable
 from sims.program import add_loudness, ended, exit_codes, locked, refuse_taken
-from sims.screen import console_of, print_json, print_table
+from sims.screen import console_of, print_json, print_table, progress
 
 if TYPE_CHECKING:
     import pandas
@@ -78,7 +78,8 @@ def _main(options: argparse.Namespace, out: Path) -> int:
     from connectome.experiment.trials import prepare
     from sims.inputs import open_graph
 
-    setup = prepare(experiment, open_graph(graph))
+    with progress(options, f"Reading {graph}"):
+        setup = prepare(experiment, open_graph(graph))
     _describe(setup, graph, console)
     if not options.dry_run:
         _run(setup, graph, out, options, console)

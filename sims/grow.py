@@ -96,7 +96,8 @@ def _grow(options: argparse.Namespace) -> int:
     forms = {"distance_form": options.distance_form, "topology_form": options.topology_form}
     laws = {rule: WiringLaw(rule, **forms) for rule in rules}
     names = [options.target, options.birth, *([options.fit_on] if options.fit_on else [])]
-    graphs, n_nodes = _shared([open_graph(name) for name in names])
+    with progress(options, f"Reading {', '.join(names)}"):
+        graphs, n_nodes = _shared([open_graph(name) for name in names])
     target, birth, middle = graphs[0], graphs[1], graphs[-1] if options.fit_on else graphs[0]
     console = console_of(options)
     roles = ("target", "birth", "fitted on")

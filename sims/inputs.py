@@ -43,7 +43,7 @@ def shaped(connectome: Connectome, options: argparse.Namespace) -> Connectome:
             connectome = partition.split_edges(connectome, options.kinds_from)
         if options.merge_edges:
             connectome, merged = partition.merge_edges(connectome)
-            if not options.quiet:
+            if not options.quiet and not getattr(options, "json", False):
                 print(f"{merged}.")
     except ConnectomeError as error:
         field = error.field.replace("regions_from", "--regions-from").replace("kinds_from", "--kinds-from")

@@ -115,7 +115,8 @@ def _main(options: argparse.Namespace, out: Path) -> int:
     from connectome.analysis.simple_graph import simple_graph
     from sims.inputs import open_graph
 
-    tracts = open_graph(options.graph)
+    with progress(options, f"Reading {options.graph}"):
+        tracts = open_graph(options.graph)
     network = _network(tracts, replace(populations, coupling=couplings[0]), console)
     empirical = None
     if options.compare is not None:

@@ -22,7 +22,7 @@ from connectome.memory import refuse_memory
 from sims.inputs import add_shape, open_graph, shaped
 from sims.physiologies import add_physiology, check_physiology, made_alive
 from sims.program import add_common, add_json, ended, exit_codes, refuse_seed, refuse_taken
-from sims.screen import console_of, print_json, print_table
+from sims.screen import console_of, print_json, print_table, progress
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -103,7 +103,8 @@ def _simulate(options: argparse.Namespace) -> int:
 
     console = console_of(options)
     _refuse_memory(options.graph)
-    connectome = shaped(open_graph(options.graph), options)
+    with progress(options, f"Reading {options.graph}"):
+        connectome = shaped(open_graph(options.graph), options)
     stimulus, replayed = stimulus_of(options.drive, options.spikes, connectome.regions)
     if options.physiology:
         connectome, of_cells = made_alive(connectome, options, console, _gain_picture(options))

@@ -111,7 +111,8 @@ def _load(folder: Path) -> xr.Dataset:
 
     path = folder / "results.nc"
     if not path.is_file():
-        raise ConnectomeError(str(folder), "must be a folder that sims.develop wrote", "no results.nc in it")
+        hint = "python -m sims.runs lists them."
+        raise ConnectomeError(str(folder), "must be a folder that sims.develop wrote", "no results.nc in it", hint)
     run = load_development(path)
     there, planned = [str(s) for s in run.stage.values], split_names(str(run.attrs["regions"]))
     if there != planned:
