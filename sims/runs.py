@@ -26,9 +26,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "main", "parser", "runs_in"]
 
-#: What a folder of runs writes, by the file that says what it is. Whatever else is in one is somebody's own.
-_DEVELOPMENT: Final = r"\d\d_\w[\w.-]*\.(h5|sonata)|(results\.nc|configuration\.toml|manifest\.json|development\.png|report\.html|checkpoints|wiring|tensorboard|wandb)"  # noqa: E501
-_CELLS: Final = r"(study|plan|background)\.json|cells|[\w-]+\.(png|gif|csv)|(results\.nc|report\.md|experiment\.toml|experiment\.html|network\.h5)"  # noqa: E501
+#: What a run's folder holds, of a development and of a program that goes on from its cells. Whatever else is in one is
+#: somebody's own.
+_DEVELOPMENT: Final = (
+    r"\d\d_\w[\w.-]*\.(h5|sonata)|results\.nc|configuration\.toml|manifest\.json|development\.png|report\.html|"
+    r"checkpoints|wiring|tensorboard|wandb"
+)
+_CELLS: Final = (
+    r"(study|plan|background)\.json|cells|[\w-]+\.(png|gif|csv)|results\.nc|report\.md|experiment\.(toml|html)"
+)
 _TEMPORARY: Final = r"\..*\.tmp"
 
 
