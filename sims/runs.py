@@ -195,9 +195,8 @@ def _compare(options: argparse.Namespace) -> int:
     table: dict[str, dict[str, str | float]] = {}
     for folder in options.folders:
         if _kind(folder) != "development" or not (folder / "results.nc").is_file():
-            raise ConnectomeError(
-                str(folder), "must be a run of sims.develop, with results", "none", "python -m sims.runs lists them."
-            )
+            hint = "python -m sims.runs lists them."
+            raise ConnectomeError("FOLDER", "must be a run of sims.develop, with results", repr(str(folder)), hint)
         results = load_development(folder / "results.nc")
         told: dict[str, str | float] = {"regions": results.attrs["regions"], "seed": int(results.attrs["seed"])}
         for task, score, cost in zip(
