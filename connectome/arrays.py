@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from connectome.errors import ConnectomeError
+from connectome.printed import Printed
 
 __all__ = [
     "ReadOnly",
@@ -42,8 +43,9 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class ReadOnly:
-    """Base of frozen dataclasses that hold read-only arrays or mappings: they can be pickled and deep-copied.
+class ReadOnly(Printed):
+    """Base of frozen dataclasses that hold read-only arrays or mappings: they print in a line, can be pickled and
+    deep-copied.
 
     What is read-only in them is so in the copy, though neither NumPy nor ``MappingProxyType`` would see to it; a column
     of one value stays a broadcast view. What a cached property holds is left out, and made anew when it is asked for.

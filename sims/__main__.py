@@ -1,13 +1,16 @@
 """What programs there are, and the command that runs them: ``connectome``, ``connectome develop --help``.
 
-``python -m sims.develop`` is the same as ``connectome develop``.
+``python -m sims.develop`` is the same as ``connectome develop``. With the extra ``complete``, a shell completes what is
+typed: programs, options, their choices, names of metrics and mechanisms, files.
 """
 
 from __future__ import annotations
 
+import argparse
 import ast
 import difflib
 import importlib
+import os
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -45,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if there is no such program."""
     given = list(sys.argv[1:] if argv is None else argv)
     known = list(programs())
+    if "_ARGCOMPLETE" in os.environ:
+        _complete(known)
     names = [program.name for program in known]
     if given and given[0] in names:
         code: int = importlib.import_module(f"sims.{given[0]}").main(given[1:])
@@ -60,6 +65,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         lines += ["", program.name, purpose, f"    {program.command}"]
     print("\n".join(lines))
     return 0
+
+
+def _complete(known: Sequence[Program]) -> None:
+    """Answer the shell that asks how a line goes on, and end. Of the programs only the one in the line is imported."""
+    import argcomplete
+
+    words = os.environ["COMP_LINE"].split()
+    parser = argparse.ArgumentParser(prog="connectome")
+    choices = parser.add_subparsers()
+    for name, purpose, _ in known:
+        parents = [importlib.import_module(f"sims.{name}").parser()] if name in words[1:2] else []
+        choices.add_parser(name, help=purpose.replace("%", "%%"), parents=parents, add_help=False)
+    argcomplete.autocomplete(parser)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ import numpy as np
 from connectome.errors import ConnectomeError
 from connectome.texts import readable, shown_p
 from sims.inputs import add_graph_options, add_shape, check_graph_options, open_graphs, prepared, shaped
-from sims.program import add_common, ended, exit_codes, refuse_seed, refuse_taken, split_names
-from sims.screen import print_table, progress
+from sims.program import add_common, add_json, complete_names, ended, exit_codes, refuse_seed, refuse_taken, split_names
+from sims.screen import console_of, print_json, print_table, progress
 
 if TYPE_CHECKING:
     import pandas
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from connectome.analysis.simple_graph import SimpleGraph
     from connectome.graph.connectome import Connectome
 
-__all__ = ["COMMON", "main"]
+__all__ = ["COMMON", "main", "parser"]
 
 #: What is measured unless metrics are named: one or two of each family.
 COMMON = (
@@ -57,7 +57,8 @@ class _Row(NamedTuple):
     values: np.ndarray[Any, np.dtype[np.float64]]
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options, and what ``--help`` says."""
     parser = argparse.ArgumentParser(
         prog="python -m sims.analyze",
         description="Print metrics of connectomes, of the whole graph and of each region, and how a run's stages "
@@ -65,14 +66,13 @@ def _parser() -> argparse.ArgumentParser:
         epilog=exit_codes(),
     )
     parser.add_argument(
-        "paths",
-        nargs="*",
-        metavar="PATH",
+        "paths", nargs="*", metavar="PATH",
         help="a snapshot, a run's folder (all its stages), any other graph, or a reference's name",
-    )
-    parser.add_argument(
+    )  # fmt: skip
+    metrics = parser.add_argument(
         "--metrics", metavar="A,B,...", help="names, or 'all' (default: a common choice); a slow one only if named"
     )
+    complete_names(metrics, "metrics")
     parser.add_argument("--list-metrics", action="store_true", help="say what there is, with definitions, and end")
     parser.add_argument("--by-region", action="store_true", help="each region besides the whole graph")
     parser.add_argument(
@@ -110,20 +110,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=0, help="of communities and null models, 0 or more (default: 0)")
     add_common(parser)
+    add_json(parser)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     return ended("analyze", lambda: _analyze(options))
 
 
 def _analyze(options: argparse.Namespace) -> int:
-    from rich.console import Console
-
     if options.list_metrics:
-        _list(Console())
+        _list(console_of(options))
         return 0
     _check(options)
     if options.of_regions and (options.by_region or options.paths_from or options.lives):
@@ -131,16 +130,17 @@ def _analyze(options: argparse.Namespace) -> int:
     from connectome.analysis.measure import measure
     from connectome.io.results import save_results, save_text
 
-    console = Console(quiet=options.quiet)
+    console = console_of(options)
     names = _metric_names(options.metrics)
     many = len(options.paths) > 1
-    graphs = {n: shaped(c, options) for path in options.paths for n, c in open_graphs(path, many=many)}
-    simple = {name: prepared(c, options) for name, c in graphs.items()}
+    with progress(options, f"Reading {', '.join(options.paths)}"):
+        graphs = {n: shaped(c, options) for path in options.paths for n, c in open_graphs(path, many=many)}
+        simple = {name: prepared(c, options) for name, c in graphs.items()}
     if options.paths_from is not None:
         _paths(console, graphs, simple, options)
         if options.metrics is None and options.out is None and options.lives is None:
             return 0
-    with progress(options.quiet) as say:
+    with progress(options) as say:
         measured = measure(
             list(simple.values()), names, by_region=options.by_region, nodes=options.nodes, seed=options.seed,
             kinds=split_names(options.kinds), stages=list(simple), limit_s=None if options.metrics else _LIMIT_S,
@@ -156,6 +156,8 @@ def _analyze(options: argparse.Namespace) -> int:
         measured = measured.merge(beside).assign_attrs(beside.attrs)
     if len(graphs) > 1 and not options.of_regions:
         _report_changes(console, graphs)
+    if options.json:
+        print_json(measured)
     if options.out is not None:
         if options.out.suffix == ".nc":
             save_results(measured, options.out)
@@ -282,6 +284,8 @@ def _paths(
         paths = paths_between(graph, ends[0], ends[1], options.n_paths)
         structure = structure_between(graph, nulls, ends[0], ends[1], options.hops)
         _report_paths(console, name, paths, structure, options)
+        if options.json:
+            print_json({"paths": paths.assign(stage=name), "structure": structure.assign(stage=name)})
         if options.paths_out is not None:
             for file, table in ((options.paths_out, paths), (_structure_file(options.paths_out), structure)):
                 table.insert(0, "stage", name)

@@ -18,42 +18,32 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from connectome.errors import ConnectomeError
-from sims.benchmarks.analysis import analysis
-from sims.benchmarks.annotated import annotated
 from sims.benchmarks.bench import Bench, Spread, Table, digits
-from sims.benchmarks.microcircuit import microcircuit
 from sims.benchmarks.models import MODELS
-from sims.benchmarks.neurons import neurons
 from sims.benchmarks.peers import PEERS
-from sims.benchmarks.shiu2024 import shiu2024
 from sims.program import ended, exit_codes, refuse_taken
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["main"]
-
-
-def _convolutions(bench: Bench) -> Iterator[Table]:
-    from sims.benchmarks.convolutions import convolutions  # imports torch
-
-    return convolutions(bench)
+__all__ = ["main", "parser"]
 
 
 _NO_PEERS: Final = ("none", "auto")
-_ALL: Final = {
-    **MODELS, "microcircuit": microcircuit, "neurons": neurons, "shiu2024": shiu2024, "analysis": analysis,
-    "annotated": annotated, "convolutions": _convolutions,
-}  # fmt: skip
+#: Each a function of a module of its name, which is imported when it is asked for.
+_OTHERS: Final = ("microcircuit", "neurons", "shiu2024", "analysis", "annotated", "convolutions")
+_ALL: Final = (*MODELS, *_OTHERS)
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options, and what ``--help`` says."""
     parser = argparse.ArgumentParser(
         prog="python -m sims.benchmark",
         description="Measure the engine beside other simulators, beside the machine's limit, and against the edges.",
@@ -89,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
     try:
         return ended("benchmark", lambda: _benchmark(options, affinity), lambda: "")
@@ -121,7 +111,7 @@ def _benchmark(options: argparse.Namespace, affinity: set[int]) -> int:
 
             bench = Bench(options.repeats, options.threads, options.quick, peers, core, affinity, say)
             tables = []
-            for table in _ALL[name](bench):
+            for table in _measured(name, bench):
                 tables.append(table)
                 _show(console, name, table)
         failed |= any(" failed: " in table.note for table in tables)
@@ -139,6 +129,13 @@ def _benchmark(options: argparse.Namespace, affinity: set[int]) -> int:
         f"{options.repeats} rounds", highlight=False,
     )  # fmt: skip
     return 1 if failed else 0
+
+
+def _measured(name: str, bench: Bench) -> Iterator[Table]:
+    """The tables of a model."""
+    make = MODELS[name] if name in MODELS else getattr(import_module(f"sims.benchmarks.{name}"), name)
+    tables: Iterator[Table] = make(bench)
+    return tables
 
 
 def _check(options: argparse.Namespace) -> list[str]:

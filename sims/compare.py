@@ -19,8 +19,8 @@ import numpy as np
 from connectome.errors import ConnectomeError
 from connectome.texts import percent, readable, shown_p
 from sims.inputs import add_graph_options, check_graph_options, open_graph, prepared
-from sims.program import add_common, ended, exit_codes, refuse_seed, refuse_taken, split_names
-from sims.screen import print_table, progress
+from sims.program import add_common, add_json, complete_names, ended, exit_codes, refuse_seed, refuse_taken, split_names
+from sims.screen import console_of, print_json, print_table, progress
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from connectome.analysis.simple_graph import Metric, SimpleGraph
 
-__all__ = ["COMPARED", "compare", "main", "summary"]
+__all__ = ["COMPARED", "compare", "main", "parser", "summary"]
 
 #: What is compared unless metrics are named: numbers that do not follow from size and density alone.
 COMPARED = (
@@ -40,7 +40,8 @@ COMPARED = (
 BEYOND = 2.0
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options, and what ``--help`` says."""
     parser = argparse.ArgumentParser(
         prog="python -m sims.compare",
         description="Set two connectomes side by side: metrics, each against random graphs that keep part of its "
@@ -52,7 +53,10 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("a", metavar="A", help="a graph")
     parser.add_argument("b", metavar="B", help="another")
-    parser.add_argument("--metrics", metavar="A,B,...", help="names; see python -m sims.analyze --list-metrics")
+    metrics = parser.add_argument(
+        "--metrics", metavar="A,B,...", help="names; see python -m sims.analyze --list-metrics"
+    )
+    complete_names(metrics, "metrics")
     parser.add_argument(
         "--null", default="degree", choices=["degree", "strength", "spatial", "erdos_renyi", "lattice"],
         metavar="NAME", help="what the random graphs keep: %(choices)s (default: %(default)s)",
@@ -63,12 +67,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of nulls and communities, 0 or more (default: 0)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the numbers: .nc (netCDF 4) or .csv")
     add_common(parser)
+    add_json(parser)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     return ended("compare", lambda: _compare(options))
 
 
@@ -82,26 +87,25 @@ def _compare(options: argparse.Namespace) -> int:
             raise ConnectomeError("--out", "must end in .nc or .csv", repr(str(options.out)))
         refuse_taken("--out", options.out, overwrite=options.overwrite)
     # Heavy imports wait until the options are known to be good.
-    from rich.console import Console
-
     from connectome.analysis.comparison import degree_correlation, shared_nodes
     from connectome.analysis.measure import LIMIT_S, choose, expected_s
     from connectome.analysis.nulls import nearly_symmetric
     from connectome.io.results import save_results, save_text
 
-    console = Console(quiet=options.quiet)
+    console = console_of(options)
     named = options.metrics is not None
     metrics = choose(split_names(options.metrics) if named else COMPARED)
     kinds = split_names(options.kinds)
-    connectomes = [open_graph(options.a), open_graph(options.b)]
-    graphs = [prepared(c, options) for c in connectomes]
+    with progress(options, f"Reading {options.a} and {options.b}"):
+        connectomes = [open_graph(options.a), open_graph(options.b)]
+        graphs = [prepared(c, options) for c in connectomes]
     most = math.inf if named else LIMIT_S / options.nulls
     slow = [m for m in metrics if max(expected_s(m, g.n, g.n_edges) for g in graphs) > most]
     pairs = shared_nodes(connectomes, kinds=kinds)
     names = [Path(options.a).stem, Path(options.b).stem]
     if names[0] == names[1]:
         names = [f"{options.a} (A)", f"{options.b} (B)"] if options.a == options.b else [options.a, options.b]
-    with progress(options.quiet) as say:
+    with progress(options) as say:
         compared = compare(
             graphs, [m for m in metrics if m not in slow], names, null=options.null, n_nulls=options.nulls,
             directed=options.directed, seed=options.seed, on_null=say,
@@ -114,6 +118,8 @@ def _compare(options: argparse.Namespace) -> int:
     compared = compared.assign_coords(coefficient=["pearson", "spearman"])
     compared.attrs["summary"] = "\n".join(summary(compared))
     _report(console, compared)
+    if options.json:
+        print_json(compared)
     for name, graph in zip(names, graphs, strict=True):
         if said := nearly_symmetric(graph):
             console.print(f"{name}: {said} See --undirected.", highlight=False, markup=False)

@@ -13,17 +13,16 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connectome.errors import ConnectomeError
-from connectome.graph.parts import EdgeKey
 from connectome.memory import refuse_memory
 from sims import wirings
-from sims.program import Interrupts, ended, exit_codes, locked, machine, refuse_seed
-from sims.screen import print_table
+from sims.program import Interrupts, add_loudness, complete_names, ended, exit_codes, locked, machine, refuse_seed
+from sims.screen import StageLines, console_of, print_json, print_table, progress
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -55,11 +54,12 @@ def parser() -> argparse.ArgumentParser:
         "strengthen, inhibit and prune edges; every stage leaves a snapshot (HDF5, SONATA).",
         epilog=exit_codes(kept="a checkpoint is left: go on with --resume"),
     )
-    options.add_argument(
+    regions = options.add_argument(
         "--regions", metavar="A,B,...",
         help="regions in the order in which they mature (default: perception,motor,interaction); perception=REGION: "
         "with the cells of this region of the wiring",
     )  # fmt: skip
+    complete_names(regions, "tasks")
     wirings.add_options(options)
     options.add_argument("--out", type=Path, metavar="FOLDER", help="where to write (default: runs/seed<SEED>)")
     options.add_argument("--seed", type=int, help="0 or more; the same seed gives the same bytes (default: 0)")
@@ -87,8 +87,12 @@ def parser() -> argparse.ArgumentParser:
         "--checkpoint-every", type=float, default=30.0, metavar="SECONDS",
         help="0: at every update; what a crash can lose (default: 30)",
     )  # fmt: skip
+    options.add_argument(
+        "--track", choices=["tensorboard", "wandb"],
+        help="follow loss, scores, edges and cost there: event files in RUN/tensorboard, or a run of Weights & Biases",
+    )  # fmt: skip
     options.add_argument("--no-report", action="store_true", help=f"leave out {REPORT}, which takes some seconds")
-    options.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_loudness(options, tables=True)
     return options
 
 
@@ -221,6 +225,8 @@ def _plan(
 
 def _size(stages: Sequence[Stage], anatomy: Anatomy) -> tuple[float, float]:
     """Edges expected when all regions are born, and bytes to train them. Measured at 35,000 to 2.6 million edges."""
+    from connectome.graph.parts import EdgeKey
+
     neurons = edges = 0.0
     for earlier, stage in enumerate(stages):
         own = stage.anatomy or anatomy
@@ -240,8 +246,6 @@ def _run(
     options: argparse.Namespace, out: Path, stages: Sequence[Stage], configuration: Configuration, begun: Checkpoint
 ) -> int:
     """Develop from where the run stands to its end."""
-    from rich.console import Console
-
     from connectome.analysis.figures import draw_development
     from connectome.development.measured import account_of
     from connectome.development.results import tabulate
@@ -258,7 +262,7 @@ def _run(
         "versions": ", ".join(f"{name} {version}" for name, version in begun.versions.items()),
         "machine": "; ".join(begun.machines),
     }  # fmt: skip
-    console = Console(quiet=options.quiet)
+    console = console_of(options)
     how = f"seed {begun.seed} into" if begun.state is None else f"seed {begun.seed} where it stood in"
     console.print(f"Developing [bold]{', '.join(begun.regions)}[/bold] with {how} {out}/", highlight=False)
     if stages[0].wiring is not None:
@@ -266,13 +270,15 @@ def _run(
             console.print(line, highlight=False, markup=False)
     began = saved = time.monotonic()
     last, history, outcomes, files = begun, list(begun.history), list(begun.outcomes), dict(begun.files)
-    with _Display(console, stages) as display, Interrupts() as interrupts:
-        for progress in history:
-            display.show(progress)
+    followed = _followed(options, out, stages, configuration)
+    with followed as follow, StageLines(console, stages, options.verbose) as display, Interrupts() as interrupts:
+        for stand in history:
+            display.show(stand)
 
-        def on_progress(progress: Progress) -> None:
-            history.append(progress)
-            display.show(progress)
+        def on_progress(stand: Progress) -> None:
+            history.append(stand)
+            display.show(stand)
+            follow(stand)
 
         def on_point(state: Callable[[], StageState]) -> None:
             nonlocal last, saved
@@ -309,12 +315,29 @@ def _run(
         results = tabulate(outcomes, history, attrs)
         save_figure(draw_development(results), out / FIGURE)
         if not options.no_report:
-            write_report(str(out), out / REPORT, images=configuration.data.idx_folder)
+            with progress(options, f"Writing {out / REPORT}"):
+                write_report(str(out), out / REPORT, images=configuration.data.idx_folder)
         files |= digests(out, [CONFIGURATION, RESULTS, FIGURE, *([] if options.no_report else [REPORT])])
         seal(out, Manifest(begun.regions, begun.seed, begun.engine, begun.versions, begun.machines, files))
         remove_checkpoints(out)
     _report(console, results, out, time.monotonic() - began)
+    if options.json:
+        print_json(results)
     return 0
+
+
+def _followed(
+    options: argparse.Namespace, out: Path, stages: Sequence[Stage], configuration: Configuration
+) -> AbstractContextManager[Callable[[Progress], None]]:
+    """Who else hears of progress."""
+    from connectome.development import trackers
+
+    if options.track == "tensorboard":
+        return trackers.tensorboard(out / "tensorboard", stages)
+    if options.track == "wandb":
+        about = {"dir": str(out), "name": out.name, "config": configuration.table()}
+        return trackers.wandb(stages, project="connectome", **about)
+    return nullcontext(lambda stand: None)
 
 
 def _check_device(device: str | None) -> None:
@@ -381,41 +404,6 @@ def _sweep(out: Path) -> None:
     for folder in filter(Path.is_dir, (out, out / CHECKPOINTS, (out / wirings.WIRING).parent, *out.glob("*.sonata"))):
         for name in filter(re.compile(r"\..*\.tmp").fullmatch, os.listdir(folder)):
             (folder / name).unlink()
-
-
-class _Display:
-    """Live progress: one line a stage, with its update, loss, validation score and edges."""
-
-    def __init__(self, console: Console, stages: Sequence[Stage]) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-        columns = (
-            TextColumn("{task.description:11}"), BarColumn(bar_width=4),
-            TextColumn("{task.completed:>4.0f}/{task.total:.0f}"), TextColumn("{task.fields[seen]}"),
-            TimeElapsedColumn(),
-        )  # fmt: skip
-        self._progress = Progress(*columns, console=console, disable=console.quiet)  # which would start a thread
-        self._lines = [
-            self._progress.add_task(stage.task.name, total=stage.updates, seen="", start=False) for stage in stages
-        ]
-
-    def __enter__(self) -> _Display:
-        self._progress.start()
-        self._progress.start_task(self._lines[0])
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def show(self, p: Progress) -> None:
-        """Update the line of a stage."""
-        line = self._lines[p.stage - 1]
-        if not self._progress.tasks[p.stage - 1].started:
-            self._progress.start_task(line)
-        score = "-" if p.score != p.score else f"{p.score:.0%}"
-        edges = f"local {p.local_edges / 1e3:.1f}k long {p.long_range_edges / 1e3:.1f}k"
-        seen = f"loss {p.loss:.3f} val {score:>4} {edges}"
-        self._progress.update(line, completed=p.update, seen=seen)
 
 
 def _report(console: Console, results: xr.Dataset, out: Path, seconds: float) -> None:

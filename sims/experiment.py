@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from connectome.errors import ConnectomeError
 from connectome.texts import plural, readable
-from sims.program import ended, exit_codes, locked, refuse_taken
-from sims.screen import print_table
+from sims.program import add_loudness, ended, exit_codes, locked, refuse_taken
+from sims.screen import console_of, print_json, print_table, progress
 
 if TYPE_CHECKING:
     import pandas
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from connectome.experiment.specification import Experiment
     from connectome.experiment.trials import Setup
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 PLAN, SPECIFICATION, RESULTS, PAGE = "plan.json", "experiment.toml", "results.nc", "experiment.html"
 _SHOWN = 12
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options, and what ``--help`` says."""
     parser = argparse.ArgumentParser(
         prog="python -m sims.experiment",
         description="Run the conditions of an experiment on a connectome, on shuffled wiring and with random targets "
@@ -49,13 +50,13 @@ def _parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="TABLE.KEY=VALUE", dest="changes",
         help="change the specification, for example readouts.bin_ms=5; may be given several times",
     )  # fmt: skip
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_loudness(parser, tables=True)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     out: Path = options.out or Path("runs") / options.specification.stem
 
     def kept() -> str:
@@ -67,9 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(options: argparse.Namespace, out: Path) -> int:
-    from rich.console import Console
-
-    console = Console(quiet=options.quiet)
+    console = console_of(options)
     if options.draft:
         return _draft(options, console)
     for name in ("seeds", "jobs"):
@@ -79,7 +78,8 @@ def _main(options: argparse.Namespace, out: Path) -> int:
     from connectome.experiment.trials import prepare
     from sims.inputs import open_graph
 
-    setup = prepare(experiment, open_graph(graph))
+    with progress(options, f"Reading {graph}"):
+        setup = prepare(experiment, open_graph(graph))
     _describe(setup, graph, console)
     if not options.dry_run:
         _run(setup, graph, out, options, console)
@@ -152,7 +152,6 @@ def _run(setup: Setup, graph: str, out: Path, options: argparse.Namespace, conso
     from connectome import __version__
     from connectome.experiment.page import page
     from connectome.experiment.trials import assemble
-    from connectome.graph.flat import cores
     from connectome.io.results import save_results, save_text
     from sims.studies.cells import keep_plan, make_folder, run_shown
     from sims.studies.trials import cells_of, found, plan_of, study_of
@@ -162,7 +161,7 @@ def _run(setup: Setup, graph: str, out: Path, options: argparse.Namespace, conso
     with locked("--out", out):
         keep_plan(plan_of(setup, __version__), out / PLAN, "experiment", grows="conditions")
         cells = cells_of(setup)
-        run_shown(study_of(setup.experiment, graph), cells, out, min(options.jobs or cores(), len(cells)), console)
+        run_shown(study_of(setup.experiment, graph), cells, out, options, console)
         results = assemble(setup, found(cells, out))
         save_results(results, out / RESULTS)
         tables = dict(_tables(setup, results))
@@ -172,6 +171,8 @@ def _run(setup: Setup, graph: str, out: Path, options: argparse.Namespace, conso
         save_text(specification, out / SPECIFICATION)
         save_text(page(setup, results, tables, source=Path(graph).name), out / PAGE)
     _show(setup, tables, console)
+    if options.json:
+        print_json(tables)
     written = [PAGE, *(f"{name}.csv" for name in tables), RESULTS, SPECIFICATION]
     console.print(f"Written to {out}/: {', '.join(written)}", highlight=False, markup=False, soft_wrap=True)
     console.print(

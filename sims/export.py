@@ -19,17 +19,20 @@ from connectome.errors import ConnectomeError
 from connectome.graph.parts import KINDS
 from sims.inputs import add_shape, open_graph, shaped
 from sims.program import add_common, ended, exit_codes, refuse_seed, refuse_taken, split_names
+from sims.screen import progress
 from sims.simulate import stimulus_of
 
 if TYPE_CHECKING:
     from connectome.graph.connectome import Connectome
+    from connectome.io.exchange import Format
 
-__all__ = ["main", "selected"]
+__all__ = ["main", "parser", "selected"]
 
 _NWB = "Neurodata Without Borders: pynwb, spikes (PATH is a SONATA spike file, such as sims.simulate writes)"
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options, and what ``--help`` says."""
     from connectome.io.exchange import FORMATS
 
     formats = {f.name: f"{f.description} ({', '.join(f.suffixes)})" for f in FORMATS.values() if f.write} | {
@@ -79,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     return ended("export", lambda: _export(options))
 
 
@@ -103,10 +106,8 @@ def selected(connectome: Connectome, kinds: str | None, regions: str | None) -> 
 
 
 def _export(options: argparse.Namespace) -> int:
-    from connectome.io.edge_tables import write_csv
     from connectome.io.exchange import FORMATS, format_of
-    from connectome.io.scripts import SIMULATORS, write_script
-    from connectome.io.snapshot import save
+    from connectome.io.scripts import SIMULATORS
 
     out: Path = options.out
     refuse_taken("--out", out, overwrite=options.overwrite)
@@ -126,8 +127,23 @@ def _export(options: argparse.Namespace) -> int:
         raise ConnectomeError("--connections", "must go with snapshot", chosen.name, "Others have them in any case.")
     for beside in chosen.beside(out):
         refuse_taken("--out", beside, overwrite=options.overwrite)
-    connectome = shaped(open_graph(options.path, options.stage, unsigned=options.unsigned), options)
-    connectome = selected(connectome, options.kinds, options.regions)
+    with progress(options, f"Reading {options.path}") as say:
+        connectome = shaped(open_graph(options.path, options.stage, unsigned=options.unsigned), options)
+        connectome = selected(connectome, options.kinds, options.regions)
+        say(f"Writing {out}")
+        _write(connectome, chosen, options)
+    if not options.quiet:
+        neurons, edges = connectome.n_neurons, connectome.n_connections
+        print(f"{options.path}: {neurons:,} neurons, {edges:,} edges\nWritten as {chosen.name}: {out}")
+    return 0
+
+
+def _write(connectome: Connectome, chosen: Format, options: argparse.Namespace) -> None:
+    from connectome.io.edge_tables import write_csv
+    from connectome.io.scripts import SIMULATORS, write_script
+    from connectome.io.snapshot import save
+
+    out: Path = options.out
     if chosen.name in SIMULATORS:
         stimulus, _ = stimulus_of(options.drive or [], options.spikes, connectome.regions)
         duration_ms = 1000.0 if options.duration_ms is None else options.duration_ms
@@ -139,10 +155,6 @@ def _export(options: argparse.Namespace) -> int:
     else:
         assert chosen.write is not None
         chosen.write(connectome, out)
-    if not options.quiet:
-        neurons, edges = connectome.n_neurons, connectome.n_connections
-        print(f"{options.path}: {neurons:,} neurons, {edges:,} edges\nWritten as {chosen.name}: {out}")
-    return 0
 
 
 def _export_spikes(options: argparse.Namespace) -> int:

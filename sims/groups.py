@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 from connectome.errors import ConnectomeError
 from connectome.texts import plural, readable, shown_p
 from sims.inputs import add_graph_options, check_graph_options, open_graph, prepared
-from sims.program import add_common, ended, exit_codes, refuse_seed, refuse_taken, split_names
-from sims.screen import print_table, progress
+from sims.program import add_common, add_json, complete_names, ended, exit_codes, refuse_seed, refuse_taken, split_names
+from sims.screen import console_of, print_json, print_table, progress
 
 if TYPE_CHECKING:
     import xarray as xr
     from rich.console import Console
 
-__all__ = ["METRICS", "main"]
+__all__ = ["METRICS", "main", "parser"]
 
 #: What is measured of each subject unless metrics are named.
 METRICS = (
@@ -35,7 +35,8 @@ METRICS = (
 _SHOWN_EDGES = 20
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options, and what ``--help`` says."""
     parser = argparse.ArgumentParser(
         prog="python -m sims.groups",
         description="Find edges and metrics that differ between two groups of connectomes of the same nodes, which are "
@@ -71,7 +72,10 @@ def _parser() -> argparse.ArgumentParser:
         default="extent",
         help="of a component: its edges, or the sum of their t beyond the threshold (default: %(default)s)",
     )
-    parser.add_argument("--metrics", metavar="A,B,...", help="names; see python -m sims.analyze --list-metrics")
+    metrics = parser.add_argument(
+        "--metrics", metavar="A,B,...", help="names; see python -m sims.analyze --list-metrics"
+    )
+    complete_names(metrics, "metrics")
     add_graph_options(parser)
     parser.add_argument(
         "--permutations", type=int, default=5000, metavar="N", help="relabellings, 1 or more (default: %(default)s)"
@@ -81,28 +85,28 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, metavar="FILE", help="write all numbers (.nc, netCDF 4), or the edges of components (.csv)"
     )
     add_common(parser)
+    add_json(parser)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     return ended("groups", lambda: _groups(options))
 
 
 def _groups(options: argparse.Namespace) -> int:
     _check(options)
     import numpy as np
-    from rich.console import Console
 
     from connectome.analysis.comparison import shared_nodes, subgraph
     from connectome.analysis.measure import choose
     from connectome.io.results import save_results, save_text
 
-    console = Console(quiet=options.quiet)
+    console = console_of(options)
     metrics = choose(METRICS if options.metrics is None else split_names(options.metrics))
     paths = [*options.first, *options.second]
-    with progress(options.quiet) as say:
+    with progress(options) as say:
         connectomes = []
         for path in paths:
             say(f"Reading {path}")
@@ -127,6 +131,8 @@ def _groups(options: argparse.Namespace) -> int:
         say(f"{options.permutations:,} relabellings")
         found = _tested(options, graphs, values, metrics)
     _report(console, found, most - graphs[0].n)
+    if options.json:
+        print_json(found)
     if options.out is not None:
         if options.out.suffix == ".nc":
             save_results(found, options.out)

@@ -17,8 +17,8 @@ import numpy as np
 from connectome.analysis.intervals import mean_of
 from connectome.errors import ConnectomeError
 from sims.inputs import open_graph
-from sims.program import add_common, ended, exit_codes, refuse_seed, refuse_taken, split_names
-from sims.screen import print_table
+from sims.program import add_common, add_json, ended, exit_codes, refuse_seed, refuse_taken, split_names
+from sims.screen import console_of, print_json, print_table, progress
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -27,14 +27,15 @@ if TYPE_CHECKING:
     from connectome.analysis.simple_graph import SimpleGraph
     from connectome.graph.connectome import Connectome
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 #: Grown in any case: every free pair with the same probability.
 _RANDOM = "random"
 _CORRELATIONS = ("degree_correlation", "degree_gained_correlation")
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options, and what ``--help`` says."""
     parser = argparse.ArgumentParser(
         prog="python -m sims.grow",
         description="Grow BIRTH to as many edges as TARGET has, one at a time, by P ~ D^eta K^gamma: D is the distance "
@@ -69,12 +70,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="the results are the same for any number")
     parser.add_argument("--out", type=Path, metavar="FILE", help="every run and every point searched, netCDF")
     add_common(parser)
+    add_json(parser)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     return ended("grow", lambda: _grow(options))
 
 
@@ -87,8 +89,6 @@ def _grow(options: argparse.Namespace) -> int:
     if options.out is not None:
         refuse_taken("--out", options.out, overwrite=options.overwrite)
     # Heavy imports wait until the options are known to parse: --help answers at once.
-    from rich.console import Console
-
     from connectome.analysis.generative import RULES, WiringLaw, evaluate, fit
     from connectome.io.results import save_results
 
@@ -96,9 +96,10 @@ def _grow(options: argparse.Namespace) -> int:
     forms = {"distance_form": options.distance_form, "topology_form": options.topology_form}
     laws = {rule: WiringLaw(rule, **forms) for rule in rules}
     names = [options.target, options.birth, *([options.fit_on] if options.fit_on else [])]
-    graphs, n_nodes = _shared([open_graph(name) for name in names])
+    with progress(options, f"Reading {', '.join(names)}"):
+        graphs, n_nodes = _shared([open_graph(name) for name in names])
     target, birth, middle = graphs[0], graphs[1], graphs[-1] if options.fit_on else graphs[0]
-    console = Console(quiet=options.quiet)
+    console = console_of(options)
     roles = ("target", "birth", "fitted on")
     sizes = [f"{what} {g.undirected.n_edges // 2:,}" for what, g in zip(roles, graphs, strict=False)]
     console.print(
@@ -107,10 +108,10 @@ def _grow(options: argparse.Namespace) -> int:
     )  # fmt: skip
     given: dict[str, Any] = {"n_runs": options.runs, "seed": options.seed, "threads": options.threads}
     chance = WiringLaw("distance", 0.0, 0.0)
-    found = {_RANDOM: evaluate(target, birth, chance, **given)}
-    with console.status("") as status:
+    with progress(options, "Growing at random") as say:
+        found = {_RANDOM: evaluate(target, birth, chance, **given)}
         for rule, law in laws.items():
-            status.update(f"Searching: {rule}")
+            say(f"Searching: {rule}")
             search = {"n_search": options.search_runs, "rounds": options.rounds}
             found[rule] = fit(middle, birth, law, etas, gammas, **search, **given)
             if options.fit_on:
@@ -119,6 +120,8 @@ def _grow(options: argparse.Namespace) -> int:
                 found[rule] = evaluate(target, birth, chosen, **given).merge(searched)
     results = _joined(found, options)
     _report(console, results)
+    if options.json:
+        print_json(results)
     if options.out is not None:
         save_results(results, options.out)
         console.print(f"Written: {options.out}", highlight=False, markup=False, soft_wrap=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from connectome.errors import ConnectomeError
-from connectome.graph.parts import KINDS
 from sims.program import split_names
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def shaped(connectome: Connectome, options: argparse.Namespace) -> Connectome:
             connectome = partition.split_edges(connectome, options.kinds_from)
         if options.merge_edges:
             connectome, merged = partition.merge_edges(connectome)
-            if not options.quiet:
+            if not options.quiet and not getattr(options, "json", False):
                 print(f"{merged}.")
     except ConnectomeError as error:
         field = error.field.replace("regions_from", "--regions-from").replace("kinds_from", "--kinds-from")
@@ -79,6 +78,8 @@ def add_graph_options(parser: argparse.ArgumentParser) -> None:
 
 def check_graph_options(options: argparse.Namespace) -> None:
     """Refuse what they cannot be. Raises :class:`ConnectomeError`."""
+    from connectome.graph.parts import KINDS
+
     for kind in split_names(options.kinds):
         if kind not in KINDS:
             raise ConnectomeError("--kinds", f"must be among {', '.join(KINDS)}", repr(kind))

@@ -18,9 +18,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from connectome.errors import ConnectomeError
-from sims.program import ended, exit_codes
+from sims.program import complete_names, ended, exit_codes
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 #: Group -> what one of it is, and where a configuration names it.
 KINDS: Final = {
@@ -41,7 +41,8 @@ KINDS: Final = {
 _UNITS: Final = {"ms": "ms", "pa": "pA", "mv": "mV", "um": "um", "pf": "pF", "hz": "Hz", "ns": "nS"}
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options, and what ``--help`` says."""
     parser = argparse.ArgumentParser(
         prog="python -m sims.mechanisms",
         description="List the mechanisms that a development, a training or a run can name: kind, name, one line, paper "
@@ -49,14 +50,17 @@ def _parser() -> argparse.ArgumentParser:
         epilog=exit_codes(),
     )
     parser.add_argument("--kind", choices=list(KINDS), metavar="KIND", help=f"only one of {', '.join(KINDS)}")
-    parser.add_argument("--describe", metavar="NAME", help="all that one says of itself: equations, state, parameters")
+    one = parser.add_argument(
+        "--describe", metavar="NAME", help="all that one says of itself: equations, state, parameters"
+    )
+    complete_names(one, *KINDS)
     parser.add_argument("--json", action="store_true", help="as JSON, for programs")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     return ended("mechanisms", lambda: _run(options))
 
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from connectome.errors import ConnectomeError
 from connectome.texts import plural, shown_p
-from sims.program import ended, exit_codes, locked, refuse_taken, split_names
-from sims.screen import print_table
+from sims.program import add_loudness, ended, exit_codes, locked, refuse_taken, split_names
+from sims.screen import console_of, print_json, print_table, progress
 
 if TYPE_CHECKING:
     import pandas
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from connectome.experiment.populations import Populations
     from connectome.graph.connectome import Connectome
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 PLAN, BACKGROUND, RESULTS, TABLE = "plan.json", "background.json", "results.nc", "agreement.csv"
 _AGAINST = {"empirical": "the measured", "structural": "the tracts"}
@@ -40,7 +40,8 @@ _FIELDS = {
 }  # fmt: skip
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options, and what ``--help`` says."""
     parser = argparse.ArgumentParser(
         prog="python -m sims.populations",
         description="Make of each node of a tract connectome (TVB, HCP, a matrix) a population of excitatory and "
@@ -86,13 +87,13 @@ def _parser() -> argparse.ArgumentParser:
     runs.add_argument("--jobs", type=int, metavar="N", help="processes (default: one a core)")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: runs/populations")
     parser.add_argument("--overwrite", action="store_true", help="replace --network if it exists")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_loudness(parser, tables=True)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     out: Path = options.out or Path("runs") / "populations"
 
     def kept() -> str:
@@ -104,9 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(options: argparse.Namespace, out: Path) -> int:
-    from rich.console import Console
-
-    console = Console(quiet=options.quiet)
+    console = console_of(options)
     _check(options)
     populations, couplings = _populations(options)
     if options.network is not None:
@@ -116,7 +115,8 @@ def _main(options: argparse.Namespace, out: Path) -> int:
     from connectome.analysis.simple_graph import simple_graph
     from sims.inputs import open_graph
 
-    tracts = open_graph(options.graph)
+    with progress(options, f"Reading {options.graph}"):
+        tracts = open_graph(options.graph)
     network = _network(tracts, replace(populations, coupling=couplings[0]), console)
     empirical = None
     if options.compare is not None:
@@ -219,7 +219,6 @@ def _run(
     from connectome import __version__
     from connectome.analysis.figures import draw_functional_connectivity
     from connectome.experiment.resting import agreement_table, gather_runs
-    from connectome.graph.flat import cores
     from connectome.io.results import save_figure, save_results, save_text
     from connectome.parameters import to_table
     from sims.studies.cells import keep_plan, make_folder, run_shown
@@ -237,7 +236,7 @@ def _run(
         nulls = dict.fromkeys(split_names(options.null), options.nulls) if options.nulls else {}
         cells = cells_of(couplings, options.seeds, nulls)
         study = study_of(options.graph, populations, background, seen)
-        run_shown(study, cells, out, min(options.jobs or cores(), len(cells)), console)
+        run_shown(study, cells, out, options, console)
         each = []
         for coupling in couplings:
             runs = found(cells, out, coupling)
@@ -254,6 +253,8 @@ def _run(
         for name, one in pictures.items():
             save_figure(draw_functional_connectivity(one), out / name)
     _show(agreements, each, couplings, console)
+    if options.json:
+        print_json({"agreement": agreements})
     written = ", ".join([TABLE, RESULTS, *pictures])
     console.print(f"Written to {out}/: {written}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"Took {time.monotonic() - began:.0f} s.", highlight=False, markup=False)
@@ -269,7 +270,6 @@ def _backgrounds(
     from connectome.experiment.populations import populate
     from connectome.experiment.resting import calibrate_background
     from connectome.io.results import save_text
-    from sims.screen import progress
     from sims.studies.populations import named
 
     kept: dict[str, float] = {}
@@ -277,8 +277,7 @@ def _backgrounds(
         kept = {str(k): float(v) for k, v in json.loads((out / BACKGROUND).read_bytes()).items()}
     for coupling in couplings:
         if named(coupling) not in kept:
-            with progress(options.quiet) as say:
-                say(f"The background for {options.rate:g} Hz at a coupling of {coupling:g}")
+            with progress(options, f"The background for {options.rate:g} Hz at a coupling of {coupling:g}"):
                 network, _ = populate(tracts, replace(populations, coupling=coupling), 0)
                 hz, _ = calibrate_background(network, populations.background_pa, options.rate)
             kept[named(coupling)] = hz

@@ -9,18 +9,19 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
+from connectome import plugins
 from connectome.errors import ConnectomeError
 from connectome.memory import ran_out
 
 __all__ = [
-    "Interrupted", "Interrupts", "add_common", "ended", "exit_codes", "locked", "machine", "refuse_seed",
-    "refuse_taken", "split_names",
+    "Interrupted", "Interrupts", "add_common", "add_json", "add_loudness", "complete_names", "ended", "exit_codes",
+    "locked", "machine", "refuse_seed", "refuse_taken", "split_names",
 ]  # fmt: skip
 
 #: Bytes of a file's name, so that a temporary one beside it has room (255 on most systems).
@@ -47,7 +48,44 @@ def exit_codes(one: str = "", kept: str = "no file is half-written") -> str:
 def add_common(parser: argparse.ArgumentParser) -> None:
     """The options of every program that writes files."""
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_loudness(parser)
+
+
+def add_loudness(parser: argparse.ArgumentParser, *, tables: bool = False) -> None:
+    """How much a program says; ``tables``: it prints some."""
+    loudness = parser.add_mutually_exclusive_group()
+    loudness.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    loudness.add_argument(
+        "-v", "--verbose", action="store_true", help="say what is done and after how long, in lines that stay (stderr)"
+    )
+    if tables:
+        add_json(parser)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """The option of every program that prints tables."""
+    parser.add_argument(
+        "--json", action="store_true", help="print the numbers as JSON, with names, dimensions and units, and no tables"
+    )
+
+
+def complete_names(action: argparse.Action, *groups: str) -> None:
+    """Let a shell complete the names, between commas, that an option takes: those of :mod:`connectome.plugins` in these
+    groups. argcomplete asks for them."""
+
+    def following(prefix: str, **_: object) -> list[str]:
+        before = prefix[: prefix.rfind(",") + 1]
+        return [before + name for group in groups for name in _named(group)]
+
+    vars(action)["completer"] = following
+
+
+def _named(group: str) -> Iterable[str]:
+    if group == "metrics":
+        from connectome.analysis.measure import known_metrics
+
+        return known_metrics()
+    return plugins.known(group)
 
 
 def split_names(text: str) -> list[str]:

@@ -17,8 +17,8 @@ import numpy as np
 
 from connectome.errors import ConnectomeError
 from connectome.texts import plural, shown_p
-from sims.program import ended, exit_codes, locked
-from sims.screen import print_table
+from sims.program import add_loudness, ended, exit_codes, locked
+from sims.screen import console_of, print_json, print_table, progress
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sims.studies.cells import StudyTable
     from sims.studies.propagation import Setup
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 PLAN, RESULTS, TABLE, REPORT, PICTURE = "plan.json", "results.nc", "figures.csv", "report.md", "propagation.png"
 #: What the models leave out.
@@ -40,7 +40,8 @@ LEFT_OUT = (
 _MOST = 10_000
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options, and what ``--help`` says."""
     parser = argparse.ArgumentParser(
         prog="python -m sims.propagation",
         description="Stimulate each neuron of a wiring in turn and hold the responses of all others against a measured "
@@ -75,13 +76,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--draws", type=int, default=1000, metavar="N", help="of the bootstrap (default: 1000)")
     parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: one a core)")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: runs/propagation")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_loudness(parser, tables=True)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     out: Path = options.out or Path("runs") / "propagation"
 
     def kept() -> str:
@@ -93,12 +94,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(options: argparse.Namespace, out: Path) -> int:
-    from rich.console import Console
-
     from connectome.experiment.physiology import read_physiology, table_of
     from sims.studies.propagation import prepare
 
-    console = Console(quiet=options.quiet)
+    console = console_of(options)
     for name, low, high in (
         ("seeds", 1, _MOST), ("nulls", 0, _MOST), ("jobs", 1, _MOST), ("draws", 2, 10**6), ("rate_hz", 0.0, 10_000.0),
         ("duration_ms", 0.0, 1e6), ("gain", 0.0, 1e9),
@@ -108,8 +107,10 @@ def _main(options: argparse.Namespace, out: Path) -> int:
             rule = f"must be {'more than ' * above}{low:g} .. {high:,.0f}"
             raise ConnectomeError(f"--{name.replace('_', '-')}", rule, value)
     physiology = read_physiology(options.physiology, options.changes)
-    setup = prepare(options.graph, str(options.atlas), table_of(physiology))
-    setup = setup._replace(physiology=_with_gain(setup, options))
+    with progress(options, f"Reading {options.graph} and {options.atlas}") as say:
+        setup = prepare(options.graph, str(options.atlas), table_of(physiology))
+        say("The gain at the edge of activity")
+        setup = setup._replace(physiology=_with_gain(setup, options))
     console.print(_account(setup, options), highlight=False, markup=False)
     told = {
         "graph": options.graph, "atlas": str(options.atlas), "physiology": table_of(setup.physiology),
@@ -157,7 +158,7 @@ def _account(setup: Setup, options: argparse.Namespace) -> str:
 
 def _run(setup: Setup, told: dict[str, Any], out: Path, options: argparse.Namespace, console: Console) -> None:
     from connectome import __version__
-    from connectome.graph.flat import cores
+    from connectome.analysis.style import styled
     from connectome.io.files import digest_of
     from connectome.io.results import save_figure, save_results, save_text
     from sims.studies.cells import keep_plan, loaded, make_folder, run_shown
@@ -172,14 +173,16 @@ def _run(setup: Setup, told: dict[str, Any], out: Path, options: argparse.Namesp
         }  # fmt: skip
         keep_plan({"version": __version__, **told, **digests}, out / PLAN, "comparison")
         cells = cells_of(options.nulls)
-        run_shown(study_of(told), cells, out, min(options.jobs or cores(), len(cells)), console)
+        run_shown(study_of(told), cells, out, options, console)
         results = assemble(loaded(cells, out))
         save_results(results, out / RESULTS)
         save_text(_csv(results), out / TABLE)
-        save_figure(draw(results), out / PICTURE)
+        save_figure(styled(draw)(results), out / PICTURE)
         tables = list(_tables(results))
         save_text(_report(tables, _account(setup, options)), out / REPORT)
     _show(results, console)
+    if options.json:
+        print_json(results)
     console.print(LEFT_OUT, highlight=False, markup=False)
     console.print(f"Written to {out}/: {REPORT}, {TABLE}, {PICTURE}, {RESULTS}", highlight=False, markup=False)
     console.print(f"Took {time.monotonic() - began:.0f} s.", highlight=False)

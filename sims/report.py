@@ -16,6 +16,7 @@ from connectome.errors import ConnectomeError
 from connectome.texts import listed
 from sims.inputs import add_shape, open_graph, open_graphs, shaped
 from sims.program import add_common, ended, exit_codes, refuse_seed, refuse_taken
+from sims.screen import progress
 
 if TYPE_CHECKING:
     from connectome.analysis.report.page import Sample
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
     from connectome.graph.selection import NodeSet
     from connectome.learning.task import Task
 
-__all__ = ["main", "write_report"]
+__all__ = ["main", "parser", "write_report"]
 
 #: What drives a sensor that no known task has.
 _RATE_HZ, _DURATION_MS = 50.0, 100.0
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options, and what ``--help`` says."""
     parser = argparse.ArgumentParser(
         prog="python -m sims.report",
         description="Write one HTML page about a run of sims.develop, a snapshot or any graph: stages, scores, edges, "
@@ -62,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     return ended("report", lambda: _report(options))
 
 
@@ -74,10 +76,11 @@ def _report(options: argparse.Namespace) -> int:
     refuse_seed(options.seed)
     refuse_taken("--out", out, overwrite=options.overwrite)
     began = time.monotonic()
-    size = write_report(
-        options.run, out, reference=options.reference, seed=options.seed, shape=lambda c: shaped(c, options),
-        images=options.images, show=options.show,
-    )  # fmt: skip
+    with progress(options, f"Writing {out}"):
+        size = write_report(
+            options.run, out, reference=options.reference, seed=options.seed, shape=lambda c: shaped(c, options),
+            images=options.images, show=options.show,
+        )  # fmt: skip
     if not options.quiet:
         print(f"Written: {out} ({size / 1e6:.1f} MB, {time.monotonic() - began:.0f} s). Open it in a browser.")
     return 0

@@ -21,8 +21,8 @@ from connectome.errors import ConnectomeError
 from connectome.memory import refuse_memory
 from sims.inputs import add_shape, open_graph, shaped
 from sims.physiologies import add_physiology, check_physiology, made_alive
-from sims.program import add_common, ended, exit_codes, refuse_seed, refuse_taken
-from sims.screen import print_table
+from sims.program import add_common, add_json, ended, exit_codes, refuse_seed, refuse_taken
+from sims.screen import console_of, print_json, print_table, progress
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from connectome.graph.parts import Region
     from connectome.simulate.runs import Stimulus
 
-__all__ = ["main", "stimulus_of"]
+__all__ = ["main", "parser", "stimulus_of"]
 
 _DRIVE = re.compile(r"(?P<region>[^:=]+):(?P<kind>poisson|current)=(?P<numbers>.*)", re.DOTALL)
 _DRIVE_RULE = "must be REGION:poisson=RATE_HZ[,WEIGHT_PA] or REGION:current=PA"
@@ -39,7 +39,8 @@ _MOST_WARNINGS = 12
 _MAX_RATE_HZ = 1e6  # of one neuron: 100,000 synapses at 10 Hz
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options, and what ``--help`` says."""
     parser = argparse.ArgumentParser(
         prog="python -m sims.simulate",
         description="Run a graph, write its spikes (HDF5, SONATA), print rate, irregularity and synchrony of each "
@@ -80,12 +81,13 @@ def _parser() -> argparse.ArgumentParser:
     add_physiology(parser)
     add_shape(parser)
     add_common(parser)
+    add_json(parser)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     return ended("simulate", lambda: _simulate(options), lambda: "No file is half-written.")
 
 
@@ -93,17 +95,16 @@ def _simulate(options: argparse.Namespace) -> int:
     raster: Path | None = None if options.no_raster else options.raster or options.out.with_suffix(".png")
     _check(options, raster)
     # Heavy imports wait until the options are known to parse: --help answers at once.
-    from rich.console import Console
-
     from connectome.analysis.activity import activity
     from connectome.experiment.checks import activity_warnings, weight_warnings
     from connectome.io.results import save_figure
     from connectome.io.spikes import save_spikes
     from connectome.simulate.runs import run
 
-    console = Console(quiet=options.quiet)
+    console = console_of(options)
     _refuse_memory(options.graph)
-    connectome = shaped(open_graph(options.graph), options)
+    with progress(options, f"Reading {options.graph}"):
+        connectome = shaped(open_graph(options.graph), options)
     stimulus, replayed = stimulus_of(options.drive, options.spikes, connectome.regions)
     if options.physiology:
         connectome, of_cells = made_alive(connectome, options, console, _gain_picture(options))
@@ -125,7 +126,11 @@ def _simulate(options: argparse.Namespace) -> int:
         from connectome.analysis.figures import draw_raster
 
         save_figure(draw_raster(spikes, connectome.regions), raster)
-    _report(console, spikes, activity(spikes, connectome.regions, skip_ms=options.skip_ms), display)
+    statistics = activity(spikes, connectome.regions, skip_ms=options.skip_ms)
+    _report(console, spikes, statistics, display)
+    if options.json:
+        cost = {"real_time_factor": display.factor, "synaptic_operations": spikes.attrs["synaptic_operations"]}
+        print_json(statistics.assign_attrs(cost))
     said = [*weight_warnings(connectome), *activity_warnings(spikes, connectome)]
     more = [f"And {len(said) - _MOST_WARNINGS} more like these."] if len(said) > _MOST_WARNINGS else []
     for line in said[:_MOST_WARNINGS] + more:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from connectome import plugins
 from connectome.errors import ConnectomeError
-from sims.program import ended, exit_codes, locked, split_names
-from sims.screen import print_table
+from sims.program import add_loudness, complete_names, ended, exit_codes, locked, split_names
+from sims.screen import console_of, print_json, print_table
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
     from sims.studies.cells import Study, StudyTable
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 PLAN, RESULTS, REPORT = "study.json", "results.nc", "report.md"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     out: Path = options.out or Path("runs") / f"{options.study}{'-quick' * options.quick}"
 
     def kept() -> str:
@@ -41,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return ended("study", lambda: _study(options, out), kept)
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options, and what ``--help`` says."""
     parser = argparse.ArgumentParser(
         prog="python -m sims.study",
         description="Run a study over conditions and seeds, and report means with 95 % intervals.",
@@ -56,22 +57,21 @@ def _parser() -> argparse.ArgumentParser:
         help="mnist, cifar10, cifar100, or a file or folder of images (default: scikit-learn's digits)",
     )  # fmt: skip
     parser.add_argument("--config", type=Path, metavar="FILE", help="of wiring: a development's, whose wiring is tried")
-    parser.add_argument("--only", metavar="A,B,...", help="of circuits and mechanisms: only these systems")
+    only = parser.add_argument("--only", metavar="A,B,...", help="of circuits and mechanisms: only these systems")
+    complete_names(only, "circuits", "mechanisms")
     parser.add_argument("--seeds", type=int, metavar="N", help="how many seeds, from 0")
     parser.add_argument("--conditions", metavar="A,B,...", help="only these")
     parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: one a core)")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: runs/STUDY")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_loudness(parser, tables=True)
     return parser
 
 
 def _study(options: argparse.Namespace, out: Path) -> int:
     from dataclasses import replace
 
-    from rich.console import Console
-
     from connectome import __version__
-    from connectome.graph.flat import cores
+    from connectome.analysis.style import styled
     from connectome.io.results import Film, save_figure, save_film, save_results, save_text
     from sims.studies.cells import gather, keep_plan, make_folder, run_shown
 
@@ -95,17 +95,17 @@ def _study(options: argparse.Namespace, out: Path) -> int:
                 raise ConnectomeError("--conditions", f"must be among {', '.join(study.conditions)}", repr(name))
         study = replace(study, conditions=chosen)
     make_folder(out)
-    console = Console(quiet=options.quiet)
+    console = console_of(options)
     with locked("--out", out):
         plan = {"study": options.study, "version": __version__, "options": dict(study.options)}
         keep_plan(plan, out / PLAN, "study")
         cells = study.cells()
         began = time.monotonic()
-        run_shown(study, cells, out, min(options.jobs or cores(), len(cells)), console)
+        run_shown(study, cells, out, options, console)
         results = gather(study, cells, out).assign_attrs(study=options.study, options=json.dumps(study.options))
         save_results(results, out / RESULTS)
         pictures = []
-        for name, figure in study.figures(results).items():
+        for name, figure in styled(study.figures)(results).items():
             pictures.append(f"{name}.gif" if isinstance(figure, Film) else f"{name}.png")
             if isinstance(figure, Film):
                 save_film(figure, out / pictures[-1])
@@ -113,6 +113,8 @@ def _study(options: argparse.Namespace, out: Path) -> int:
                 save_figure(figure, out / pictures[-1])
         save_text(_report(options.study, study, results, pictures), out / REPORT)
     _show(study, results, console)
+    if options.json:
+        print_json(results)
     console.print(f"Written to {out}/: {REPORT}, {RESULTS}, {', '.join(pictures)}", highlight=False)
     console.print(f"Took {time.monotonic() - began:.0f} s.", highlight=False)
     return 0

@@ -15,33 +15,41 @@ import numpy as np
 
 from connectome.analysis.intervals import mean_of
 from connectome.errors import ConnectomeError
-from sims.program import ended, exit_codes, split_names
-from sims.screen import print_table
+from sims.program import add_loudness, ended, exit_codes, split_names
+from sims.screen import console_of, print_json, print_table, progress
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; return its exit code."""
+def parser() -> argparse.ArgumentParser:
+    """The options, and what ``--help`` says."""
     parser = argparse.ArgumentParser(
         prog="python -m sims.summarize",
         description="Summarise runs of sims.develop that differ in their seed: means with 95 % intervals.",
         epilog=exit_codes(kept="nothing is written"),
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="FOLDER", help="folders that sims.develop wrote")
-    runs = parser.parse_args(argv).runs
-    return ended("summarize", lambda: _summarize(runs), lambda: "")
+    add_loudness(parser, tables=True)
+    return parser
 
 
-def _summarize(folders: Sequence[Path]) -> int:
-    from rich.console import Console
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    options = parser().parse_args(argv)
+    return ended("summarize", lambda: _summarize(options), lambda: "")
+
+
+def _summarize(options: argparse.Namespace) -> int:
+    import pandas
 
     from connectome.development.results import of_kind
 
-    runs = [_load(folder) for folder in folders]
+    folders: list[Path] = options.runs
+    with progress(options, "Reading results"):
+        runs = [_load(folder) for folder in folders]
     alike = ("regions", "configuration", "engine")
     for folder, run in zip(folders, runs, strict=True):
         for name in alike:
@@ -66,21 +74,28 @@ def _summarize(folders: Sequence[Path]) -> int:
             1 - r.synaptic_operations.sel(stage=last, task=k) / _most(r, k)
         ),
     }
-    console = Console()
+    console = console_of(options)
+    means = {(what, k): mean_of([float(get(run, k)) for run in runs]) for what, get in rows.items() for k in stages}
     print_table(
         console, f"{len(runs)} runs (seeds {seeds}), test data: mean and 95 % interval", ["", *stages],
-        [[what, *(mean_of([float(get(run, name)) for run in runs]).text() for name in stages)]
-         for what, get in rows.items()],
+        [[what, *(means[what, name].text() for name in stages)] for what in rows],
     )  # fmt: skip
-    local = [float(of_kind(run, "local").edges[-1] / run.peak_local_edges[-1]) for run in runs]
-    every = [float(run.edges[-1].sum() / run.history_edges.max()) for run in runs]
-    for kind, left in (("Local", local), ("All", every)):
-        console.print(f"{kind} edges at the end, of their peak: {mean_of(left).text()}", highlight=False)
+    left = {
+        "Local": [float(of_kind(run, "local").edges[-1] / run.peak_local_edges[-1]) for run in runs],
+        "All": [float(run.edges[-1].sum() / run.history_edges.max()) for run in runs],
+    }
+    for kind, shares in left.items():
+        means[f"{kind.lower()} edges at the end, of their peak", ""] = mean_of(shares)
+        console.print(f"{kind} edges at the end, of their peak: {mean_of(shares).text()}", highlight=False)
     for name in stages:
         weight = [float(of_kind(run, "long_range").mean_abs_weight.sel(stage=name)) for run in runs]
         if np.isfinite(weight).all():
+            means["mean |weight| of long-range edges, pA", name] = mean_of(weight)
             mean = mean_of(weight).text(1, 0, " pA")
             console.print(f"Mean |weight| of long-range edges after {name}: {mean}", highlight=False)
+    if options.json:
+        records = [{"what": what, "task": task, **mean._asdict()} for (what, task), mean in means.items()]
+        print_json({"runs": pandas.DataFrame(records)})
     return 0
 
 
@@ -96,7 +111,8 @@ def _load(folder: Path) -> xr.Dataset:
 
     path = folder / "results.nc"
     if not path.is_file():
-        raise ConnectomeError(str(folder), "must be a folder that sims.develop wrote", "no results.nc in it")
+        hint = "python -m sims.runs lists them."
+        raise ConnectomeError(str(folder), "must be a folder that sims.develop wrote", "no results.nc in it", hint)
     run = load_development(path)
     there, planned = [str(s) for s in run.stage.values], split_names(str(run.attrs["regions"]))
     if there != planned:

@@ -13,18 +13,19 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from connectome.errors import ConnectomeError
-from sims.develop import CONFIGURATION, RESULTS, parser, start
-from sims.program import ended, exit_codes
+from sims import develop
+from sims.program import add_loudness, ended, exit_codes
+from sims.screen import progress
 from sims.wirings import WIRING
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["first_difference", "main"]
+__all__ = ["first_difference", "main", "parser"]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; return its exit code."""
+def parser() -> argparse.ArgumentParser:
+    """The options, and what ``--help`` says."""
     options = argparse.ArgumentParser(
         prog="python -m sims.verify",
         description="Check that every file of a run is whole and that they fit together; then run it again into a "
@@ -33,9 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     options.add_argument("run", type=Path, metavar="RUN", help="the folder of a run that sims.develop finished")
     options.add_argument("--quick", action="store_true", help="check the files and do not run it again")
-    options.add_argument("--quiet", action="store_true", help="print nothing but errors and differences")
-    given = options.parse_args(argv)
-    return ended("verify", lambda: _verify(given), lambda: "The run is as it was.")
+    add_loudness(options)
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    options = parser().parse_args(argv)
+    return ended("verify", lambda: _verify(options), lambda: "The run is as it was.")
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -45,14 +51,15 @@ def _verify(options: argparse.Namespace) -> int:
         if not options.quiet:
             print(line, flush=True)
 
-    results, names, count = _check(run)
+    with progress(options, f"Reading every file of {run}"):
+        results, names, count = _check(run)
     say(f"{run}: {count} files are as the run wrote them, and fit together.")
     if options.quick:
         return 0
     attrs = results.attrs
     with TemporaryDirectory(prefix="verify_") as place:
         again = Path(place) / "run"
-        (Path(place) / CONFIGURATION).write_text(attrs["configuration"], "utf-8")
+        (Path(place) / develop.CONFIGURATION).write_text(attrs["configuration"], "utf-8")
         say(f"Running it again: {attrs['regions']}, seed {attrs['seed']}.")
         command = [
             "--regions",
@@ -64,14 +71,16 @@ def _verify(options: argparse.Namespace) -> int:
             "--no-report",
             "--quiet",
         ]
-        start(parser().parse_args([*command, "--config", str(Path(place) / CONFIGURATION)]), again, run)
+        command += ["--config", str(Path(place) / develop.CONFIGURATION)]
+        with progress(options, "Running it again"):
+            develop.start(develop.parser().parse_args(command), again, run)
         for name in names:
             difference = first_difference(run / name, again / name)
             if difference is None:
                 continue
-            here = _ran_on(again / RESULTS)
+            here = _ran_on(again / develop.RESULTS)
             print(f"{run / name} and its rerun differ. {difference}")
-            print(f"It ran on:    {_ran_on(run / RESULTS)}\nThe rerun on: {here}")
+            print(f"It ran on:    {_ran_on(run / develop.RESULTS)}\nThe rerun on: {here}")
             return 1
     say(f"The rerun is bit-identical: every dataset of {', '.join(names)}.")
     return 0
@@ -92,14 +101,14 @@ def _check(run: Path) -> tuple[xr.Dataset, list[str], int]:
             str(run), "must be a finished run", "one with checkpoints", f"python -m sims.develop --resume {run}"
         )
     manifest = load_manifest(run)
-    results = load_development(run / RESULTS)
-    text = results.attrs["configuration"]
+    results = load_development(run / develop.RESULTS)
+    text, configuration = results.attrs["configuration"], run / develop.CONFIGURATION
     try:
-        written = (run / CONFIGURATION).read_text("utf-8")
+        written = configuration.read_text("utf-8")
     except (OSError, ValueError) as error:
-        raise ConnectomeError(str(run / CONFIGURATION), "must be a text that can be read", error) from None
+        raise ConnectomeError(str(configuration), "must be a text that can be read", error) from None
     if written != text:
-        raise ConnectomeError(str(run / CONFIGURATION), "must be the configuration in the results", "another text")
+        raise ConnectomeError(str(configuration), "must be the configuration in the results", "another text")
     stages = ["birth", *results.attrs["regions"].split(",")]
     names = [stage_file(number, name) for number, name in enumerate(stages)]
     parents: tuple[str, ...] = ()
@@ -116,7 +125,7 @@ def _check(run: Path) -> tuple[xr.Dataset, list[str], int]:
         digest = load(run / name).digest()
         parents = (digest,) if number else ()
     held = [WIRING.as_posix()] if WIRING.as_posix() in manifest.files else []
-    return results, [*held, *names, RESULTS], len(manifest.files)
+    return results, [*held, *names, develop.RESULTS], len(manifest.files)
 
 
 def first_difference(path: Path, other: Path) -> str | None:

@@ -365,6 +365,11 @@ PROGRAMS: Final[Mapping[str, Reader]] = {
     "report_beside": _one(_program("report", "IN", "--reference", "IN", *_REPORT), "gexf", 0.4),
     "summarize": _many(_program("summarize", "IN"), lambda: [{"results.nc": _run()["results.nc"]}], _HDF5 + _TOML,
                        0.5),
+    "runs": _many(_program("runs", "IN", "--json"), _runs, _HDF5 + _TOML, 0.3),
+    "runs_compare": _many(
+        _program("runs", "--compare", "IN"), lambda: [{"results.nc": _run()["results.nc"], "manifest.json": b"{}",
+                                                       "configuration.toml": _TINY.encode()}], _HDF5 + _TOML, 0.2,
+    ),
     "verify": _many(_program("verify", "IN", "--quick"), _runs, _HDF5 + _TOML, 0.1, _sealed),
     "verify_again": _many(_program("verify", "IN", codes=(0, 1)), _runs, _HDF5 + _TOML, 0.02, _sealed),
     "resume_finished": _many(

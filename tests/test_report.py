@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import zlib
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,11 @@ class Page(HTMLParser):
 
 
 def payload(html: str) -> Any:
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)
+    """What the page draws, unpacked as its reader does: letters of seven bits, the last of them filled up."""
+    *_, packed = re.findall(r'<script type="text/plain" class="packed">(.*?)</script>', html, re.DOTALL)
+    bits = "".join(f"{ord(letter) % 128:07b}" for letter in packed)
+    whole = [int(bits[at : at + 8], 2) for at in range(0, len(bits) - 7, 8)]
+    found = re.match(r'"use strict";\nconst page = (.*);\n', zlib.decompress(bytes(whole)).decode())
     assert found is not None
     return json.loads(found[1])
 
@@ -118,7 +123,44 @@ def page(developed: Path) -> Path:
     return out
 
 
+def results_of(names: list[str], rule: str = "pruning") -> xr.Dataset:
+    """What a development through two stages might have given."""
+    coordinates = {"stage": names, "task": names, "rule": [rule], "change": ["added"], "edge_set": ["e", "l"]}
+    return xr.Dataset(
+        {
+            "score": (("stage", "task"), [[0.5, np.nan], [0.125, 0.25]]), "peak_local_edges": ("stage", [4000, 4000]),
+            "synaptic_operations": (("stage", "task"), [[2000.0, np.nan], [1000.0, 600.0]]),
+            "rule_count": (("stage", "rule", "change"), [[[1]], [[2]]]),
+            "edges": (("stage", "edge_set"), [[2000, 0], [1000, 30]]),
+            "mean_abs_weight": (("stage", "edge_set"), [[1.0, np.nan], [1.0, 1.0]]),
+            "history_stage": ("epoch", [1, 2]),
+            "history_update": ("epoch", [1, 1]), "history_validation_score": ("epoch", [0.1, 0.2]),
+            "history_local_edges": ("epoch", [3000, 1000]), "history_long_range_edges": ("epoch", [0, 120]),
+        },
+        {**coordinates, "edge_kind": ("edge_set", ["local", "long_range"])},
+    )  # fmt: skip
+
+
 # What is on the page
+
+
+def test_the_first_lines_tell_what_happened() -> None:
+    html = report([graph(SIZES, 30)], ["a"], source="x", results=results_of(["see", "reach"]))
+    words = re.search(r'<dl class="tiles">(.*?)</dl>', html, re.DOTALL)
+    assert words is not None
+    text = " ".join(re.sub("<[^>]*>", " ", words[1]).replace("\N{NO-BREAK SPACE}", " ").split())
+    assert text == (
+        "Learnt test score after its own stage see 50.0 % reach 25.0 % "
+        "Kept score at the end (change in points) see 12.5 % (-37.5) "
+        "Grown long-range edges at most 120 left 30 (25 %) "
+        "Pruned local edges at most 4,000 left 1,000 (25 %) "
+        "Cost synaptic operations a sample (change) see 1,000 (-50 %) reach 600"
+    )
+
+
+def test_a_small_page_is_small(page: Path) -> None:
+    """Most of it is Plotly, packed."""
+    assert page.stat().st_size < 1.8e6
 
 
 def test_a_run_has_every_part(page: Path) -> None:
@@ -203,18 +245,7 @@ def test_hostile_texts_are_only_texts() -> None:
     )
     c = c.grow(edges=[EdgeSet.from_arrays(("a", "local", "a"), [0, 1], [1, 2], n_source=9, n_target=9, dt_ms=c.dt_ms)])
     names = ["x", HOSTILE]
-    coordinates = {"stage": names, "task": names, "rule": [HOSTILE], "change": ["added"], "edge_set": ["e"]}
-    results = xr.Dataset(
-        {
-            "score": (("stage", "task"), [[0.5, np.nan], [0.1, 0.2]]), "peak_local_edges": ("stage", [2, 2]),
-            "synaptic_operations": (("stage", "task"), [[1.0, np.nan], [1.0, 1.0]]),
-            "rule_count": (("stage", "rule", "change"), [[[1]], [[2]]]), "edges": (("stage", "edge_set"), [[2], [2]]),
-            "mean_abs_weight": (("stage", "edge_set"), [[1.0], [1.0]]), "history_stage": ("epoch", [1, 2]),
-            "history_update": ("epoch", [1, 1]), "history_validation_score": ("epoch", [0.1, 0.2]),
-            "history_local_edges": ("epoch", [2, 2]), "history_long_range_edges": ("epoch", [0, 0]),
-        },
-        {**coordinates, "edge_kind": ("edge_set", ["local"])},
-    )  # fmt: skip
+    results = results_of(names, HOSTILE)
     configuration = f"[{json.dumps(HOSTILE)}]\nkey = {json.dumps(HOSTILE)}\n"
     html = report(
         [c, c], names, source=HOSTILE, results=results, configuration=configuration, reference=(HOSTILE, c),

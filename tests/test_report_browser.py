@@ -17,7 +17,7 @@ from connectome import Connectome
 from connectome.analysis.report.page import Sample, report
 from connectome.analysis.report.scene import MAX_EDGES
 from connectome.simulate.runs import Poisson, Stimulus, run
-from tests.test_report import HOSTILE, SIZES, graph
+from tests.test_report import HOSTILE, SIZES, graph, results_of
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or ""
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM, reason="no chromium to be found")]
@@ -151,6 +151,20 @@ def test_it_opens_without_errors_or_requests(desk: Visit, shown: Path) -> None:
     assert desk.asked == [shown.as_uri()]
     assert desk.do("document.querySelectorAll('.chart .main-svg').length") >= 10
     assert desk.do("[...document.querySelectorAll('.chart')].every(c => c.data.length > 0)")
+
+
+def test_the_first_screen_tells_the_story(browser: Any, tmp_path: Path) -> None:
+    """Of a desktop with the network, of a phone without."""
+    stages = [graph(SIZES, 10, name="see"), graph(SIZES, 20, stage=1, name="reach")]
+    html = report(stages, ["see", "reach"], source="run", results=results_of(["see", "reach"]))
+    (tmp_path / "page.html").write_text(html, "utf-8")
+    visit = Visit(browser, tmp_path / "page.html", viewport={"width": 1440, "height": 900})
+    for width, height, what in ((1440, 900, "#view"), (390, 844, ".tiles")):
+        visit.page.set_viewport_size({"width": width, "height": height})
+        box = visit.page.locator(what).bounding_box()
+        assert box is not None
+        assert box["y"] + box["height"] <= height
+    visit.context.close()
 
 
 def test_the_mouse_turns_the_view(desk: Visit) -> None:
@@ -413,7 +427,7 @@ def test_without_script_there_is_still_a_picture(browser: Any, shown: Path) -> N
     page = context.new_page()
     page.goto(shown.as_uri())
     assert page.locator(".still").is_visible()
-    assert page.locator("noscript").inner_text()
+    assert page.locator(".no-js").is_visible()
     assert page.locator("#stages table").first.is_visible()
     assert not page.locator("#play").is_visible()
     context.close()

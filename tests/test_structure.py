@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+import connectome
+
 ROOT = Path(__file__).resolve().parents[1]
 LINKED = ("io", "datasets")
 #: The rooms of the library, and which others each may import. All may import the floor: modules beside the rooms.
@@ -41,7 +43,7 @@ LONGEST_MODULE = 450
 LONGEST_CIRCUIT = 200
 TOP_LEVEL = {
     "connectome", "io", "datasets", "sims", "tests",
-    "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "constraints.txt",
+    "pyproject.toml", "README.md", "LICENSE", "CITATION.cff", "CHANGELOG.md", "constraints.txt",
 }  # fmt: skip
 #: What a kernel may import: it takes arrays and knows nothing else of the project.
 KERNEL_IMPORTS = re.compile(
@@ -136,6 +138,13 @@ def test_every_dependency_is_pinned() -> None:
     lines = [line for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines() if not line.startswith("#")]
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines), "one exact version a line, no local ones"
     assert names <= {re.sub("_", "-", line.split("==")[0].lower()) for line in lines}
+
+
+def test_the_citation_is_of_this_version() -> None:
+    said = dict(re.findall(r'^([a-z-]+): "?([^"\n]*)"?$', (ROOT / "CITATION.cff").read_text("utf-8"), re.MULTILINE))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert (said["cff-version"], said["version"]) == ("1.2.0", connectome.__version__)
+    assert said["license"] == project["license"]
 
 
 # Imports point one way: sims -> connectome.{io,datasets} -> connectome -> kernels

@@ -72,6 +72,8 @@ INPUTS = {
     "report": ["FILE", "--out", "new.html"],
     "report reference": ["good.graphml", "--out", "new.html", "--reference", "FILE"],
     "verify": ["FILE"],
+    "runs compare": ["--compare", "FILE"],
+    "runs remove": ["--remove", "FILE", "--yes"],
     "develop": ["--config", "FILE", "--out", "new"],
     "develop wiring": ["--wiring", "FILE", "--out", "new"],
     "develop resume": ["--resume", "FILE"],
@@ -253,6 +255,10 @@ OTHERS = {
         (["far.graphml", "--length-scale", "0"], "--length-scale"), (["far.graphml", "--null", ""], "--null"),
         (["far.graphml", "--set", "neuron.tau_m_ms=-1"], "--set neuron.tau_m_ms"),
         (["far.graphml", "--set", "size"], "--set must be key=value"),
+    ],
+    "runs": [
+        (["good.h5"], "FOLDER must be a folder"), (["--remove"], "FOLDER must be given"), (["--yes"], "--remove"),
+        (["--remove", "run", "--yes"], "must be the folder of a run"), (["--remove", "--compare", "run"], "--compare"),
     ],
     "verify": [([], "required"), (["foreign"], "foreign"), (["run"], "with a manifest.json; found none")],
 }  # fmt: skip

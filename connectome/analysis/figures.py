@@ -13,16 +13,17 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from connectome.analysis.functional import fisher_z
+from connectome.analysis.style import BLACK, BLUE, GREY, ORANGE, styled
 from connectome.development.results import of_kind
 from connectome.graph.parts import Region
 
 __all__ = ["draw_development", "draw_functional_connectivity", "draw_gain_scan", "draw_raster", "log_limits"]
 
-#: For each kind of edge between neurons: its name, a colour of Okabe & Ito's, told apart by everyone, line and marker.
-_KINDS = {"local": ("local", "#0072B2", "-", "o"), "long_range": ("long-range", "#D55E00", "--", "s")}
+#: For each kind of edge between neurons: its name, its colour, line and marker.
+_KINDS = {"local": ("local", BLUE, "-", "o"), "long_range": ("long-range", ORANGE, "--", "s")}
 
-#: For Dale's sign: its name and a colour of the same palette. A raster has them one below the other as well.
-_SIGNS = {1: ("excitatory", "#0072B2"), -1: ("inhibitory", "#D55E00"), 0: ("sensor, or unsigned", "#000000")}
+#: For Dale's sign: its name and its colour. A raster has them one below the other as well.
+_SIGNS = {1: ("excitatory", BLUE), -1: ("inhibitory", ORANGE), 0: ("sensor, or unsigned", BLACK)}
 _MAX_ROWS = 1000  # neurons in a raster, about as many as it has pixels
 _MIN_ROWS = 40  # neurons of a region that are drawn besides large ones, if it has as many
 _LINE = 0.17  # inches that a line of a region's name takes
@@ -42,18 +43,17 @@ def log_limits(values: ArrayLike) -> tuple[float, float]:
     return (positive.min() / 1.1, positive.max() * 1.1) if positive.size else (1.0, 10.0)
 
 
+@styled
 def draw_development(results: xr.Dataset) -> Figure:
     """Four panels to read at a glance: scores, edges over time, operations per sample, mean weights."""
     figure = Figure(figsize=(11, 7.5), layout="constrained")
     axes = figure.subplots(2, 2)
     stages = [str(s) for s in results.stage.values]
-    figure.suptitle(f"Development through {', '.join(stages)} (seed {results.attrs.get('seed', '?')})", fontsize=13)
+    figure.suptitle(f"Development through {', '.join(stages)} (seed {results.attrs.get('seed', '?')})")
     _scores(axes[0, 0], results, stages)
     _edges(axes[0, 1], results, stages)
     _operations(axes[1, 0], results, stages)
     _weights(axes[1, 1], results, stages)
-    for axis in axes.flat:
-        axis.spines[["top", "right"]].set_visible(False)
     return figure
 
 
@@ -70,7 +70,7 @@ def _scores(axis: Any, results: xr.Dataset, stages: list[str]) -> None:
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
     axis.set(xlabel="task", ylabel="after stage")
-    axis.set_title("What was learnt and kept: test score", loc="left")
+    axis.set_title("What was learnt and kept: test score")
 
 
 def _edges(axis: Any, results: xr.Dataset, stages: list[str]) -> None:
@@ -82,18 +82,18 @@ def _edges(axis: Any, results: xr.Dataset, stages: list[str]) -> None:
     for kind, (name, colour, line, _) in _KINDS.items():
         edges = results[f"history_{kind}_edges"].values / 1e3
         if kind == "local" or edges.any():
-            axis.plot(x, edges, color=colour, lw=2, ls=line)
+            axis.plot(x, edges, color=colour, ls=line)
             ends.append((name, edges))
     axis.set_ylim(0, 1.15 * max(1e-3, *(edges.max(initial=0) for _, edges in ends)))  # room for the stages' names
     for number, name in enumerate(stages):
         axis.axvline(start[number], color="0.8", lw=1, zorder=0)
         axis.annotate(
             name, (start[number], 1), (4, -2), xycoords=("data", "axes fraction"), textcoords="offset points", va="top",
-            fontsize=9, color="0.3",
+            fontsize=9, color=GREY,
         )  # fmt: skip
     _name_lines(axis, x, ends)
     axis.set(xlabel="update", ylabel="edges (thousands)")
-    axis.set_title("What was grown and pruned", loc="left")
+    axis.set_title("What was grown and pruned")
 
 
 def _operations(axis: Any, results: xr.Dataset, stages: list[str]) -> None:
@@ -110,22 +110,22 @@ def _operations(axis: Any, results: xr.Dataset, stages: list[str]) -> None:
     axis.set_xticks(range(len(stages)), stages)
     axis.tick_params(axis="x", length=0)
     axis.set(xlabel="task", ylabel="synaptic operations\nper sample (thousands)")
-    axis.legend(title="after stage", loc="upper left", ncols=3, frameon=False, fontsize=9, alignment="left")
-    axis.set_title("What a sample costs", loc="left")
+    axis.legend(title="after stage", loc="upper left", ncols=3, alignment="left")
+    axis.set_title("What a sample costs")
 
 
 def _weights(axis: Any, results: xr.Dataset, stages: list[str]) -> None:
     ends = []
     for kind, (name, colour, line, marker) in _KINDS.items():
         mean = of_kind(results, kind).mean_abs_weight.values
-        axis.plot(range(len(stages)), mean, marker=marker, color=colour, lw=2, ls=line)
+        axis.plot(range(len(stages)), mean, marker=marker, color=colour, ls=line)
         ends.append((name, mean))
     axis.set_ylim(0, 1.1 * max(1e-3, *(np.nan_to_num(mean).max() for _, mean in ends)))
     axis.set_xlim(-0.3, len(stages) - 0.7)
     _name_lines(axis, np.arange(len(stages)), ends)
     axis.set_xticks(range(len(stages)), stages)
     axis.set(xlabel="after stage", ylabel="mean |weight| (pA)")
-    axis.set_title("How strong edges are", loc="left")
+    axis.set_title("How strong edges are")
 
 
 def _name_lines(axis: Any, x: Any, lines: list[tuple[str, Any]]) -> None:
@@ -140,6 +140,7 @@ def _name_lines(axis: Any, x: Any, lines: list[tuple[str, Any]]) -> None:
         )
 
 
+@styled
 def draw_raster(spikes: xr.Dataset, regions: Mapping[str, Region]) -> Figure:
     """A dot a spike, a row a neuron, time to the right. Regions in bands from the top, each with its mean rate, and in
     them excitatory neurons above inhibitory ones. ``spikes`` is what :func:`connectome.simulate.run` gives.
@@ -180,15 +181,14 @@ def draw_raster(spikes: xr.Dataset, regions: Mapping[str, Region]) -> Figure:
         top += high
         axis.axhline(top, color="0.8", lw=1, zorder=0)
     axis.set(xlim=(0, duration_ms), ylim=(max(top, 1), 0), xlabel="time (ms)", yticks=[])
-    axis.spines[["top", "right"]].set_visible(False)
     drawn = sum(row.size for row in rows)
     sample = "" if drawn == everyone else f" of {everyone:,}, drawn at random"
-    axis.set_title(f"{drawn:,} neurons{sample}: {sum(dots.values()):,} spikes", loc="left")
+    axis.set_title(f"{drawn:,} neurons{sample}: {sum(dots.values()):,} spikes")
     for sign, (name, colour) in _SIGNS.items():
         if dots[sign]:
             axis.scatter([], [], s=30, color=colour, label=name)
     if sum(dots.values()):
-        axis.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, fontsize=9, borderaxespad=0.2)
+        axis.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderaxespad=0.2)
     return figure
 
 
@@ -201,6 +201,7 @@ def _bands(rows: list[int], lines: float) -> list[float]:
     return height
 
 
+@styled
 def draw_gain_scan(scan: xr.Dataset) -> Figure:
     """Rates at each gain, while driven and after: of all neurons, and of up to eight regions, those that differ most.
     ``scan`` is what :func:`connectome.experiment.calibrate` gives, or ``gain_scan``."""
@@ -221,19 +222,19 @@ def draw_gain_scan(scan: xr.Dataset) -> Figure:
         mean = scan["mean_hz" if name == "rate_hz" else "mean_after_hz"]
         axis.plot(scan.gain, mean, color="black", lw=2, marker="o", ms=4, label="all neurons")
         if "chosen_gain" in scan.attrs:
-            axis.axvline(scan.attrs["chosen_gain"], color="#D55E00", lw=1.5, ls="--", zorder=0)
+            axis.axvline(scan.attrs["chosen_gain"], color=ORANGE, lw=1.5, ls="--", zorder=0)
         axis.set(xlabel="gain", xscale="log", title=title)
         axis.set_yscale("symlog", linthresh=floor)
         axis.set_ylim(0, None)
-        axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("rate (Hz)")
-    axes[1].legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=9)
+    axes[1].legend(loc="upper left", bbox_to_anchor=(1.01, 1))
     if "chosen_gain" in scan.attrs:
         aim = {"edge": "the largest at which activity dies out"}.get(scan.attrs["aim"], scan.attrs["aim"])
-        figure.suptitle(f"{scan.attrs['physiology']}: gain {scan.attrs['chosen_gain']:.3g}, {aim}", fontsize=12)
+        figure.suptitle(f"{scan.attrs['physiology']}: gain {scan.attrs['chosen_gain']:.3g}, {aim}")
     return figure
 
 
+@styled
 def draw_functional_connectivity(results: xr.Dataset) -> Figure:
     """The wiring, the functional connectivity of the mean over runs, and the measured one if there is one; each pair
     of nodes in both; and the agreement of each run beside those on null tracts. ``results`` is what
@@ -253,35 +254,31 @@ def draw_functional_connectivity(results: xr.Dataset) -> Figure:
         figure.colorbar(image, ax=axis, shrink=0.8)
         axis.set(xlabel="node", ylabel="node")
         axis.locator_params(integer=True)
-        axis.set_title(title, loc="left")
+        axis.set_title(title)
     axis = axes[-2]
     other = results[of].values
     y = fisher_z(other) if measured else other
     size = 4 if pairs[0].size > 500 else 16
-    axis.scatter(z[pairs], y[pairs], s=size, color="#0072B2", alpha=0.4, linewidths=0)
+    axis.scatter(z[pairs], y[pairs], s=size, color=BLUE, alpha=0.4, linewidths=0)
     r = float(results.mean_r.sel(against=of))
     axis.set(xlabel="simulated (z)", ylabel=f"{'measured (z)' if measured else 'weight of tracts'}")
-    axis.set_title(f"Pairs of nodes, r = {r:.2f}", loc="left")
+    axis.set_title(f"Pairs of nodes, r = {r:.2f}")
     axis = axes[-1]
-    strips = [("tracts", results.r.sel(against=of).values, "#D55E00")]
+    strips = [("tracts", results.r.sel(against=of).values, ORANGE)]
     if "null" in results.dims:
-        strips += [
-            (f"null: {k}", results.null_r.sel(null=k, against=of).values, "#0072B2") for k in results.null.values
-        ]
+        strips += [(f"null: {k}", results.null_r.sel(null=k, against=of).values, BLUE) for k in results.null.values]
     for place, (_, values, colour) in enumerate(strips):
         values = values[np.isfinite(values)]
         axis.plot(place + np.linspace(-0.15, 0.15, values.size), values, "o", ms=4, color=colour, alpha=0.7)
     if measured:
-        axis.axhline(float(results.structural_r), color="0.3", ls="--", lw=1.2)
+        axis.axhline(float(results.structural_r), color=GREY, ls="--", lw=1.2)
         axis.annotate(
-            "weights of tracts alone", (0.02, float(results.structural_r)), (0, 3), fontsize=8, color="0.3",
+            "weights of tracts alone", (0.02, float(results.structural_r)), (0, 3), fontsize=8, color=GREY,
             xycoords=("axes fraction", "data"), textcoords="offset points",
         )  # fmt: skip
     axis.set_xticks(range(len(strips)), [name for name, *_ in strips])
     axis.set(xlim=(-0.6, len(strips) - 0.4), ylabel=f"r with the {'measured one' if measured else 'tracts run on'}")
-    axis.set_title("Runs", loc="left")
-    for axis in axes[-2:]:
-        axis.spines[["top", "right"]].set_visible(False)
+    axis.set_title("Runs")
     return figure
 
 

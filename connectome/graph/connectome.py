@@ -19,6 +19,7 @@ from connectome.arrays import ReadOnly, boolean_mask, finite_step
 from connectome.errors import ConnectomeError
 from connectome.graph.kernel_set import KERNEL_COLUMNS, MOST_CONNECTIONS, KernelSet, expanded
 from connectome.graph.parts import ENDS, EdgeKey, EdgeSet, Kind, Region
+from connectome.printed import html_table
 
 if TYPE_CHECKING:
     import networkx
@@ -182,6 +183,15 @@ class Connectome(ReadOnly):
     def __repr__(self) -> str:
         regions = ", ".join(f"{r.name}[{r.size}]" for r in self.regions.values())
         return f"Connectome({regions}; {len(self.edges)} edge sets, {self.n_edges} edges)"
+
+    def _repr_html_(self) -> str:
+        """The regions, and the edge sets."""
+        models = {r.name: "" if r.role == "sensor" else r.neuron.model for r in self.regions.values()}
+        regions = [(r.name, r.role, f"{r.size:,}", models[r.name]) for r in self.regions.values()]
+        edges = [(k.source, k.kind, k.target, f"{len(e):,}") for k, e in self.edges.items()]
+        return html_table(
+            f"{len(regions)} regions, {self.n_neurons:,} neurons", ("region", "role", "size", "model"), regions
+        ) + html_table(f"{len(edges)} edge sets, {self.n_edges:,} edges", ("source", "kind", "target", "edges"), edges)
 
     @property
     def n_neurons(self) -> int:

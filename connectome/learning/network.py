@@ -160,6 +160,11 @@ class SpikingNetwork(nn.Module):
         super().__setstate__(state)  # type: ignore[no-untyped-call]  # torch has no annotations here
         self._tiles = self._laid_out()
 
+    def __repr__(self) -> str:
+        learn = sum(p.numel() for p in self.parameters() if p.requires_grad)
+        regions = ", ".join(f"{r.name}[{r.size}]" for r in self.selection.regions.values())
+        return f"SpikingNetwork({regions}; {learn:,} parameters learn, engine={self.engine!r})"
+
     def forward(
         self, sensor_spikes: Mapping[str, Tensor], record: Sequence[str] = (), *,
         current: Mapping[str, Tensor] | None = None, gain: Mapping[str, Tensor] | None = None,

@@ -134,6 +134,20 @@ def run(
     Raises
     ------
     ConnectomeError : an argument that does not fit, by name
+
+    Examples
+    --------
+    Ten sensors that fire at 100 Hz drive one of two neurons for 200 ms:
+
+    >>> from connectome import Connectome, EdgeSet, Poisson, Region, Stimulus, run
+    >>> regions = [Region("eye", 10, "sensor"), Region("cortex", 2)]
+    >>> source, target, weight_pa = list(range(10)), [0] * 10, 500.0
+    >>> edges = EdgeSet.from_arrays(
+    ...     ("eye", "afferent", "cortex"), source, target, weight_pa, n_source=10, n_target=2, dt_ms=0.1
+    ... )
+    >>> spikes = run(Connectome.of(regions, [edges], dt_ms=0.1), 200.0, Stimulus(poisson={"eye": Poisson(100.0)}))
+    >>> spikes.n_spikes.to_series().to_dict()
+    {'eye': 196, 'cortex': 27}
     """
     if engine not in get_args(Engine):
         raise ConnectomeError("engine", f"must be one of {', '.join(get_args(Engine))}", repr(engine))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import multiprocessing
@@ -202,8 +203,9 @@ def keep_plan(plan: Mapping[str, Any], path: Path, what: str, grows: str = "") -
     save_text(json.dumps(new, indent=1), path)
 
 
-def run_shown(study: Study, cells: Sequence[Cell], out: Path, jobs: int, console: Console) -> None:
-    """:func:`run_cells` with a line that says how far it is."""
+def run_shown(study: Study, cells: Sequence[Cell], out: Path, options: argparse.Namespace, console: Console) -> None:
+    """:func:`run_cells` in as many processes as ``--jobs`` says, with a line that says how far it is; with
+    ``--verbose`` one that stays for each cell."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -213,14 +215,19 @@ def run_shown(study: Study, cells: Sequence[Cell], out: Path, jobs: int, console
         TimeRemainingColumn,
     )
 
+    from connectome.graph.flat import cores
+    from sims.screen import teller
+
     columns = (
         TextColumn("cells"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
         TextColumn("{task.description}", markup=False),
     )  # fmt: skip
-    with Progress(*columns, console=console) as progress:
+    jobs, say = min(options.jobs or cores(), len(cells)), teller() if options.verbose else lambda text: None
+    with Progress(*columns, console=console, disable=options.verbose) as progress:
         bar = progress.add_task("", total=len(cells))
         for cell in run_cells(study, cells, out, jobs):
             progress.update(bar, advance=1, description=f"{cell.condition}, seed {cell.seed}")
+            say(f"{cell.condition}, seed {cell.seed}")
 
 
 def loaded(cells: Sequence[Cell], folder: Path) -> Iterator[tuple[Cell, xr.Dataset]]:

@@ -208,6 +208,5 @@ def draw(results: xr.Dataset) -> Figure:
             ax.axvline(0.5 if name == "area" else 0.0, color="0.5", lw=0.8, ls="--")
             ax.set_yticks(row, names, fontsize=8)
             ax.set_title(f"{strain}: {title}", fontsize=9)
-            ax.spines[["top", "right"]].set_visible(False)
     axes[0][0].legend(fontsize=7)
     return figure

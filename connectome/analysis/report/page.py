@@ -37,6 +37,7 @@ from connectome.analysis.report.charts import (
 )
 from connectome.analysis.report.render import rendered
 from connectome.analysis.report.scene import MAX_NAMES, Scene, all_regions, sample_scene
+from connectome.analysis.report.story import tiles
 from connectome.analysis.report.tables import (
     Sample,
     citation,
@@ -51,13 +52,12 @@ from connectome.analysis.report.tables import (
     stage_table,
 )
 from connectome.analysis.simple_graph import SimpleGraph, simple_graph
-from connectome.development.results import of_kind
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.graph.flat import starts
-from connectome.graph.parts import KINDS, ROLES, Kind
+from connectome.graph.parts import KINDS
 from connectome.graph.selection import NodeSet
-from connectome.texts import listed, percent, plural, readable
+from connectome.texts import listed, plural
 
 __all__ = ["Sample", "report"]
 
@@ -130,7 +130,7 @@ def report(
     parts: dict[str, Any] = {
         "source": source,
         "title": title or _title(names, results, source), "names": list(names),
-        "lede": _lede(stages, names, results), "tiles": _tiles(last, results, kinds),
+        "lede": _lede(stages, names, results), "tiles": tiles(last, results, kinds),
         "scene": _scene_texts(scene, last, kinds, len(stages), counts[-1]),
         "stages": stage_table(stages, names, results) if len(stages) > 1 or results is not None else None,
         "scores": score_rows(results), "has_score_chart": has_training,
@@ -203,35 +203,11 @@ def _lede(stages: Sequence[Connectome], names: Sequence[str], results: xr.Datase
     last = stages[-1]
     neurons = sum(r.size for r in last.regions.values() if r.role == "neuron")
     of_neurons = [name for name, r in last.regions.items() if r.role == "neuron"]
-    text = f"{plural(neurons, 'neuron')} in {plural(len(of_neurons), 'region')}; {plural(last.n_edges, 'edge')}."
-    if results is not None and results.sizes.get("stage"):
-        peak, local = int(results.peak_local_edges.values[-1]), of_kind(results, "local").edges.values
-        long_range = of_kind(results, "long_range").edges.values
-        text += f" Local edges ended at {readable(int(local[-1]))}"
-        text += f", {percent(local[-1] / peak, 0)} of their peak" if peak else ""
-        text += f"; long-range edges at {readable(int(long_range[-1]))}."
-    elif len(stages) > 1:
+    text = f"{plural(neurons, 'neuron')} in {plural(len(of_neurons), 'region')}; {plural(last.n_edges, 'edge')}"
+    text += f" in {plural(len(last.edges), 'set')}."
+    if len(stages) > 1 and (results is None or not results.sizes.get("stage")):
         text += f" {len(stages)} stages, from {names[0]} to {names[-1]}."
     return text
-
-
-def _tiles(last: Connectome, results: xr.Dataset | None, kinds: Sequence[Kind]) -> list[dict[str, str]]:
-    tiles = [
-        {"what": _listed_roles(last), "value": f"{last.n_neurons:,}"},
-        {"what": plural(len(last.edges), "edge set") + ", edges in all", "value": f"{last.n_edges:,}"},
-    ]
-    if results is not None and results.sizes.get("stage"):
-        for task, value in zip(results.task.values, results.score.values[-1], strict=True):
-            if value == value and len(tiles) < 6:
-                tiles.append({"what": f"test score, {task}", "value": percent(value)})
-    else:
-        tiles += [{"what": f"{KIND_NAMES[kind]} edges", "value": f"{last.count(kind):,}"} for kind in kinds]
-    return tiles
-
-
-def _listed_roles(c: Connectome) -> str:
-    roles = {r.role for r in c.regions.values()}
-    return listed([f"{role}s" for role in ROLES if role in roles or role == "neuron"])
 
 
 def _count(scene: Scene, stage: int, name: str, kinds: Sequence[str]) -> str:

@@ -18,9 +18,8 @@ from connectome.parameters import parse_toml
 from connectome.texts import listed, percent, readable
 
 __all__ = [
-    "Sample", "Table", "citation", "configuration_tables", "matrix_table", "metric_table", "rate_table", "region_table",
-    "rule_table",
-    "score_rows", "spread_table", "stage_table",
+    "Sample", "Table", "citation", "configuration_tables", "course", "matrix_table", "metric_table", "rate_table",
+    "region_table", "rule_table", "score_rows", "spread_table", "stage_table",
 ]  # fmt: skip
 
 _MAX_TABLE: Final = 16  # regions of the matrix as a table
@@ -195,7 +194,7 @@ def metric_table(measured: xr.Dataset, reference: str | None, left_out: Sequence
     about += f" Left out, as they take long on a graph of this size: {listed(left_out)}." if left_out else ""
     head = ["metric", *map(str, measured.stage.values)]
     n = len(head) - 1 - bool(reference)
-    courses = [_course(v.values[:n, 0].tolist()) for v in shown.values()] if n > _FEW else []
+    courses = [course(v.values[:n, 0].tolist()) for v in shown.values()] if n > _FEW else []
     return {
         "about": about, "table": Table("Metrics of the graph. A dash: not defined for it.", head, rows, courses),
         "definitions": [(n.replace("_", " "), v.attrs["definition"], v.attrs["source"]) for n, v in shown.items()],
@@ -206,7 +205,7 @@ def _units(name: str, units: str) -> str:
     return "" if units == "1" or units in name else f" ({units.replace('um', 'µm')})"
 
 
-def _course(values: Sequence[float]) -> str:
+def course(values: Sequence[float]) -> str:
     """A line through the values, from least to most."""
     there = [(i, v) for i, v in enumerate(values) if math.isfinite(v)]
     low, high = (min(v for _, v in there), max(v for _, v in there)) if there else (0.0, 0.0)

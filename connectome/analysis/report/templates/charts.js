@@ -1,7 +1,5 @@
-"use strict";
-// What every page of charts does: colours, drawing, printing.
+// What every page of charts does: colours, drawing, printing. ``page`` is what there is to draw.
 
-const page = JSON.parse(document.getElementById("data").textContent);
 const root = document.documentElement;
 const byId = (id) => document.getElementById(id);
 const every = (query, act) => document.querySelectorAll(query).forEach(act);
