@@ -124,6 +124,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "pspm": "sims.studies.circuits.pspm:pspm",
             "reservoir": "sims.studies.circuits.reservoir:reservoir",
             "rewriting": "sims.studies.circuits.rewriting:rewriting",
+            "colour_cubes": "sims.studies.circuits.colour_cubes:colour_cubes",
             "places": "sims.studies.circuits.places:places",
             "ncap": "sims.studies.circuits.ncap:ncap",
             "what_and_when": "sims.studies.circuits.what_and_when:what_and_when",
@@ -150,6 +151,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "motor": "connectome.datasets.tasks:make_motor",
             "interaction": "connectome.datasets.tasks:Interaction",
             "events": "connectome.datasets.event_task:EventPerception",
+            **{f"bits{n}": f"connectome.circuits.bits:bits{n}" for n in range(2, 7)},
         },
         "run_rules": {
             "pair_stdp": "connectome.simulate.stdp:PairSTDP",

@@ -17,6 +17,7 @@ from connectome import Connectome, circuits, load, run, save
 from connectome.circuits import (
     ca3_memory,
     cognitive_graph,
+    colour_cubes,
     gain_control,
     liquid,
     ncap,
@@ -58,6 +59,10 @@ CASES: Final = {
     "cognitive_graph.cognitive_graph": Case(
         lambda: cognitive_graph.cognitive_graph(RNG.uniform(0, 3, (12, 2)), 3.0),
         Stimulus(spikes={"goal": ([1.0], [11])}),
+    ),
+    "colour_cubes.cube_memory": Case(
+        lambda: colour_cubes.cube_memory(30, 20, seed=6),
+        Stimulus(spikes={"self": _regular(32, 0.5), "cubes": _regular(48, 0.5)}),
     ),
     "gain_control.orientation_ring": Case(
         lambda: gain_control.orientation_ring(12),

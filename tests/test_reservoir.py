@@ -13,7 +13,9 @@ from connectome.analysis.readout import memory_capacity, nrmse, predictions
 from connectome.circuits import reservoir as circuit
 from connectome.datasets.series import mackey_glass, narma10
 from connectome.graph.connectome import Connectome
+from connectome.graph.parts import EdgeSet
 from connectome.io.snapshot import load, save
+from sims.studies.circuits import reservoir_wirings as wirings
 
 TRAIN, TEST = slice(100, 900), slice(900, 1400)
 
@@ -146,3 +148,43 @@ def test_series_keep_to_their_equations() -> None:
 def test_what_does_not_fit_is_refused(call: object, field: str) -> None:
     with pytest.raises(ConnectomeError, match=field):
         call(circuit.reservoir(20, 4))  # type: ignore[operator]
+
+
+# Measured wirings
+
+
+def test_a_larva_like_file_is_read_as_the_larva_and_is_of_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In small; and whoever names a folder has what is in it."""
+    monkeypatch.delenv("LARVA_FOLDER", raising=False)
+    made = wirings.larva(90, 700, 3000)
+    (edges,) = made.edges.values()
+    assert (made.n_neurons, len(edges), edges.weight.sum()) == (90, 700, 3000)
+    assert edges.weight.min() >= 1
+    assert (edges.source != edges.target).all()
+    assert np.std(edges.out_degree) > 1.5 * np.sqrt(700 / 90), "a wider spread than by chance"
+    table = "," + ",".join("abc") + "\na,0,2,0\nb,1,0,0\nc,0,0,4\n"
+    (tmp_path / "all-all_connectivity_matrix.csv").write_text(table)
+    monkeypatch.setenv("LARVA_FOLDER", str(tmp_path))
+    found = wirings.larva(90, 700, 3000)
+    assert np.array_equal(np.asarray(found.regions["brain"].label), ["a", "b", "c"])
+    assert found.n_edges == 3
+
+
+def test_a_reservoir_has_the_wiring_of_its_condition(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pairs that are joined twice, by dendrites and by axons, are joined once; shuffling keeps degrees."""
+    of = wirings.larva(60, 300, 900)
+    (edges,) = of.edges.values()
+    twice = EdgeSet.from_arrays(
+        edges.key, np.repeat(edges.source, 2), np.repeat(edges.target, 2), np.ones(600), n_source=60, n_target=60,
+        dt_ms=of.dt_ms, attributes={"synapse": ["aa", "ad"] * 300},
+    )  # fmt: skip
+    monkeypatch.setattr(wirings, "larva", lambda *size: Connectome.of([*of.regions.values()], [twice], dt_ms=of.dt_ms))
+    wirings._larva.cache_clear()
+    made, shuffled = (wirings.network_of(c, 3, True).edges[circuit.KEY] for c in ("larva: x", "larva shuffled: x"))
+    wirings._larva.cache_clear()
+    np.testing.assert_array_equal(made.pair, edges.pair)
+    assert not np.array_equal(shuffled.pair, edges.pair)
+    np.testing.assert_array_equal(shuffled.in_degree, made.in_degree)
+    np.testing.assert_array_equal(shuffled.out_degree, made.out_degree)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +17,12 @@ from torch import nn
 from connectome import ConnectomeError, SpikingNetwork
 from connectome.analysis.activity import autocorrelation, decay_time
 from connectome.circuits import timescales as circuit
-from connectome.circuits.bits import BitMemory, cross_entropy, head
+from connectome.circuits.bits import BitMemory, BitStage, asked_next, cross_entropy, head
 from connectome.circuits.timescales import LeakyUnits
+from connectome.datasets.tasks import known_tasks
+from connectome.development.configuration import Configuration, plan_stages, read_configuration
+from connectome.development.stage import Stage
+from connectome.development.stages import develop
 from connectome.learning.task import acting
 from sims.studies.circuits import timescale_measures as measures
 from sims.studies.circuits import timescales as trial
@@ -158,11 +163,11 @@ def test_gradients_reach_time_constants_and_bounds_hold() -> None:
 
 
 def test_curricula() -> None:
-    assert circuit.asked_next("single", (4,)) == (5,)
-    assert circuit.asked_next("multi", (2, 3)) == (2, 3, 4)
+    assert asked_next("single", (4,)) == (5,)
+    assert asked_next("multi", (2, 3)) == (2, 3, 4)
     ten = tuple(range(2, 12))
-    assert circuit.asked_next("sliding", ten) == tuple(range(3, 13))
-    assert circuit.asked_next("sliding", (2, 3)) == (2, 3, 4)
+    assert asked_next("sliding", ten) == tuple(range(3, 13))
+    assert asked_next("sliding", (2, 3)) == (2, 3, 4)
 
 
 def test_learning_solves_one_n_after_the_other() -> None:
@@ -228,6 +233,42 @@ def test_spiking_networks_learn_by_the_same_loop() -> None:
     np.testing.assert_array_equal(network.weight[other[0]].detach(), born.edges[other[0]].weight)
 
 
+# The curriculum as stages of a development
+
+
+def staged(folder: Path, curriculum: str, updates: int) -> tuple[list[Stage], Configuration]:
+    """For N = 2, 3 and 4, by the configuration of the page."""
+    page = Path(circuit.__file__).with_name("README.md").read_text()
+    (folder / "bits.toml").write_text(page.split("```toml\n")[1].split("```")[0])
+    names = ["bits2", "bits3", "bits4"]
+    changes = [f"tasks.{name}.curriculum='{curriculum}'" for name in names]
+    set_ = read_configuration(folder / "bits.toml", [*changes, f"training.other={updates}", "anatomy.neurons=40"])
+    tasks = {name: known_tasks()[name](None, 0.0, **set_.tasks[name]) for name in names}
+    return plan_stages(names, tasks, set_), set_
+
+
+@pytest.mark.parametrize(("curriculum", "last"), [("single", (4,)), ("multi", (2, 3, 4)), ("sliding", (2, 3, 4))])
+def test_stages_ask_for_what_the_curriculum_says(curriculum: str, last: tuple[int, ...], tmp_path: Path) -> None:
+    stages, _ = staged(tmp_path, curriculum, 1)
+    assert [stage.task.requires for stage in stages] == [(), ("bits2",), ("bits2", "bits3")]
+    assert stages[2].task.effectors == {head(n): 2 for n in last}
+    assert stages[2].task.recruits == ("bit", "bits2", "bits3", "bits4", *(head(n) for n in last))
+    assert BitStage(14, curriculum="sliding").heads == tuple(range(5, 15))
+
+
+def test_a_curriculum_is_developed_in_stages(tmp_path: Path) -> None:
+    """With many heads those of earlier stages are read from the new region as well; with one they are left alone."""
+    for curriculum, into in (("multi", {"bits2", "bits3"}), ("single", {"bits2"})):
+        stages, set_ = staged(tmp_path, curriculum, 60)
+        first, second = develop(stages[:2], set_.anatomy, seed=1, test_trials=100)
+        readers = {key.source for key in second.connectome.edges if key.target == head(2)}
+        assert readers == into
+        assert first.scores["bits2"].value > 0.6
+        assert set(second.scores) == {"bits2", "bits3"}
+        tau = second.connectome.regions["bits3"].neuron.parameters()["tau_m_ms"]
+        assert np.ptp(np.asarray(tau)) > 0, "time constants learn"
+
+
 # The trial
 
 
@@ -285,7 +326,9 @@ def test_the_trial_judges() -> None:
         (lambda: circuit.bit_memory(1), "neurons"),
         (lambda: circuit.bit_memory(largest=1), "largest"),
         (lambda: circuit.bit_memory(tau_ms=(5.0, -1.0)), "tau_ms"),
-        (lambda: circuit.asked_next("double", (2,)), "curriculum"),  # type: ignore[arg-type]
+        (lambda: asked_next("double", (2,)), "curriculum"),  # type: ignore[arg-type]
+        (lambda: BitStage(2, curriculum="double"), "curriculum"),  # type: ignore[arg-type]
+        (lambda: BitStage(1), "n "),
     ],
 )
 def test_what_does_not_fit_is_refused(call: object, field: str) -> None:

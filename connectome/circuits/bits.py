@@ -8,7 +8,7 @@ which answers after the last bit. Every sequence is new: what is learnt from and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, get_args
 
@@ -22,9 +22,15 @@ from connectome.errors import ConnectomeError
 from connectome.learning.network import BatchActivity
 from connectome.learning.task import Act, Score
 
-__all__ = ["BitMemory", "BitTask", "cross_entropy", "head"]
+__all__ = [
+    "BitMemory", "BitStage", "BitTask", "Curriculum", "asked_next", "bits2", "bits3", "bits4", "bits5", "bits6",
+    "cross_entropy", "head",
+]  # fmt: skip
 
 BitTask = Literal["parity", "match"]
+Curriculum = Literal["single", "multi", "sliding"]
+#: How many heads a sliding curriculum asks for at most.
+_SLIDING: Final = 10
 #: Heads are the means of their potentials over so many last steps, in units of so many mV.
 _READ_STEPS: Final = 2
 _UNIT_MV: Final = 3.0
@@ -35,6 +41,14 @@ _SCORED: Final = 500
 def head(n: int) -> str:
     """The effector that answers for the last n bits."""
     return f"head{n}"
+
+
+def asked_next(curriculum: Curriculum, heads: tuple[int, ...]) -> tuple[int, ...]:
+    """The heads that are asked for once these are solved. Raises :class:`ConnectomeError`."""
+    if curriculum not in get_args(Curriculum):
+        raise ConnectomeError("curriculum", f"must be one of {', '.join(get_args(Curriculum))}", repr(curriculum))
+    kept = {"single": (), "multi": heads, "sliding": heads[1 - _SLIDING :]}[curriculum]
+    return (*kept, heads[-1] + 1)
 
 
 @dataclass(frozen=True)
@@ -135,3 +149,43 @@ def cross_entropy(answers: Tensor, label: Tensor) -> Tensor:
     """Of (B, heads, 2) answers to (B, heads) labels: averaged over sequences, added over heads."""
     found: Tensor = torch.nn.functional.cross_entropy(answers.flatten(0, 1), label.flatten()) * label.shape[1]
     return found
+
+
+class BitStage(BitMemory):
+    """The N of a curriculum as a stage of a development: a region ``bitsN`` of its own beside those of all smaller N,
+    which take part, and the heads that the curriculum asks for by then.
+
+    Parameters
+    ----------
+    n : at least 2
+    curriculum : ``"single"``: the newest head alone; ``"multi"``: all so far; ``"sliding"``: the last ten
+    others : as of :class:`BitMemory`
+    """
+
+    def __init__(self, n: int, *, curriculum: Curriculum = "multi", **others: Any) -> None:
+        heads: tuple[int, ...] = (2,)
+        for _ in range(3, integer("n", n, 2, 1000) + 1):
+            heads = asked_next(curriculum, heads)
+        asked_next(curriculum, heads)
+        super().__init__(heads=heads, name=f"bits{n}", **others)
+
+    @property
+    def requires(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The regions of all smaller N."""
+        return tuple(f"bits{n}" for n in range(2, self.heads[-1]))
+
+    @property
+    def recruits(self) -> tuple[str, ...]:
+        """What takes part."""
+        return (self._sensor, *self.requires, self.name, *self.effectors)
+
+
+def _named(n: int) -> Callable[..., BitStage]:
+    def make(images: object, jitter: float, **table: Any) -> BitStage:
+        return BitStage(n, **table)
+
+    return make
+
+
+#: Made as a configuration names them, of what it says in ``[tasks.bitsN]``; longer curricula are for Python.
+bits2, bits3, bits4, bits5, bits6 = map(_named, range(2, 7))

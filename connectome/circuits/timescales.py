@@ -26,7 +26,7 @@ import math
 from collections import deque
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Any, Final, Literal, NamedTuple, get_args
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from connectome.arrays import integer
-from connectome.circuits.bits import BitMemory, cross_entropy
+from connectome.circuits.bits import BitMemory, Curriculum, asked_next, cross_entropy
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.graph.parts import EdgeSet, Region
@@ -42,13 +42,11 @@ from connectome.learning.network import SpikingNetwork
 from connectome.neurons.iaf_psc_exp import NeuronParameters
 from connectome.neurons.leaky_integrator import LeakyIntegrator
 
-__all__ = ["MEMORY", "SOLVED", "Curriculum", "LeakyUnits", "Solved", "answers", "asked_next", "bit_memory", "learn"]
+__all__ = ["MEMORY", "SOLVED", "LeakyUnits", "Solved", "answers", "bit_memory", "learn"]
 
-Curriculum = Literal["single", "multi", "sliding"]
 MEMORY: Final = "memory"
 SOLVED: Final = 0.98
 _SLOPE: Final = 0.01
-_SLIDING: Final = 10
 #: Updates whose sequences, each new, are what a network is judged by on the way.
 _JUDGED: Final = 50
 _CLIPPED: Final = 2.0  # the norm of gradients
@@ -144,14 +142,6 @@ def answers(network: LeakyUnits | SpikingNetwork, task: BitMemory, bits: NDArray
         return task.answers(network.sharing(task.recruits)(task.spikes(bits)))
     found: Tensor = network(torch.from_numpy(bits.astype(np.float32)), task.heads)
     return found
-
-
-def asked_next(curriculum: Curriculum, heads: tuple[int, ...]) -> tuple[int, ...]:
-    """The heads that are asked for once these are solved. Raises :class:`ConnectomeError`."""
-    if curriculum not in get_args(Curriculum):
-        raise ConnectomeError("curriculum", f"must be one of {', '.join(get_args(Curriculum))}", repr(curriculum))
-    kept = {"single": (), "multi": heads, "sliding": heads[1 - _SLIDING :]}[curriculum]
-    return (*kept, heads[-1] + 1)
 
 
 class Solved(NamedTuple):

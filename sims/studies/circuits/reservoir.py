@@ -11,9 +11,8 @@ import numpy as np
 from connectome.analysis.intervals import paired
 from connectome.analysis.readout import memory_capacity, nrmse, predictions
 from connectome.circuits import reservoir as circuit
-from connectome.datasets import references
 from connectome.datasets.series import mackey_glass, narma10
-from connectome.graph.flat import starts
+from sims.studies.circuits.reservoir_wirings import network_of
 from sims.studies.published import Check, Measure, Trial, Values
 
 if TYPE_CHECKING:
@@ -34,8 +33,9 @@ _STRETCHES: Final[Mapping[circuit.Form, tuple[slice, slice, slice]]] = {
 _BETAS: Final = (0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0)
 #: The target, of rates (where S is steepest) and of spikes (the best of three on a reservoir of another seed).
 _RHO: Final[Mapping[circuit.Form, float]] = {"rates": 0.5, "spikes": 0.36}
+#: In which as many units as the larva's adapt, a quarter of the others', for their time.
+_LARVA_STEPS: Final = 10_000
 _AHEAD: Final = 17  # what is forecast of the Mackey-Glass series, units of time
-_WORM: Final = "celegans_witvliet2021_8"
 
 
 class _Task(NamedTuple):
@@ -51,10 +51,11 @@ def _tasks(condition: str, seed: int, quick: bool) -> Iterator[tuple[str, _Task]
     form = _form(condition)
     train, _, test = _STRETCHES[form]
     steps = test.stop
-    for scale in (_SCALE,) if quick and form == "spikes" else _SCALES:
+    large = condition.startswith("larva")
+    for scale in (_SCALE,) if large or (quick and form == "spikes") else _SCALES:
         u = scale * rng.uniform(-1, 1, steps)
         yield "memory" if scale == _SCALE else f"memory at {scale:g}", _Task(u, _memory(u, train), scale)
-    if form == "spikes" or quick:
+    if form == "spikes" or quick or large:
         return
     u, y = narma10(steps + 1, rng)
     yield "NARMA-10", _Task(_SCALE * (4 * u[:-1] - 1), _fit(y[1:], train), _SCALE)
@@ -75,26 +76,9 @@ def _fit(y: NDArray[np.float64], train: slice) -> Callable[[NDArray[np.float64],
     return lambda states, test: -nrmse(predictions(states, y[: len(states)], train, test), y[test])
 
 
-@cache
-def _worm() -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
-    """Sources and targets of the chemical synapses of an adult worm, and its neurons."""
-    worm = references.load(_WORM)
-    first = starts(worm.regions.values())
-    ends = [(e.source + first[k.source], e.target + first[k.target]) for k, e in worm.edges.items()]
-    source, target = (np.concatenate(end) for end in zip(*ends, strict=True))
-    return source, target, worm.n_neurons
-
-
-def _network(condition: str, seed: int) -> Connectome:
-    if not condition.startswith("worm"):
-        return circuit.reservoir(seed=seed)
-    source, target, n = _worm()
-    network = circuit.reservoir(n, pairs=(source, target), seed=seed)
-    if "shuffled" not in condition:
-        return network
-    from connectome.analysis.shuffled import shuffled_wiring
-
-    return shuffled_wiring(network, seed)
+def _states(condition: str, network: Connectome, u: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What is read: all units; of the larva's many, every tenth."""
+    return circuit.responses(network, u, _form(condition))[:, :: 10 if condition.startswith("larva") else 1]
 
 
 def _tuned(condition: str, network: Connectome, task: _Task, seed: int, form: circuit.Form) -> Connectome:
@@ -108,20 +92,21 @@ def _tuned(condition: str, network: Connectome, task: _Task, seed: int, form: ci
     if not condition.endswith("global"):
         # Spikes are noise besides: there the adaptation stops before it gets slow.
         steps, delta = (40_000, circuit.DELTA) if form == "rates" else (2_000, (1e-2, 2.5e-3))
+        steps = _LARVA_STEPS if condition.startswith("larva") else steps
         return circuit.adapted(network, task.scale * rng.uniform(-1, 1, steps), rho, form=form, delta=delta)
     choose = _STRETCHES[form][1]
     u = task.u[: choose.stop]
     betas = _BETAS if form == "rates" else _BETAS[2::2]
     made = [circuit.scaled(network, beta) for beta in betas]
-    return max(made, key=lambda c: task.score(circuit.responses(c, u, form), choose))
+    return max(made, key=lambda c: task.score(_states(condition, c, u), choose))
 
 
 def _run(condition: str, seed: int, quick: bool) -> Mapping[str, float]:
     form = _form(condition)
-    network = _network(condition, seed)
+    network = network_of(condition, seed, quick)
     found = {}
     for name, task in _tasks(condition, seed, quick):
-        states = circuit.responses(_tuned(condition, network, task, seed, form), task.u, form)
+        states = _states(condition, _tuned(condition, network, task, seed, form), task.u)
         score = task.score(states, _STRETCHES[form][2])
         found[name] = score if name.startswith("memory") else -score
         if name == "memory" and condition in ("adapted", "one-step"):
@@ -149,14 +134,16 @@ def _check(v: Values) -> Sequence[Check]:
         )  # fmt: skip
     off = v["adapted"]["off target"].max()
     one = v["one-step"]["memory"] / v["adapted"]["memory"] - 1
-    worm = _more(v, "worm: adapted", "worm: global", "memory")
-    beside = paired(v["worm: adapted"]["memory"], v["worm shuffled: adapted"]["memory"])
     found += [
         Check("mean rates come within 0.02 of their targets", f"{off:.3f}", bool(off < 0.02)),
         Check("one step does as well, within 5 %", f"{100 * np.abs(one).max():.1f} %", bool(np.abs(one).max() < 0.05)),
-        Check("30 % more on the worm's wiring", f"{100 * worm.mean():+.0f} %", bool(worm.mean() >= 0.3)),
-        Check("the worm's wiring remembers more than shuffled", beside.text(1, 1, ""), bool(beside.mean > beside.half)),
     ]
+    for of, name in (("worm", "the worm's"), ("larva", "a larva-like")):
+        more = _more(v, f"{of}: adapted", f"{of}: global", "memory").mean()
+        beside = paired(v[f"{of}: adapted"]["memory"], v[f"{of} shuffled: adapted"]["memory"])
+        text, better = beside.text(1, 1, ""), bool(beside.mean > beside.half)
+        found.append(Check(f"30 % more on {name} wiring", f"{100 * more:+.0f} %", bool(more >= 0.3)))
+        found.append(Check(f"{name} wiring remembers more than shuffled", text, better))
     if np.isfinite(v["adapted"]["NARMA-10"]).all():
         for name in ("NARMA-10", "Mackey-Glass"):
             gain = paired(v["adapted"][name], v["global"][name])
@@ -174,7 +161,7 @@ def _draw(quick: bool) -> Mapping[str, Figure]:
     task = dict(_tasks("adapted", 0, True))["memory"]
     train, _, test = _STRETCHES["rates"]
     for condition in ("adapted", "global"):
-        states = circuit.responses(_tuned(condition, _network(condition, 0), task, 0, "rates"), task.u)
+        states = circuit.responses(_tuned(condition, network_of(condition, 0, quick), task, 0, "rates"), task.u)
         left.plot(np.arange(1, 61), memory_capacity(states, task.u, train, test), label=condition)
         right.hist(states[200:].mean(0), np.linspace(0, 1, 41), alpha=0.7, label=condition)
     left.set(xlabel="lag (steps)", ylabel="squared correlation")
@@ -193,6 +180,7 @@ reservoir = Trial(
     (
         "adapted", "one-step", "heterogeneous", "global", "spikes: adapted", "spikes: one-step", "spikes: global",
         "worm: adapted", "worm: global", "worm shuffled: adapted", "worm shuffled: global",
+        "larva: adapted", "larva: global", "larva shuffled: adapted", "larva shuffled: global",
     ),
     _run, _check, ("global",), _draw,
 )  # fmt: skip

@@ -15,8 +15,8 @@ from sims.studies.published import Check, Measure, Trial, Values
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from connectome.circuits.bits import BitTask
-    from connectome.circuits.timescales import Curriculum, LeakyUnits, Solved
+    from connectome.circuits.bits import BitTask, Curriculum
+    from connectome.circuits.timescales import LeakyUnits, Solved
     from connectome.learning.network import SpikingNetwork
 
 __all__ = ["timescales"]
