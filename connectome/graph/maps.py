@@ -41,6 +41,13 @@ class Maps(ReadOnly):
     hexagonal: bool = False
     every: tuple[int, int] = (1, 1)
 
+    def __repr__(self) -> str:
+        """Every field: the digest of a connectome is taken of this."""
+        return (
+            f"Maps(count={self.count}, height={self.height}, width={self.width}, hexagonal={self.hexagonal}, "
+            f"every={self.every})"
+        )
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "count", integer("maps.count", self.count, 1, MAX_MAPS))
         for side in ("height", "width"):

@@ -20,7 +20,7 @@ def convolved(maps: Maps, kernel: tuple[int, ...], *, stride: int = 1, padding: 
     height, width). Raises :class:`ConnectomeError`.
 
     >>> convolved(Maps(3, 32, 32), (64, 3, 5, 5), stride=2, padding=2)
-    Maps(count=64, height=16, width=16, every=(1, 1))
+    Maps(count=64, height=16, width=16, hexagonal=False, every=(1, 1))
     """
     for name, value, low in (("stride", stride, 1), ("padding", padding, 0)):
         integer(name, value, low, MAX_SIDE)
