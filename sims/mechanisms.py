@@ -20,7 +20,7 @@ from typing import Any, Final
 from connectome.errors import ConnectomeError
 from sims.program import ended, exit_codes
 
-__all__ = ["main"]
+__all__ = ["KINDS", "catalogue", "main"]
 
 #: Group -> what one of it is, and where a configuration names it.
 KINDS: Final = {
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    found = list(_all([options.kind] if options.kind else list(KINDS)))
+    found = list(catalogue([options.kind] if options.kind else list(KINDS)))
     if options.describe is not None:
         named = [about for about in found if about["name"] == options.describe]
         if not named:
@@ -79,7 +79,7 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _all(groups: Sequence[str]) -> Iterator[dict[str, Any]]:
+def catalogue(groups: Sequence[str]) -> Iterator[dict[str, Any]]:
     """What each says of itself. One that cannot be imported says so."""
     from connectome import plugins
 

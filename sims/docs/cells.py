@@ -13,8 +13,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-__all__ = ["Cell", "Done", "as_notebook", "as_page", "execute", "read_cells"]
+__all__ = ["ROOT", "Cell", "Done", "as_notebook", "as_page", "execute", "read_cells"]
 
+#: The repository.
+ROOT: Final = Path(__file__).resolve().parents[2]
 _MARK: Final = re.compile(r"^# %%(?P<markdown> \[markdown\])?.*\n", re.MULTILINE)
 
 

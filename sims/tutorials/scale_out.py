@@ -38,9 +38,12 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def simulated(model: Model, threads: int = 1) -> float:
-    """Seconds to simulate a network."""
-    start = model.initial_v_mv
-    return seconds(lambda: run(model.connectome, DURATION_MS, model.stimulus, initial_v_mv=start, threads=threads))
+    """Seconds to simulate a network: the best of three, as other programs are at work, too."""
+
+    def go() -> object:
+        return run(model.connectome, DURATION_MS, model.stimulus, initial_v_mv=model.initial_v_mv, threads=threads)
+
+    return min(seconds(go) for _ in range(3))
 
 
 models = [cuba(n) for n in size((4_000, 16_000, 64_000, 128_000), (500, 1_000))]
