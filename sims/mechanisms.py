@@ -94,7 +94,7 @@ def catalogue(groups: Sequence[str]) -> Iterator[dict[str, Any]]:
             except ConnectomeError as error:
                 yield about | {"line": str(error), "paper": "", "parameters": [], "text": str(error)}
                 continue
-            text = inspect.getdoc(thing) or "It says nothing of itself."
+            text = inspect.getdoc(thing) or "It has no description."
             line = " ".join(text.split("\n\n")[0].split())
             paper, parameters = getattr(thing, "paper", ""), list(_parameters(thing))
             yield about | {"line": line, "paper": paper, "parameters": parameters, "text": text}
