@@ -63,7 +63,7 @@ print(network.connectome)
 # loss is the cross-entropy of the effectors' mean potentials; any other function of the activity will do.
 
 # %%
-updates = size(1000, 12)
+updates = size(1500, 12)
 optimizer = torch.optim.Adam(network.parameters(), lr=2.0)
 schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates)
 course = []
