@@ -56,8 +56,8 @@ def parser() -> argparse.ArgumentParser:
     )
     regions = options.add_argument(
         "--regions", metavar="A,B,...",
-        help="regions in the order in which they mature (default: perception,motor,interaction); perception=REGION: "
-        "with the cells of this region of the wiring",
+        help="regions in the order in which they mature (default: perception,motor,interaction); perception=REGION "
+        "takes its cells from this region of the wiring",
     )  # fmt: skip
     complete_names(regions, "tasks")
     wirings.add_options(options)
@@ -85,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--checkpoint-every", type=float, default=30.0, metavar="SECONDS",
-        help="0: at every update; what a crash can lose (default: 30)",
+        help="time from one checkpoint to the next, the most that a crash can lose; 0: at every update (default: 30)",
     )  # fmt: skip
     options.add_argument(
         "--track", choices=["tensorboard", "wandb"],

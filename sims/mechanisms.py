@@ -20,7 +20,7 @@ from typing import Any, Final
 from connectome.errors import ConnectomeError
 from sims.program import complete_names, ended, exit_codes
 
-__all__ = ["main", "parser"]
+__all__ = ["KINDS", "catalogue", "main", "parser"]
 
 #: Group -> what one of it is, and where a configuration names it.
 KINDS: Final = {
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    found = list(_all([options.kind] if options.kind else list(KINDS)))
+    found = list(catalogue([options.kind] if options.kind else list(KINDS)))
     if options.describe is not None:
         named = [about for about in found if about["name"] == options.describe]
         if not named:
@@ -83,7 +83,7 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _all(groups: Sequence[str]) -> Iterator[dict[str, Any]]:
+def catalogue(groups: Sequence[str]) -> Iterator[dict[str, Any]]:
     """What each says of itself. One that cannot be imported says so."""
     from connectome import plugins
 
@@ -98,7 +98,7 @@ def _all(groups: Sequence[str]) -> Iterator[dict[str, Any]]:
             except ConnectomeError as error:
                 yield about | {"line": str(error), "paper": "", "parameters": [], "text": str(error)}
                 continue
-            text = inspect.getdoc(thing) or "It says nothing of itself."
+            text = inspect.getdoc(thing) or "It has no description."
             line = " ".join(text.split("\n\n")[0].split())
             paper, parameters = getattr(thing, "paper", ""), list(_parameters(thing))
             yield about | {"line": line, "paper": paper, "parameters": parameters, "text": text}

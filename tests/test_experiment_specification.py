@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import tomli_w
 
-from connectome import Connectome, ConnectomeError, Region
+from connectome import Connectome, ConnectomeError, EdgeSet, Region
 from connectome.experiment import Condition, Experiment
 from connectome.experiment.draft import draft
 from connectome.experiment.parts import Silencing, Stimulation
@@ -124,6 +124,15 @@ def test_what_does_not_fit_the_connectome(change: dict[str, Any], message: str) 
 def test_a_draft_needs_neurons(regions: list[Region]) -> None:
     with pytest.raises(ConnectomeError, match="regions must hold neurons, to be stimulated"):
         draft(Connectome.of(regions, dt_ms=0.1), "brain.h5")
+
+
+def test_a_draft_of_a_graph_without_annotation_makes_it_live() -> None:
+    edges = EdgeSet.from_arrays(("all", "local", "all"), [0, 1], [1, 2], [3.0, 4.0], n_source=3, n_target=3, dt_ms=0.1)
+    bare = Connectome.of([Region("all", 3)], [edges])
+    text = draft(bare, "mine.csv")
+    assert prepare(Experiment.of(tomllib.loads(text)), bare).own("silenced").names_anything
+    with pytest.raises(ConnectomeError, match="sign_by must name an attribute"):
+        prepare(Experiment.of(tomllib.loads(text.replace('sign_by = ""', ""))), bare)
 
 
 def test_a_draft_is_an_experiment() -> None:

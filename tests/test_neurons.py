@@ -557,6 +557,11 @@ def test_a_model_is_registered_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for taken in (Other, Fake):
         with pytest.raises(ConnectomeError, match="a name that no other model has"):
             register(taken)
+    again = type("Relu", (Relu,), {"__module__": Relu.__module__})  # its cell in a notebook is run again
+    assert register(again) is model_named("relu", "x") is again
+    assert Region("a", 1, neuron=again()).neuron == again()
+    with pytest.raises(ConnectomeError, match="another registered"):
+        Region("a", 1, neuron=Relu())
     with pytest.raises(ConnectomeError, match=r"neuron must be among iaf_psc_exp, iaf_cond_exp, .*'nothing'"):
         model_named("nothing", "neuron")
 

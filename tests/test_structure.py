@@ -32,7 +32,9 @@ ROOMS: dict[str, set[str]] = {
     "circuits": {"graph", "neurons", "wiring", "simulate", "learning", "development", "mechanisms", "analysis"},
 }
 LIBRARY = ("connectome", *(f"connectome/{room}" for room in ROOMS), "connectome/analysis/report")
-PROGRAMS = ("sims", "sims/studies", "sims/studies/circuits", "sims/studies/mechanisms", "sims/benchmarks")
+PROGRAMS = (
+    "sims", "sims/docs", "sims/studies", "sims/studies/circuits", "sims/studies/mechanisms", "sims/benchmarks",
+)  # fmt: skip
 #: What stands on the floor but knows rooms: who may be imported by which of them.
 FLOOR = {
     "rules": {"learning", "development", "mechanisms", "analysis"},

@@ -166,7 +166,7 @@ def _releases(
         known = ", ".join(there_is) or "there is none"
         raise ConnectomeError(
             "physiology.sign_by", f"must name an attribute of neurons or edges ({known})",
-            ", ".join(p.sign_by), 'Or sign_by = "": all excite, as the weights say.',
+            f"none of {', '.join(p.sign_by)}", 'Or set sign_by = "": then all edges excite.',
         )  # fmt: skip
     regions = {n: _said(r.attributes[name], p) for n, r in connectome.regions.items() if name in r.attributes}
     if regions:

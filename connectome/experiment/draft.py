@@ -56,7 +56,7 @@ def draft(connectome: Connectome, name: str) -> str:
         "",
         "[physiology]  # what makes counts of synapses a live network; leave it out for one that is alive already",
         'preset = "shiu2024"',
-        *([] if has_transmitter or signed else ['unknown = "excitatory"  # no column says what cells release']),
+        *([] if has_transmitter or signed else ['sign_by = ""  # no column says what cells release: all excite']),
         "",
         "[readouts]",
         f"by = [{', '.join(_text(c) for c in dict.fromkeys(['region', *([by] if by else [])]))}]",

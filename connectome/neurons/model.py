@@ -273,13 +273,20 @@ _KNOWN: set[type] = set()
 
 
 def register(model: M) -> M:
-    """Make a model known to this process by its name, e.g. in a notebook; a package does so by an entry point. Raises
-    :class:`ConnectomeError` for a name that is taken."""
+    """Make a model known to this process by its name, e.g. in a notebook; a package does so by an entry point. A cell
+    that is run again takes the place of itself. Raises :class:`ConnectomeError` for a name that is taken."""
     name = model.model
-    if plugins.has("neurons", name) or _REGISTERED.get(name, model) is not model:
+    before = _REGISTERED.get(name, model)
+    if plugins.has("neurons", name) or _origin(before) != _origin(model):
         raise ConnectomeError("neuron.model", "must have a name that no other model has", repr(name))
+    if before is not model:
+        _KNOWN.discard(before)
     _REGISTERED[name] = model
     return model
+
+
+def _origin(model: type) -> tuple[str, str]:
+    return model.__module__, model.__qualname__
 
 
 def model_named(name: str, field: str) -> type[NeuronModel]:
