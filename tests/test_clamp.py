@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -78,6 +79,22 @@ def test_silent_neurons_stay_at_their_threshold(engine: Engine) -> None:
         found = run(one, 100.0, strong, engine=engine, clamp={"a": Clamp("all")}, record_v={"a": "all"})
         assert not found.spike_neuron.size
         np.testing.assert_allclose(found.v_mv.values.max(), top, atol=1e-4)
+
+
+def test_a_silent_region_is_one_without_outgoing_edges(engine: Engine) -> None:
+    """To all others, spike for spike (Singh and others 2024)."""
+    connectome, stimulus = network(NeuronParameters())
+    stimulus = replace(stimulus, current_pa={**stimulus.current_pa, "b": 420.0})
+    silent = run(connectome, 50.0, stimulus, engine=engine, clamp={"a": Clamp("all")})
+    kept = [edges for key, edges in connectome.edges.items() if key.source != "a"]
+    cut = run(Connectome.of([*connectome.regions.values()], kept), 50.0, stimulus, engine=engine)
+    assert not spikes_of(silent, "a")[0].size
+    assert spikes_of(cut, "a")[0].size
+    assert spikes_of(cut, "b")[0].size > 20
+    for found, wanted in zip(spikes_of(silent, "b"), spikes_of(cut, "b"), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    free = run(connectome, 50.0, stimulus, engine=engine)
+    assert not np.array_equal(spikes_of(free, "b")[0], spikes_of(cut, "b")[0])
 
 
 def test_made_to_fire_while_refractory(engine: Engine) -> None:

@@ -72,6 +72,15 @@ def test_adaptation_is_equation_7() -> None:
     assert bites > 0
 
 
+def test_adaptation_brings_mean_rates_to_their_targets() -> None:
+    """Within 0.02, as is claimed, of a reservoir whose inhibition can."""
+    c, rng = circuit.reservoir(60, 20, seed=5), np.random.default_rng(5)
+    made = circuit.adapted(c, 0.2 * rng.uniform(-1, 1, 12_000), 0.5)
+    off = [np.abs(circuit.responses(x, 0.2 * rng.uniform(-1, 1, 3000))[500:].mean(0) - 0.5).max() for x in (c, made)]
+    assert off[0] > 0.2
+    assert off[1] < 0.02
+
+
 def test_local_inhibition_remembers_more_than_any_scaling() -> None:
     c, rng = circuit.reservoir(seed=4), np.random.default_rng(4)
     u = 0.2 * rng.uniform(-1, 1, 1400)

@@ -1,7 +1,7 @@
 # %% [markdown]
 """# Reproduce a paper: a memory after CA3, and a worm's circuit that swims
 
-Fifteen published systems are in `connectome.circuits`, one file each. Two of them here, each in seconds: the
+Sixteen published systems are in `connectome.circuits`, one file each. Two of them here, each in seconds: the
 content-addressable memory of Casanueva-Morato et al. (2023), modelled on region CA3 of the hippocampus, and the motor
 circuit of *C. elegans* after Bhattasali et al. (2022), which swims without any training.
 """

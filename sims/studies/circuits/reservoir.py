@@ -52,7 +52,7 @@ def _tasks(condition: str, seed: int, quick: bool) -> Iterator[tuple[str, _Task]
     train, _, test = _STRETCHES[form]
     steps = test.stop
     large = condition.startswith("larva")
-    for scale in (_SCALE,) if large or (quick and form == "spikes") else _SCALES:
+    for scale in (_SCALE,) if large or quick else _SCALES:
         u = scale * rng.uniform(-1, 1, steps)
         yield "memory" if scale == _SCALE else f"memory at {scale:g}", _Task(u, _memory(u, train), scale)
     if form == "spikes" or quick or large:

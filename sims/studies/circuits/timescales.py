@@ -50,7 +50,7 @@ _TUNED: Final = 1000
 
 
 def _updates(how: _Condition, quick: bool) -> int:
-    return 300 if quick else 1000 if how.kind == "match" else 1500
+    return 150 if quick else 1000 if how.kind == "match" else 1500
 
 
 def _network(how: _Condition, seed: int) -> LeakyUnits | SpikingNetwork:
