@@ -45,9 +45,9 @@ _WAYS: Final[Mapping[str, Way]] = {
 
 #: Of the main development, half as large: how fast matured edges learn, as a part of a new region's rate; its chain.
 _DEVELOPMENTS: Final[Mapping[str, tuple[Mapping[str, float], Chain]]] = {
-    "development, slow": ({}, CHAIN),
-    "development, fast": ({"mature_local": 1.0, "mature_other": 1.0}, CHAIN),
-    "development, fast, HLOP": (
+    "slow development": ({}, CHAIN),
+    "fast development": ({"mature_local": 1.0, "mature_other": 1.0}, CHAIN),
+    "fast development with HLOP": (
         {"mature_local": 1.0, "mature_other": 1.0}, (CHAIN[0], Hlop(0.3, 0.15, 128, 1.0), *CHAIN[1:])
     ),
 }  # fmt: skip
@@ -109,7 +109,7 @@ def _check(v: Values) -> Sequence[Check]:
     for other in ("elastic weights", "replay", "frozen", "random subspace", "gradient projected"):
         gain = paired(ours["accuracy"], v[other]["accuracy"])
         found.append(Check(f"better at the end than {other}", gain.text(100, 1, " points"), gain.mean > gain.half))
-    fast, ours = v["development, fast"], v["development, fast, HLOP"]
+    fast, ours = v["fast development"], v["fast development with HLOP"]
     less, end = (paired(ours[m], fast[m]) for m in ("change", "accuracy"))
     found.append(
         Check(
