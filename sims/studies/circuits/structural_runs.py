@@ -43,7 +43,7 @@ _SETS: Final = tuple(
 
 
 def _size(quick: bool) -> tuple[int, int]:
-    return (120, 30) if quick else (800, 200)
+    return (60, 15) if quick else (800, 200)
 
 
 def _rule(condition: str) -> StructuralPlasticity:
