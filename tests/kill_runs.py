@@ -55,7 +55,7 @@ _KINDS: Final = ("afferent", "local", "long_range")
 WAYS: Final[dict[str, tuple[str, ...]]] = {
     "development": (),
     **{name: (f"training.method={name}",) for name in plugins.known("comparators") if name != "development"},
-    **{name: (f"learning.chain=['{name}', 'dale']",) for name in ("sgd", "classp")},
+    **{name: (f"learning.chain=['{name}', 'dale']",) for name in ("sgd", "classp", "memory_momentum")},
     "restoration": (_CHAIN.format("restoration"), "learning.restoration.p=0.2"),
     "teacher": ("learning.chain=['adam', 'dale', 'teacher']", "learning.teacher.m=0.9"),
     "shuffled": (
@@ -63,7 +63,8 @@ WAYS: Final[dict[str, tuple[str, ...]]] = {
         "anatomy.wiring=celegans_witvliet2021_8",
         "anatomy.sensory=region == 'sensory'",
     ),
-    "generative_growth": (_ACT.format("generative_growth"),),
+    **{name: (_ACT.format(name),) for name in ("generative_growth", "low_rank_birth")},
+    "hlop": (_CHAIN.format("hlop"),),
     **{f"by {name}": (f"training.importance={name}",) for name in plugins.known("importance") if name != "feedback"},
     **{name: tuple(f"edges.{kind}.view={name}" for kind in _KINDS) for name in plugins.known("views")},
     "alif": ("neuron.model=alif",),

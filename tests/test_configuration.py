@@ -316,7 +316,7 @@ def test_rules_of_other_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         return [importlib.metadata.EntryPoint(name, value, group) for name, value in found.items()]
 
     monkeypatch.setattr(importlib.metadata, "entry_points", entries)
-    assert list(plugins.known("rules")) == [*Configuration().rules, "shuffled", "broken", "luck"]
+    assert list(plugins.known("rules")) == [*Configuration().rules, "shuffled", "low_rank_birth", "broken", "luck"]
     assert plugins.load("rules", "pruning", "rules") is not Luck
     assert "luck" not in Configuration().rules
     found = read(tmp_path, "[rules.luck]\nchance = 0.25")
@@ -381,5 +381,7 @@ def test_orders_that_can_be(regions: list[str]) -> None:
 def test_orders_that_cannot_be_list_what_there_is(regions: list[str], message: str) -> None:
     with pytest.raises(ConnectomeError, match=r"^regions " + message) as caught:
         plan_stages(regions, tasks(), Configuration())
-    assert str(caught.value).endswith(" Known regions: perception, motor, interaction, smell, events.")
+    assert str(caught.value).endswith(
+        " Known regions: perception, motor, interaction, smell, events, bits2, bits3, bits4, bits5, bits6."
+    )
     assert "\n" not in str(caught.value)

@@ -263,7 +263,7 @@ def test_a_summary_over_seeds(finished: Path, tmp_path: Path, capsys: pytest.Cap
         (["--regions", "perception,,motor"], "regions must name at least one region"),
         (
             ["--regions", "vision"],
-            "regions must be known; found 'vision'. Known regions: perception, motor, interaction, events.",
+            "regions must be known; found 'vision'. Known regions: perception, motor, interaction, events, bits2, ",
         ),
         (["--regions", "motor,motor"], "regions must not repeat; found 'motor'"),
         (["--regions", "interaction"], "regions must have perception and motor before interaction"),
@@ -289,7 +289,7 @@ def test_a_mistake_gets_one_line(
         ("[anatomy]\nneurons = 1.5", "anatomy.neurons must be of type int; found 1.5, a float"),
         ("[anatomy]\nneuron = 5", "anatomy must have no keys but"),
         ("[brain]", "must have no tables but"),
-        ("[rules.magic]", "homeostasis, shuffled, generative_growth; found 'magic'"),
+        ("[rules.magic]", "homeostasis, shuffled, low_rank_birth, generative_growth; found 'magic'"),
         ("[rules.pruning]\nkeep = 2", "rules.pruning.keep must be in 0 .. 1; found 2"),
         ("[training]\nimportance = 'luck'", "training.importance must be among"),
         ("not toml", "must be a readable TOML file"),

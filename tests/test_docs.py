@@ -38,6 +38,7 @@ def test_code_is_no_equation(code: str) -> None:
     assert not is_equation(code)
 
 
+@pytest.mark.slow
 def test_pages_link_to_pages_and_every_mechanism_has_one(tmp_path: Path) -> None:
     nav = pages.write_pages(tmp_path, {})
     assert [next(iter(part)) for part in nav] == ["Home", "Tutorials", "Guide", "Mechanisms", "API", "Results"]

@@ -32,7 +32,13 @@ def test_a_tutorial_is_short_and_says_what_it_is(name: str) -> None:
     assert f'picture(figure, "{name}")' in text or f', "{name}")' in text
 
 
-@pytest.mark.parametrize("name", tutorials.ORDER)
+#: Even when they are small; the slow tests have them.
+LONG = ("your_own_connectome", "scale_out")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in tutorials.ORDER]
+)
 def test_it_runs_and_draws(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if name == "compare_with_biology":
         pytest.importorskip("cect")

@@ -8,7 +8,7 @@ which answers after the last bit. Every sequence is new: what is learnt from and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, get_args
 
@@ -180,12 +180,13 @@ class BitStage(BitMemory):
         return (self._sensor, *self.requires, self.name, *self.effectors)
 
 
-def _named(n: int) -> Callable[..., BitStage]:
-    def make(images: object, jitter: float, **table: Any) -> BitStage:
-        return BitStage(n, **table)
+@dataclass(frozen=True)
+class _Named:
+    n: int
 
-    return make
+    def __call__(self, images: object, jitter: float, **table: Any) -> BitStage:
+        return BitStage(self.n, **table)
 
 
 #: Made as a configuration names them, of what it says in ``[tasks.bitsN]``; longer curricula are for Python.
-bits2, bits3, bits4, bits5, bits6 = map(_named, range(2, 7))
+bits2, bits3, bits4, bits5, bits6 = map(_Named, range(2, 7))
