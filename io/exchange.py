@@ -19,6 +19,7 @@ from connectome.graph.connectome import Connectome
 from connectome.io import (
     circuits,
     edge_tables,
+    flyvis,
     graph_files,
     graph_readers,
     hdf5,
@@ -94,6 +95,10 @@ FORMATS: Final = _by_name(
             "Cytoscape JSON: Cytoscape, Cytoscape.js",
         ),
         Format(
+            "flyvis", (".json",), flyvis.read, None,
+            "cell types of the fly's eye and the offsets between them, as the package flyvis has them",
+        ),
+        Format(
             "mat", (".mat",), mat_files.read_mat, mat_files.write_mat,
             "MATLAB: Brain Connectivity Toolbox, bctpy; row = source, parallel edges summed",
         ),
@@ -146,7 +151,8 @@ def _h5(path: str | os.PathLike[str]) -> str:
 
 
 def _json(path: str | os.PathLike[str]) -> str:
-    return "cytoscape" if b'"elements"' in read_bytes(path) else "sonata"
+    text = read_bytes(path)
+    return "cytoscape" if b'"elements"' in text else "flyvis" if b'"offsets"' in text else "sonata"
 
 
 def read(

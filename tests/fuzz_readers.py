@@ -273,6 +273,13 @@ def _graphs(name: str) -> list[Tree]:
     return [*_exchange(name)(), theirs]
 
 
+def _eyes() -> list[Tree]:
+    nodes = [{"name": "R1", "pattern": ["stride", [1, 1]]}, {"name": "T(4)", "pattern": ["tile", 2]}]
+    edges = [{"src": "R1", "tar": "T(4)", "alpha": -1, "offsets": [[[0, 0], 4.5], [[2, 0], 1], [[0, 2], 3]]}]
+    whole = {"nodes": nodes, "edges": edges, "input_units": ["R1"], "output_units": []}
+    return [{"input.json": json.dumps(whole).encode()}]
+
+
 def _mats() -> list[Tree]:
     import scipy.io
     import scipy.sparse
@@ -518,6 +525,7 @@ READERS: Final[Mapping[str, Reader]] = {
     "gml": Reader(_read, partial(_graphs, "gml"), "input.gml",
                   (b"[", b"]", b"graph [", b"node [ id 0 ]", b"edge [", *_WORDS)),
     "cytoscape": Reader(_read, partial(_graphs, "cytoscape"), "input.cyjs", (b'"data"', b'"elements"', *_WORDS)),
+    "flyvis": Reader(_call("io.flyvis", "read"), _eyes, "input.json", (b'"single", null', b"[[1, 0], 1e400]", b"-1")),
     "mat": Reader(_read, _mats, "input.mat", (b"miMA", b"\x0e\0\0\0", b"\x0f\0\0\0", b"\x05\0\0\0", b"MI")),
     "tvb": Reader(_read, _exchange("tvb"), "input.zip", (b"PK\x01\x02", b"PK\x05\x06", b"# ")),
     "atlas_npz": Reader(_ATLAS, partial(_atlases, ".npz"), "input.npz"),
