@@ -189,4 +189,8 @@ class _Named:
 
 
 #: Made as a configuration names them, of what it says in ``[tasks.bitsN]``; longer curricula are for Python.
-bits2, bits3, bits4, bits5, bits6 = map(_Named, range(2, 7))
+bits2 = _Named(2)
+bits3 = _Named(3)
+bits4 = _Named(4)
+bits5 = _Named(5)
+bits6 = _Named(6)
