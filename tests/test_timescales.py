@@ -23,18 +23,17 @@ from connectome.datasets.tasks import known_tasks
 from connectome.development.configuration import Configuration, plan_stages, read_configuration
 from connectome.development.stage import Stage
 from connectome.development.stages import develop
+from connectome.learning.learning_rule import one_thread
 from connectome.learning.task import acting
 from sims.studies.circuits import timescale_measures as measures
 from sims.studies.circuits import timescales as trial
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
+def alone() -> Iterator[None]:
     """Matrices are small: threads would wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with one_thread():
+        yield
 
 
 # The task

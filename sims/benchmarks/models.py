@@ -219,13 +219,10 @@ def _training_step(
     bench: Bench, connectome: Any, n_steps: int, batch: int, *, against: bool = True
 ) -> tuple[list[float], list[float], Mapping[str, float]]:
     """CPU seconds of a step, ours and torch's, and spikes a neuron and step of each region."""
-    import torch
-
+    from connectome.learning.learning_rule import one_thread
     from sims.benchmarks.training import steps
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         pair = steps(connectome, n_steps, batch, threads=1)
         ours, torchs = [], []
         for k in range(bench.repeats + 1):  # the first compiles
@@ -237,8 +234,6 @@ def _training_step(
             if k:
                 ours.append(between - began)
                 torchs.append(time.process_time() - between)
-    finally:
-        torch.set_num_threads(before)
     return ours, torchs, pair.rates()
 
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sims.studies.cells import Cell, Study, StudyTable
 from sims.studies.development import (
+    ORDER,
     defaults,
     differences,
     draw_scores,
     energy,
     go_through,
     outcome_table,
-    read_images,
+    planned,
 )
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ablations", "claims"]
 
-ORDER: Final = ("perception", "motor", "interaction")
 #: Of the local edges, the parts that are pruned where pruning rules are set side by side.
 LEVELS: Final = {"60 %": 0.4, "80 %": 0.2, "90 %": 0.1}
 Change = "Callable[[Configuration], Configuration]"
@@ -125,14 +125,11 @@ def _ablations_cell(cell: Cell, options: Mapping[str, Any]) -> xr.Dataset:
 
 
 def _develop(condition: Condition, seed: int, options: Mapping[str, Any]) -> xr.Dataset:
-    from connectome.datasets.tasks import known_tasks
-    from connectome.development.configuration import Configuration, plan_stages
+    from connectome.development.configuration import Configuration
     from connectome.mechanisms.comparators import sparse_from_birth
 
     c = condition.change(_parts(training=options["training"])(Configuration()))
-    images = read_images(options["images"])
-    tasks = {name: known_tasks()[name](images, c.data.jitter_pixels) for name in condition.order}
-    stages = plan_stages(list(condition.order), tasks, c)
+    _, stages = planned(c, options["images"], condition.order)
     anatomy = sparse_from_birth(c.anatomy, stages) if condition.sparse else c.anatomy
     return go_through(stages, anatomy, condition.method, seed, options["trials"])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -20,8 +20,15 @@ if TYPE_CHECKING:
     from connectome.development.birth import Anatomy
     from connectome.development.configuration import Configuration
     from connectome.development.stage import Progress, Stage
+    from connectome.learning.task import Task
 
-__all__ = ["defaults", "differences", "draw_scores", "energy", "go_through", "outcome_table", "read_images"]
+__all__ = [
+    "ORDER", "defaults", "differences", "draw_scores", "energy", "go_through", "outcome_table", "planned",
+    "read_images",
+]  # fmt: skip
+
+#: The usual development's stages.
+ORDER: Final = ("perception", "motor", "interaction")
 
 #: Energy of one operation of 32 bits in 45 nm (Horowitz 2014, ISSCC, figure 1.1.9), pJ: a synaptic operation is an
 #: addition, a dense network's is a multiplication and an addition. A conversion, not a measurement.
@@ -46,6 +53,18 @@ def read_images(source: str) -> Images:
     from connectome.datasets.images import load_images
 
     return load_images(source)
+
+
+def planned(
+    configuration: Configuration, images: str = "", order: Sequence[str] = ORDER
+) -> tuple[dict[str, Task], list[Stage]]:
+    """The tasks of these names, and a stage for each, as a configuration has them."""
+    from connectome.datasets.tasks import known_tasks
+    from connectome.development.configuration import plan_stages
+
+    seen = read_images(images), configuration.data.jitter_pixels
+    tasks = {name: known_tasks()[name](*seen) for name in order}
+    return tasks, plan_stages(list(order), tasks, configuration)
 
 
 def go_through(stages: Sequence[Stage], anatomy: Anatomy, method: str, seed: int, trials: int) -> xr.Dataset:

@@ -11,13 +11,12 @@ import numpy as np
 import torch
 
 from connectome.analysis.intervals import mean_of, paired
-from connectome.datasets.tasks import Interaction, Motor, Perception
 from connectome.development.stages import develop
 from connectome.learning.learner import CHAIN
 from connectome.mechanisms.bregman import Objective, experience_replay
 from connectome.mechanisms.ewc import Ewc
 from connectome.mechanisms.hlop import Hlop
-from sims.studies.development import read_images
+from sims.studies.development import planned
 from sims.studies.mechanisms.one_head import SHARES, TASKS, Components, Gradients, Way, go_through, subspace, summary
 from sims.studies.published import Check, Measure, Trial, Values
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from connectome.learning.learner import Chain
-    from connectome.learning.task import Task
 
 __all__ = ["hlop"]
 
@@ -55,17 +53,17 @@ _DEVELOPMENTS: Final[Mapping[str, tuple[Mapping[str, float], Chain]]] = {
 
 def _develop(condition: str, seed: int, quick: bool) -> Mapping[str, float]:
     """Perception, motor, interaction with all rules."""
-    from connectome.development.configuration import Configuration, plan_stages
+    from connectome.development.configuration import Configuration
 
-    images, c = read_images(""), Configuration()
-    tasks: dict[str, Task] = {"perception": Perception(images), "motor": Motor(), "interaction": Interaction(images)}
+    c = Configuration()
+    tasks, planned_stages = planned(c)
     anatomy, (rates, chain) = replace(c.anatomy, neurons=128), _DEVELOPMENTS[condition]
     stages = [
         replace(
             stage, learning=chain, learning_rates=replace(stage.learning_rates, **rates),
             updates=stage.updates // (20 if quick else 2), validate_every=10**6, validation_trials=1,
         )
-        for stage in plan_stages(list(tasks), tasks, c)
+        for stage in planned_stages
     ]  # fmt: skip
     outcomes = list(develop(stages, anatomy, seed=seed, test_trials=50 if quick else 400))
     reached = [[outcome.scores[n].value if n in outcome.scores else np.nan for n in tasks] for outcome in outcomes]

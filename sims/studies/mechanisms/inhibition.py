@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 from connectome.analysis.intervals import paired
 from connectome.mechanisms.feedback_pruning import FeedbackPruning
 from connectome.mechanisms.growth import LongRangeGrowth
-from sims.studies.development import read_images
+from sims.studies.development import planned
 from sims.studies.published import Check, Measure, Trial, Values
 
 if TYPE_CHECKING:
     from connectome.development.birth import Anatomy
     from connectome.development.stage import Stage
-    from connectome.learning.task import Task
     from connectome.rules import Rule
 
 __all__ = ["inhibition"]
@@ -33,10 +32,9 @@ _UPDATES: Final = {"perception": 150, "motor": 200, "interaction": 300}
 
 def _stages(regime: str, at_once: bool, quick: bool) -> tuple[list[Stage], Anatomy]:
     """The usual development with half of the neurons, a tenth of whose local edges are kept."""
-    from connectome.datasets.tasks import Interaction, Motor, Perception
-    from connectome.development.configuration import Configuration, plan_stages
+    from connectome.development.configuration import Configuration
 
-    images, told = read_images(""), Configuration()
+    told = Configuration()
     updates: dict[str, Any] = {name: n // (10 if quick else 1) for name, n in _UPDATES.items()}
     c = replace(told, anatomy=replace(told.anatomy, neurons=128), training=replace(told.training, **updates))
     parameters, epoch = _REGIMES[regime]
@@ -48,8 +46,7 @@ def _stages(regime: str, at_once: bool, quick: bool) -> tuple[list[Stage], Anato
             return replace(rule, edges=20 * epoch, last_epoch=200 // epoch)
         return rule
 
-    tasks: dict[str, Task] = {"perception": Perception(images), "motor": Motor(), "interaction": Interaction(images)}
-    stages = plan_stages(list(tasks), tasks, c)
+    _, stages = planned(c)
     rules = [tuple(changed(rule) for rule in stage.rules) for stage in stages]
     return [
         replace(stage, rules=r, epoch_updates=epoch, validate_every=10_000)

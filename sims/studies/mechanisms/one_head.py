@@ -22,6 +22,7 @@ from connectome.learning.optimisers import Adam
 from connectome.learning.task import acting
 from connectome.mechanisms.hlop import Hlop, rows_of, synaptic_traces
 from sims.studies.development import read_images
+from sims.studies.mechanisms.one_region import unsigned
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -141,10 +142,7 @@ def _update(learner: Learner, way: Way, batch: Batch, *rest: Any) -> None:
 def _born(task: Task, rng: np.random.Generator) -> Connectome:
     """One region of all pixels, without local edges. Its neurons may excite and inhibit: where a weight stops at 0, the
     step that is left is not the projected one."""
-    born = birth(None, task, _ANATOMY, 1, (), rng)
-    region = born.regions[task.name]
-    free = replace(region, sign=np.zeros(region.size, np.int8))
-    return replace(born, regions={**born.regions, task.name: free})
+    return unsigned(birth(None, task, _ANATOMY, 1, (), rng), task.name)
 
 
 def _tasks(seed: int) -> list[Perception]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from connectome.development.birth import Anatomy
 from connectome.development.stage import LearningRates, Stage
@@ -13,11 +16,12 @@ from connectome.learning.network import SpikingNetwork
 from connectome.learning.task import acting
 
 if TYPE_CHECKING:
+    from connectome.graph.connectome import Connectome
     from connectome.learning.learner import Chain
     from connectome.learning.task import Act, Task
     from connectome.learning.views import WeightView
 
-__all__ = ["matured"]
+__all__ = ["matured", "unsigned"]
 
 
 def matured(
@@ -35,3 +39,10 @@ def matured(
     )  # fmt: skip
     *_, last = develop([stage], Anatomy(neurons=128), seed=seed, test_trials=1)
     return acting(SpikingNetwork(last.connectome, recruit=task.recruits))
+
+
+def unsigned(connectome: Connectome, name: str) -> Connectome:
+    """The same, but that the neurons of a region may excite and inhibit."""
+    region = connectome.regions[name]
+    free = replace(region, sign=np.zeros(region.size, np.int8))
+    return replace(connectome, regions={**connectome.regions, name: free})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -19,6 +18,7 @@ from connectome.mechanisms.alignment import effective_rank, kernel_alignment, re
 from connectome.mechanisms.low_rank_birth import LowRankBirth
 from connectome.rules import Context
 from sims.studies.development import read_images
+from sims.studies.mechanisms.one_region import unsigned
 from sims.studies.published import Check, Measure, Trial, Values
 
 if TYPE_CHECKING:
@@ -38,9 +38,7 @@ def _born(rank: int, seed: int) -> tuple[Connectome, Perception]:
     """A region of which every neuron is joined to nearly every other, with free signs."""
     rng, task = np.random.default_rng([seed, 0]), Perception(read_images(""))
     anatomy = Anatomy(neurons=_NEURONS, local_density=0.98, over_production=1.0, local_length_um=1e9)
-    born = birth(None, task, anatomy, 1, (), rng)
-    free = replace(born.regions[task.name], sign=np.zeros(_NEURONS, np.int8))
-    born = replace(born, regions={**born.regions, task.name: free})
+    born = unsigned(birth(None, task, anatomy, 1, (), rng), task.name)
     return born.apply(LowRankBirth(rank)(born, Context(1, 0, 0, task.name), rng)), task
 
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from scipy.stats import spearmanr
 
 from connectome.analysis.intervals import mean_of
-from connectome.datasets.tasks import Interaction, Motor, Perception
-from connectome.development.configuration import Configuration, plan_stages
+from connectome.development.configuration import Configuration
 from connectome.development.stages import develop, perform
 from connectome.learning.network import SpikingNetwork
-from connectome.mechanisms.voids import find_voids, void_by_norm
-from sims.studies.development import read_images
+from connectome.mechanisms.voids import Voids, find_voids, void_by_norm
+from sims.studies.development import planned
 from sims.studies.published import Check, Measure, Trial, Values
 
 if TYPE_CHECKING:
@@ -26,35 +25,50 @@ if TYPE_CHECKING:
 
 __all__ = ["voids"]
 
-_TRIALS: Final = 400
+
+class _Found(NamedTuple):
+    """Of a task: its voids by silencing, and the share of a training batch's samples in which each region is one by
+    norm."""
+
+    task: Task
+    silenced: Voids
+    share: Mapping[str, float]
 
 
 @lru_cache(maxsize=1)  # a worker goes through the conditions of a seed
-def _developed(seed: int, quick: bool) -> tuple[Connectome, tuple[Task, ...]]:
-    """The usual development's last network."""
-    images, c = read_images(""), Configuration()
-    tasks: dict[str, Task] = {"perception": Perception(images), "motor": Motor(), "interaction": Interaction(images)}
-    stages = plan_stages(list(tasks), tasks, c)
+def _developed(seed: int, quick: bool) -> tuple[Connectome, tuple[_Found, ...]]:
+    """The usual development's last network, and what is found of each of its tasks where all regions take part."""
+    c = Configuration()
+    tasks, stages = planned(c)
     if quick:
         stages = [replace(stage, updates=stage.updates // 20) for stage in stages]
     *_, last = develop(stages, c.anatomy, seed=seed, test_trials=1)
-    return last.connectome, tuple(tasks.values())
+    connectome, trials = last.connectome, _trials(quick)
+    whole = tuple(connectome.regions)
+    return connectome, tuple(
+        _Found(
+            task, find_voids(connectome, task, recruits=whole, trials=trials, seed=(seed, 1)),
+            _shares(connectome, task, seed),
+        )
+        for task in tasks.values()
+    )  # fmt: skip
+
+
+def _trials(quick: bool) -> int:
+    return 100 if quick else 400
 
 
 def _run(condition: str, seed: int, quick: bool) -> Mapping[str, float]:
-    """All regions take part in every task; voids are found on other data than they are silenced on."""
+    """Voids are found on other data than they are silenced on."""
     torch.set_num_threads(1)
     connectome, tasks = _developed(seed, quick)
-    everyone, trials = tuple(connectome.regions), 100 if quick else _TRIALS
-    change, saved, n, rank = [], [], 0, []
-    for task in tasks:
-        found = find_voids(connectome, task, recruits=everyone, trials=trials, seed=(seed, 1))
-        share = _shares(connectome, task, seed)
+    whole, change, saved, n, rank = tuple(connectome.regions), [], [], 0, []
+    for task, found, share in tasks:
         rank.append(spearmanr([abs(found.effect[r]) for r in share], [-share[r] for r in share]).statistic)
         void = found.void if condition == "silencing" else [r for r in share if share[r] > 0.5]
         mask = {"mask": {name: torch.zeros(connectome.regions[name].size) for name in void}}
         before, after = (
-            perform(connectome, task, "test", trials, (seed, 3), recruits=everyone, inputs=inputs)
+            perform(connectome, task, "test", _trials(quick), (seed, 3), recruits=whole, inputs=inputs)
             for inputs in ({}, mask)
         )
         change.append(after.value - before.value)
@@ -67,7 +81,6 @@ def _run(condition: str, seed: int, quick: bool) -> Mapping[str, float]:
 
 
 def _shares(connectome: Connectome, task: Task, seed: int) -> dict[str, float]:
-    """Region -> share of validation samples in which it is a void by norm."""
     given, _ = task.batch(np.random.default_rng((seed, 2)), 256)
     regions = [name for name, region in connectome.regions.items() if region.role == "neuron"]
     with torch.no_grad():
