@@ -54,7 +54,8 @@ def _build(options: argparse.Namespace) -> int:
 
     out: Path = (options.notebooks or options.out).absolute()
     if out.exists() and any(out.iterdir()) and not options.overwrite:
-        raise ConnectomeError("--out", "must be empty, or not there", repr(str(out)), "Add --overwrite.")
+        named = "--notebooks" if options.notebooks else "--out"
+        raise ConnectomeError(named, "must be empty, or not there", repr(str(out)), "Add --overwrite.")
     if not options.notebooks:
         _needed()
     if options.quick:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from connectome.analysis.style import BLUE
 from sims.studies.cells import Cell, Study
 
 if TYPE_CHECKING:
@@ -203,8 +204,8 @@ def draw(results: xr.Dataset) -> Figure:
             nulls = results[f"{name}_shuffled"].sel(strain=strain).values
             _, below, above = middle(nulls)
             ax.barh(row, above - below, left=below, height=0.7, color="0.82", label="shuffled wiring, 95 %")
-            ax.hlines(row, low, high, color="#0072B2")  # a bootstrap's interval need not hold the value
-            ax.plot(value, row, "o", ms=4, color="#0072B2", label="measured wiring, 95 %")
+            ax.hlines(row, low, high, color=BLUE)  # a bootstrap's interval need not hold the value
+            ax.plot(value, row, "o", ms=4, color=BLUE, label="measured wiring, 95 %")
             ax.axvline(0.5 if name == "area" else 0.0, color="0.5", lw=0.8, ls="--")
             ax.set_yticks(row, names, fontsize=8)
             ax.set_title(f"{strain}: {title}", fontsize=9)

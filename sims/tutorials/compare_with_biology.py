@@ -17,6 +17,7 @@ from connectome import Connectome, develop
 from connectome.analysis.beside_nulls import beside_nulls
 from connectome.analysis.measure import choose
 from connectome.analysis.simple_graph import simple_graph
+from connectome.analysis.style import BLUE, GREEN
 from connectome.datasets import references
 from connectome.datasets.images import load_digits
 from connectome.datasets.tasks import Motor, Perception
@@ -73,7 +74,7 @@ print(table.round(1).to_string())
 figure = Figure(figsize=(11, 4.6), layout="constrained")
 left, right = figure.subplots(1, 2, width_ratios=(3, 2))
 at = np.arange(len(table))
-for young, old, colour, shift in ((0, 1, "#009E73", -0.14), (2, 3, "#0072B2", 0.14)):
+for young, old, colour, shift in ((0, 1, GREEN, -0.14), (2, 3, BLUE, 0.14)):
     z = table.to_numpy()
     left.scatter(z[:, young], at + shift, color="white", edgecolor=colour, zorder=3, label=names[young])
     left.scatter(z[:, old], at + shift, color=colour, zorder=3, label=names[old])
@@ -88,9 +89,7 @@ left.set_yticks(at, [name.removesuffix("_binary").replace("_binary_", ", ").repl
 left.invert_yaxis()
 left.set(xlabel="z against random graphs of the same degrees (grey: within 2)", title="Structure beyond degrees")
 left.legend(frameon=False, fontsize=8)
-for graph, name, colour, line in zip(
-    graphs, names, ("#009E73", "#009E73", "#0072B2", "#0072B2"), ("--", "-", "--", "-"), strict=True
-):
+for graph, name, colour, line in zip(graphs, names, (GREEN, GREEN, BLUE, BLUE), ("--", "-", "--", "-"), strict=True):
     source = np.repeat(np.arange(graph.n), np.diff(graph.indptr))
     degree = np.bincount(source, minlength=graph.n) + np.bincount(graph.target, minlength=graph.n)
     share = 1 - np.arange(graph.n) / graph.n

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from connectome.analysis.history import difference, lives
 from connectome.analysis.measure import measure
+from connectome.analysis.style import BLUE, ORANGE
 from connectome.io.results import load_development
 from connectome.io.snapshot import list_stages, load
 from sims.develop import main as develop
@@ -75,19 +76,19 @@ alive = local[weight.notna()].assign(weight=weight, pruned=local.died_at.notna()
 edges_of = np.quantile(alive.weight, np.linspace(0, 1, 11))
 figure = Figure(figsize=(11, 4), layout="constrained")
 number, fate, learnt = figure.subplots(1, 3)
-for kind, colour in (("local", "#0072B2"), ("long_range", "#D55E00")):
+for kind, colour in (("local", BLUE), ("long_range", ORANGE)):
     counts = [sum(len(e) for key, e in c.edges.items() if key.base == kind) for c in stages]
     number.plot(names, counts, "o-", color=colour, label=kind.replace("_", "-"))
 number.set(ylabel="edges", title="Edges at each stage", ylim=(0, None))
 number.legend(frameon=False)
 groups = np.clip(np.searchsorted(edges_of, alive.weight) - 1, 0, 9)
 share = alive.groupby(groups).pruned.mean()
-fate.bar(share.index + 1, share, color="#0072B2")
+fate.bar(share.index + 1, share, color=BLUE)
 fate.axhline(alive.pruned.mean(), color="0.4", ls="--", lw=1)
 fate.annotate("all", (10.4, alive.pruned.mean()), (0, 3), textcoords="offset points", color="0.4", ha="right")
 fate.set(xlabel="tenth of |weight| (10: strongest)", ylabel="share pruned", title="Who was pruned", ylim=(0, 1))
 was = alive[f"weight_{names[0]}"].abs()
-learnt.scatter(was, alive.weight, s=3, color="#0072B2", alpha=0.3, linewidths=0)
+learnt.scatter(was, alive.weight, s=3, color=BLUE, alpha=0.3, linewidths=0)
 learnt.axline((0, 0), slope=1, color="0.4", ls="--", lw=1)
 learnt.set(xlabel="|weight| at birth (pA)", ylabel=f"|weight| after {names[1]} (pA)", title="What learning did")
 for axis in (number, fate, learnt):

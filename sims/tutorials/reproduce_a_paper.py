@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from connectome import run
+from connectome.analysis.style import BLUE, ORANGE
 from connectome.circuits import ca3_memory as ca3
 from connectome.circuits.ca3_experiments import EXPERIMENTS
 from connectome.circuits.ncap import graded, in_spikes, swimming_circuit
@@ -91,7 +92,7 @@ axis = parts[0].subplots()
 ms, region = spikes.spike_time_ms.values - ca3.DT_MS, spikes.region.values[spikes.spike_region.values]
 for name, first, marker, width, colour in (
     ("cue_in", 0, "|", 11, "0.55"), ("content_in", cues + 1, "|", 11, "0.55"),
-    ("cue_out", 0, "o", 5, "#D55E00"), ("content_out", cues + 1, "o", 5, "#0072B2"),
+    ("cue_out", 0, "o", 5, ORANGE), ("content_out", cues + 1, "o", 5, BLUE),
 ):  # fmt: skip
     here = region == name
     axis.plot(ms[here], first + spikes.spike_neuron.values[here], marker, ms=width, color=colour)
@@ -112,7 +113,7 @@ if has_body:
         x, y = (swimmer @ along.T).T
         body.plot(x, y, color=str(0.8 * (1 - (k + 1) / len(swimmers))), lw=3, solid_capstyle="round")
     body.set(aspect="equal", xlabel="m", ylabel="m", title="The body in spikes, each second (black: last)")
-    for (name, (way, _)), colour in zip(swims.items(), ("#0072B2", "#D55E00", "0.6"), strict=True):
+    for (name, (way, _)), colour in zip(swims.items(), (BLUE, ORANGE, "0.6"), strict=True):
         course.plot(0.03 * np.arange(MOVES + 1), way, color=colour, label=name)
     course.set(xlabel="time (s)", ylabel="way swum forwards (m)", title="How far it came")
     course.legend(frameon=False)

@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from connectome import Edit, run
+from connectome.analysis.style import BLUE
 from connectome.graph.flat import cores
 from connectome.models import Model, brunel, cuba
 from sims.tutorials import picture, size
@@ -112,9 +113,9 @@ larger.axhline(1, color="0.6", ls="--", lw=1)
 larger.annotate("real time", (edges[0], 1), (0, -11), textcoords="offset points", color="0.4", fontsize=9)
 larger.set(xlabel="edges", ylabel="s for a second", xscale="log", yscale="log", title="Larger networks")
 larger.legend(frameon=False)
-thinner.plot(100 * shares, np.array(sparser) / DURATION_MS * 1000, "o-", color="#0072B2")
+thinner.plot(100 * shares, np.array(sparser) / DURATION_MS * 1000, "o-", color=BLUE)
 thinner.set(xlabel="edges left (%)", ylabel="s for a second", ylim=(0, None), title="Fewer edges")
-many.bar(list(ways), list(ways.values()), color=["0.6", "#0072B2"])
+many.bar(list(ways), list(ways.values()), color=["0.6", BLUE])
 many.set(ylabel="s", title=f"{len(seeds)} developments")
 for axis in (larger, thinner, many):
     axis.spines[["top", "right"]].set_visible(False)

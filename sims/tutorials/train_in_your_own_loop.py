@@ -17,6 +17,7 @@ import torch
 from matplotlib.figure import Figure
 
 from connectome import Connectome, Region, SpikingNetwork
+from connectome.analysis.style import BLUE, ORANGE
 from connectome.datasets.images import load_images
 from connectome.datasets.tasks import STEPS, Perception, encode_image
 from connectome.development.birth import NEURON
@@ -106,12 +107,12 @@ figure = Figure(figsize=(10, 4), layout="constrained")
 left, middle, wrong = figure.subfigures(1, 3, width_ratios=(3, 3, 2.4), squeeze=False).flat
 axis = left.subplots()
 axis.plot(course, color="0.8", lw=0.8)
-axis.plot(np.convolve(course, np.ones(10) / 10, "valid"), color="#0072B2", lw=1.5)
+axis.plot(np.convolve(course, np.ones(10) / 10, "valid"), color=BLUE, lw=1.5)
 axis.set(xlabel="update", ylabel="loss", yscale="log", title="Learning")
 axis = middle.subplots()
 one = int(np.flatnonzero(answer == right)[0]) if (answer == right).any() else 0
 for k in range(classes):
-    colour = "#D55E00" if k == right[one] else "0.75"
+    colour = ORANGE if k == right[one] else "0.75"
     axis.plot(np.arange(1, potential.shape[1] + 1), potential[one, :, k], color=colour, zorder=2 + (k == right[one]))
 axis.set(xlabel="time (ms)", ylabel="potential (mV)", title=f"Effectors see a {images.classes[right[one]]}")
 for axis in (*left.axes, *middle.axes):

@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from connectome import Anatomy, Connectome, EdgeKey, Edit, Region, Stage, Stimulus, develop, run
+from connectome.analysis.style import BLUE, ORANGE
 from connectome.datasets.images import load_digits
 from connectome.datasets.tasks import Perception
 from connectome.development.stage import Progress
@@ -142,10 +143,10 @@ for name, stage in variants.items():
 # %%
 figure = Figure(figsize=(11, 3.6), layout="constrained")
 neuron, edges, weight = figure.subplots(1, 3)
-neuron.plot(trace.time_ms, trace.v_mv.squeeze(), color="#0072B2", lw=1)
-neuron.vlines(trace.spike_time_ms, 15, 30, color="#0072B2", lw=1)
+neuron.plot(trace.time_ms, trace.v_mv.squeeze(), color=BLUE, lw=1)
+neuron.vlines(trace.spike_time_ms, 15, 30, color=BLUE, lw=1)
 neuron.set(xlabel="time (ms)", ylabel="v (mV above rest)", title="A neuron that tires")
-for name, colour in (("plain", "0.5"), ("thinning", "#0072B2"), ("frugal", "#D55E00")):
+for name, colour in (("plain", "0.5"), ("thinning", BLUE), ("frugal", ORANGE)):
     line = "--" if name == "frugal" else "-"
     edges.plot([p.update for p in courses[name]], [p.local_edges for p in courses[name]], line, color=colour)
     weight.hist(weights[name], np.linspace(0, 600, 31), histtype="step", color=colour, lw=1.5, label=name)

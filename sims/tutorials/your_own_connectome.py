@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 import connectome
 from connectome.analysis.measure import measure
+from connectome.analysis.style import BLUE, ORANGE
 from connectome.experiment import Experiment, effect_table, perform
 from sims.tutorials import picture, size
 
@@ -91,7 +92,7 @@ axes = figure.subplots(3, 1, sharex=True)
 rate = results.course_hz.sel(control="measured").mean("seed")
 for axis, name in zip(axes, ("PN", "LN", "KC"), strict=True):
     axis.axvspan(100, 400, color="0.93")
-    for condition, colour, label in (("odour", "#0072B2", "odour"), ("no_LN", "#D55E00", "odour, LN silenced")):
+    for condition, colour, label in (("odour", BLUE, "odour"), ("no_LN", ORANGE, "odour, LN silenced")):
         curve = rate.sel(condition=condition)[list(rate.value.values).index(name)]
         axis.step(curve.bin, curve, where="mid", color=colour, label=label)
     axis.set_ylabel(f"{name} (Hz)")
