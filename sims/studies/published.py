@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from connectome import plugins
-from connectome.analysis.intervals import mean_of
+from connectome.analysis.intervals import mean_of, paired
 from connectome.errors import ConnectomeError
 from sims.studies.cells import Cell, Study, StudyTable
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from connectome.io.results import Film
 
-__all__ = ["Check", "Measure", "Trial", "Values", "circuits", "mechanisms"]
+__all__ = ["Check", "Measure", "Trial", "Values", "better", "circuits", "mechanisms"]
 
 _EXTRA: Final = "Install it with one of the extras of pyproject.toml."
 
@@ -50,6 +50,12 @@ class Check(NamedTuple):
     claim: str
     found: str
     holds: bool
+
+
+def better(claim: str, ours: NDArray[np.float64], other: NDArray[np.float64]) -> Check:
+    """A part of the claim that holds if ours is above the other, seed by seed, by more than its interval; in points."""
+    gain = paired(ours, other)
+    return Check(claim, gain.text(100, 1, " points"), gain.mean > gain.half)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from connectome.mechanisms.ewc import Ewc
 from connectome.mechanisms.hlop import Hlop
 from sims.studies.development import planned
 from sims.studies.mechanisms.one_head import SHARES, TASKS, Components, Gradients, Way, go_through, subspace, summary
-from sims.studies.published import Check, Measure, Trial, Values
+from sims.studies.published import Check, Measure, Trial, Values, better
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -105,8 +105,7 @@ def _check(v: Values) -> Sequence[Check]:
         ),
     ]  # fmt: skip
     for other in ("elastic weights", "replay", "frozen", "random subspace", "gradient projected"):
-        gain = paired(ours["accuracy"], v[other]["accuracy"])
-        found.append(Check(f"better at the end than {other}", gain.text(100, 1, " points"), gain.mean > gain.half))
+        found.append(better(f"better at the end than {other}", ours["accuracy"], v[other]["accuracy"]))
     fast, ours = v["fast development"], v["fast development with HLOP"]
     less, end = (paired(ours[m], fast[m]) for m in ("change", "accuracy"))
     found.append(

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from connectome.analysis.intervals import Mean, paired
+from connectome.analysis.intervals import paired
 from connectome.development.links import LinkEvolution, observed
 from connectome.mechanisms.growth import LongRangeGrowth
 from connectome.rules import Link, LinkRule
 from sims.studies.mechanisms.eight_regions import NEW, REGIONS, needed, ninth_stage
-from sims.studies.published import Check, Measure, Trial, Values
+from sims.studies.published import Check, Measure, Trial, Values, better
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -95,20 +95,19 @@ def _run(condition: str, seed: int, quick: bool) -> Mapping[str, float]:
 
 
 def _check(v: Values) -> Sequence[Check]:
-    def gain(ours: str, than: str) -> Mean:
-        return paired(v[ours]["score"], v[than]["score"])
-
     ours, even = v["evolving"]["useful"], v["even"]["useful"]
-    few, many = gain("evolving", "even"), gain("evolving (many edges)", "even (many edges)")
-    bandit = gain("evolving", "bandit")
+    few, even_few, many, even_many, bandit = (
+        v[c]["score"] for c in ("evolving", "even", "evolving (many edges)", "even (many edges)", "bandit")
+    )
+    behind = paired(few, bandit)
     return [
         Check(
             "links that evolve find the regions that are needed: most new edges come from there",
             f"{100 * ours.mean():.0f} %, drawn evenly {100 * even.mean():.0f} %", bool(ours.mean() > 0.5),
         ),
-        Check("the region learns better than by even drawing", few.text(100, 1, " points"), few.mean > few.half),
-        Check("also with ten times the edges", many.text(100, 1, " points"), many.mean > many.half),
-        Check("and no worse than by a bandit", bandit.text(100, 1, " points"), bandit.mean + bandit.half >= 0),
+        better("the region learns better than by even drawing", few, even_few),
+        better("also with ten times the edges", many, even_many),
+        Check("and no worse than by a bandit", behind.text(100, 1, " points"), behind.mean + behind.half >= 0),
     ]  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from connectome.mechanisms.ewc import Ewc
 from connectome.mechanisms.refresh import Refresh
 from sims.studies.development import read_images
 from sims.studies.mechanisms.one_head import Way, in_turn, summary
-from sims.studies.published import Check, Measure, Trial, Values
+from sims.studies.published import Check, Measure, Trial, Values, better
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,14 +87,13 @@ def _run(condition: str, seed: int, quick: bool) -> Mapping[str, float]:
 def _check(v: Values) -> Sequence[Check]:
     found = []
     for base in ("ER", "DER++"):
-        gain = paired(v[f"refresh ({base})"]["accuracy"], v[base]["accuracy"])
-        text = gain.text(100, 1, " points")
-        found.append(Check(f"with refresh {base} is no worse by more than half a point", text, gain.mean >= -0.005))
-        found.append(Check(f"with refresh {base} is better", text, gain.mean > gain.half))
+        ours, plain = v[f"refresh ({base})"]["accuracy"], v[base]["accuracy"]
+        gain, claim = paired(ours, plain), f"with refresh {base} is no worse by more than half a point"
+        found.append(Check(claim, gain.text(100, 1, " points"), gain.mean >= -0.005))
+        found.append(better(f"with refresh {base} is better", ours, plain))
     for other in ("LwF", "EWC", "CPR", "sequential"):
-        gain = paired(v["refresh (DER++)"]["accuracy"], v[other]["accuracy"])
-        claim = f"with refresh DER++ is better than {other}"
-        found.append(Check(claim, gain.text(100, 1, " points"), gain.mean > gain.half))
+        ours, than = (v[name]["accuracy"] for name in ("refresh (DER++)", other))
+        found.append(better(f"with refresh DER++ is better than {other}", ours, than))
     return found
 
 

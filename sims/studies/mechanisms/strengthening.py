@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from connectome.analysis.intervals import paired
 from connectome.graph.connectome import Edit
 from connectome.learning.learner import CHAIN
 from connectome.mechanisms.growth import LongRangeGrowth
 from connectome.mechanisms.strengthening import Strengthening
 from connectome.rules import Rule, normalise
 from sims.studies.mechanisms.eight_regions import NEW, ninth_stage
-from sims.studies.published import Check, Measure, Trial, Values
+from sims.studies.published import Check, Measure, Trial, Values, better
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,9 +77,8 @@ def _check(v: Values) -> Sequence[Check]:
     found = []
     for regime in _REACH:
         for other in ("neither", "scaling"):
-            gain = paired(v[f"strengthening ({regime})"]["score"], v[f"{other} ({regime})"]["score"])
-            claim = f"links that are {regime}: better than {other}"
-            found.append(Check(claim, gain.text(100, 1, " points"), gain.mean > gain.half))
+            ours, than = (v[f"{how} ({regime})"]["score"] for how in ("strengthening", other))
+            found.append(better(f"links that are {regime}: better than {other}", ours, than))
     return found
 
 

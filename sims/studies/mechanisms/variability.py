@@ -19,7 +19,7 @@ from connectome.parameters import Parameters, bounded
 from sims.studies.development import read_images
 from sims.studies.mechanisms import one_head
 from sims.studies.mechanisms.one_region import matured
-from sims.studies.published import Check, Measure, Trial, Values
+from sims.studies.published import Check, Measure, Trial, Values, better
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -123,8 +123,7 @@ def _check(v: Values) -> Sequence[Check]:
         ),
     ]  # fmt: skip
     for other in ("random walk", "fewer updates", "weight decay"):
-        gain = paired(ours["right"], v[other]["right"])
-        found.append(Check(f"better than {other}", gain.text(100, 1, " points"), gain.mean > gain.half))
+        found.append(better(f"better than {other}", ours["right"], v[other]["right"]))
     kept = paired(v["stream with noise"]["change"], v["stream without"]["change"])
     end = paired(v["stream with noise"]["at the end"], v["stream without"]["at the end"])
     says = f"{kept.text(100, 1, '')} points; at the end {end.text(100, 1, '')}"
