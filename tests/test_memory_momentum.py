@@ -97,3 +97,15 @@ def test_it_comes_to_rest_on_a_quadratic_loss(lam: float) -> None:
         gradient = scale * weight
         weight = weight + rule(update_of(gradient, 0.05 * (1 - number / 401), number), gradient, state)
     assert float((scale * weight.square()).sum()) < 1e-4
+
+
+def test_beta_does_not_depend_on_threads() -> None:
+    """Where torch's sums on two threads have another last bit."""
+    n, before = 100_000, torch.get_num_threads()
+    first, then = (torch.randn(n, generator=torch.Generator().manual_seed(s), dtype=torch.float64) for s in (1, 2))
+    found = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found.append(momentum(0.3 * then, 0.2 * first + 0.3 * then, torch.ones(n), 0.1))
+    torch.set_num_threads(before)
+    assert found[0] == found[1] < 1

@@ -53,6 +53,23 @@ def test_a_step_descends_the_loss_and_half_the_squared_gradient(
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
 
 
+def test_torch_has_one_thread_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that no bit of its sums depends on how many there are; then it has as many as before."""
+    metric, before, seen = Refresh.metric, torch.get_num_threads(), []
+
+    def watched(rule: Refresh, state: State) -> Tensor:
+        seen.append(torch.get_num_threads())
+        return metric(rule, state)
+
+    monkeypatch.setattr(Refresh, "metric", watched)
+    torch.set_num_threads(2)
+    Refresh().unlearning(update_of(torch.ones(3), torch.ones(3)), torch.ones(3), {"refresh_fisher": torch.ones(3)})
+    after = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert seen == [1]
+    assert after == 2
+
+
 def state_of(rule: Refresh, n: int) -> State:
     return {name: torch.zeros(() if name in rule.one_each else n) for name in (*rule.keeps, *rule.remembers)}
 

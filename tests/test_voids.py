@@ -65,8 +65,11 @@ def test_a_void_by_norm_does_what_drives_it() -> None:
     spikes = {n: np.repeat(np.array(r, np.float32)[:, None, None], 2, 1) for n, r in rates.items()}
     found = void_by_norm(c, spikes)
     assert set(found) == {"a", "c", "d"}
-    # Changes: a 1, 3; c 0 (of 5), 5 (of 3); d 5 (of 5), 0.
+    # Changes: a 1, 3; c 0 (of 5), 5 (of 3); d 5, 0.
     assert {n: v.tolist() for n, v in found.items()} == {"a": [True, True], "c": [True, False], "d": [False, True]}
+    close = {"in": spikes["in"], "a": 0 * spikes["a"], "c": (3 + 2.5) / 5 * spikes["c"]}
+    # Changes: a 3 and c 2.5 in the first sample, 2.5 being above 0.8 of 3; a 3 and c 5.8 in the second.
+    assert {n: v.tolist() for n, v in void_by_norm(c, close).items()} == {"a": [False, True], "c": [False, False]}
     assert void_by_norm(c, {"in": spikes["in"]}) == {}
 
 
