@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,16 @@ def test_a_tutorial_is_short_and_says_what_it_is(name: str) -> None:
     assert cells[0].text.startswith("# ")
     assert cells[-2].kind == "code" or cells[-1].kind == "code"
     assert f'picture(figure, "{name}")' in text or f', "{name}")' in text
+
+
+def test_what_cannot_be_used_is_said_in_a_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sims.tutorials.train_in_your_own_loop", "no_such_folder"]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "python -m sims.tutorials: images must be mnist, cifar10, cifar100 or a file or folder that exists; "
+        "found 'no_such_folder'.\n"
+    )
 
 
 #: Even when they are small; the slow tests have them.

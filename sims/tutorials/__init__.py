@@ -7,10 +7,15 @@ notebooks, outputs included, with ``python -m sims.docs --notebooks FOLDER``.
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from connectome.errors import ConnectomeError
+
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from matplotlib.figure import Figure
 
 __all__ = ["ORDER", "SMALL", "picture", "size"]
@@ -38,3 +43,14 @@ def picture(figure: Figure, name: str) -> Figure:
     figure.savefig(path, dpi=110)
     print(f"Picture: {path}")
     return figure
+
+
+def _in_a_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if isinstance(error, ConnectomeError):
+        print(f"python -m sims.tutorials: {error}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+if sys.argv[0] == "-m":  # which it is while `python -m` imports the package of the script that it will run
+    sys.excepthook = _in_a_line
