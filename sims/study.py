@@ -72,7 +72,7 @@ def _study(options: argparse.Namespace, out: Path) -> int:
 
     from connectome import __version__
     from connectome.analysis.style import styled
-    from connectome.io.results import Film, save_figure, save_film, save_results, save_text
+    from connectome.io.results import save_results, save_text
     from sims.studies.cells import gather, keep_plan, make_folder, run_shown
 
     make = plugins.load("studies", options.study, "study")
@@ -104,13 +104,7 @@ def _study(options: argparse.Namespace, out: Path) -> int:
         run_shown(study, cells, out, options, console)
         results = gather(study, cells, out).assign_attrs(study=options.study, options=json.dumps(study.options))
         save_results(results, out / RESULTS)
-        pictures = []
-        for name, figure in styled(study.figures)(results).items():
-            pictures.append(f"{name}.gif" if isinstance(figure, Film) else f"{name}.png")
-            if isinstance(figure, Film):
-                save_film(figure, out / pictures[-1])
-            else:
-                save_figure(figure, out / pictures[-1])
+        pictures = styled(_draw)(study, results, out)
         save_text(_report(options.study, study, results, pictures), out / REPORT)
     _show(study, results, console)
     if options.json:
@@ -118,6 +112,20 @@ def _study(options: argparse.Namespace, out: Path) -> int:
     console.print(f"Written to {out}/: {REPORT}, {RESULTS}, {', '.join(pictures)}", highlight=False)
     console.print(f"Took {time.monotonic() - began:.0f} s.", highlight=False)
     return 0
+
+
+def _draw(study: Study, results: xr.Dataset, out: Path) -> list[str]:
+    """Names of the pictures and films; written in here, since a figure's colours are looked up when it is saved."""
+    from connectome.io.results import Film, save_figure, save_film
+
+    names = []
+    for name, figure in study.figures(results).items():
+        names.append(f"{name}.gif" if isinstance(figure, Film) else f"{name}.png")
+        if isinstance(figure, Film):
+            save_film(figure, out / names[-1])
+        else:
+            save_figure(figure, out / names[-1])
+    return names
 
 
 def _report(name: str, study: Study, results: xr.Dataset, pictures: Sequence[str]) -> str:

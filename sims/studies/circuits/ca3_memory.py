@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from connectome import run
+from connectome.analysis.style import BLUE, ORANGE
 from connectome.circuits import ca3_memory as circuit
 from connectome.circuits.ca3_experiments import EXPERIMENTS, in_order, random_memories
 from connectome.circuits.ca3_memory import Operation, Recall
@@ -152,7 +153,7 @@ def _draw(quick: bool) -> Mapping[str, Figure]:
     ax = figure.subplots()
     for where, first, marker, size, colour in (
         ("cue_in", 0, "|", 9, "0.6"), ("content_in", cues + 1, "|", 9, "0.6"),
-        ("cue_out", 0, "o", 4, "C3"), ("content_out", cues + 1, "o", 4, "C0"),
+        ("cue_out", 0, "o", 4, ORANGE), ("content_out", cues + 1, "o", 4, BLUE),
     ):  # fmt: skip
         here = name == where
         row = first + result.spike_neuron.values[here]

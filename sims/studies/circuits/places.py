@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from connectome.analysis.style import ORANGE
 from connectome.circuits import places as circuit
 from connectome.datasets.places import patch_normalised, photographed_places
 from connectome.graph.selection import node_set
@@ -149,7 +150,7 @@ def _draw(quick: bool) -> Mapping[str, Figure]:
     middle.set(title="weights of 16 neurons", xticks=[], yticks=[])
     share = np.concatenate([(count > 0).mean(0) for count in route.reference.values()])
     right.hist(100 * share, 20, color="0.5")
-    right.axvline(100 / len(route.reference), color="C3", label="one module's views")
+    right.axvline(100 / len(route.reference), color=ORANGE, label="one module's views")
     right.set(title="what neurons respond to", xlabel="reference views (%)", ylabel="neurons")
     right.legend(fontsize=8, frameon=False)
     return {"route": figure}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from connectome.analysis.style import BLUE, ORANGE
 from connectome.circuits import pspm as circuit
 from sims.studies.published import Check, Measure, Trial, Values
 
@@ -122,8 +123,8 @@ def _draw(quick: bool) -> Mapping[str, Figure]:
     fitted, _ = _fit("pool modification", 0, quick)
     rows = (
         ("target", given.teacher, "0.75", 0.0, 7),
-        ("before", given.student, "C3", -0.25, 3),
-        ("after", fitted, "C0", 0.25, 3),
+        ("before", given.student, ORANGE, -0.25, 3),
+        ("after", fitted, BLUE, 0.25, 3),
     )
     for name, c, color, shift, size in rows:
         step, neuron = np.nonzero(circuit.fired(c, given.current_pa))

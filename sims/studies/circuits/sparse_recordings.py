@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from connectome.analysis.style import BLUE, ORANGE
 from connectome.circuits import sparse_recordings as circuit
 from sims.studies.published import Check, Measure, Trial, Values
 
@@ -143,7 +144,7 @@ def _draw(quick: bool) -> Mapping[str, Figure]:
     rest = given.order[_N * _KNOWN // 100 :]
     most = rest[np.argsort(-of_new[..., rest].std((0, 1)))][:30:10]
     grid = figure.add_gridspec(3, 3)
-    conditions = {"10 % recorded": "C0", "outputs alone": "C3"}
+    conditions = {"10 % recorded": BLUE, "outputs alone": ORANGE}
     fitted = {c: _rates(_fit(c, 0, quick), given) for c in conditions}
     time = 200 + 10 * np.arange(of.shape[1])
     for row, neuron in enumerate(most):
@@ -160,7 +161,7 @@ def _draw(quick: bool) -> Mapping[str, Figure]:
     ax = figure.add_subplot(grid[:, 2])
     shares = [0, *_SHARES.values()]
     found = [_run(c, 0, quick) for c in ("outputs alone", *_SHARES)]
-    ax.plot(shares, [f["unrecorded R2"] for f in found], "o-", color="C0", label="student, from recordings")
+    ax.plot(shares, [f["unrecorded R2"] for f in found], "o-", color=BLUE, label="student, from recordings")
     ax.plot(shares[1:-1], [f["they themselves"] for f in found[1:-1]], "s--", color="0.5", label="the recorded ones")
     ax.axhline(_run("untrained", 0, quick)["unrecorded R2"], color="0.7", ls=":", label="untrained")
     ax.set(xlabel="neurons recorded (%)", ylabel="R2 of others, new directions", ylim=(0, 1))

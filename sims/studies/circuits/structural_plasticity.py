@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from connectome.analysis.intervals import mean_of
+from connectome.analysis.style import BLUE, ORANGE
 from connectome.circuits.structural_plasticity import SET_POINT
 from sims.studies.circuits.structural_runs import SECONDS, grown, measured, nest_example
 from sims.studies.published import Check, Measure, Trial, Values
@@ -87,12 +88,12 @@ def _draw(quick: bool) -> Mapping[str, Figure]:
     for condition, style in (("homeostasis", "-"), ("an update in 10 s", "--")):
         result = grown(condition, 0, quick)[0].result
         time_s = result.time_ms.values / 1000
-        for name, colour in (("e", "C3"), ("i", "C0")):
+        for name, colour in (("e", BLUE), ("i", ORANGE)):
             label = f"{name.upper()}, {'1 s' if style == '-' else '10 s'}"
             left.plot(time_s, result.calcium.sel(plastic_region=name), style, color=colour, lw=1.2, label=label)
             mine = [k for k in result.edge_set.values.tolist() if k.startswith(f"{name}:")]
             right.plot(time_s, result.synapses.sel(edge_set=mine).sum("edge_set"), style, color=colour, lw=1.2)
-    for name, colour in (("e", "C3"), ("i", "C0")):
+    for name, colour in (("e", BLUE), ("i", ORANGE)):
         left.axhline(SET_POINT[name], color=colour, lw=5, alpha=0.2, zorder=0)
         if nest:
             at = np.arange(1, SECONDS + 1)
