@@ -105,6 +105,8 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         "studies": {
             "claims": "sims.studies.claims:claims",
             "ablations": "sims.studies.claims:ablations",
+            "combinations": "sims.studies.combinations:combinations",
+            "candidate": "sims.studies.combinations:candidate",
             "transfer": "sims.studies.transfer:transfer",
             "pruning": "sims.studies.pruning:pruning",
             "sleep": "sims.studies.sleep:sleep",

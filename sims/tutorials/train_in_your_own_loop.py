@@ -2,7 +2,7 @@
 """# Train a spiking network in your own loop
 
 `SpikingNetwork` makes a connectome a torch module: one weight for each edge, any optimiser, any loss. Its backward pass
-is exact backpropagation with surrogate gradients, over the neurons that were active. Here a network with a thousand
+is exact backpropagation with surrogate gradients, over the neurons that were active. Here a network with 512
 hidden neurons learns digits.
 
 By default these are the 1,797 digits of scikit-learn. For MNIST give the folder of its four files, or `mnist`, which
