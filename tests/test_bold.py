@@ -97,7 +97,7 @@ def test_gating_has_the_rate_of_its_equation() -> None:
         (lambda x: bold(x, 1.0, skip_s=np.nan), "skip_s"),
         (lambda x: bold(x.T, 1.0), "dimensions time_s and node"),
         (lambda x: bold(x.where(x.time_s > 0.1), 1.0), "activity must be finite"),
-        (lambda x: bold(x.assign_coords(time_s=x.time_s**2), 1.0), "time_s must rise in even steps"),
+        (lambda x: bold(x.assign_coords(time_s=x.time_s**2), 1.0), "time_s must be evenly spaced and increasing"),
         (lambda x: synaptic_gating(-x), "rate_hz must be 0 or more"),
         (lambda x: synaptic_gating(x, tau_ms=0), "tau_ms"),
     ],

@@ -205,7 +205,7 @@ def test_what_is_refused() -> None:
         evaluate(random_graph(5, 3, 0), graph, WiringLaw())
     with pytest.raises(ConnectomeError, match="must have at least the seed graph's"):
         evaluate(SimpleGraph.from_arrays(6, [0], [1]), graph, WiringLaw())
-    with pytest.raises(ConnectomeError, match="etas must be finite numbers that rise"):
+    with pytest.raises(ConnectomeError, match="etas must be finite numbers in ascending order"):
         fit(random_graph(6, 30, 1), graph, WiringLaw(), [1.0, 0.0], [0.0])
     with pytest.raises(ConnectomeError, match="etas and gammas must leave pairs"):
         fit(random_graph(6, 30, 1), graph, WiringLaw("degree_product"), [0.0], [1e4])

@@ -1,7 +1,7 @@
-"""What spikes say of a network's state: rates, irregularity, synchrony, correlation and timescale, by population.
+"""What spikes say about a network's state: rates, irregularity, synchrony, correlation and timescale, by population.
 
-The measures are those of Potjans & Diesmann (2014, Cereb. Cortex 24:785, their Fig. 6), and besides the correlation of
-spike counts and how slowly their autocorrelation decays. Each variable of the result states its definition in its
+The measures are those of Potjans & Diesmann (2014, Cereb. Cortex 24:785, Fig. 6), together with the correlation of
+spike counts and the decay time of their autocorrelation. Each variable of the result carries its definition in its
 attributes.
 """
 
@@ -31,7 +31,7 @@ _SHARE = 0.05
 
 
 class _Window(NamedTuple):
-    """The part of a run that is looked at, in steps: spikes of steps ``first`` .. ``first + n_steps - 1``."""
+    """The part of a run that is analysed, in steps: spikes of steps ``first`` .. ``first + n_steps - 1``."""
 
     first: int
     n_steps: int
@@ -40,7 +40,7 @@ class _Window(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """How long it is."""
+        """Its length."""
         return self.n_steps * self.dt_ms / 1000
 
     @property
@@ -50,7 +50,7 @@ class _Window(NamedTuple):
 
     @property
     def n_bins(self) -> int:
-        """Whole bins; what is left after the last one is in no bin."""
+        """Number of whole bins; a remainder after the last one is in no bin."""
         return self.n_steps // self.bin_steps
 
 
@@ -58,32 +58,32 @@ def activity(
     spikes: xr.Dataset, regions: Mapping[str, Region], *, skip_ms: float = 0.0, bin_ms: float = 3.0,
     synchrony_neurons: int = 1000, correlation_neurons: int = 200, seed: int = 0,
 ) -> xr.Dataset:  # fmt: skip
-    """Statistics of each population: each region that can fire, and its excitatory and its inhibitory neurons if it
-    has both.
+    """Statistics of each population. Every region that can fire is one; its excitatory and its inhibitory neurons are
+    two more if it has both.
 
     Parameters
     ----------
     spikes : what :func:`connectome.simulate.run` or :func:`connectome.io.spikes.load_spikes` gives, with the attributes
         ``duration_ms`` and ``dt_ms``
     regions : the connectome's, for sizes and signs. Effectors never fire and are left out.
-    skip_ms : how much of the start to leave out. A spike belongs to skip_ms < t <= duration_ms.
+    skip_ms : how much of the start to leave out. Spikes with skip_ms < t <= duration_ms count.
     bin_ms : width of the bins of synchrony, correlation and timescale, rounded to whole steps, at least one
-    synchrony_neurons, correlation_neurons : how many neurons of a population are drawn for these, >= 1; all if it has
-        no more. Synchrony grows with the number of neurons, so that only equal numbers compare; correlation is that of
-        all pairs among neurons that fired.
-    seed : of both draws
+    synchrony_neurons, correlation_neurons : how many neurons of a population are drawn at random for these, >= 1; all,
+        if it has no more. Synchrony grows with the number of neurons, so compare it only between equal numbers;
+        correlation is averaged over all pairs of the neurons drawn, which are drawn from those that fired.
+    seed : seeds both draws
 
     Returns
     -------
-    Dataset by ``population`` (its name; coordinates ``region`` and ``sign``, 0 for all of a region): ``n_neurons``,
+    Dataset by ``population`` (its name; coordinates ``region`` and ``sign``, 0 for the whole region): ``n_neurons``,
     ``n_spikes``, ``rate_hz``, ``silent_fraction``, ``cv_isi``, ``cv_isi_neurons``, ``synchrony``, ``correlation``,
     ``timescale_ms``, and ``pair_correlation`` (population, pair); and the distributions behind them by ``neuron``
-    (coordinates ``neuron_region``, ``neuron_number``, ``neuron_sign``): ``neuron_rate_hz``, ``neuron_cv_isi``. What is
-    not defined, such as the rate of nobody, is nan.
+    (coordinates ``neuron_region``, ``neuron_number``, ``neuron_sign``): ``neuron_rate_hz``, ``neuron_cv_isi``. Values
+    that are not defined, such as the rate of an empty population, are nan.
 
     Raises
     ------
-    ConnectomeError : an argument that does not fit, by name
+    ConnectomeError : an argument is invalid; the message names it
     """
     window = _window(spikes, skip_ms, bin_ms)
     for name, number in (("synchrony_neurons", synchrony_neurons), ("correlation_neurons", correlation_neurons)):
@@ -141,9 +141,10 @@ def activity(
 
 
 def autocorrelation(x: ArrayLike, lags: int) -> NDArray[np.float64]:
-    """(lags + 1,) of (T,) or (trials, T) samples, 1 at lag 0: the mean product of what is so many samples apart, each
-    trial about its own mean, averaged over trials. nan where nothing varies. Estimates of T samples are too small by
-    about 2 tau / T where it decays with tau. Raises :class:`ConnectomeError`."""
+    """Autocorrelation (lags + 1,) of (T,) or (trials, T) samples, 1 at lag 0: the mean product of samples that many
+    steps apart, each trial about its own mean, averaged over trials. nan if nothing varies. An estimate from T samples
+    is too small by about 2 tau / T where the autocorrelation decays with time constant tau. Raises
+    :class:`ConnectomeError`."""
     x = np.atleast_2d(np.asarray(x, float))
     n, lags = x.shape[-1], integer("lags", lags, 1, 10**6)
     if x.ndim != 2 or n <= lags:
@@ -154,10 +155,11 @@ def autocorrelation(x: ArrayLike, lags: int) -> NDArray[np.float64]:
 
 
 def decay_time(autocorrelation: ArrayLike, step: float = 1.0) -> float:
-    """The slowest time constant of one or two exponentials with weights >= 0, whichever describe (lags + 1,) the better
-    by Akaike's criterion (Khajehabdollahi, Zeraati et al. 2024, ICLR, arXiv 2309.12927), in the unit of ``step``, a
-    lag's length. One that makes up less than 5 % is not counted, which is ours. Times are sought between a tenth of a
-    lag, which means none, and 100 lags. nan for nan. Raises :class:`ConnectomeError`."""
+    """The slowest time constant of an autocorrelation (lags + 1,), in the unit of ``step``, the length of a lag: of one
+    or two exponentials with weights >= 0, whichever fit better by Akaike's criterion (Khajehabdollahi, Zeraati et al.
+    2024, ICLR, arXiv 2309.12927). An exponential with less than 5 % of the weight is not counted; this rule is our own.
+    Time constants are sought between a tenth of a lag, which means no correlation, and 100 lags. nan if the
+    autocorrelation is nan. Raises :class:`ConnectomeError`."""
     from scipy.optimize import least_squares, nnls  # slow to import
 
     y = np.asarray(autocorrelation, float)
@@ -174,7 +176,7 @@ def decay_time(autocorrelation: ArrayLike, step: float = 1.0) -> float:
         return found
 
     def residual(log_tau: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Of the best weights: so that time constants alone are sought."""
+        """Residuals at the best weights, so that only the time constants are searched for."""
         found: NDArray[np.float64] = exponentials(log_tau) @ nnls(exponentials(log_tau), y)[0] - y
         return found
 
@@ -190,15 +192,15 @@ def decay_time(autocorrelation: ArrayLike, step: float = 1.0) -> float:
 
 
 def train_similarity(first: NDArray[Any], second: NDArray[Any], tau_steps: float) -> float:
-    """How alike (T, N) spike trains are: of each neuron the normalised inner product of both trains, filtered by an
-    exponential of so many steps (Schreiber et al. 2003, Neurocomputing 52:925; van Rossum's filter), averaged over
-    neurons. 1: the same; 0 where one of the two is silent; neurons that are silent in both are left out, and if all
-    are: nan. Raises :class:`ConnectomeError`."""
+    """Similarity of two sets of (T, N) spike trains: for each neuron the normalised inner product of its two trains,
+    each filtered by an exponential of time constant ``tau_steps`` (Schreiber et al. 2003, Neurocomputing 52:925; van
+    Rossum's filter), averaged over neurons. 1: the same trains; 0 for a neuron that is silent in one of the two.
+    Neurons that are silent in both are left out; nan if all are. Raises :class:`ConnectomeError`."""
     from scipy.signal import lfilter  # slow to import
 
     a, b = np.asarray(first, float), np.asarray(second, float)
     if a.ndim != 2 or a.shape != b.shape:
-        raise ConnectomeError("trains", "must be (T, N), both alike", f"{a.shape} and {b.shape}")
+        raise ConnectomeError("trains", "must be (T, N), the same for both", f"{a.shape} and {b.shape}")
     keep = math.exp(-1 / finite_step("tau_steps", tau_steps))
     x, y = (lfilter([1.0], [1.0, -keep], trains, axis=0) for trains in (a, b))
     inner, of_a, of_b = ((p * q).sum(0) for p, q in ((x, y), (x, x), (y, y)))
@@ -210,7 +212,7 @@ def train_similarity(first: NDArray[Any], second: NDArray[Any], tau_steps: float
 
 
 class _Row(NamedTuple):
-    """What is said of one population."""
+    """Statistics of one population."""
 
     population: str
     region: str
@@ -229,21 +231,21 @@ class _Row(NamedTuple):
 def _definitions(window: _Window, synchrony_neurons: int, correlation_neurons: int) -> dict[str, str]:
     bins = f"{window.n_bins} bins of {window.bin_ms:g} ms"
     return {
-        "sign": "Dale's sign of the population's neurons; 0 for all of a region",
-        "n_neurons": "neurons",
-        "n_spikes": "spikes",
+        "sign": "Dale's sign of the population's neurons; 0 for the whole region",
+        "n_neurons": "number of neurons",
+        "n_spikes": "number of spikes",
         "rate_hz": "spikes / neurons / time",
         "silent_fraction": "fraction of the neurons without a spike",
         "cv_isi": "coefficient of variation of the inter-spike intervals: a neuron's standard deviation (ddof 0) over "
         f"its mean, averaged over the neurons with {_MIN_SPIKES} or more spikes",
-        "cv_isi_neurons": "neurons that cv_isi is averaged over",
+        "cv_isi_neurons": "number of neurons that cv_isi is averaged over",
         "synchrony": f"variance over mean of the spike count of {synchrony_neurons} neurons, drawn at random, or all "
         f"where there are fewer, in {bins} (Potjans & Diesmann 2014); 1 for independent Poisson neurons",
         "correlation": f"Pearson's correlation of two neurons' spike counts in {bins}, averaged over all pairs among "
         f"{correlation_neurons} of the neurons that fired, drawn at random, or all where there are fewer",
         "timescale_ms": f"time in which the autocorrelation of the population's spike count in {bins} decays: the "
-        f"slower of one or two exponentials fitted to its first {_LAGS} lags; nan of fewer than {3 * _LAGS} bins",
-        "pair_correlation": "correlation of each pair; nan beyond a population's last",
+        f"slower of one or two exponentials fitted to its first {_LAGS} lags; nan with fewer than {3 * _LAGS} bins",
+        "pair_correlation": "correlation of each pair; nan beyond a population's last pair",
         "neuron_rate_hz": "rate of each neuron",
         "neuron_cv_isi": f"coefficient of variation of each neuron's intervals; nan below {_MIN_SPIKES} spikes",
     }
@@ -252,7 +254,7 @@ def _definitions(window: _Window, synchrony_neurons: int, correlation_neurons: i
 def _window(spikes: xr.Dataset, skip_ms: float, bin_ms: float) -> _Window:
     for name in ("duration_ms", "dt_ms"):
         if name not in spikes.attrs:
-            raise ConnectomeError(f"spikes.attrs[{name}]", "must be there", "none", "Say it with assign_attrs.")
+            raise ConnectomeError(f"spikes.attrs[{name}]", "must be there", "none", "Set it with assign_attrs.")
     dt_ms = float(spikes.attrs["dt_ms"])
     duration_ms = float(spikes.attrs["duration_ms"])
     n_steps = round(duration_ms / dt_ms)
@@ -297,7 +299,7 @@ def _populations(regions: list[Region]) -> Iterator[tuple[str, str, int, NDArray
 
 
 def _cv_isi(step: NDArray[np.int64], neuron: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Each neuron's coefficient of variation, (N,). nan below three spikes, and where all are of one step."""
+    """Each neuron's coefficient of variation, (N,). nan below three spikes, and where all fall in one step."""
     interval, of = np.diff(step), neuron[1:]
     mine = of == neuron[:-1]
     interval, of = interval[mine], of[mine]
@@ -317,7 +319,8 @@ def _draw(rng: np.random.Generator, members: NDArray[np.int64], number: int) -> 
 def _binned(
     step: NDArray[np.int64], neuron: NDArray[np.int64], members: NDArray[np.int64], window: _Window
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of each spike of these neurons that is in a bin: its neuron's place in ``members``, which rise, and its bin."""
+    """For each spike of these neurons that is in a bin: its neuron's place in ``members``, which is ascending, and its
+    bin."""
     if not members.size:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     first = members[0]

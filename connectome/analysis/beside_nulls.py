@@ -28,11 +28,11 @@ def beside_nulls(
 ) -> xr.Dataset:  # fmt: skip
     """``value``, ``null_mean``, ``null_sd``, ``z``, ``p`` and ``p_corrected``, each ``(graph, metric)``.
 
-    A metric of nodes or edges is its mean; of a curve each point is one, but a curve whose points differ from graph to
-    graph (of the rich club, say) is refused. ``p`` is two-sided by permutation, 2 / (n_nulls + 1) or more;
-    ``p_corrected`` holds the false discovery rate of all numbers here that differ among nulls, nan for others
-    (Benjamini & Hochberg 1995, J R Stat Soc B 57:289). ``on_null`` is told which null of which graph comes next. Raises
-    :class:`ConnectomeError`.
+    A metric of nodes or edges enters as its mean, a curve as one number a point; a curve whose points differ from graph
+    to graph (the rich club, say) is refused. ``p`` is a two-sided permutation p-value, 2 / (n_nulls + 1) or more;
+    ``p_corrected`` controls the false discovery rate over all numbers here that vary among the nulls (Benjamini &
+    Hochberg 1995, J R Stat Soc B 57:289) and is nan for the others. ``on_null`` is called with the graph and the null
+    that come next. Raises :class:`ConnectomeError`.
     """
     import xarray as xr
 
@@ -46,7 +46,7 @@ def beside_nulls(
     of: dict[str, tuple[Any, dict[str, str]]] = {
         "value": ([s.value for s in sides], {}),
         "null_mean": ([s.mean for s in sides], {"definition": "of the nulls"}),
-        "null_sd": ([s.sd for s in sides], {"definition": "of the nulls; n - 1 divides"}),
+        "null_sd": ([s.sd for s in sides], {"definition": "of the nulls, with n - 1 in the denominator"}),
         "z": (
             [s.z for s in sides],
             {"units": "1", "definition": "(value - null_mean) / null_sd; nan where every null has the value"},
@@ -65,7 +65,7 @@ def beside_nulls(
 
 
 def is_number(metric: Metric) -> bool:
-    """Whether a metric is a number of every graph, a mean, or a curve that has the same points in every graph."""
+    """Whether a metric is one number for every graph, a mean, or a curve with the same points in every graph."""
     if metric.units == LABEL:
         return False
     if metric.of != "graph":
@@ -75,7 +75,7 @@ def is_number(metric: Metric) -> bool:
 
 
 def false_discovery_rate(p: Any) -> NDArray[np.float64]:
-    """p-values corrected for their number (Benjamini & Hochberg 1995); nan stays nan and does not count."""
+    """p-values corrected for multiple comparisons (Benjamini & Hochberg 1995); nan stays nan and does not count."""
     from scipy.stats import false_discovery_control
 
     found = np.array(p, np.float64)
@@ -117,7 +117,7 @@ def _vector(metrics: Sequence[Metric], seed: int) -> Callable[[SimpleGraph], NDA
 
 
 def _labels(metrics: Sequence[Metric], graph: SimpleGraph, seed: int) -> tuple[list[str], list[str]]:
-    """Of the numbers, and their units."""
+    """Labels of the numbers, and their units."""
     labels, units = [], []
     for metric in metrics:
         found = _points(metric, graph, seed)

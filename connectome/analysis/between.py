@@ -1,5 +1,5 @@
-"""How one set of neurons is joined to another, as tables: paths with shares of input, and figures against shuffled
-wiring. What the numbers are is said in :mod:`connectome.analysis.influence`."""
+"""How one set of neurons is joined to another, as tables: paths with shares of input, and statistics against shuffled
+wiring. The numbers are defined in :mod:`connectome.analysis.influence`."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ Mask = NDArray[np.bool_]
 
 
 def paths_between(graph: SimpleGraph, sources: Mask, targets: Mask, n: int = 10) -> pandas.DataFrame:
-    """A row for each cell of each of the n strongest paths from one set (N,) to another, and of the n shortest that are
-    not among these.
+    """A row for each cell on the n strongest paths from one set of cells, a mask (N,), to another, and on the n
+    shortest paths that are not among them.
 
     Columns: kind (strongest, shortest), path (its rank), step, region, number, cell; input_share of the edge that leads
-    to the cell (missing at the first); strength of the whole path. Raises :class:`ConnectomeError`.
+    to the cell (missing for a path's first cell); strength of the whole path. Raises :class:`ConnectomeError`.
     """
     import pandas
 
@@ -57,11 +57,11 @@ def paths_between(graph: SimpleGraph, sources: Mask, targets: Mask, n: int = 10)
 def structure_between(
     graph: SimpleGraph, nulls: Iterable[SimpleGraph], sources: Mask, targets: Mask, hops: int
 ) -> pandas.DataFrame:
-    """How two sets (N,) are joined, against graphs with shuffled wiring: a row for the fewest steps between them, the
-    strength of the strongest path, and the effective connectivity over each number of steps (the share of the targets'
-    input that traces back to the sources, on average). Columns: what, value, and mean, sd, z, p and n of
-    :class:`~connectome.analysis.influence.AgainstShuffled`; p is that of as much in shuffled wiring, of steps as few.
-    Raises :class:`ConnectomeError`.
+    """How two sets of cells, masks (N,), are joined, against graphs with shuffled wiring. One row each for the fewest
+    steps between them, the strength of the strongest path, and the effective connectivity over each number of steps
+    (the share of the targets' input that traces back to the sources, averaged over targets). Columns: what, value, and
+    mean, sd, z, p and n of :class:`~connectome.analysis.influence.AgainstShuffled`; p is the chance of a value at least
+    as large in shuffled wiring or, for steps, at least as small. Raises :class:`ConnectomeError`.
     """
     import pandas
 

@@ -1,7 +1,7 @@
 """What a scanner sees of neural activity: the balloon model of the BOLD signal.
 
-With activity x of a node, a signal s that dilates vessels, blood flow f, volume v and deoxyhaemoglobin q, all 1 at rest
-but s and x, which are 0 (Friston, Harrison & Penny 2003, NeuroImage 19:1273):
+A node has activity x, a vasodilatory signal s, blood flow f, blood volume v and deoxyhaemoglobin q. At rest x and s are
+0 and f, v and q are 1 (Friston, Harrison & Penny 2003, NeuroImage 19:1273):
 
     ds/dt = x - kappa s - gamma (f - 1)        df/dt = s
     tau dv/dt = f - v^(1 / alpha)              tau dq/dt = f (1 - (1 - rho)^(1 / f)) / rho - v^(1 / alpha) q / v
@@ -33,12 +33,12 @@ class Balloon(Parameters):
 
     Parameters
     ----------
-    kappa_hz, gamma_hz : rates of decay of the dilating signal, and of its feedback by flow
-    tau_s : the time that blood takes through the balloon
+    kappa_hz, gamma_hz : rates of decay of the vasodilatory signal, and of its autoregulation by flow, Hz
+    tau_s : mean transit time of blood through the balloon, s
     alpha : stiffness: outflow is volume^(1 / alpha)
-    rho : share of oxygen that is extracted at rest
-    v0 : share of blood in the tissue at rest
-    k1, k2, k3 : weights of deoxyhaemoglobin outside of vessels, of its concentration within, and of volume
+    rho : oxygen extraction fraction at rest
+    v0 : blood volume fraction of the tissue at rest
+    k1, k2, k3 : weights of extravascular deoxyhaemoglobin, of its intravascular concentration, and of blood volume
     """
 
     kappa_hz: float = bounded(0.65, 0)
@@ -60,10 +60,10 @@ STEPHAN_2007: Final = Balloon(rho=0.4, k1=4.3 * 40.3 * 0.4 * 0.04, k2=0.5 * 25 *
 
 
 def synaptic_gating(rate_hz: xr.DataArray, *, tau_ms: float = 100.0, gamma: float = 0.641) -> xr.DataArray:
-    """The share of open NMDA channels that neurons of these rates bring about, (time_s, node), in 0 .. 1:
-    ``dS/dt = -S / tau + (1 - S) gamma rate``, from what the mean rate gives, exact for rates that are constant in each
-    bin (Deco et al. 2014, J. Neurosci. 34:7886, eq. 9; there it is what the balloon model is given). Raises
-    :class:`ConnectomeError` for rates below 0."""
+    """The fraction of open NMDA channels, (time_s, node), in 0 .. 1, that rates (time_s, node) in Hz lead to: ``dS/dt =
+    -S / tau + (1 - S) gamma rate``, begun at the steady state of each node's mean rate, exact for rates that are
+    constant in each bin (Deco et al. 2014, J. Neurosci. 34:7886, eq. 9, whose balloon model takes S as its input).
+    Raises :class:`ConnectomeError` for rates below 0."""
     for name, value in (("tau_ms", tau_ms), ("gamma", gamma)):
         if not 0 < value < math.inf:
             raise ConnectomeError(name, "must be finite and > 0", value)
@@ -83,14 +83,14 @@ def synaptic_gating(rate_hz: xr.DataArray, *, tau_ms: float = 100.0, gamma: floa
 def bold(
     activity: xr.DataArray, tr_s: float = 2.0, *, skip_s: float = 0.0, balloon: Balloon = FRISTON_2003
 ) -> xr.DataArray:
-    """The BOLD signal, (time_s, node), as a share of the signal at rest.
+    """The BOLD signal, (time_s, node), as a fraction of the signal at rest.
 
     Parameters
     ----------
-    activity : (time_s, node) of evenly spaced times, at which the bins end, each as long as the first one: what x is
-        in the equations above. Of 1 for long, flow becomes 1 + 1 / gamma, 3.4 times that at rest.
-    tr_s : time between two samples; a whole number of bins
-    skip_s : what is cut off at the start, where the model comes from rest; rounded down to whole bins
+    activity : (time_s, node), x in the equations above. Its times are evenly spaced and are the ends of bins. Where it
+        stays at 1, flow comes to 1 + 1 / gamma, 3.4 times that at rest.
+    tr_s : repetition time, between two samples, s; a whole number of bins
+    skip_s : how much to cut off at the start, while the model leaves its rest, s; rounded down to whole bins
 
     Raises :class:`ConnectomeError`, also for activity so large that flow would turn negative when it ends.
     """
@@ -119,7 +119,7 @@ def bold(
 
 
 def steady_bold(activity: NDArray[np.float64], balloon: Balloon = FRISTON_2003) -> NDArray[np.float64]:
-    """What the signal comes to where activity stays as it is: in closed form."""
+    """The steady signal under constant activity, in closed form."""
     b = balloon
     f = 1 + np.asarray(activity, np.float64) / b.gamma_hz
     v = f**b.alpha
@@ -138,5 +138,5 @@ def _values(signal: xr.DataArray) -> tuple[NDArray[np.float64], float]:
     time_s = np.asarray(signal.time_s.values, np.float64)
     step_s = float(time_s[0] if time_s.size == 1 else (time_s[-1] - time_s[0]) / (time_s.size - 1))
     if step_s <= 0 or np.abs(np.diff(time_s) - step_s).max(initial=0) > 1e-6 * step_s:
-        raise ConnectomeError("time_s", "must rise in even steps", time_s[:3])
+        raise ConnectomeError("time_s", "must be evenly spaced and increasing", time_s[:3])
     return values, step_s

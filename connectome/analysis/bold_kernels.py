@@ -13,7 +13,7 @@ __all__ = ["Constants", "integrate"]
 
 
 class Constants(NamedTuple):
-    """Of the balloon, and of the signal that is seen of it; see :class:`connectome.analysis.bold.Balloon`."""
+    """Constants of the balloon, and of the signal measured from it; see :class:`connectome.analysis.bold.Balloon`."""
 
     kappa: float
     gamma: float

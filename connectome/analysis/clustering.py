@@ -3,7 +3,8 @@
 Four kinds: of the undirected graph (joined if there is an edge either way) or of the directed one (all eight triangles
 of three nodes count), binary or weighted. A weight is |weight| over the largest of them, as the Brain Connectivity
 Toolbox asks for; an edge of weight 0 joins its nodes and adds nothing to a weighted triangle. All triangles are listed
-once for the binary ones and once for the weighted: O(E sqrt E), with at most 28 bytes for each joined pair of nodes.
+once for the binary measures and once for the weighted ones: O(E sqrt E), with at most 28 bytes for each joined pair of
+nodes.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ Values = NDArray[np.float64]
 
 
 class _Triangles(NamedTuple):
-    """(N,) each: the triangles of a node, and those that there could be."""
+    """(N,) each: the triangles at a node, and how many there could be."""
 
     undirected: Values
     directed: Values
@@ -77,7 +78,7 @@ def _triangles(pairs: Pairs, value: NDArray[Any]) -> _Triangles:
 
 
 def clustering_binary_undirected(graph: SimpleGraph) -> Values:
-    """(N,) the share of the pairs of a node's neighbours that are joined (Watts & Strogatz 1998)."""
+    """(N,) the fraction of the pairs of a node's neighbours that are joined (Watts & Strogatz 1998)."""
     t = _binary(graph)
     return _over(t.undirected, t.possible_undirected)
 
@@ -107,31 +108,34 @@ def transitivity_binary_undirected(graph: SimpleGraph) -> float:
 
 
 def transitivity_binary_directed(graph: SimpleGraph) -> float:
-    """:func:`clustering_binary_directed`, sum over sum (Rubinov & Sporns 2010)."""
+    """:func:`clustering_binary_directed`, the sum of its numerators over that of its denominators (Rubinov & Sporns
+    2010)."""
     t = _binary(graph)
     return ratio(t.directed.sum(), t.possible_directed.sum())
 
 
 def transitivity_weighted_undirected(graph: SimpleGraph) -> float:
-    """:func:`clustering_weighted_undirected`, sum over sum (Rubinov & Sporns 2010)."""
+    """:func:`clustering_weighted_undirected`, the sum of its numerators over that of its denominators (Rubinov & Sporns
+    2010)."""
     t = _weighted(graph)
     return ratio(t.undirected.sum(), t.possible_undirected.sum())
 
 
 def transitivity_weighted_directed(graph: SimpleGraph) -> float:
-    """:func:`clustering_weighted_directed`, sum over sum (Rubinov & Sporns 2010). BCT's code gives 0 as soon as one
-    node is in no triangle, which its paper does not ask for; ours does not."""
+    """:func:`clustering_weighted_directed`, the sum of its numerators over that of its denominators (Rubinov & Sporns
+    2010). BCT's code gives 0 as soon as one node is in no triangle, which the paper does not ask for; here it does
+    not."""
     t = _weighted(graph)
     return ratio(t.directed.sum(), t.possible_directed.sum())
 
 
 def mean_clustering(graph: SimpleGraph, of: Callable[[SimpleGraph], Values] = clustering_binary_undirected) -> float:
-    """The mean over all nodes of one of the four; nan without nodes."""
+    """The mean over all nodes of one of the four clustering coefficients; nan without nodes."""
     return float(of(graph).mean()) if graph.n else math.nan
 
 
 def _over(numerator: Values, denominator: Values | float) -> Values:
-    """Their quotient, 0 where the numerator is."""
+    """Their quotient, 0 where the numerator is 0."""
     return np.divide(numerator, denominator, out=np.zeros(numerator.size), where=numerator > 0)
 
 

@@ -35,8 +35,9 @@ def communities(graph: SimpleGraph, seed: int = 0, gamma: float = 1.0) -> NDArra
     """The community of each node, (N,) int32, numbered from the largest, by the Leiden algorithm (Traag, Waltman & van
     Eck 2019) for :func:`modularity`. Raises :class:`ConnectomeError`.
 
-    Iterations, each of which begins with the communities of the one before, go on until one gains less than 1e-4, or 30
-    are made. Other seeds may give other communities of nearly the same modularity. Nodes without edges are alone.
+    Iterations, each of which begins with the communities of the one before, go on until one gains less than 1e-4 in
+    modularity, 30 at most. Other seeds may give other communities of nearly the same modularity. A node without edges
+    is a community of its own.
     """
     key = integer("seed", seed, 0, 2**64 - 1), finite_step("gamma", gamma)
     found = _found(graph)
@@ -47,7 +48,7 @@ def communities(graph: SimpleGraph, seed: int = 0, gamma: float = 1.0) -> NDArra
 
 @once
 def _found(graph: SimpleGraph) -> dict[tuple[int, float], NDArray[np.int32]]:
-    """By seed and gamma: several metrics ask for the same ones."""
+    """Communities found before, by seed and gamma: several metrics ask for the same ones."""
     return {}
 
 
@@ -61,7 +62,7 @@ def _communities(graph: SimpleGraph, seed: int, gamma: float) -> NDArray[np.int3
 
 
 def leiden(whole: Level, n: int, total: float, seed: int) -> NDArray[np.int32]:
-    """Labels of the n nodes of a level whose weights are ``total``."""
+    """Labels of the n nodes of a level whose weights sum to ``total``."""
     label = np.arange(n, dtype=np.int32)
     if not whole.weight.size:
         return label
@@ -123,8 +124,8 @@ def _checked(graph: SimpleGraph, labels: ArrayLike) -> tuple[int, NDArray[np.int
 
 
 def modularity(graph: SimpleGraph, labels: ArrayLike, gamma: float = 1.0) -> float:
-    """Leicht & Newman's (2008) modularity of directed graphs, BCT modularity_dir, with the resolution ``gamma``:
-    the share of |weight| within communities less gamma times what strengths out and in would give by chance.
+    """Leicht & Newman's (2008) modularity of directed graphs, BCT modularity_dir, with the resolution ``gamma``: the
+    share of |weight| within communities, less gamma times the share expected by chance from strengths out and in.
 
     For a symmetric graph it is Newman's (BCT modularity_und). nan if there is no weight. ``labels`` is (N,) integers.
     Raises :class:`ConnectomeError`.
@@ -143,10 +144,10 @@ def _modularity(graph: SimpleGraph, label: NDArray[np.int32], gamma: float) -> f
 
 
 def modularity_signed(graph: SimpleGraph, labels: ArrayLike, gamma: float = 1.0) -> float:
-    """Rubinov & Sporns' (2011) Q*, of weights of both signs: the modularity of the positive ones less that of the
-    negative, this one by their share of |weight|, so that negative edges between communities raise it (BCT
-    modularity_und_sign, "sta"; of a directed graph with strengths out and in). Without one sign it is the other's term
-    alone. Arguments as for :func:`modularity`. Raises :class:`ConnectomeError`."""
+    """Rubinov & Sporns' (2011) Q*, for weights of both signs: the modularity of the positive weights, less that of the
+    negative ones times their share of |weight|, so that negative edges between communities raise it (BCT
+    modularity_und_sign, "sta"; for a directed graph with strengths out and in). If all weights have one sign, only that
+    sign's term is left. Arguments as for :func:`modularity`. Raises :class:`ConnectomeError`."""
     label, gamma = _checked(graph, labels)[1], finite_step("gamma", gamma)
     size = np.abs(graph.weight)
     if not size.any():
@@ -164,7 +165,7 @@ def participation_coefficient(graph: SimpleGraph, labels: ArrayLike, direction: 
     """(N,) how evenly each node's |weight| goes to communities (Guimerà & Amaral 2005; BCT participation_coef):
     ``1 - sum over communities of (strength to it / strength)**2``. Raises :class:`ConnectomeError`.
 
-    ``direction``: of edges "out", "in", or "both" added. 0 for a node without any.
+    ``direction``: edges "out", edges "in", or "both" together. 0 for a node without such edges.
     """
     n, label = _checked(graph, labels)
     total, _, squares = by_community(*_rows(graph, _checked_direction(direction)), label, n)
@@ -177,8 +178,8 @@ def within_module_degree_z(graph: SimpleGraph, labels: ArrayLike, direction: Dir
     Amaral 2005; BCT module_degree_zscore, whose "in" is our "out": there a row is a target). Raises
     :class:`ConnectomeError`.
 
-    ``direction``: of edges "out", "in", or "both" added. The deviation is that of the population, as in bctpy. 0 where
-    all nodes of a community have the same.
+    ``direction``: edges "out", edges "in", or "both" together. The standard deviation is that of the population, as in
+    bctpy. 0 where all nodes of a community have the same strength.
     """
     n, label = _checked(graph, labels)
     _, own, _ = by_community(*_rows(graph, _checked_direction(direction)), label, n)
@@ -247,13 +248,13 @@ def _metrics() -> tuple[Metric, ...]:
         ),
         Metric(
             "modularity_signed", "graph", _found_signed, "1",
-            f"Q*, modularity of positive less that of negative weights by their share, {leiden} among positive edges; "
-            "nan without weight", f"{_SIGNED}; {_LEIDEN}", seeded=True,
+            f"Q*, modularity of positive weights less that of negative ones times their share of |weight|, {leiden} "
+            "among positive edges; nan without weight", f"{_SIGNED}; {_LEIDEN}", seeded=True,
         ),
         Metric(
             "modularity_signed_of_regions", "graph", partial(_of_regions, modularity_signed, None), "1",
-            "Q*, modularity of positive less that of negative weights by their share, each region a community; nan "
-            "without weight", _SIGNED,
+            "Q*, modularity of positive weights less that of negative ones times their share of |weight|, each region "
+            "a community; nan without weight", _SIGNED,
         ),
     ]  # fmt: skip
     directions: tuple[tuple[Direction, str], ...] = (

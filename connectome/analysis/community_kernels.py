@@ -249,7 +249,7 @@ def by_community(
     indptr: NDArray[np.int64], neighbour: NDArray[np.int32], weight: NDArray[np.float64], label: NDArray[np.int32],
     n_communities: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:  # fmt: skip
-    """Of each node the sum of |weight|, that to its own community, and the sum of squares over communities."""
+    """For each node the sum of |weight|, the sum to its own community, and the sum of squares over communities."""
     n: Index = np.uint64(indptr.size - 1)
     total, own, squares, to = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n_communities)
     for v in range(n):

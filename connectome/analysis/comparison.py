@@ -1,4 +1,4 @@
-"""How alike two graphs are: distances between the distributions of what their nodes and edges have, and whether the
+"""How alike two graphs are: distances between the distributions of properties of their nodes and edges, and whether the
 same nodes are the hubs."""
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class Distances(NamedTuple):
 
     @property
     def energy(self) -> float:
-        """The largest of those that are there (Betzel et al. 2016, eq. 2)."""
+        """The largest distance that is not nan (Betzel et al. 2016, eq. 2)."""
         return float(np.nanmax(self))
 
 
 class Correlation(NamedTuple):
-    """Over n pairs of nodes; nan for fewer than three, or where one side is the same everywhere."""
+    """Correlation over n pairs of nodes; nan for fewer than three, or if one side is constant."""
 
     pearson: float
     spearman: float
@@ -49,7 +49,8 @@ class Correlation(NamedTuple):
 
 
 def ks(a: ArrayLike, b: ArrayLike) -> float:
-    """The two-sample Kolmogorov-Smirnov distance ``max_x |F_a(x) - F_b(x)|``; 0 if both are empty, 1 if one is."""
+    """The two-sample Kolmogorov-Smirnov distance ``max_x |F_a(x) - F_b(x)|``; 0 if both samples are empty, 1 if only
+    one is."""
     x, y = np.sort(np.asarray(a, float)), np.sort(np.asarray(b, float))
     if not x.size or not y.size:
         return float(x.size != y.size)
@@ -62,12 +63,13 @@ def distances(a: SimpleGraph, b: SimpleGraph, *, directed: bool = False) -> Dist
     """How far apart two graphs are in degree, clustering, betweenness and edge length (Betzel et al. 2016).
 
     As published, on the undirected graph (both directions wherever there is one), with weights ignored. ``directed``
-    keeps directions: then the degree is the larger distance of those in and out, clustering is Fagiolo's, and each
-    directed edge has its length. Betweenness is taken per ordered pair of other nodes, ``/ ((N - 1) (N - 2))``, which
-    changes nothing between graphs of one size and makes others comparable; degrees are as they are.
+    keeps directions: then the degree distance is the larger of those of in- and out-degree, clustering is Fagiolo's,
+    and each directed edge has its length. Betweenness is divided by the number of ordered pairs of other nodes, ``(N -
+    1) (N - 2)``, which changes nothing between graphs of one size and makes graphs of different sizes comparable;
+    degrees are not normalised.
 
-    A graph without edges has degree, clustering and betweenness of 0, and no edge lengths: that is 1 away from a
-    graph with edges. Where either graph has no extent (every position and every length 0), edge_length is nan.
+    A graph without edges has degree, clustering and betweenness of 0, and no edge lengths: its distance from a graph
+    with edges is 1. Where either graph has no extent (every position and every length 0), edge_length is nan.
     """
     if not directed:
         a, b = a.undirected, b.undirected
@@ -89,9 +91,9 @@ def energy(a: SimpleGraph, b: SimpleGraph, *, directed: bool = False) -> float:
 def degree_correlation(a: SimpleGraph, b: SimpleGraph, pairs: ArrayLike | None = None) -> Correlation:
     """Whether the same nodes have the high degrees in both: the spatial correlation of degree, on undirected graphs.
 
-    ``pairs`` (P, 2) says which node of a is which node of b: see :func:`shared_nodes`. Without it node i is node i,
-    and the sizes must be equal. Nodes are never paired by their positions: two frames of measurement seldom agree, and
-    the nearest node is not the same node. Raises :class:`ConnectomeError`.
+    ``pairs`` (P, 2) says which node of a is which node of b: see :func:`shared_nodes`. Without it node i is node i, and
+    the sizes must be equal. Nodes are never paired by their positions: coordinates of two measurements seldom agree,
+    and the nearest node need not be the same node. Raises :class:`ConnectomeError`.
     """
     if pairs is None:
         if a.n != b.n:
@@ -118,11 +120,12 @@ def correlate(x: Array, y: Array) -> Correlation:
 def shared_nodes(
     connectomes: Sequence[Connectome], *, kinds: Collection[str] = ("local", "long_range")
 ) -> NDArray[np.int64]:
-    """(P, len(connectomes)) the numbers of one node in the :func:`simple_graph` of each, in the order of the first.
+    """(P, len(connectomes)) a row for each shared node: its number in the :func:`simple_graph` of each connectome, in
+    the order of the first.
 
-    Nodes are the same by their label, if every connectome has labels; one that a connectome has twice, and "", match
-    nothing. Otherwise they are the same by region and place, if all have the same regions of the same sizes; if not,
-    no nodes are the same.
+    Nodes are matched by label if every connectome has labels; a label that a connectome has twice, and "", match
+    nothing. Otherwise they are matched by region and number within it, if all have the same regions of the same sizes;
+    if not, no nodes match.
     """
     labels = [node_labels(c, kinds=kinds) for c in connectomes]
     if all(names is not None for names in labels):
@@ -135,14 +138,14 @@ def shared_nodes(
 
 
 def node_labels(c: Connectome, *, kinds: Collection[str] = ("local", "long_range")) -> list[str] | None:
-    """Of the nodes of its :func:`simple_graph`, "" for one without a name; None if none has one."""
+    """Labels of the nodes of its :func:`simple_graph`, "" for one without a name; None if none has one."""
     labels = joined_labels(_regions(c, kinds))
     return None if labels is None else labels.tolist()
 
 
 def subgraph(graph: SimpleGraph, nodes: ArrayLike, *, position_um: ArrayLike | None = None) -> SimpleGraph:
-    """These nodes, in this order, and the edges among them; perhaps elsewhere, (P, 3), with lengths that follow from
-    there. Raises :class:`ConnectomeError` for a node given twice."""
+    """These nodes, in this order, and the edges among them. With positions ``position_um`` (P, 3) the nodes are moved
+    there and lengths are taken anew. Raises :class:`ConnectomeError` for a node given twice."""
     kept = checked_ids("nodes", nodes, graph.n, "the nodes").astype(np.int64)
     if np.unique(kept).size != kept.size:
         raise ConnectomeError("nodes", "must be different", "one of them twice")

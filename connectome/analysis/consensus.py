@@ -1,7 +1,7 @@
 """Consensus communities: what many runs of the Leiden algorithm agree on (Lancichinetti & Fortunato 2012).
 
-Nodes that every run keeps together are one group; what is clustered again is how often two groups are together, so that
-the cost is that of the groups, of which a graph with communities has few.
+Nodes that every run keeps together form one group. How often two groups are together is what is clustered again, so the
+cost depends on the number of groups, which is small in a graph with communities.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def consensus_communities(
 ) -> Labels:
     """The community of each node, (N,) int32, numbered from the largest.
 
-    :func:`~connectome.analysis.communities.communities` is run with ``runs`` seeds; how often two nodes are together, 0
-    where that is less often than ``tau``, is the weight of a new graph, on which it is run so again, until all runs are
-    the same (BCT consensus_und; the most frequent partition if after 50 rounds they are not). Raises
-    :class:`ConnectomeError`, also where hardly any two nodes are always together and there are too many of them.
+    :func:`~connectome.analysis.communities.communities` is run with ``runs`` seeds. The fraction of runs in which two
+    nodes are together, set to 0 below ``tau``, is the weight of a new graph, on which the runs are repeated until they
+    all agree (BCT consensus_und; if after 50 rounds they do not, the most frequent partition is taken). Raises
+    :class:`ConnectomeError`, also for a large graph in which hardly any two nodes are always together.
     """
     seed, runs, gamma = (
         integer("seed", seed, 0, 2**64 - 1),
@@ -95,7 +95,7 @@ def _together(vectors: NDArray[np.int32], size: NDArray[np.int64], tau: float) -
 
 @once
 def _found(graph: SimpleGraph) -> dict[int, Labels]:
-    """By seed: several metrics ask for the same."""
+    """Results by seed: several metrics ask for the same one."""
     return {}
 
 

@@ -16,7 +16,7 @@ __all__ = ["METRICS", "CorePeriphery", "core_number", "core_periphery", "core_sh
 
 
 class CorePeriphery(NamedTuple):
-    """``is_core``: (N,) who is in the core; ``coreness``: how well the two are apart."""
+    """``is_core``: (N,) whether a node is in the core; ``coreness``: how well core and periphery are separated."""
 
     is_core: NDArray[np.bool_]
     coreness: float
@@ -31,7 +31,7 @@ def core_periphery(graph: SimpleGraph, gamma: float = 1.0) -> CorePeriphery:
     without a search, and needs no seed: the core is every node whose strength is above gamma times the mean strength.
     A node just at the limit changes nothing, and is put in the periphery. ``gamma`` > 1 makes the core smaller.
 
-    A graph without weight has no core, and core-ness nan.
+    A graph without weight has no core, and its core-ness is nan.
     """
     if not graph.n or not graph.weight.any():
         return CorePeriphery(np.zeros(graph.n, bool), math.nan)
@@ -53,8 +53,8 @@ def core_share(graph: SimpleGraph) -> float:
 
 
 def core_number(graph: SimpleGraph) -> NDArray[np.int64]:
-    """(N,) the largest k of which each node is in the k-core: of the subgraph whose nodes all have degree k or more in
-    it, in and out together (Batagelj & Zaversnik 2003, in O(E))."""
+    """(N,) the largest k for which a node is in the k-core, the largest subgraph whose nodes all have degree k or more
+    within it, in- and out-degree together (Batagelj & Zaversnik 2003, in O(E))."""
     back = graph.reverse
     return peel(graph.indptr, graph.target, back.indptr, back.source)
 
@@ -69,12 +69,12 @@ METRICS: Final[tuple[Metric, ...]] = (
     ),
     Metric(
         "core_share", "graph", core_share, "1",
-        "share of nodes in the core, those of more than the mean strength; nan without nodes",
+        "share of nodes in the core, those above the mean strength; nan without nodes",
         _SOURCE + "BCT core_periphery_dir",
     ),
     Metric(
         "core_number", "node", core_number, "1",
-        "largest k of which a node is in the k-core by in- and out-degree together; 0 for a node without edges",
+        "largest k for which a node is in the k-core, by in- and out-degree together; 0 for a node without edges",
         "Seidman 1983, Soc Networks 5:269; BCT kcore_bd, networkx core_number",
     ),
 )  # fmt: skip

@@ -14,7 +14,7 @@ Ints = NDArray[np.int64]
 
 @kernel
 def peel(indptr: Ints, target: NDArray[np.int32], back_indptr: Ints, back_source: NDArray[np.int32]) -> Ints:
-    """(N,) core numbers: takes away a node of the least degree again and again (Batagelj & Zaversnik 2003).
+    """(N,) core numbers: removes a node of the least degree again and again (Batagelj & Zaversnik 2003).
 
     ``order`` holds the nodes by what is left of their degree, and ``start[d]`` where those of degree d begin; a node
     that loses an edge changes places with the first of its own degree.

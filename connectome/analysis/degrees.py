@@ -1,7 +1,7 @@
 """Degrees and strengths, and what follows from them: density, reciprocity, assortativity, balance, locality, spectrum.
 
 An edge of weight 0 is an edge. A strength is a sum of |weight|; only the balance of excitation and inhibition and the
-spectral radius read signs. A mean over no edge, or over no pair, is nan.
+spectral radius read signs. A mean over no edges, or over no pairs, is nan.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def assortativity_binary(graph: SimpleGraph, ends: tuple[End, End] | None = None
     """Pearson's correlation over the edges of the degree at the source with the degree at the target.
 
     ``ends`` says which degree each end has, source's first; None takes the undirected graph. (BCT's flags 1 to 4 give
-    another number: they take one mean and one variance for both ends, which have them in common if the graph is
-    undirected alone. networkx, igraph, Newman 2003 and Foster et al. 2010 have Pearson's.)
+    another number: they take one mean and one variance for both ends, which is right only if the graph is undirected.
+    networkx, igraph, Newman 2003 and Foster et al. 2010 use Pearson's.)
     """
     if ends is None:
         undirected = graph.undirected
@@ -86,7 +86,7 @@ def assortativity_binary(graph: SimpleGraph, ends: tuple[End, End] | None = None
 
 
 def assortativity_weighted(graph: SimpleGraph, ends: tuple[End, End] | None = None) -> float:
-    """As :func:`assortativity_binary`, of strengths."""
+    """As :func:`assortativity_binary`, with strengths in place of degrees."""
     if ends is None:
         undirected = graph.undirected
         return _assortativity(undirected, out_strength(undirected), out_strength(undirected))
@@ -120,8 +120,8 @@ def local_strength_share(graph: SimpleGraph) -> float:
 def spectral_radius(graph: SimpleGraph) -> float:
     """The largest |eigenvalue| of the signed weight matrix; nan if the iteration does not converge.
 
-    Each strongly connected part has its own eigenvalues, and a node on no cycle has 0: taking the parts one by one is
-    exact where a solver given the whole would be far off (a graph without cycles has radius 0).
+    Each strongly connected part has its own eigenvalues, and a node on no cycle has 0: solving part by part is exact
+    where a solver given the whole matrix would be far off (a graph without cycles has radius 0).
     """
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import connected_components
@@ -163,7 +163,7 @@ def _radius(matrix: Any) -> float:
 
 
 def _assortativity(graph: SimpleGraph, at_source: NDArray[Any], at_target: NDArray[Any]) -> float:
-    """Pearson's r over the edges, about the means; nan where either end has the same everywhere, up to rounding."""
+    """Pearson's r over the edges, about the means; nan if the values at either end are constant, up to rounding."""
     if not graph.n_edges:
         return math.nan
     x, y = at_source[graph.source].astype(float), at_target[graph.target].astype(float)

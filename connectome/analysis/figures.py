@@ -37,7 +37,7 @@ def log_limits(values: ArrayLike) -> tuple[float, float]:
     """Limits of a logarithmic axis that leave a tenth of room around the positive ones of these values.
 
     Around a single value matplotlib's own margins come from the last bits of a logarithm, and on some processors they
-    are 0. Without a positive value: 1 and 10."""
+    are 0. If no value is positive: 1 and 10."""
     positive = np.asarray(values, float)
     positive = positive[(positive > 0) & np.isfinite(positive)]
     return (positive.min() / 1.1, positive.max() * 1.1) if positive.size else (1.0, 10.0)
@@ -97,7 +97,7 @@ def _edges(axis: Any, results: xr.Dataset, stages: list[str]) -> None:
 
 
 def _operations(axis: Any, results: xr.Dataset, stages: list[str]) -> None:
-    """A group of bars for each task, one for each stage since it was learnt."""
+    """A group of bars for each task, with one bar for each stage since it was learnt."""
     operations = results.synaptic_operations.values / 1e3
     colours = matplotlib.colormaps["viridis"](np.linspace(0.15, 0.85, len(stages)))
     for row, name in enumerate(stages):
@@ -142,8 +142,9 @@ def _name_lines(axis: Any, x: Any, lines: list[tuple[str, Any]]) -> None:
 
 @styled
 def draw_raster(spikes: xr.Dataset, regions: Mapping[str, Region]) -> Figure:
-    """A dot a spike, a row a neuron, time to the right. Regions in bands from the top, each with its mean rate, and in
-    them excitatory neurons above inhibitory ones. ``spikes`` is what :func:`connectome.simulate.run` gives.
+    """A raster: one dot a spike, one row a neuron, time to the right. Regions are bands from the top, each with its
+    mean rate; within them excitatory neurons are above inhibitory ones. ``spikes`` is what
+    :func:`connectome.simulate.run` gives.
 
     Where there is more than a picture can show, neurons are drawn at random, and the title says so; the same spikes
     make the same picture. Effectors never fire and are left out.
@@ -193,7 +194,7 @@ def draw_raster(spikes: xr.Dataset, regions: Mapping[str, Region]) -> Figure:
 
 
 def _bands(rows: list[int], lines: float) -> list[float]:
-    """How high the band of each region is, in rows: as many as it has, but a line of the picture's at least."""
+    """Height of each region's band, in rows: as many as it has, but at least the height of a line of text."""
     height = [float(max(_MIN_ROWS, n)) for n in rows]
     for _ in range(20):  # the least band is a share of what all of them take
         least = sum(height) / max(lines, len(rows))
@@ -203,7 +204,7 @@ def _bands(rows: list[int], lines: float) -> list[float]:
 
 @styled
 def draw_gain_scan(scan: xr.Dataset) -> Figure:
-    """Rates at each gain, while driven and after: of all neurons, and of up to eight regions, those that differ most.
+    """Rates at each gain, during and after the drive, of all neurons and of the up to eight regions that differ most.
     ``scan`` is what :func:`connectome.experiment.calibrate` gives, or ``gain_scan``."""
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
@@ -229,16 +230,16 @@ def draw_gain_scan(scan: xr.Dataset) -> Figure:
     axes[0].set_ylabel("rate (Hz)")
     axes[1].legend(loc="upper left", bbox_to_anchor=(1.01, 1))
     if "chosen_gain" in scan.attrs:
-        aim = {"edge": "the largest at which activity dies out"}.get(scan.attrs["aim"], scan.attrs["aim"])
+        aim = {"edge": "largest gain at which activity dies out"}.get(scan.attrs["aim"], scan.attrs["aim"])
         figure.suptitle(f"{scan.attrs['physiology']}: gain {scan.attrs['chosen_gain']:.3g}, {aim}")
     return figure
 
 
 @styled
 def draw_functional_connectivity(results: xr.Dataset) -> Figure:
-    """The wiring, the functional connectivity of the mean over runs, and the measured one if there is one; each pair
-    of nodes in both; and the agreement of each run beside those on null tracts. ``results`` is what
-    :func:`connectome.experiment.resting.gather_runs` gives."""
+    """Three kinds of panel: the wiring, the functional connectivity averaged over runs, and the measured one if there
+    is one; each pair of nodes in both; and the agreement of each run beside that of runs on null tracts. ``results`` is
+    what :func:`connectome.experiment.resting.gather_runs` gives."""
     measured = "empirical" in results
     of = "empirical" if measured else "structural"
     figure = Figure(figsize=(4 * (3 + measured) + 2, 4), layout="constrained")

@@ -1,6 +1,5 @@
-"""Functional connectivity, and how it agrees with another: with a measured one, with the wiring.
-
-Two matrices agree as far as what is above their diagonals correlates.
+"""Functional connectivity, and its agreement with measured functional connectivity or with the wiring. The agreement of
+two matrices is the correlation of their entries above the diagonal.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _SYMMETRIC = 1e-5
 
 
 def functional_connectivity(signal: xr.DataArray) -> xr.DataArray:
-    """Pearson's correlation of each two nodes' signals, (node, other); nan of a signal that does not vary.
+    """Pearson's correlation of the signals of each pair of nodes, (node, other); nan for a signal that does not vary.
 
     ``signal`` (time_s, node), three samples or more. Raises :class:`ConnectomeError`.
     """
@@ -52,8 +51,8 @@ def fisher_z(matrix: ArrayLike) -> NDArray[np.float64]:
 
 
 def dense(where: str, connectome: Connectome, labels: Sequence[str] | None = None) -> NDArray[np.float64]:
-    """(N, N) the weights of a connectome, such as one that was read from a file of correlations; in the order of these
-    labels, if it has labels too. Raises :class:`ConnectomeError` where they are not the same."""
+    """(N, N) the weights of a connectome, such as one read from a file of correlations, in the order of ``labels`` if
+    both have labels. Raises :class:`ConnectomeError` if the labels are not the same."""
     matrix: NDArray[np.float64] = np.asarray(connectome.to_scipy().todense(), np.float64)
     own = [label for r in connectome.regions.values() for label in r.labels.tolist()]
     if labels is None or not any(labels) or not any(own):
@@ -67,7 +66,7 @@ def dense(where: str, connectome: Connectome, labels: Sequence[str] | None = Non
 
 
 def upper(where: str, matrix: ArrayLike) -> NDArray[np.float64]:
-    """(N (N - 1) / 2) what is above the diagonal of a symmetric matrix. Raises :class:`ConnectomeError`."""
+    """(N (N - 1) / 2,) the entries above the diagonal of a symmetric matrix. Raises :class:`ConnectomeError`."""
     found = np.asarray(matrix, np.float64)
     if found.ndim != 2 or found.shape[0] != found.shape[1]:
         raise ConnectomeError(where, "must be a square matrix", f"shape {found.shape}")
@@ -81,9 +80,9 @@ def upper(where: str, matrix: ArrayLike) -> NDArray[np.float64]:
 
 
 def agreement(one: ArrayLike, other: ArrayLike, *, ranks: bool = False) -> float:
-    """The correlation of what is above two matrices' diagonals, Pearson's or, of ranks, Spearman's. Pairs of which
-    either is not finite do not count; nan if fewer than three are left, or one of the two does not vary. Raises
-    :class:`ConnectomeError`."""
+    """The correlation of two matrices' entries above the diagonal: Pearson's or, with ``ranks``, Spearman's. A pair of
+    entries of which either is not finite does not count; nan if fewer than three pairs are left, or one matrix does not
+    vary. Raises :class:`ConnectomeError`."""
     x, y = upper("one", one), upper("other", other)
     if x.shape != y.shape:
         raise ConnectomeError("other", f"must have {len(np.asarray(one))} nodes", len(np.asarray(other)))
@@ -99,8 +98,8 @@ def agreement(one: ArrayLike, other: ArrayLike, *, ranks: bool = False) -> float
 
 
 class BesideNulls(NamedTuple):
-    """Runs on the measured wiring beside runs on null wiring: means with 95 % intervals; the standard deviation of the
-    latter; ``p``, one-sided: how often one on null wiring comes up to the mean of the measured ones."""
+    """Runs on the measured wiring beside runs on null wiring: means with 95 % intervals; the standard deviation over
+    the null runs; ``p``, one-sided: how often a run on null wiring reaches the mean of those on the measured wiring."""
 
     measured: Mean
     nulls: Mean
@@ -109,7 +108,8 @@ class BesideNulls(NamedTuple):
 
 
 def beside(measured: ArrayLike, nulls: ArrayLike) -> BesideNulls:
-    """The agreement of each measured run, and of each on another null; nan p without nulls."""
+    """Compare the agreement of each run on measured wiring with that of each run on a null of its own; p is nan without
+    nulls."""
     of, null = mean_of(measured), np.asarray(nulls, np.float64)
     p = float(p_value(np.array(of.mean), null)) if null.size else float("nan")
     sd = float(null.std(ddof=1)) if null.size > 1 else float("nan")

@@ -5,7 +5,7 @@ The family of Vertes et al. (2012), Betzel et al. (2016) and Akarca et al. (2021
 the literature: a directed graph counts as joined wherever there is an edge either way, and what grows is symmetric.
 
 Every pair of nodes has a probability, so the state of a growth takes some 20 bytes a pair, in N x N arrays; an edge
-costs O(N), as only pairs whose K it changed are weighed anew.
+costs O(N), as only pairs whose K has changed are weighed again.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ class WiringLaw(Parameters):
 
     Parameters
     ----------
-    rule : what K is, a name of :data:`RULES`
-    eta : below 0, long edges are rare; 1/um with an exponential
-    gamma : above 0, like joins like
+    rule : the definition of K, a name in :data:`RULES`
+    eta : exponent of distance; below 0, long edges are rare. In 1/um for an exponential
+    gamma : exponent of K; above 0, like nodes join
     distance_form, topology_form : "power" or "exponential"
     """
 
@@ -83,11 +83,11 @@ class WiringLaw(Parameters):
 def grow(seed_graph: SimpleGraph, n_edges: int, law: WiringLaw, seed: int | Sequence[int] = 0) -> SimpleGraph:
     """Add edges until the undirected graph has ``n_edges``; every edge of the seed graph stays.
 
-    The result is symmetric, with weights of 1, the distance of their nodes as the lengths of edges, and the positions
-    and regions of the seed graph. Distances are those of the positions; where two nodes are at one place the smallest
-    other distance counts, and where all are, distance plays no part. The same seed gives the same graph. Raises
-    :class:`ConnectomeError` if the seed graph has more edges, if so many pairs there are not, and if the law makes
-    every pair impossible.
+    The result is symmetric, with weights of 1, edge lengths equal to the distance between their nodes, and the
+    positions and regions of the seed graph. Distances are those between positions; two nodes at one place have the
+    smallest distance above 0, and where all are at one place, distance plays no part. The same seed gives the same
+    graph. Raises :class:`ConnectomeError` if the seed graph has more than ``n_edges`` edges, if there are not that many
+    pairs of nodes, and if the law makes every pair impossible.
     """
     pairs = new_pairs(seed_graph, n_edges, law, seed)
     return _with_pairs(seed_graph, pairs)
@@ -96,7 +96,7 @@ def grow(seed_graph: SimpleGraph, n_edges: int, law: WiringLaw, seed: int | Sequ
 def new_pairs(
     seed_graph: SimpleGraph, n_edges: int, law: WiringLaw, seed: int | Sequence[int] = 0
 ) -> NDArray[np.int32]:
-    """(M, 2) the edges that :func:`grow` adds, u < v, in the order of their growth."""
+    """(M, 2) the edges that :func:`grow` adds, u < v, in the order in which they grow."""
     und = seed_graph.undirected
     return _draw_pairs(und, n_edges - und.n_edges // 2, law, _distance(und), seed)
 
@@ -147,7 +147,7 @@ def _distance(graph: SimpleGraph) -> NDArray[np.float64]:
 
 
 def _cost(distance: NDArray[np.float64], law: WiringLaw) -> NDArray[np.float64]:
-    """(N, N) what distance alone makes of each pair; the largest is 1."""
+    """(N, N) the factor of distance for each pair; the largest is 1."""
     if distance.shape[0] < 2:
         return np.zeros(distance.shape)
     power = law.eta * (np.log(distance) if law.distance_form == "power" else distance)
@@ -173,9 +173,10 @@ def evaluate(
     target. Run r draws from ``default_rng([seed, r])``. Variables, over ``run``:
 
     - ``energy``; ``ks`` (run, part), the four distances of :func:`connectome.analysis.comparison.distances`
-    - ``degree_correlation``, ``degree_gained_correlation`` (run, statistic): over nodes, of their degrees, and of what
-      was added to them since the seed graph, which the seed graph does not give away
-    - ``hits``, the share of the new edges that the target has; attribute ``by_chance``, of all pairs that were free
+    - ``degree_correlation``, ``degree_gained_correlation`` (run, statistic): over nodes, of their degrees, and of the
+      degree gained since the seed graph, which the seed graph itself does not reveal
+    - ``hits``, the share of the new edges that the target has; attribute ``by_chance``, that share among all pairs that
+      were free
     """
     return _evaluated(_Case(target, seed_graph), law, n_runs, seed, threads)
 
@@ -184,16 +185,17 @@ def fit(
     target: SimpleGraph, seed_graph: SimpleGraph, law: WiringLaw, etas: ArrayLike, gammas: ArrayLike, *,
     n_search: int = 2, rounds: int = 2, n_runs: int = 10, seed: int = 0, threads: int = 1,
 ) -> xr.Dataset:  # fmt: skip
-    """Search the eta and gamma whose graphs have the least mean energy to the target, and evaluate them afresh.
+    """Search for the eta and gamma whose graphs have the lowest mean energy with respect to the target, and evaluate
+    them in fresh runs.
 
-    A grid search: in the first round all pairs of ``etas`` and ``gammas`` (rising; of the law only its rule and forms
-    count), in each further round as many, equally spaced, from the neighbour below the best point to the one above.
-    The energy of a point is the mean of ``n_search`` runs; nan where no graph can be grown. Then :func:`evaluate` makes
-    ``n_runs`` runs at the best point with random numbers that the search did not see, so that its energies are not low
-    by selection. Parameters that were chosen on this target are still in-sample: evaluate them on another target to
-    know what they predict.
+    A grid search: in the first round all pairs of ``etas`` and ``gammas`` (both ascending; the law's own eta and gamma
+    are ignored), in each further round as many values, equally spaced, from the neighbour below the best point to the
+    one above. The energy of a point is the mean of ``n_search`` runs; nan where no graph can be grown. Then
+    :func:`evaluate` makes ``n_runs`` runs at the best point with random numbers that the search did not see, so that
+    its energies are not biased low by the selection. Parameters that were chosen on this target are still in-sample:
+    evaluate them on another target to know what they predict.
 
-    The dataset of :func:`evaluate`, and over ``point`` what was searched: ``searched_eta``, ``searched_gamma``,
+    Returns the dataset of :func:`evaluate` and, over ``point``, the search: ``searched_eta``, ``searched_gamma``,
     ``searched_energy``; attributes ``eta`` and ``gamma`` are the best.
     """
     rows = _rising("etas", etas)
@@ -314,7 +316,7 @@ def _evaluated(case: _Case, law: WiringLaw, n_runs: int, seed: int, threads: int
 
 
 def _run_all(work: Callable[[Any], Any], tasks: Iterable[Any], threads: int) -> list[Any]:
-    """In the order of the tasks, whatever the number of threads."""
+    """Results in the order of the tasks, whatever the number of threads."""
     with ThreadPoolExecutor(integer("threads", threads, 1, 4096)) as pool:
         return list(pool.map(work, tasks))
 
@@ -322,7 +324,7 @@ def _run_all(work: Callable[[Any], Any], tasks: Iterable[Any], threads: int) -> 
 def _rising(name: str, values: ArrayLike) -> NDArray[np.float64]:
     array = np.asarray(values, float)
     if array.ndim != 1 or not array.size or not np.isfinite(array).all() or (np.diff(array) <= 0).any():
-        raise ConnectomeError(name, "must be finite numbers that rise", repr(values))
+        raise ConnectomeError(name, "must be finite numbers in ascending order", repr(values))
     return array
 
 
@@ -340,7 +342,7 @@ def _one_of(field: str, value: str, known: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class GenerativeGrowth(Parameters):
-    """New local edges of the maturing region by :class:`WiringLaw`: near and alike neurons are joined.
+    """New local edges of the maturing region by :class:`WiringLaw`: neurons that are near and alike are joined.
 
     D is the distance of the neurons, K is taken on the undirected graph of the region's local edges. A pair that no
     edge joins either way gets one, from either end with equal probability; so the growth adds no reciprocal pair.
@@ -348,7 +350,7 @@ class GenerativeGrowth(Parameters):
     Parameters
     ----------
     rule, eta, gamma, distance_form, topology_form : see :class:`WiringLaw`
-    edges : how many to grow in one epoch, or as many as there are free pairs
+    edges : how many to grow in one epoch, or as many as there are free pairs, if fewer
     last_epoch : growth ends after this epoch of a stage
     amplitude_pa : mean magnitude of a new weight, exponentially distributed; it has its source neuron's sign (Dale), or
     a random one where both are allowed

@@ -1,9 +1,10 @@
-"""Growth of an undirected graph edge by edge, each with a probability that the graph so far decides, on plain arrays.
+"""Growth of an undirected graph edge by edge, each with a probability that depends on the graph so far, on plain
+arrays.
 
 A pair of nodes u < v has a weight, ``cost[u, v] * f(K[u, v])``; the next edge joins a pair with a probability in
-proportion to it. Weights are kept for all pairs, with the sums of every stretch of :data:`BLOCK` of them in a row and
-of every row: an edge is drawn by walking down these sums. After it only those pairs are weighed anew whose K it
-changed. Sums are never updated by differences, but added up anew, so that no rounding error builds up.
+proportion to it. Weights are kept for all pairs, with the sums of each row and of every stretch of :data:`BLOCK`
+weights within it: an edge is drawn by descending these sums. Then only the pairs whose K it changed are weighed again.
+Sums are never updated by differences but added up again, so that no rounding error builds up.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-"""Cells that do not fire: how far a potential spreads over chemical synapses that release by grades, and gap junctions.
+"""Cells that do not fire: how far a potential spreads over graded chemical synapses and gap junctions.
 
-The potentials v of N cells around their resting point, linear, every conductance in units of a leak of 1:
+The potentials v of N cells, linearised about rest, with every conductance in units of a leak of 1:
 
     tau dv_i/dt = -leak_i v_i + chemical_gain * sum_j w_ji v_j + electrical_gain * sum_j g_ij (v_j - v_i) + current_i
 
 ``w_ji`` is the signed weight of the chemical edge from j to i: what i gets is proportional to the potential of j, not
-to spikes. ``g_ij`` is the weight of the gap junctions between i and j: current flows both ways, by the difference.
-A steady current leads to ``v = (leak + electrical_gain L - chemical_gain W)^-1 current`` with L the Laplacian of gap
-junctions, if the cells come to rest at all; where excitation outweighs the leak they do not, and there is no such v.
+to spikes. ``g_ij`` is the weight of the gap junctions between i and j: current flows both ways, by the difference. A
+steady current leads to ``v = (leak + electrical_gain L - chemical_gain W)^-1 current`` with L the Laplacian of gap
+junctions, if the cells settle at all; where excitation outweighs the leak they do not, and there is no such v.
 
 What :func:`connectome.analysis.influence.effective_connectivity` counts edge by edge is here summed over walks of any
-length, by conductances in place of shares of input.
+length, with conductances in place of shares of input.
 
 >>> from connectome.analysis.simple_graph import SimpleGraph
 >>> chemical = SimpleGraph.from_arrays(3, [0], [1], [1.0])                          # cell 0 excites cell 1
@@ -45,13 +45,13 @@ def steady_state(
 
     ``chemical`` and ``electrical`` have the same nodes; ``leak`` is a number > 0 or one for each cell. Raises
     :class:`ConnectomeError` for gap junctions that do not conduct both ways alike or have weights below 0, and for
-    cells that come to no rest: their largest eigenvalue is in the message.
+    cells that do not settle: the message gives the largest eigenvalue.
     """
     matrix = _slope(chemical, electrical, chemical_gain, electrical_gain, leak)
     if not _rests(matrix):
         largest = _largest(matrix)
         raise ConnectomeError(
-            "chemical_gain", "must leave the cells at rest: the largest eigenvalue must be below 0",
+            "chemical_gain", "must let the cells settle: the largest eigenvalue must be below 0",
             f"{largest:.3g} at a gain of {chemical_gain:g}", "Take a smaller gain, or a larger leak.",
         )  # fmt: skip
     given = freeze("current", np.atleast_2d(np.asarray(current, float)), np.float64, (None, chemical.n))
@@ -63,8 +63,8 @@ def spread(
     chemical: SimpleGraph, electrical: SimpleGraph, cells: ArrayLike, *, chemical_gain: float = 1.0,
     electrical_gain: float = 1.0, leak: ArrayLike = 1.0,
 ) -> Floats:  # fmt: skip
-    """(S, N) the steady potential of each cell, as a share of that of the one into which a current flows, for each of
-    these cells. As :func:`steady_state`; raises :class:`ConnectomeError`."""
+    """(S, N) the steady potential of each of N cells when a current flows into one, as a fraction of that cell's, for
+    each of S cells in turn. As :func:`steady_state`; raises :class:`ConnectomeError`."""
     at = np.asarray(cells)
     if at.ndim != 1 or at.dtype.kind not in "iu" or (at.size and not 0 <= at.min() <= at.max() < chemical.n):
         raise ConnectomeError("cells", f"must be nodes in 0 .. {chemical.n - 1}", f"{cells!r:.80}")
@@ -82,7 +82,7 @@ def comes_to_rest(
     leak: ArrayLike = 1.0,
 ) -> bool:  # fmt: skip
     """Whether a disturbance of the cells dies out: the real part of every eigenvalue of their dynamics is below 0.
-    Raises :class:`ConnectomeError` as :func:`steady_state`, but for what has no rest."""
+    Raises :class:`ConnectomeError` as :func:`steady_state` does, except for cells that do not settle."""
     return _rests(_slope(chemical, electrical, chemical_gain, electrical_gain, leak))
 
 
@@ -98,7 +98,7 @@ def dense(graph: SimpleGraph) -> Floats:
 def _slope(
     chemical: SimpleGraph, electrical: SimpleGraph, chemical_gain: float, electrical_gain: float, leak: ArrayLike
 ) -> Floats:
-    """(N, N) what v is multiplied by in tau dv/dt."""
+    """(N, N) the matrix that multiplies v in tau dv/dt."""
     if chemical.n != electrical.n:
         raise ConnectomeError("electrical", f"must have the {chemical.n} nodes of chemical", electrical.n)
     if (electrical.weight < 0).any() or symmetric_share(electrical) < 1:

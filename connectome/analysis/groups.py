@@ -1,14 +1,15 @@
-"""Groups of subjects: which edges, and which numbers, differ between two of them, by permutation.
+"""Groups of subjects: which edges, and which numbers of a subject, differ between two groups, by permutation tests.
 
 The network-based statistic (Zalesky, Fornito & Bullmore 2010, NeuroImage 53:1197) tests components of edges, not single
-ones: edges whose t is beyond a threshold are joined where they share a node, and the size of a component is held
-against the largest component of each relabelling of the subjects. So the chance of any false component is that of the
-p-value chosen, whatever the threshold, which decides alone what size of effect is looked for. Single numbers of
+ones: edges whose t is beyond a threshold are joined where they share a node, and the size of a component is compared
+with that of the largest component in each relabelling of the subjects. So the chance of any false component is the
+p-value chosen, whatever the threshold; the threshold only decides what size of effect is looked for. Single numbers of
 subjects (metrics of their graphs) are corrected likewise, by the largest |t| of each relabelling (Westfall & Young
 1993).
 
 Relabellings are drawn at random, the subjects' own labels among them, so that a p-value is 1 / (n + 1) or more and
-never too small (Phipson & Smyth 2010). Without an effect subjects must be exchangeable: paired ones within their pair.
+never too small (Phipson & Smyth 2010). Under the null hypothesis subjects must be exchangeable; paired subjects, within
+their pair.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _BLOCK: Final = 1 << 22
 
 class Subjects(NamedTuple):
     """The edges of S graphs of the same n nodes: source and target, (E,), and weight, (S, E), 0 where a subject has no
-    such edge. Of symmetric graphs each pair is there once."""
+    such edge. Symmetric graphs have each pair once."""
 
     n: int
     source: NDArray[np.int64]
@@ -49,8 +50,8 @@ class Subjects(NamedTuple):
 
 
 class Component(NamedTuple):
-    """Edges that differ and hang together: their places among the edges that were tested, the size of them all, and
-    the family-wise p-value."""
+    """Connected edges that differ: their places among the edges tested, the component's size, and the family-wise
+    p-value."""
 
     edge: NDArray[np.int64]
     size: float
@@ -67,8 +68,8 @@ class NetworkBasedStatistic(NamedTuple):
 
 
 class PermutationTest(NamedTuple):
-    """(M,) t of each number, positive where the first group is higher, its p-value, and the one that is corrected for
-    how many there are. nan for a number that is the same in all subjects, or missing in one."""
+    """(M,) each: t, positive where the first group is higher; the p-value; and the p-value corrected for the number of
+    tests. nan for a number that is the same in all subjects, or missing in one."""
 
     t: Values
     p: Values
@@ -76,7 +77,7 @@ class PermutationTest(NamedTuple):
 
 
 def subjects(graphs: Sequence[SimpleGraph]) -> Subjects:
-    """The edges that any of these graphs has, whose nodes are the same ones in one order (see
+    """The edges that any of these graphs has; all have the same nodes in the same order (see
     :func:`~connectome.analysis.comparison.shared_nodes`). Raises :class:`ConnectomeError`."""
     if not graphs:
         raise ConnectomeError("graphs", "must be those of subjects", "none")
@@ -103,9 +104,9 @@ def network_based_statistic(
     Parameters
     ----------
     group : (S,) 0 for the subjects of the first group, 1 for those of the second
-    threshold : of t, above 0; about 3 for a dozen subjects a group. It has to be chosen beforehand
-    tail : which differences count; "both" takes edges of either direction for one component
-    size : of a component
+    threshold : of t, above 0; about 3 for a dozen subjects a group. Choose it before looking at the result
+    tail : which differences count; "both" lets one component have edges of either direction
+    size : how a component is measured: "extent", its edges, or "intensity", the sum of their excess over the threshold
     paired : the first subject of the first group and the first of the second are one pair, and so on: t is that of the
         differences, and a relabelling exchanges the two of a pair
 
@@ -138,8 +139,8 @@ def network_based_statistic(
 def permutation_test(
     values: ArrayLike, group: ArrayLike, *, paired: bool = False, n_permutations: int = 5000, seed: int = 0
 ) -> PermutationTest:
-    """Which of M numbers, (S, M), differ between two groups of subjects: two-sided, by |t|. ``group`` and ``paired`` as
-    in :func:`network_based_statistic`. Raises :class:`ConnectomeError`."""
+    """Which of M numbers of each of S subjects, (S, M), differ between two groups: two-sided, by |t|. ``group`` and
+    ``paired`` as in :func:`network_based_statistic`. Raises :class:`ConnectomeError`."""
     given = np.asarray(values, np.float64)
     if given.ndim != 2:
         raise ConnectomeError("values", "must have shape (S, M)", given.shape)
@@ -171,7 +172,9 @@ def _statistics(
             "group", "must be 0 or 1 for each subject, two of each or more", np.unique(label).tolist()
         )
     if paired and counts[0] != counts[1]:
-        raise ConnectomeError("group", "must have as many subjects in both groups, as they are paired", counts.tolist())
+        raise ConnectomeError(
+            "group", "must have equally many subjects in both groups, as they are paired", counts.tolist()
+        )
     rng = np.random.default_rng(seed)
     if paired:
         values = values[label == 0] - values[label == 1]

@@ -2,9 +2,8 @@
 
 Two edges of different connectomes are the same edge if they are of one edge set, join the same neurons, were born at
 the same stage, and have the same place among such edges. An edge that was pruned and one that later grew between the
-same neurons are two edges. Where one of several parallel edges of one birth goes, it is the last that counts as gone,
-for nothing tells them apart. The course of a metric over the stages is
-:func:`connectome.analysis.measure.measure` of the list of stages.
+same neurons are two edges. Parallel edges of one birth cannot be told apart: where one of them goes, the last counts as
+gone. For the course of a metric over the stages, give :func:`connectome.analysis.measure.measure` the list of stages.
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ class Difference(NamedTuple):
     """What changed, edge by edge and counted.
 
     ``edges``: a row for every edge that is in either, with columns source_region, kind, target_region, source, target,
-    birth_stage, change (one of :data:`CHANGES` but the last), inhibited, weight_before_pa, weight_after_pa (nan where
-    it is not there), inhibition_before, inhibition_after. ``counts``: ``edges (edge_set, change)``, and
+    birth_stage, change (one of :data:`CHANGES` except the last), inhibited, weight_before_pa, weight_after_pa (nan
+    where it is not there), inhibition_before, inhibition_after. ``counts``: ``edges (edge_set, change)``, and
     ``abs_weight_change_pa (edge_set)``, the sum of changes of |weight|, births and deaths included.
     """
 
@@ -48,7 +47,8 @@ class Difference(NamedTuple):
 
 
 def difference(before: Connectome, after: Connectome) -> Difference:
-    """Which edges were born, died, grew stronger, weaker, or were inhibited, from one connectome to a later one."""
+    """Which edges were born, died, grew stronger or weaker, or became inhibited between one connectome and a later
+    one."""
     before, after = before.expanded(), after.expanded()
     keys = sorted({*before.edges, *after.edges})
     tables = {key: _changes(_Joined.of(key, [before.edges.get(key), after.edges.get(key)])) for key in keys}
@@ -84,13 +84,13 @@ def _changes(edges: _Joined) -> pd.DataFrame:
 
 
 def lives(stages: Sequence[Connectome], names: Sequence[str] | None = None) -> pd.DataFrame:
-    """The life of every edge that was ever there: a row each, by edge set, source and target.
+    """The life of every edge that ever existed, one row each, by edge set, source and target.
 
     Columns source_region, kind, target_region, source, target, birth_stage; ``born_at`` the first stage that has it,
-    ``died_at`` the first one after its last (none if the last stage has it), ``inhibited_at`` the first in which some
+    ``died_at`` the first one after its last (none if the last stage has it), ``inhibited_at`` the first in which part
     of its weight is held back (none if never); and for each stage ``weight_NAME``, pA, nan where it is not there.
-    ``names`` are the stages' (default: from their provenance). Raises :class:`ConnectomeError` if they are not
-    different, or there is no stage.
+    ``names`` are those of the stages (default: from their provenance). Raises :class:`ConnectomeError` if two names are
+    equal, or if there is no stage.
     """
     called = stage_names(stages) if names is None else list(names)
     if not stages or len(called) != len(stages) or len(set(called)) != len(called):
@@ -166,7 +166,7 @@ class _Joined(NamedTuple):
         return table
 
     def table(self) -> pd.DataFrame:
-        """Who they join, and since when."""
+        """The neurons they join, and their stage of birth."""
         same = {name: np.full(self.source.size, value, object) for name, value in zip(_SET, self.key, strict=True)}
         return pd.DataFrame(same | {"source": self.source, "target": self.target, "birth_stage": self.birth})
 

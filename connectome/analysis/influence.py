@@ -2,9 +2,9 @@
 
 What an edge carries is its *input fraction*: its |weight| over the sum of |weight| of all edges into its target, the
 share of the target's input that comes from its source. A path's strength is the product of its edges' fractions. The
-effective connectivity from a set over k steps is what a neuron's input traces back to it at exactly k edges: the sum of
-the strengths of all walks of k edges that begin in the set. It is found by products of a sparse matrix with a vector a
-set: nothing is N x N.
+effective connectivity from a set to a neuron over k steps is the share of the neuron's input that traces back to the
+set over exactly k edges: the sum of the strengths of all walks of k edges from the set to the neuron. It is computed by
+products of a sparse matrix with one vector a set: nothing is N x N.
 
 >>> from connectome.analysis.simple_graph import SimpleGraph
 >>> graph = SimpleGraph.from_arrays(4, [0, 0, 1, 2], [1, 2, 3, 3], [1.0, 3.0, 1.0, 3.0])
@@ -50,8 +50,9 @@ class Path(NamedTuple):
 
 
 class AgainstShuffled(NamedTuple):
-    """A number beside its values in shuffled wiring: their mean and standard deviation (n - 1 below the line), how far
-    it is from the mean in these, nan for 0/0, and the one-sided p-value (1 + nulls as large) / (1 + nulls)."""
+    """A number beside its values in n shuffled wirings: their mean and standard deviation (n - 1 in the denominator),
+    its distance from the mean in standard deviations (``z``, nan for 0/0), and the one-sided p-value (1 + nulls as
+    large) / (1 + nulls)."""
 
     value: float
     mean: float
@@ -62,7 +63,7 @@ class AgainstShuffled(NamedTuple):
 
 
 def input_fractions(graph: SimpleGraph) -> NDArray[np.float64]:
-    """(E,) the share of its target's |weight| that each edge has; 0 for an edge of weight 0."""
+    """(E,) the share that each edge has of the |weight| into its target; 0 for an edge of weight 0."""
     size = np.abs(graph.weight)
     total = np.bincount(graph.target, size, graph.n)[graph.target]
     found: NDArray[np.float64] = np.divide(size, total, out=np.zeros(size.size), where=total > 0)
@@ -72,21 +73,24 @@ def input_fractions(graph: SimpleGraph) -> NDArray[np.float64]:
 def strongest_paths(graph: SimpleGraph, sources: ArrayLike, targets: ArrayLike, n: int = 10) -> list[Path]:
     """The n strongest paths from a node of one set to a node of another, strongest first; fewer if there are no more.
 
-    A path visits no node twice, and no other node of either set on its way: it would be a longer path to say less.
-    Strengths are compared exactly, as the weights are numbers of float64; of equally strong paths the shorter come
-    first, then those with lower nodes. Edges of weight 0 lead nowhere. Raises :class:`ConnectomeError`.
+    A path visits no node twice, and no other node of either set on its way: it would only extend a path between the
+    sets. Strengths are compared without rounding, the float64 weights taken as exact; of equally strong paths the
+    shorter come first, then those with lower node numbers. No path uses an edge of weight 0. Raises
+    :class:`ConnectomeError`.
     """
     return _best(graph, *_ends(graph, sources, targets), integer("n", n, 1, 10**6), math.inf)
 
 
 def shortest_paths(graph: SimpleGraph, sources: ArrayLike, targets: ArrayLike, n: int = 10) -> list[Path]:
-    """Of the paths of the fewest edges from one set to another the n strongest. As :func:`strongest_paths`."""
+    """The n strongest among the paths with the fewest edges from one set to another. Otherwise as
+    :func:`strongest_paths`."""
     start, end = _ends(graph, sources, targets)
     return _best(graph, start, end, integer("n", n, 1, 10**6), _fewest(graph, start, end))
 
 
 def steps_between(graph: SimpleGraph, sources: ArrayLike, targets: ArrayLike) -> float:
-    """The fewest edges of a path from a node of one set to another node, of the other set; infinite without one."""
+    """The number of edges on the shortest path from a node of one set to a different node of the other; infinite if
+    there is none."""
     return _fewest(graph, *_ends(graph, sources, targets))
 
 
@@ -95,8 +99,8 @@ def effective_connectivity(
 ) -> NDArray[np.float64]:
     """(hops, sets, N) the share of each node's input that traces back to each set over exactly 1, 2, ... edges.
 
-    Without signs it is in 0 .. 1. ``signed``: an edge of negative weight turns the sign, so that what is excited and
-    what is inhibited, disinhibition among it, cancel. Raises :class:`ConnectomeError`.
+    Without signs it is in 0 .. 1. ``signed``: each edge of negative weight reverses the sign, so that excitation
+    (disinhibition included) and inhibition cancel. Raises :class:`ConnectomeError`.
     """
     from scipy.sparse import csr_array
 
@@ -128,7 +132,7 @@ def against_shuffled(value: float, shuffled: Sequence[float]) -> AgainstShuffled
 
 
 def _nodes(graph: SimpleGraph, where: str, given: ArrayLike) -> NDArray[np.int64]:
-    """Numbers of nodes, rising, each once. Raises :class:`ConnectomeError`."""
+    """Numbers of nodes, ascending, each once. Raises :class:`ConnectomeError`."""
     array = np.asarray(given)
     if array.dtype == bool and array.shape == (graph.n,):
         return np.flatnonzero(array)

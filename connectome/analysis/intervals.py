@@ -10,20 +10,21 @@ __all__ = ["Mean", "mean_of", "paired"]
 
 
 class Mean(NamedTuple):
-    """A mean, half the width of its 95 % interval by Student's t (nan for fewer than two values), and how many."""
+    """A mean, half the width of its 95 % confidence interval by Student's t (nan for fewer than two values), and the
+    number of values."""
 
     mean: float
     half: float
     n: int
 
     def text(self, scale: float = 100.0, digits: int = 1, unit: str = " %") -> str:
-        """For a table; without an interval where there is none."""
+        """The mean and its interval for a table; only the mean if there is no interval."""
         half = f" ± {self.half * scale:.{digits}f}" if self.half == self.half else ""
         return f"{self.mean * scale:.{digits}f}{half}{unit}"
 
 
 def mean_of(values: Any) -> Mean:
-    """Of the values that are not nan."""
+    """Mean of the values that are not nan."""
     from scipy.stats import t
 
     x = np.asarray(values, float).ravel()
@@ -34,5 +35,5 @@ def mean_of(values: Any) -> Mean:
 
 
 def paired(one: Any, other: Any) -> Mean:
-    """The mean of the differences seed by seed: of pairs that are both there."""
+    """Mean of the differences seed by seed, over the pairs of which neither is nan."""
     return mean_of(np.asarray(one, float) - np.asarray(other, float))

@@ -1,7 +1,8 @@
-"""Every metric by name, and what they say of a connectome, of its regions and of its stages, as one dataset.
+"""Every metric by name, and their values for a connectome, its regions and its stages, as one dataset.
 
 A package adds a metric through the entry point group ``connectome.metrics``: the name of the entry is the metric's, and
-it is a :class:`~connectome.analysis.simple_graph.Metric`. One that cannot be imported stops only who names it.
+it is a :class:`~connectome.analysis.simple_graph.Metric`. One that cannot be imported is an error only where it is
+named.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ _COST_NS: Final[Mapping[str, Callable[[float, float], float]]] = MappingProxyTyp
 
 
 def known_metrics() -> dict[str, Metric]:
-    """Every metric by name: ours, then those of installed packages that can be imported and have other names."""
+    """Every metric by name: ours, then those of installed packages that can be imported and whose names are not
+    taken."""
     found = _ours()
     for name in [n for n in plugins.known("metrics") if n not in found]:
         with suppress(ConnectomeError):
@@ -79,8 +81,8 @@ def known_metrics() -> dict[str, Metric]:
 
 
 def choose(names: Collection[str] | None = None) -> list[Metric]:
-    """The metrics of these names, in their order; all for None. Raises :class:`ConnectomeError` for an unknown name and
-    for a package's metric that cannot be imported."""
+    """The metrics with these names, in their order; all for None. Raises :class:`ConnectomeError` for an unknown name
+    and for a package's metric that cannot be imported."""
     if names is None:
         return list(known_metrics().values())
     ours, chosen = _ours(), {}
@@ -98,7 +100,7 @@ def choose(names: Collection[str] | None = None) -> list[Metric]:
 
 
 def _offered(name: str) -> Metric:
-    """A package's. Raises :class:`ConnectomeError` if it cannot be imported or is something else."""
+    """A package's metric. Raises :class:`ConnectomeError` if it cannot be imported or is not a metric."""
     metric = plugins.load("metrics", name, "metrics")
     if not isinstance(metric, Metric):
         raise ConnectomeError(f"metrics.{name}", "must be a Metric", type(metric).__name__)
@@ -128,8 +130,8 @@ def _ours() -> dict[str, Metric]:
 
 
 def expected_s(metric: Metric, n: int, n_edges: int) -> float:
-    """Roughly how many seconds a metric takes on a graph of this size: what :data:`LIMIT_S` is held against. One of a
-    package counts as quick."""
+    """Roughly how many seconds a metric takes on a graph of n nodes and this many edges, to compare with
+    :data:`LIMIT_S`. A package's metric counts as quick."""
     beginning = max((b for b in _COST_NS if metric.name.startswith(b)), key=len)
     return 1e-9 * _COST_NS[beginning](max(n, 1), n_edges)
 
@@ -139,34 +141,35 @@ def measure(
     by_region: bool = True, nodes: bool = False, kinds: Collection[str] = ("local", "long_range"), seed: int = 0,
     stages: Sequence[str] | None = None, limit_s: float | None = None, on_metric: Callable[[str], None] | None = None,
 ) -> xr.Dataset:  # fmt: skip
-    """Metrics of one graph, or of each of several (the stages of a development, say): their course.
+    """Metrics of one graph, or their course over several (the stages of a development, say).
 
-    Every variable has dimensions ``(stage, region)``, and a curve one more. Region :data:`WHOLE` is the whole graph. A
-    metric of the graph is, at a region, that of the region's neurons and the edges among them. A metric of nodes or
-    edges is always of the whole graph; its variable is the mean over the nodes of a region, or over the edges inside
-    it, that have a value. ``nodes`` adds the values themselves, as ``NAME_of_node (stage, node)`` with coordinates
-    ``node_region``, ``node_number`` and, if any node has a name, ``node_label``. Labels, such as a node's community,
-    have no mean and are only given so. What a stage does not have is nan.
+    Every variable has dimensions ``(stage, region)``, and a curve one more. Region :data:`WHOLE` is the whole graph.
+    For a region, a metric of the graph is that of the region's neurons and the edges among them. A metric of nodes or
+    edges is always computed on the whole graph; its variable is the mean over the nodes of a region, or over the edges
+    inside it, that have a value. ``nodes`` adds the values themselves, as ``NAME_of_node (stage, node)`` with
+    coordinates ``node_region``, ``node_number`` and, if any node has a name, ``node_label``. Labels, such as a node's
+    community, have no mean and are given only in this form. Regions and nodes that a stage does not have are nan.
 
-    Attributes of a variable: ``units``, ``definition``, ``source``, ``of``, and ``seed`` if it needs one. Of the
-    dataset: ``left_out``, what is too slow for a graph of this size, and ``left_out_why``; ``symmetry``, what
-    :func:`~connectome.analysis.nulls.nearly_symmetric` says of the graphs.
+    Attributes of a variable: ``units``, ``definition``, ``source``, ``of``, and ``seed`` if it needs one. Attributes of
+    the dataset: ``left_out``, the metrics that are too slow for a graph of this size, and ``left_out_why``;
+    ``symmetry``, the result of :func:`~connectome.analysis.nulls.nearly_symmetric` for the graphs.
 
     Parameters
     ----------
     metrics : names among :func:`known_metrics`; default: all that are fast enough
     by_region : False for the whole graph alone
-    kinds : of a connectome's edges: see :func:`~connectome.analysis.simple_graph.simple_graph`
-    seed : of the metrics that draw at random
-    stages : what the graphs are called; default: the stage names of their provenance
-    limit_s : what is expected to take longer is left out; default: :data:`LIMIT_S`, and nothing of what is named
-    on_metric : is told of each metric before it is measured: its name, and which of how many it is
+    kinds : kinds of a connectome's edges to include: see :func:`~connectome.analysis.simple_graph.simple_graph`
+    seed : for the metrics that draw at random
+    stages : names of the graphs; default: the stage names in their provenance
+    limit_s : metrics expected to take longer are left out, s; default: :data:`LIMIT_S`, but no limit for metrics that
+        are named in ``metrics``
+    on_metric : called before each metric is measured, with a line that has its name and number
 
     Raises :class:`ConnectomeError` for unknown names, and if there is no graph.
     """
     given: list[Connectome | SimpleGraph] = [what] if isinstance(what, (Connectome, SimpleGraph)) else list(what)
     if not given:
-        raise ConnectomeError("what", "must be a graph, or some", "none")
+        raise ConnectomeError("what", "must be a graph, or one or more in a sequence", "none")
     seed = integer("seed", seed, 0, 2**63 - 1)
     chosen = choose(metrics)
     names = stage_names(given) if stages is None else list(stages)
@@ -217,7 +220,7 @@ def measure(
 
 
 def stage_names(given: Sequence[Connectome | SimpleGraph]) -> list[str]:
-    """What stages are called: by the name in their provenance, with their number if another has it."""
+    """Names of the stages: those in their provenance, with a number where two are the same."""
     names: list[str] = []
     for at, one in enumerate(given):
         name = (one.provenance.stage_name if isinstance(one, Connectome) else "") or f"graph {at + 1}"
@@ -280,7 +283,7 @@ def _table(rows: Sequence[Sequence[float]], units: str) -> xr.DataArray:
 
 
 def _means(metric: Metric, graph: SimpleGraph, values: NDArray[np.float64], regions: Sequence[str]) -> list[float]:
-    """The mean over the whole graph, then within each region, of what is not nan."""
+    """The mean over the whole graph, then within each region, of the values that are not nan."""
     if metric.of == "node":
         at = graph.region
     else:

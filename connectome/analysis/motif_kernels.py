@@ -62,9 +62,9 @@ def join_directions(
 def count_triples(d: Dyads, classes: NDArray[np.int64]) -> Ints:
     """(N, 13) how many connected triples of each class each node is in.
 
-    ``classes[ij, jk, ik]`` is the class of a triple by the codes of its pairs. Pairs of neighbours are counted from
-    the numbers of neighbours of each code; triangles are then listed, each once, from its node of lowest degree, and
-    put right: O(E sqrt E), and not the sum of squared degrees.
+    ``classes[ij, jk, ik]`` is the class of a triple by the codes of its pairs. Pairs of neighbours are counted from the
+    numbers of neighbours of each code; triangles are then listed, each once, from its node of lowest degree, to correct
+    the counts: O(E sqrt E) rather than O(sum of squared degrees).
     """
     n = d.indptr.size - 1
     found = np.zeros((n, 13), np.int64)

@@ -42,8 +42,8 @@ class Motifs(NamedTuple):
 
 
 class MotifWeights(NamedTuple):
-    """BCT's ``I, Q``, (13, N) each: sums over the triples that a node is in of the geometric mean of their |weights|
-    (pA), and of that over the arithmetic mean."""
+    """BCT's ``I, Q``, (13, N) each: over the triples that a node is in, the sums of intensity, the geometric mean of a
+    triple's |weights| (pA), and of coherence, the intensity over their arithmetic mean."""
 
     intensity: NDArray[np.float64]
     coherence: NDArray[np.float64]
@@ -57,7 +57,7 @@ def motif3struct_binary(graph: SimpleGraph) -> Motifs:
 
 def motif3struct_weighted(graph: SimpleGraph) -> MotifWeights:
     """The intensity and coherence of the connected triples by class; 0 for a triple with an edge of weight 0. Weights
-    need not be scaled to 0 .. 1: intensity goes with their unit, coherence does not depend on it."""
+    need not be scaled to 0 .. 1: intensity is in their unit, and coherence does not depend on it."""
     intensity, coherence = weigh_triples(_dyads(graph), _CLASSES)
     return MotifWeights(intensity.T, coherence.T)
 

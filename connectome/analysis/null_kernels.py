@@ -44,7 +44,7 @@ class Slots(NamedTuple):
 
 @inner
 def uniform(state: NDArray[np.uint64]) -> float:
-    """In [0, 1), by SplitMix64 (Steele, Lea & Flood 2014). ``state``, of one number, is changed."""
+    """A number in [0, 1), by SplitMix64 (Steele, Lea & Flood 2014). ``state`` (1,) is changed."""
     state[0] += _STEP
     z = state[0]
     z = (z ^ (z >> _30)) * _MIX[0]
@@ -93,7 +93,7 @@ def _swap(slots: Slots, e: Index, f: Index) -> None:
 
 @inner
 def _bin(position: NDArray[np.float64], limit: NDArray[np.float64], a: Index, b: Index) -> int:
-    """How many of the limits, of squares, the distance of two nodes is above."""
+    """The length bin of two nodes: how many of the limits, squares of lengths, their squared distance exceeds."""
     square = 0.0
     for k in range(np.uint64(3)):
         square += (position[a, k] - position[b, k]) ** 2
@@ -115,8 +115,9 @@ def rewire(
     limit: NDArray[np.float64], half_swaps: int, most_attempts: int, state: NDArray[np.uint64],
 ) -> int:  # fmt: skip
     """Swap the targets of two edges, again and again, where this makes no self-loop and no parallel edge and ``kind``
-    allows it; returns how often: about twice ``half_swaps``. ``order`` has the nodes such that near ones are near in
-    space (SPATIAL) or on the ring (LATTICE), ``rank`` is its inverse; ``limit`` has squares of lengths between bins."""
+    allows it; returns the number of swaps, about twice ``half_swaps``. ``order`` lists the nodes so that neighbours in
+    it are near in space (SPATIAL) or on the ring (LATTICE), ``rank`` is its inverse; ``limit`` holds the squared
+    lengths between bins."""
     indptr, source, target, weight, _ = slots
     n, n_slots = np.uint64(indptr.size - 1), np.uint64(target.size)
     swaps, log_n = 0, np.log(indptr.size - 1)
@@ -179,7 +180,8 @@ def rewire(
 @kernel
 def match_strengths(slots: Slots, error: NDArray[np.float64], attempts: int, state: NDArray[np.uint64]) -> None:
     """Exchange the weights of two edges of one sign, again and again, where the sum of squares of ``error`` does not
-    rise: what each node's strength is above what it should be, in the order (out, in) x (node) x (positive, negative).
+    rise. ``error`` is how far each node's strength is above its target value, in the order (out, in) x (node) x
+    (positive, negative).
     """
     _, source, target, weight, pair = slots
     n_slots, half = np.uint64(weight.size), error.size // 2

@@ -1,4 +1,4 @@
-"""Null models of a graph, and metrics set beside their values in them."""
+"""Null models of a graph, and metrics beside their values in null graphs."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ BINS: Final = 10
 #: What each null keeps, in one sentence.
 DEFINITIONS: Final[dict[NullKind, str]] = {
     "degree": (
-        f"Each node's in- and out-degree; weights stay with their source, so out-strength too. {SWAPS} swaps an edge "
-        f"of the targets of two edges, at most {ATTEMPTS} attempts (Maslov & Sneppen 2002; BCT randmio_dir, _und)."
+        "Each node's in- and out-degree; weights stay with their source, so out-strengths too. The targets of two "
+        f"edges are swapped, {SWAPS} swaps for each edge, in at most {ATTEMPTS} attempts (Maslov & Sneppen 2002; BCT "
+        "randmio_dir, _und)."
     ),
     "strength": (
         "Each node's in- and out-degree of negative and of other edges, and the weights as a set; each node's "
@@ -58,10 +59,10 @@ DEFINITIONS: Final[dict[NullKind, str]] = {
 
 
 class Normalised(NamedTuple):
-    """A metric beside its values in null models: numbers of a graph, or (N,) of each node.
+    """A metric beside its values in null graphs: one number for the graph, or (N,) for its nodes.
 
-    ``sd`` has n - 1 below the line; ``z`` is (value - mean) / sd and ``ratio`` value / mean, nan where that is 0/0 (for
-    ``z`` up to rounding); ``percentile`` is the percentage of nulls below the value, ties counting half. ``p`` is
+    ``sd`` has n - 1 in the denominator; ``z`` is (value - mean) / sd and ``ratio`` value / mean, nan where that is 0/0
+    (for ``z`` up to rounding); ``percentile`` is the percentage of nulls below the value, ties counting half. ``p`` is
     two-sided, by permutation (:func:`p_value`): at least 2 / (n + 1), and 1 where every null has the value.
     """
 
@@ -82,7 +83,7 @@ def normalised(
     graph: SimpleGraph, metric: Metric, null: NullKind = "degree", n: int = 100, seed: int = 0
 ) -> Normalised:
     """The metric of a graph beside that of n nulls, whose seeds are drawn from this one. Raises
-    :class:`ConnectomeError`, also for a metric of edges: those of a null are others."""
+    :class:`ConnectomeError`, also for a metric of edges: a null graph has other edges."""
     value, nulls = null_values(graph, metric, null, n, seed)
     mean, sd = nulls.mean(0), nulls.std(0, ddof=1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -98,7 +99,7 @@ def normalised(
 def null_values(
     graph: SimpleGraph, metric: Metric, kind: NullKind, n: int, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What a metric of the graph or of its nodes is, ``(...)``, and what it is in n nulls, ``(n, ...)``. Raises as
+    """A metric of the graph or of its nodes, ``(...)``, and its values in n nulls, ``(n, ...)``. Raises as
     :func:`normalised`."""
     n = integer("n", n, 2, 10**6)
     if metric.of == "edge":
@@ -112,8 +113,9 @@ def null_values(
 
 
 def p_value(value: NDArray[np.float64], nulls: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(...) The share of ``value`` and ``nulls`` (n, ...) together that is as high as the value, up to rounding: the
-    one-sided p-value, never 0 (Phipson & Smyth 2010, Stat Appl Genet Mol Biol 9:39). nan where any is."""
+    """(...) The one-sided p-value: of ``value`` (...) and ``nulls`` (n, ...) together, the share that is at least as
+    high as the value, up to rounding; never 0 (Phipson & Smyth 2010, Stat Appl Genet Mol Biol 9:39). nan where any of
+    them is."""
     rounding = 1e-12 * np.maximum(np.abs(value), np.abs(nulls))
     share = (1 + (nulls >= value - rounding).sum(0)) / (len(nulls) + 1)
     return np.where(np.isnan(value) | np.isnan(nulls).any(0), np.nan, share)
@@ -127,11 +129,11 @@ def null(graph: SimpleGraph, kind: NullKind, seed: int = 0) -> SimpleGraph:
     """A random graph of the same nodes that keeps what :data:`DEFINITIONS` says of its kind. Raises
     :class:`ConnectomeError`.
 
-    A graph that is symmetric, weights and all up to :data:`~connectome.analysis.simple_graph.SYMMETRIC` of them, has
-    symmetric nulls; any other has directed ones, also where it is :func:`nearly_symmetric`: then
-    ``graph.undirected`` is what was meant, or one weight is wrong. Lengths of new edges
-    are distances of positions, for nobody has measured them. A graph without edges is its own null. Swaps alone do not
-    turn round a cycle of three edges (Roberts & Coolen 2012); as the Brain Connectivity Toolbox we leave it at that.
+    A symmetric graph, whose weights agree up to a relative :data:`~connectome.analysis.simple_graph.SYMMETRIC`, has
+    symmetric nulls; any other has directed ones, even one that is :func:`nearly_symmetric`: there ``graph.undirected``
+    may be what was meant, or a weight may be wrong. Lengths of new edges are distances between positions, as nobody has
+    measured them. A graph without edges is its own null. Swaps alone cannot reverse a cycle of three edges (Roberts &
+    Coolen 2012); like the Brain Connectivity Toolbox we accept that.
     """
     return _null(graph, kind, _checked_seed(seed))
 
@@ -179,8 +181,8 @@ def _null(graph: SimpleGraph, kind: NullKind, seed: int) -> SimpleGraph:
 
 
 def nearly_symmetric(graph: SimpleGraph) -> str:
-    """What is to be said of a graph that is symmetric but for a few edges, or for a percent of their weights: one
-    sentence. Its nulls are directed, and its reciprocity is as far from them as can be. "" for any other graph."""
+    """A sentence of warning about a graph that is symmetric but for a few edges, or to within a percent of their
+    weights. Its nulls are directed, so its reciprocity is as far from theirs as can be. "" for any other graph."""
     if symmetric_share(graph) == 1:
         return ""
     share, density = symmetric_share(graph, _NEAR), graph.n_edges / (graph.n * (graph.n - 1))
@@ -194,7 +196,7 @@ def nearly_symmetric(graph: SimpleGraph) -> str:
 
 
 def _pairs(graph: SimpleGraph) -> NDArray[np.int64]:
-    """Of each edge the one the other way, if the graph is symmetric; else none."""
+    """For each edge the one the other way, if the graph is symmetric; else empty."""
     return graph.partner.copy() if symmetric_share(graph) == 1 else np.zeros(0, np.int64)
 
 

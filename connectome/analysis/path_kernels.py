@@ -1,7 +1,7 @@
 """Kernels over shortest paths by the number of edges: many breadth-first searches at once, Brandes' sums over paths.
 
-Each takes the sources ``first .. last - 1``, so that blocks of sources can run in threads; a sum within a block has one
-order, whoever runs it. Work arrays have one row a node.
+Each takes the sources ``first .. last - 1``, so that blocks of sources can run in threads; the order of a sum within a
+block does not depend on the thread. Work arrays have one row per node.
 """
 
 from __future__ import annotations
@@ -247,7 +247,7 @@ def fill_hood(g: Graph, i: int, place: Ids, member: Ids, h: Hood) -> int:
 
 @inner
 def possible(edges: Bytes, size: int) -> float:
-    """What the paths among the neighbours would sum to if each were an edge of weight 1."""
+    """The sum over the paths among the neighbours if each path were an edge of weight 1."""
     total, squares = 0.0, 0.0
     for a in range(size):
         total += edges[a]
@@ -257,7 +257,7 @@ def possible(edges: Bytes, size: int) -> float:
 
 @kernel
 def binary_local_efficiency(g: Graph, first: int, last: int) -> Floats:
-    """(last - first,) of each node."""
+    """(last - first,) local efficiency of each node."""
     n = g.indptr.size - 1
     found = np.zeros(last - first)
     h = hoods(g)

@@ -1,13 +1,13 @@
-"""Shortest paths: lengths, efficiency, eccentricity, betweenness, and what can be reached at all.
+"""Shortest paths: lengths, efficiency, eccentricity, betweenness and reachability.
 
 A path goes along the edges' directions, and its length is the number of edges ("binary"), the sum of 1 / abs(weight)
-("weighted") or the sum of the edges' lengths in micrometres ("wiring"). An edge of weight 0 is one step, but no way for
-a weighted path. Of ``graph.undirected`` these functions give the undirected values, betweenness counting each path in
-both directions, as the Brain Connectivity Toolbox does.
+("weighted") or the sum of the edges' lengths in micrometres ("wiring"). An edge of weight 0 counts as one step, but no
+weighted path uses it. For ``graph.undirected`` these functions give the undirected values, with betweenness counting
+each path in both directions, as the Brain Connectivity Toolbox does.
 
-All are exact, found in blocks of sources on all cores, with the same result for any number of cores. Nothing here is
-N x N: a core needs about 130 bytes a node, and betweenness of edges 16 numbers an edge in all. Time is what limits: of
-the binary searches O(N E / 256) a step of distance, of all others O(N E).
+All are exact, computed in blocks of sources on all cores, with the same result for any number of cores. Nothing here is
+N x N: a core needs about 130 bytes a node, and betweenness of edges 16 numbers an edge in all. Time is the limit: O(N E
+/ 256) a step of distance for the binary searches, O(N E) for all others.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ _BLOCKS: Final = 16  # always: a sum over blocks has the same order for any numb
 
 
 class _Distances(NamedTuple):
-    """Over the pairs of different nodes that a path joins: how many, the sums of distances and of their inverse; (N,)
-    the largest distance from each node, nan if it reaches none."""
+    """Over the pairs of different nodes joined by a path: how many, the sums of their distances and of the inverses;
+    (N,) the largest distance from each node, nan if it reaches none."""
 
     pairs: int
     total: float
@@ -52,7 +52,7 @@ class _Distances(NamedTuple):
 
 
 def characteristic_path_length(graph: SimpleGraph, length: Length = "binary") -> float:
-    """The mean distance from one node to another, over the pairs that a path joins; nan without such a pair."""
+    """The mean distance from one node to another, over the pairs joined by a path; nan without such a pair."""
     found = _distances(graph, length)
     return found.total / found.pairs if found.pairs else math.nan
 
@@ -60,7 +60,7 @@ def characteristic_path_length(graph: SimpleGraph, length: Length = "binary") ->
 def global_efficiency(graph: SimpleGraph, length: Length = "binary") -> float:
     """The mean of 1 / distance over all ordered pairs, 0 where there is no path; nan with fewer than two nodes.
 
-    Weighted, weights are over the largest of them, so that it is in 0 .. 1.
+    If weighted, weights are divided by the largest, so that it is in 0 .. 1.
     """
     if graph.n < 2:
         return math.nan
@@ -79,15 +79,15 @@ def radius(graph: SimpleGraph, length: Length = "binary") -> float:
 
 
 def diameter(graph: SimpleGraph, length: Length = "binary") -> float:
-    """The largest distance of two nodes that a path joins; nan without any."""
+    """The largest distance between two nodes joined by a path; nan without any."""
     return float(np.fmax.reduce(eccentricity(graph, length), initial=math.nan))
 
 
 def local_efficiency(graph: SimpleGraph, *, weighted: bool = False) -> Values:
     """(N,) the efficiency among a node's neighbours, of the paths that do not leave them; 0 for fewer than two.
 
-    With directions as in Rubinov & Sporns 2010, weighted as in Wang et al. 2017 (BCT's ``efficiency_wei(W, 2)``), with
-    weights over the largest of them.
+    Directed as in Rubinov & Sporns 2010, weighted as in Wang et al. 2017 (BCT's ``efficiency_wei(W, 2)``), with weights
+    divided by the largest.
     """
     from connectome.analysis.path_kernels import binary_local_efficiency
     from connectome.analysis.weighted_path_kernels import weighted_local_efficiency
@@ -107,9 +107,9 @@ def local_efficiency(graph: SimpleGraph, *, weighted: bool = False) -> Values:
 def betweenness(graph: SimpleGraph, *, weighted: bool = False) -> Values:
     """(N,) summed over the pairs of other nodes, the share of the shortest paths between them that go through a node.
 
-    Over (N - 1) (N - 2) it is in 0 .. 1. Two paths are equally short if their lengths differ by at most 1e-12 of them,
-    so that 1/2 + 1/12 is as long as 1/3 + 1/4, which it is not as a sum of floating point numbers (BCT and networkx
-    compare those; igraph takes 1e-10).
+    Divided by (N - 1) (N - 2) it is in 0 .. 1. Two paths are equally short if their lengths differ by at most a
+    relative 1e-12, so that 1/2 + 1/12 is as long as 1/3 + 1/4, which it is not in floating point (BCT and networkx
+    compare the floating-point sums; igraph takes 1e-10).
     """
     return _brandes(graph, weighted, by_edge=False)
 
@@ -120,12 +120,13 @@ def edge_betweenness(graph: SimpleGraph, *, weighted: bool = False) -> Values:
 
 
 def reachability(graph: SimpleGraph) -> float:
-    """The share of ordered pairs of nodes that a path joins; nan with fewer than two nodes."""
+    """The share of ordered pairs of nodes joined by a path; nan with fewer than two nodes."""
     return _distances(graph, "binary").pairs / (graph.n * (graph.n - 1)) if graph.n > 1 else math.nan
 
 
 def largest_component(graph: SimpleGraph, connection: Literal["weak", "strong"]) -> int:
-    """How many nodes the largest part has in which all are joined by edges (weak) or by paths both ways (strong)."""
+    """Number of nodes in the largest component, connected by edges in either direction (weak) or by paths both ways
+    (strong)."""
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import connected_components
 
@@ -266,7 +267,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     ),
     Metric(
         "efficiency_local_weighted", "node", partial(local_efficiency, weighted=True), "1",
-        "efficiency among the neighbours of a node, weights over the largest; 0 with fewer than two",
+        "efficiency among the neighbours of a node, weights divided by the largest; 0 with fewer than two",
         "Wang et al. 2017, Neural Comput 29:313; BCT efficiency_wei(W, 2)",
     ),
     Metric(
@@ -296,7 +297,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     *(
         Metric(
             f"largest_component_{name}", "graph", partial(largest_component, connection=name), "1",
-            f"nodes of the largest part in which all are joined by {what}; 0 without nodes", f"{_SOURCE}get_components",
+            f"nodes of the largest component connected by {what}; 0 without nodes", f"{_SOURCE}get_components",
         )
         for name, what in _CONNECTIONS
     ),

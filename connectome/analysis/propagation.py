@@ -1,16 +1,16 @@
-"""Measured signal propagation: what follows in every other neuron when one is stimulated, and how well it is foretold.
+"""Measured signal propagation: how every other neuron responds when one is stimulated, and how well that is predicted.
 
-A :class:`FunctionalAtlas` holds, of pairs of a stimulated and a responding neuron, how large the response was, how
-sure it is that there is one, and how sure that there is none. A *score* is a number for each pair that is larger where
-more is expected: of a model, or of the wiring. :func:`agreement` sets scores against the atlas by two figures:
+A :class:`FunctionalAtlas` holds, for pairs of a stimulated and a responding neuron, the size of the response, the
+evidence that there is one, and the evidence that there is none. A *score* is a number for each pair, from a model or
+from the wiring, that is larger where more is expected. :func:`agreement` compares scores with the atlas by two figures:
 
-- *rank correlation*: Spearman's, of the score with the size of the response, ``|dF/F|``, over all measured pairs;
-- *ROC area*: the probability that a pair that is connected has the higher score than one that is not, ties counting
-  half. Connected: the false-discovery value ``q`` of a response is below ``level``; not connected: that of its absence,
-  ``q_equal``, is, and ``q`` is not. Pairs of which neither is known do not count.
+- *rank correlation*: Spearman's, between the score and the size of the response, ``|dF/F|``, over all measured pairs;
+- *ROC area*: the probability that a connected pair has a higher score than one that is not connected, ties counting
+  half. Connected: the q-value of a response, ``q``, is below ``level``; not connected: the q-value of its absence,
+  ``q_equal``, is below ``level`` and ``q`` is not. Other pairs do not count.
 
-Their 95 % intervals are of a bootstrap over *stimulated neurons*: all pairs of one go together, as they share its
-stimulus and its animals. Responding neurons are taken as they are.
+Their 95 % intervals come from a bootstrap over *stimulated neurons*: all pairs of one are drawn together, as they share
+its stimulus and its animals. Responding neurons are not resampled.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class Strain(ReadOnly):
     Parameters
     ----------
     dff : mean response, dF/F; nan where there is none
-    q : the false-discovery value that there is a response; nan where it is not known
-    q_equal : the same that there is none
-    observed : how often the pair was observed; 0: never
+    q : q-value (false discovery rate) of the test for a response; nan where it is not known
+    q_equal : the same, of the test for the absence of a response
+    observed : number of times the pair was observed
     """
 
     dff: Floats
@@ -93,11 +93,11 @@ class FunctionalAtlas(ReadOnly):
 
 @dataclass(frozen=True, eq=False)
 class Pairs(ReadOnly):
-    """The measured pairs of a strain among the neurons of a graph; of one neuron with itself there is none.
+    """The measured pairs of a strain among the neurons of a graph; a neuron is never paired with itself.
 
     ``stimulated`` and ``responding`` (E,) are nodes, ``size`` (E,) is ``|dF/F|``, ``connected`` and ``unconnected``
-    (E,) as the head of this module says. ``cells`` (S,) are the stimulated nodes, ``cell`` (E,) is each pair's place
-    among them.
+    (E,) are defined at the head of this module. ``cells`` (S,) are the stimulated nodes, ``cell`` (E,) is each pair's
+    place among them.
     """
 
     stimulated: NDArray[np.int64]
@@ -109,13 +109,13 @@ class Pairs(ReadOnly):
     cell: NDArray[np.int64]
 
     def of(self, score: Floats) -> Floats:
-        """(E,) of an (N, N) score, row = stimulated, column = responding."""
+        """(E,) values of an (N, N) score at these pairs, row = stimulated, column = responding."""
         found: Floats = score[self.stimulated, self.responding]
         return found
 
 
 class Figure(NamedTuple):
-    """A number with its 95 % interval; nan where there is nothing to tell apart."""
+    """A number with its 95 % interval; nan where it is not defined, as for a constant score."""
 
     value: float
     low: float
@@ -123,7 +123,7 @@ class Figure(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """Rank correlation and ROC area, and both (draws, 2) of each resample of stimulated neurons."""
+    """Rank correlation and ROC area, and both for each resample of stimulated neurons, (draws, 2)."""
 
     rank: Figure
     area: Figure
@@ -131,8 +131,8 @@ class Agreement(NamedTuple):
 
 
 def measured_pairs(atlas: FunctionalAtlas, strain: str, labels: Sequence[str], level: float = 0.05) -> Pairs:
-    """The pairs of a strain whose neurons are called as nodes of a graph are. Raises :class:`ConnectomeError` for a
-    strain that is not there, and where less than two stimulated neurons have a node."""
+    """The pairs of a strain whose neurons have the names of a graph's nodes. Raises :class:`ConnectomeError` for an
+    unknown strain, and if fewer than two stimulated neurons have a node."""
     if strain not in atlas.strains:
         raise ConnectomeError("strain", f"must be among {', '.join(atlas.strains)}", repr(strain))
     node = {name: k for k, name in enumerate(labels) if name}
@@ -155,7 +155,7 @@ def measured_pairs(atlas: FunctionalAtlas, strain: str, labels: Sequence[str], l
 
 def agreement(pairs: Pairs, judged: Sequence[Judged], draws: int = _DRAWS, seed: int = 0) -> Agreement:
     """Rank correlation and ROC area of scores (E,), each over the pairs of those stimulated neurons where its mask (S,)
-    is true; of several scores their means. Equal ``draws`` and ``seed`` draw the same neurons."""
+    is true; for several scores, the means over scores. Equal ``draws`` and ``seed`` draw the same neurons."""
     draws = integer("draws", draws, 0, 10**6)
     rng, n = np.random.default_rng(seed), pairs.cells.size
     ranked = [_Ranked.of(pairs, score, mask[pairs.cell]) for score, mask in judged]
@@ -169,7 +169,7 @@ def agreement(pairs: Pairs, judged: Sequence[Judged], draws: int = _DRAWS, seed:
 
 
 def difference(one: Agreement, other: Agreement) -> Agreement:
-    """One minus another, of the same pairs and draws."""
+    """One minus another, for the same pairs and draws."""
     value = [a.value - b.value for a, b in zip(one[:2], other[:2], strict=True)]
     return _agreement(np.array(value), one.drawn - other.drawn)
 
@@ -184,9 +184,9 @@ def _agreement(value: Floats, drawn: Floats) -> Agreement:
 
 
 def tuned(pairs: Pairs, scores: Sequence[Floats], splits: int = 10, seed: int = 0) -> tuple[list[Judged], list[int]]:
-    """Of several scores (E,) the one with the highest rank correlation over a random half of the stimulated neurons, to
-    be judged by the other half: for each of ``splits`` halvings, and which it was. Scores that tell nothing apart are
-    never taken; the first is, where none tells anything."""
+    """For each of ``splits`` random halvings of the stimulated neurons, the score (E,) with the highest rank
+    correlation over one half, to be judged on the other; and which score it was. Constant scores are never chosen,
+    unless all are; then the first is."""
     rng, n = np.random.default_rng(seed), pairs.cells.size
     judged, chosen = list[Judged](), list[int]()
     ranked = [_Ranked.of(pairs, score, np.ones(score.size, bool)) for score in scores]
@@ -200,21 +200,21 @@ def tuned(pairs: Pairs, scores: Sequence[Floats], splits: int = 10, seed: int = 
 
 
 def rank_correlation(one: ArrayLike, other: ArrayLike, times: ArrayLike | None = None) -> float:
-    """Spearman's, ties having their mean rank, each pair of numbers being there so many ``times``; nan where one of
-    them is the same throughout."""
+    """Spearman's rank correlation, ties taking their mean rank, with each pair of numbers counted ``times`` (E,) over;
+    nan if one of the two is constant."""
     x, y = (_Distinct.of(np.asarray(a, float)) for a in (one, other))
     return _correlation(x, y, np.ones(x.place.size) if times is None else np.asarray(times, float))
 
 
 def roc_area(score: ArrayLike, positive: ArrayLike, times: ArrayLike | None = None) -> float:
-    """The probability that a positive has a higher score than a negative, ties counting half; nan without one of them.
-    ``times``: how often each is there."""
+    """The probability that a positive has a higher score than a negative, ties counting half; nan if there are no
+    positives or no negatives. ``times``: how often each counts."""
     x, is_positive = _Distinct.of(np.asarray(score, float)), np.asarray(positive, bool)
     return _area(x, is_positive, np.ones(is_positive.size) if times is None else np.asarray(times, float))
 
 
 class _Distinct(NamedTuple):
-    """Numbers by their place among the distinct ones, so that ranks of a resample need no sorting."""
+    """Numbers by their place among the distinct values, so that ranks of a resample need no sorting."""
 
     place: NDArray[np.int64]
     n: int
@@ -225,7 +225,7 @@ class _Distinct(NamedTuple):
         return cls(place.astype(np.int64), distinct.size)
 
     def ranks(self, times: Floats) -> Floats:
-        """(E,) mean ranks, from 1, where each number is there so many times."""
+        """(E,) mean ranks, from 1, with each number counted this many times."""
         count = np.bincount(self.place, times, self.n)
         found: Floats = (np.cumsum(count) - (count - 1) / 2)[self.place]
         return found
@@ -251,7 +251,7 @@ class _Ranked(NamedTuple):
         )  # fmt: skip
 
     def figures(self, times: NDArray[Any]) -> tuple[float, float]:
-        """Rank correlation and ROC area, where each stimulated neuron (S,) is there so many times."""
+        """Rank correlation and ROC area, with each stimulated neuron counted so many times, (S,)."""
         times = times.astype(np.float64)
         return (
             _correlation(self.score, self.size, times[self.cell]),

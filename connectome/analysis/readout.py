@@ -1,4 +1,4 @@
-"""What can be read out of a network's states: linear readouts, memory, errors of a forecast."""
+"""What can be read out of a network's states: linear readouts, memory capacity, errors of a forecast."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Floats = NDArray[np.float64]
 def predictions(
     states: ArrayLike, target: ArrayLike, train: slice, test: slice, trial: ArrayLike | None = None
 ) -> Floats:
-    """(T_test, K) by ridge regression from (T, N) states to (T, K) targets, trained on one stretch of them for another;
-    each target with the shrinkage that leave-one-out finds best there. With (T,) numbers of trials, whose states are
-    much alike, a quarter of the trials is left out at a time, and all targets have one shrinkage. Raises
-    :class:`ConnectomeError`."""
+    """(T_test, K) predictions by ridge regression from (T, N) states to (T, K) targets, trained on the steps ``train``
+    and given for the steps ``test``; each target has the shrinkage that leave-one-out finds best in training. With
+    ``trial``, (T,) trial numbers, whose states are much alike within a trial, a quarter of the trials is left out at a
+    time, and all targets share one shrinkage. Raises :class:`ConnectomeError`."""
     from sklearn.linear_model import RidgeCV
 
     x, y = freeze("states", states, np.float64, (None, None)), np.asarray(target, float)
@@ -37,13 +37,15 @@ def predictions(
 
 
 def memory_capacity(states: ArrayLike, u: ArrayLike, train: slice, test: slice, lags: int = 60) -> Floats:
-    """(lags,) squared correlation of u(t-k) with what the states at t predict of it, k = 1, 2, ...; the memory capacity
-    is their sum (Jaeger 2001, GMD report 152). Stretches begin no earlier than ``lags``. Raises
-    :class:`ConnectomeError`."""
+    """(lags,) squared correlation of the input u(t-k) with its prediction from the states at t, for k = 1, 2, ...; the
+    memory capacity is their sum (Jaeger 2001, GMD report 152). ``train`` and ``test`` begin no earlier than ``lags``.
+    Raises :class:`ConnectomeError`."""
     given = freeze("u", u, np.float64, (None,))
     for name, part in (("train", train), ("test", test)):
         if (part.start or 0) < lags:
-            raise ConnectomeError(name, f"must begin at {lags} or later, where so many inputs have been", str(part))
+            raise ConnectomeError(
+                name, f"must begin at {lags} or later, when that many inputs have been given", str(part)
+            )
     past = np.stack([np.roll(given, k) for k in range(1, lags + 1)], axis=1)
     y = predictions(states, past, train, test)
     a, b = y - y.mean(0), past[test] - past[test].mean(0)
@@ -53,12 +55,12 @@ def memory_capacity(states: ArrayLike, u: ArrayLike, train: slice, test: slice, 
 
 
 def nrmse(y: Floats, target: Floats) -> float:
-    """Root of the mean square error over the target's standard deviation: 1 for its mean."""
+    """Root mean square error over the target's standard deviation; predicting the target's mean gives 1."""
     return float(np.sqrt(((y - target) ** 2).mean()) / target.std())
 
 
 def _best(x: Floats, y: Floats, trial: NDArray[np.int64], shrinkage: Floats) -> Floats:
-    """(1,) the one with the least error in trials that are left out, a quarter at a time; one SVD serves all."""
+    """(1,) the shrinkage with the least error in trials that are left out, a quarter at a time; one SVD serves all."""
     from sklearn.model_selection import GroupKFold
 
     if np.unique(trial).size < 2:

@@ -1,4 +1,4 @@
-"""The rich club: are nodes of many edges joined to each other more than their degrees make them?"""
+"""The rich club: are nodes of high degree joined to each other more than their degrees alone would explain?"""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class RichClub(NamedTuple):
 
 
 def rich_club_binary(graph: SimpleGraph) -> RichClub:
-    """The share of the possible edges that there are among the nodes whose in- and out-degree together is above k; nan
+    """The density among the nodes whose in- plus out-degree is above k, for each k: edges over possible edges; nan
     where fewer than two nodes are (BCT ``rich_club_bd``)."""
     k = degree(graph)
     levels = int(k.max(initial=0))
@@ -46,9 +46,9 @@ def rich_club_binary(graph: SimpleGraph) -> RichClub:
 
 
 def rich_club_weighted(graph: SimpleGraph) -> Values:
-    """(K,) the |weight| among the nodes of degree k or more, over that of as many of the strongest edges of the graph,
-    for k = 1 .. the largest degree; nan where no node has a lower degree, and where no edge is left (BCT
-    ``rich_club_wd``, which counts from k where ``rich_club_bd`` counts from k + 1)."""
+    """(K,) the total |weight| of the edges among the nodes of degree k or more, over that of the same number of the
+    graph's strongest edges, for k = 1 .. the largest degree; nan where no node has a lower degree, and where no edge is
+    left (BCT ``rich_club_wd``, which counts from k where ``rich_club_bd`` counts from k + 1)."""
     k = degree(graph)
     levels = int(k.max(initial=0))
     size, poorer = np.abs(graph.weight), _poorer_end(graph, k)
@@ -60,11 +60,11 @@ def rich_club_weighted(graph: SimpleGraph) -> Values:
 
 
 class Peak(NamedTuple):
-    """The club that is most standard deviations above its nulls, all nan if there is none.
+    """The club that stands out most from its nulls, in their standard deviations; all nan if there is none.
 
-    The k that its nodes' degrees are above, how many they are, its coefficient over the nulls' mean, the nulls'
-    standard deviation over their mean, and the share of graphs, nulls and this one, whose own peak is as high: a
-    p-value that allows for the choice of k."""
+    The k that its nodes' degrees exceed, the number of nodes, its coefficient over the nulls' mean, the nulls' standard
+    deviation over their mean, and the share of graphs (the nulls and this one) whose own peak is as high: a p-value
+    that allows for the choice of k."""
 
     k: float
     n_nodes: float
@@ -90,8 +90,8 @@ def rich_club_normalised(
     graph: SimpleGraph, seed: int = 0, *, n_nulls: int = N_NULLS, smallest: int = SMALLEST_CLUB
 ) -> NormalisedRichClub:
     """:func:`rich_club_binary` beside graphs rewired with every degree kept (van den Heuvel & Sporns 2011); a ratio
-    above 1 is a rich club. ``smallest`` is the number of nodes that a club has at least. A ratio is nan where the
-    coefficient is 0 in all, inf where it is 0 in the rewired alone. Raises :class:`ConnectomeError`."""
+    above 1 is a rich club. ``smallest`` is the least number of nodes in a club. A ratio is nan where the coefficient is
+    0 in all graphs, inf where it is 0 in the rewired graphs only. Raises :class:`ConnectomeError`."""
     curve = Metric("rich_club_binary", "graph", lambda g: rich_club_binary(g).coefficient, "1", "", "")
     value, nulls = null_values(graph, curve, "degree", n_nulls, seed)
     n_nodes = rich_club_binary(graph).n_nodes
@@ -114,7 +114,7 @@ def rich_club_normalised(
 
 @once
 def _found(graph: SimpleGraph) -> dict[int, NormalisedRichClub]:
-    """By seed: several metrics ask for the same."""
+    """Results by seed: several metrics ask for the same one."""
     return {}
 
 
@@ -178,18 +178,18 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric(
         "rich_club_normalised", "graph", _ratio, "1",
         f"rich_club_binary over its mean in {N_NULLS} nulls 'degree'; nan for fewer than {SMALLEST_CLUB} nodes, and "
-        "where neither has such an edge", _SOURCE + "rich_club_bd", seeded=True,
+        "where neither the graph nor its nulls have such an edge", _SOURCE + "rich_club_bd", seeded=True,
     ),
     Metric(
         "rich_club_p", "graph", _p, "1",
-        f"share of {N_NULLS} nulls 'degree' and the graph whose rich_club_binary is as high, for each k by itself; nan "
-        f"for fewer than {SMALLEST_CLUB} nodes", _SOURCE + "rich_club_bd", seeded=True,
+        f"share of {N_NULLS} nulls 'degree' and the graph together whose rich_club_binary is as high, for each k by "
+        f"itself; nan for fewer than {SMALLEST_CLUB} nodes", _SOURCE + "rich_club_bd", seeded=True,
     ),
     Metric(
         "rich_club_peak", "graph", _peak, "1",
-        f"of the k at which rich_club_binary is most standard deviations above {N_NULLS} nulls 'degree': k, nodes of "
-        "degree above it, coefficient over the nulls' mean, their standard deviation over their mean, and the share "
-        "of nulls and graph whose own peak is as high (p, which allows for the choice of k); nan if no club has "
-        f"{SMALLEST_CLUB} nodes", _SOURCE + "rich_club_bd", seeded=True,
+        f"at the k where rich_club_binary stands out most from {N_NULLS} nulls 'degree', in their standard deviations: "
+        "k, nodes of degree above it, coefficient over the nulls' mean, their standard deviation over their mean, and "
+        "the share of nulls and graph whose own peak is as high (p, which allows for the choice of k); nan if no club "
+        f"has {SMALLEST_CLUB} nodes", _SOURCE + "rich_club_bd", seeded=True,
     ),
 )  # fmt: skip

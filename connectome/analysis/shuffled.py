@@ -1,8 +1,8 @@
-"""A connectome with shuffled wiring: the control for whatever depends on who is joined to whom.
+"""A connectome with shuffled wiring: the control for whatever depends on which neuron is joined to which.
 
 Within each edge set, targets are swapped between edges (:data:`connectome.analysis.nulls.DEFINITIONS`, ``degree``).
-Each neuron keeps its out- and in-degree in every set; signs, weights, delays and all else that is known of an edge stay
-with its source, and so does each neuron's out-strength. No edge is made to join a pair that another joins already.
+Each neuron keeps its out- and in-degree in every set; signs, weights, delays and every other attribute of an edge stay
+with its source, so each neuron's out-strength is kept. No edge is moved to a pair that another edge joins already.
 Edges from a neuron to itself stay as they are.
 
 :func:`shuffled_tracts` is for connectomes whose neurons are brain regions and whose edges are tracts.
@@ -37,7 +37,8 @@ TRACT_NULLS: Final = (*get_args(NullKind), "weights")
 @dataclass(frozen=True)
 class Shuffled(Parameters):
     """The control as a developmental rule: when a region is born, its local edges and its long-range ones get other
-    targets, as :func:`shuffled_wiring` gives them. No line of the rule log: nothing was added or removed."""
+    targets, as :func:`shuffled_wiring` gives them. It writes no line to the rule log, as nothing is added or
+    removed."""
 
     when: ClassVar = frozenset({"birth"})
 
@@ -84,7 +85,7 @@ def _shuffled(e: EdgeSet, rng: np.random.Generator) -> EdgeSet:
 
 
 def _with_targets(e: EdgeSet, target: NDArray[np.int32]) -> EdgeSet:
-    """The edge set with each edge led to another target, in the order that edge sets have."""
+    """The edge set with other targets, sorted as edge sets are."""
     indices = target.astype(e.indices.dtype)
     order = csr_order(e.source, indices, e.delay_steps, e.indptr, e.n_target)
     if order is None:
@@ -101,8 +102,9 @@ def _with_targets(e: EdgeSet, target: NDArray[np.int32]) -> EdgeSet:
 
 
 def shuffled_tracts(connectome: Connectome, kind: TractNull = "degree", seed: int = 0) -> Connectome:
-    """The same nodes joined by null tracts: of one edge set for each two regions, without self-weights, parallel edges
-    summed. Measured lengths go with the weights. Symmetric tracts stay symmetric. Raises :class:`ConnectomeError`."""
+    """The same nodes joined by null tracts, with one edge set for each pair of regions, without self-connections and
+    with parallel edges summed. Measured lengths move with the weights. Symmetric tracts stay symmetric. Raises
+    :class:`ConnectomeError`."""
     if kind not in TRACT_NULLS:
         raise ConnectomeError("null", f"must be among {', '.join(TRACT_NULLS)}", repr(kind))
     graph = simple_graph(connectome)

@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 class Metric(NamedTuple):
-    """One number of a graph, of each node or of each edge, and what must be known to read it.
+    """A number for a graph, for each node or for each edge, with what a reader must know to interpret it.
 
     ``function(graph)``, or ``function(graph, seed)`` if ``seeded``, gives a float, (N,) or (E,) numbers. ``definition``
     is one sentence that also says what the empty and the disconnected graph give; ``source`` the paper and the
@@ -63,7 +63,7 @@ def ratio(numerator: float, denominator: float) -> float:
 
 
 def once(function: Callable[[SimpleGraph], T]) -> Callable[[SimpleGraph], T]:
-    """Keep what a function found for as long as the graph lives: several metrics are read from one search."""
+    """Cache a function's result for as long as the graph lives: several metrics are read from one search."""
     found: WeakKeyDictionary[SimpleGraph, T] = WeakKeyDictionary()
 
     @wraps(function)
@@ -83,16 +83,16 @@ class SimpleGraph:
     Parameters
     ----------
     indptr : (N + 1,) int64
-    target : (E,) int32, rising within a row
+    target : (E,) int32, ascending within a row
     weight : (E,) float64, signed; parallel edges of the connectome are summed. An edge of weight 0 is an edge.
-    length_um : (E,) float64: measured tract length if there is one, else the distance of the nodes; nan where neither
-        is known
+    length_um : (E,) float64: measured tract length if there is one, else the distance between the nodes; nan where
+        neither is known
     position_um : (N, 3) float64, nan where it is not known
     region : (N,) int32, the place of each node's region in ``regions``
     regions : names
     n_loops, n_parallel : self-loops and parallel edges that were left out, or merged
-    label : (N,) what the nodes are called, "" for one without a name; None if none has one
-    has_signs : whether it is known which edges are inhibitory: not where no neuron has a sign and no weight is below 0
+    label : (N,) names of the nodes, "" for one without a name; None if none has one
+    has_signs : whether it is known which edges are inhibitory; False if no neuron has a sign and no weight is below 0
     """
 
     indptr: NDArray[np.int64]
@@ -113,7 +113,7 @@ class SimpleGraph:
         length_um: ArrayLike | None = None, position_um: ArrayLike | None = None, region: ArrayLike | None = None,
         regions: tuple[str, ...] = ("all",), label: ArrayLike | None = None, has_signs: bool = True,
     ) -> SimpleGraph:  # fmt: skip
-        """From edges in any order, with weights of 1 and at no known place unless given. Raises
+        """A graph from edges in any order, with weights of 1 and unknown positions unless given. Raises
         :class:`ConnectomeError`.
 
         A self-loop is left out; weights of parallel edges are summed, their lengths averaged.
@@ -164,12 +164,12 @@ class SimpleGraph:
 
     @property
     def is_placed(self) -> bool:
-        """Whether the place of every node is known, and is not the same for all."""
+        """Whether the position of every node is known, and not all are the same."""
         return bool(self.n and np.isfinite(self.position_um).all() and np.ptp(self.position_um, axis=0).any())
 
     @cached_property
     def reverse(self) -> ReverseView:
-        """The same edges by target, sources rising; made at the first call and kept."""
+        """The same edges by target, sources ascending; made at the first call and kept."""
         from connectome.analysis.simple_graph_kernels import argsort_nodes
 
         indptr, edge = argsort_nodes(self.target, self.n)
@@ -177,7 +177,8 @@ class SimpleGraph:
 
     @cached_property
     def partner(self) -> NDArray[np.int64]:
-        """(E,) of each edge the one the other way, -1 without one; made at the first call and kept."""
+        """(E,) for each edge the number of the one in the other direction, -1 without one; made at the first call and
+        kept."""
         from connectome.analysis.simple_graph_kernels import partners
 
         back = self.reverse
@@ -185,8 +186,8 @@ class SimpleGraph:
 
     @cached_property
     def undirected(self) -> SimpleGraph:
-        """Both directions wherever there is one, each with half of the two weights' sum and their mean length: a
-        symmetric graph. Made at the first call and kept."""
+        """The symmetric graph: both directions wherever there is one, each with half the sum of the two weights and
+        their mean length. Made at the first call and kept."""
         from connectome.analysis.simple_graph_kernels import join
 
         back = self.reverse
@@ -218,8 +219,8 @@ class SimpleGraph:
 def simple_graph(c: Connectome, *, kinds: Collection[str] = ("local", "long_range")) -> SimpleGraph:
     """The neurons of a connectome in its order of regions, joined by the edges of these kinds.
 
-    Sensors and effectors are nodes only if "afferent" or "efferent" is among the kinds. Raises
-    :class:`ConnectomeError` for an unknown kind, and for kernel sets of too many connections to be expanded.
+    Sensors and effectors are nodes only if "afferent" or "efferent" is among the kinds. Raises :class:`ConnectomeError`
+    for an unknown kind, and for kernel sets with too many connections to expand.
     """
     regions = _joined_by(c, kinds)
     offset = starts(regions)
@@ -262,8 +263,8 @@ def _joined_by(c: Connectome, kinds: Collection[str]) -> list[Region]:
 
 
 def region_graph(c: Connectome, *, kinds: Collection[str] = ("local", "long_range")) -> SimpleGraph:
-    """A node for each region that :func:`simple_graph` has neurons of, in the middle of those whose place is known,
-    joined by the sums of weights. No kernel set is expanded. Raises :class:`ConnectomeError` for an unknown kind."""
+    """One node for each region whose neurons are in :func:`simple_graph`, at the mean of their known positions, joined
+    by the sums of weights. No kernel set is expanded. Raises :class:`ConnectomeError` for an unknown kind."""
     regions = _joined_by(c, kinds)
     number = {r.name: i for i, r in enumerate(regions)}
     chosen = [e for e in c.edges.values() if e.key.base in kinds and e.n_connections]
@@ -279,12 +280,12 @@ def region_graph(c: Connectome, *, kinds: Collection[str] = ("local", "long_rang
 
 
 def joined_labels(regions: Sequence[Region]) -> NDArray[np.str_] | None:
-    """What their neurons are called, "" for one without a name; None if none of the regions has names."""
+    """Names of the regions' neurons, "" for one without a name; None if none of the regions has names."""
     return None if all(r.label is None for r in regions) else np.concatenate([r.labels for r in regions])
 
 
 def symmetric_share(graph: SimpleGraph, tolerance: float = SYMMETRIC) -> float:
-    """The share of edges that have one back of the same weight, up to this share of the larger: 1 for a symmetric
+    """The share of edges that have one back of the same weight, up to a relative ``tolerance``; 1 for a symmetric
     graph, and without edges."""
     if not graph.n_edges:
         return 1.0

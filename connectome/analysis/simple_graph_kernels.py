@@ -1,4 +1,4 @@
-"""Kernels that bring edges into CSR order: sorting by counting, since the keys are nodes."""
+"""Kernels that put edges in CSR order: counting sort, as the keys are nodes."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def merge(source: Ids, target: Ids, weight: Floats, length: Floats, n: int) -> t
 
 @kernel
 def distance(indptr: Ints, target: Ids, position: Floats) -> Floats:
-    """Of the ends of each edge."""
+    """(E,) distance between the ends of each edge, in the unit of ``position``."""
     found = np.empty(target.size)
     for i in range(indptr.size - 1):
         for e in range(np.uint64(indptr[i]), np.uint64(indptr[i + 1])):
@@ -85,7 +85,7 @@ def distance(indptr: Ints, target: Ids, position: Floats) -> Floats:
 
 @kernel
 def partners(indptr: Ints, target: Ids, back_indptr: Ints, back_source: Ids, back_edge: Ints) -> Ints:
-    """Of each edge the one the other way, -1 without one."""
+    """(E,) for each edge the one in the other direction, -1 without one."""
     found = np.full(target.size, -1)
     for i in range(indptr.size - 1):
         b: Index = np.uint64(back_indptr[i])

@@ -1,7 +1,7 @@
 """Is a graph a small world: more clustered than a random one, with paths nearly as short?
 
-Each number is of the undirected graph of |weight| and says in :data:`METRICS` beside which nulls it stands. Clustering
-is the mean over nodes, path length the mean over the pairs of nodes that a path joins: so that a part that is cut off
+Each number is of the undirected graph of |weight|; :data:`METRICS` says which nulls it is compared with. Clustering is
+the mean over nodes, and path length the mean over the pairs of nodes joined by a path, so that a part that is cut off
 does not make it infinite.
 """
 
@@ -33,7 +33,7 @@ N_NULLS: Final = 20
 
 
 class Propensity(NamedTuple):
-    """Small-world propensity, and the two distances that it is made of, each in 0 .. 1."""
+    """Small-world propensity, and the two deviations it is made of (clustering's and path length's), each in 0 .. 1."""
 
     phi: float
     delta_clustering: float
@@ -46,18 +46,18 @@ class _Shape(NamedTuple):
 
 
 def small_world_sigma(graph: SimpleGraph, seed: int = 0) -> float:
-    """Humphries & Gurney's (2008) S: clustering over that of Erdos-Renyi graphs of as many nodes and edges, over path
-    length over theirs; above 1 in a small world. Binary. nan without edges, or if the random graphs have no triangle.
-    Raises :class:`ConnectomeError`."""
+    """Humphries & Gurney's (2008) S, ``(C / C_random) / (L / L_random)``: clustering C and path length L, each relative
+    to Erdos-Renyi graphs with the same numbers of nodes and edges; above 1 in a small world. Binary. nan without edges,
+    or if the random graphs have no triangle. Raises :class:`ConnectomeError`."""
     g, seeds = _undirected(graph), _seeds(seed, 1)
     of_graph, of_random = _shape(g), _mean(g, "erdos_renyi", seeds[0])
     return ratio(ratio(of_graph.clustering, of_random.clustering), ratio(of_graph.path_length, of_random.path_length))
 
 
 def small_world_omega(graph: SimpleGraph, seed: int = 0) -> float:
-    """Telesford et al.'s (2011) omega: path length of graphs rewired with each degree kept over path length, less
-    clustering over that of lattices of the same degrees; -1 a lattice, 0 a small world, 1 random. Binary. nan without
-    edges, or if the lattices have no triangle. Raises :class:`ConnectomeError`."""
+    """Telesford et al.'s (2011) omega, ``L_random / L - C / C_lattice``: path length L relative to graphs rewired with
+    every degree kept, and clustering C relative to lattices with the same degrees; -1 a lattice, 0 a small world, 1
+    random. Binary. nan without edges, or if the lattices have no triangle. Raises :class:`ConnectomeError`."""
     g, seeds = _undirected(graph), _seeds(seed, 2)
     of_graph, of_random, of_lattice = _shape(g), _mean(g, "degree", seeds[0]), _mean(g, "lattice", seeds[1])
     return ratio(of_random.path_length, of_graph.path_length) - ratio(of_graph.clustering, of_lattice.clustering)
@@ -67,10 +67,11 @@ def small_world_propensity(graph: SimpleGraph, seed: int = 0, *, weighted: bool 
     """Muldoon, Bridgeford & Bassett's (2016) phi: 1 if clustering is that of a ring and path length that of a random
     graph, 0 if neither. nan without edges, or where ring and random graph are alike. Raises :class:`ConnectomeError`.
 
-    The ring joins each node to its nearest until there are as many edges, the heaviest to the nearest, in random order
-    among those of one distance; the random graph has the weights at random pairs. The published program takes one of
-    each, and here their numbers are means of 20; and where a graph is in parts, it takes 1 for the distance of path
-    lengths. Length is 1 / |weight|, clustering that of Onnela et al. (2005); or both binary.
+    The ring joins each node to its nearest neighbours until there are as many edges, the heaviest weights at the
+    shortest distances, in random order among pairs at one distance; the random graph has the weights at random pairs.
+    The published program takes one graph of each kind, where here the means of 20 are taken; and for a disconnected
+    graph it sets the deviation of path length to 1, which is not done here. Length is 1 / |weight| and clustering that
+    of Onnela et al. (2005); without ``weighted`` both are binary.
     """
     g, seeds = _undirected(graph), _seeds(seed, 2)
     of_graph, of_random = _shape(g, weighted), _mean(g, "erdos_renyi", seeds[0], weighted)
@@ -108,7 +109,8 @@ def _average(shapes: list[_Shape]) -> _Shape:
 
 
 def _ring(graph: SimpleGraph, seed: int) -> SimpleGraph:
-    """The weights of an undirected graph around a ring: the heaviest n between neighbours, the next n one further."""
+    """The weights of an undirected graph around a ring: the n heaviest between neighbours, the next n at distance two,
+    and so on."""
     n = graph.n
     weight = -np.sort(-graph.weight[graph.source < graph.target])
     number = np.arange(weight.size)

@@ -1,4 +1,4 @@
-"""One style for all pictures: colours that everyone tells apart, and what matplotlib is told."""
+"""One style for all pictures: colours that everyone can tell apart, and settings for matplotlib."""
 
 from __future__ import annotations
 

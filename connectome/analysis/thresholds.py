@@ -1,7 +1,7 @@
 """Parts of a graph: the edges that are strong enough, that stand out at their nodes, or that have one sign.
 
-What is left has the same nodes. A symmetric graph stays symmetric. Weights count by their size, |weight|; parts of one
-sign keep the weights' signs.
+The nodes stay the same. A symmetric graph stays symmetric. Weights count by magnitude, |weight|; parts of one sign keep
+the weights' signs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ DEFINITIONS: Final[dict[ThresholdKind, str]] = {
 
 
 def threshold(graph: SimpleGraph, kind: ThresholdKind, number: float) -> SimpleGraph:
-    """The graph with the edges that :data:`DEFINITIONS` says. Raises :class:`ConnectomeError`."""
+    """The graph with only the edges that :data:`DEFINITIONS` gives for this kind. Raises :class:`ConnectomeError`."""
     if kind == "absolute":
         return _kept(graph, np.abs(graph.weight) >= finite_step("absolute", number))
     if kind == "density":
@@ -47,8 +47,8 @@ def threshold(graph: SimpleGraph, kind: ThresholdKind, number: float) -> SimpleG
 
 
 def strongest(graph: SimpleGraph, density: float) -> SimpleGraph:
-    """The strongest edges, as many as make this density; all, if there are fewer. In a symmetric graph an edge and the
-    one back are kept together. Raises :class:`ConnectomeError`."""
+    """The strongest edges, as many as give this density; all, if there are fewer. In a symmetric graph an edge and the
+    one back are kept or left out together. Raises :class:`ConnectomeError`."""
     if not 0 < density <= 1:
         raise ConnectomeError("density", "must be > 0 and at most 1", density)
     size, pairs = np.abs(graph.weight), graph.n * (graph.n - 1)
@@ -63,7 +63,7 @@ def strongest(graph: SimpleGraph, density: float) -> SimpleGraph:
 
 
 def backbone(graph: SimpleGraph, alpha: float = 0.05) -> SimpleGraph:
-    """The edges that stand out at one of their ends: :func:`disparity_p` below ``alpha``. Raises
+    """The edges that are significant at one of their ends: :func:`disparity_p` below ``alpha``. Raises
     :class:`ConnectomeError`."""
     if not 0 < alpha < 1:
         raise ConnectomeError("alpha", "must be > 0 and < 1", alpha)
@@ -71,8 +71,9 @@ def backbone(graph: SimpleGraph, alpha: float = 0.05) -> SimpleGraph:
 
 
 def disparity_p(graph: SimpleGraph) -> NDArray[np.float64]:
-    """(E,) the chance of an edge's share of the |weight| at its end to be as large, ``(1 - share) ** (k - 1)`` at a
-    node of k edges: the less of the two, out of the source and into the target. 1 where the edge is the only one."""
+    """(E,) the probability that an edge's share of the |weight| at one of its ends is at least as large by chance, ``(1
+    - share) ** (k - 1)`` for a node with k edges: the smaller of the two, out of the source and into the target. 1
+    where the edge is the node's only one."""
     size = np.abs(graph.weight)
     p = np.ones(graph.n_edges)
     for end in (graph.source, graph.target):

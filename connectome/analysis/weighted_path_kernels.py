@@ -56,7 +56,7 @@ def _rise(q: _Queue, at: Index, v: Index) -> None:
 
 @inner
 def _pop(q: _Queue, size: Index) -> Index:
-    """The nearest node of a heap of this size, which has one less then."""
+    """Remove and return the nearest node of a heap of this size."""
     top = np.uint64(q.heap[0])
     q.place[top] = -1
     size -= _ONE
@@ -85,7 +85,7 @@ def _pop(q: _Queue, size: Index) -> Index:
 
 @inner
 def _settle(indptr: Ints, target: Ids, length: Floats, s: int, q: _Queue) -> int:
-    """Dijkstra's search from s; returns how many nodes it settled. An edge of infinite length is no way."""
+    """Dijkstra's search from s; returns how many nodes it settled. An edge of infinite length is not used."""
     q.distance[s] = 0.0
     q.heap[0] = s
     q.place[s] = 1
@@ -120,8 +120,8 @@ def _forget(q: _Queue, settled: int) -> None:
 
 @kernel
 def weighted_distances(g: Graph, length: Floats, first: int, last: int) -> tuple[int, float, float, Floats]:
-    """How many pairs of different nodes a path joins, the sums of their distances and of the inverse; (last - first,)
-    the largest distance from each source, nan if it reaches no node."""
+    """How many pairs of different nodes are joined by a path, the sums of their distances and of the inverses; (last -
+    first,) the largest distance from each source, nan if it reaches no node."""
     q = _queue(g.indptr.size - 1)
     furthest = np.full(last - first, np.nan)
     pairs, total, inverse = 0, 0.0, 0.0
@@ -141,8 +141,8 @@ def weighted_distances(g: Graph, length: Floats, first: int, last: int) -> tuple
 def weighted_local_efficiency(
     g: Graph, length: Floats, root: Floats, back_root: Floats, first: int, last: int
 ) -> Floats:
-    """(last - first,) of each node. ``length`` and ``root``, the cube root of the weight, are by edge, ``back_root`` by
-    edge of the columns."""
+    """(last - first,) local efficiency of each node. ``length`` and ``root``, the cube root of the weight, are by edge,
+    ``back_root`` by edge of the columns."""
     n = g.indptr.size - 1
     found = np.zeros(last - first)
     h = hoods(g)
@@ -179,7 +179,8 @@ def weighted_betweenness(g: Graph, length: Floats, first: int, last: int, by_edg
     """As ``binary_betweenness``, of the paths that are shortest by length, those within ``_TIE`` of the shortest among
     them. Lengths are above 0.
 
-    Which edges are on a shortest path is decided once distances are known, and once for both passes over them."""
+    Which edges are on a shortest path is decided after the distances are known, and only once for both passes over
+    them."""
     n = g.indptr.size - 1
     of_node, of_edge = np.zeros(n), np.zeros(g.target.size if by_edge else 0)
     q, paths, share, rank = _queue(n), np.zeros(n), np.zeros(n), np.zeros(n, np.int32)

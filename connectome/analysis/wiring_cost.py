@@ -33,7 +33,7 @@ def length_mean(graph: SimpleGraph) -> float:
 
 
 def length_quantiles(graph: SimpleGraph) -> xr.DataArray:
-    """(quantile,) the lengths that these shares of the edges do not exceed, um."""
+    """(quantile,) quantiles of the edges' lengths, um."""
     import xarray as xr
 
     lengths = graph.length_um if graph.n_edges else np.array([math.nan])

@@ -24,8 +24,8 @@ _OTHER, _MISSING = "(others)", "(missing)"
 
 
 class Partition(NamedTuple):
-    """Groups of cells: the name of the column that they are of, theirs, and (N,) the group of each cell; and how many
-    small groups are together in one."""
+    """Groups of cells: the name of the column they come from, the groups' names, (N,) the group of each cell, and how
+    many small groups are merged into one."""
 
     name: str
     groups: tuple[str, ...]
@@ -34,7 +34,8 @@ class Partition(NamedTuple):
 
 
 class Blocks(NamedTuple):
-    """(G, G) edges, and the sum of their |weight|, from each group (a row) to each; (G,) how many cells each has."""
+    """(G, G) number of edges, and the sum of their |weight|, from each group (a row) to each other; (G,) number of
+    cells of each."""
 
     edges: NDArray[np.int64]
     weight: NDArray[np.float64]
@@ -42,8 +43,8 @@ class Blocks(NamedTuple):
 
 
 def partitions(columns: Sequence[Column], n_stages: int) -> tuple[list[Partition], list[str]]:
-    """A partition for each column of categories that tells some cells apart; and the names of columns that are left
-    out, as nearly every cell has a value of its own, or as there is no room for more."""
+    """A partition for each column of categories with more than one value; and the names of the columns left out because
+    nearly every cell has a value of its own, or because there is no room for more."""
     found, left_out = list[Partition](), list[str]()
     for column in columns:
         if column.names is None or column.values.size == 0:
@@ -71,7 +72,7 @@ def partitions(columns: Sequence[Column], n_stages: int) -> tuple[list[Partition
 
 
 def block_sums(c: Connectome, start: dict[str, int], partition: Partition) -> Blocks:
-    """What the groups of a partition send each other in one stage."""
+    """Edges among the groups of a partition in one stage."""
     n = len(partition.groups)
     edges, weight, size = np.zeros(n * n, np.int64), np.zeros(n * n), np.zeros(n, np.int64)
     code = {name: partition.code[start[name] : start[name] + r.size] for name, r in c.regions.items()}
@@ -87,8 +88,7 @@ def block_sums(c: Connectome, start: dict[str, int], partition: Partition) -> Bl
 def adjacency(stages: Sequence[Connectome], start: dict[str, int], n: int, of: Sequence[Partition]) -> dict[str, Any]:
     """Every partition's blocks in every stage and, of a small graph, every edge, for the page's script.
 
-    Of an edge there is the number ``source * n + target + 1``, negative if it inhibits; parallel ones are taken
-    together.
+    An edge is given as the number ``source * n + target + 1``, negative if it is inhibitory; parallel edges are merged.
     """
     sorted_by = []
     for partition in of:

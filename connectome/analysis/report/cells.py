@@ -1,4 +1,4 @@
-"""What a page tells of single cells: attributes, metrics and rates as columns, of the cells that it shows."""
+"""What a page shows about single cells: attributes, metrics and rates, as columns."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ _OUTLIERS: Final = (0.02, 0.98)
 
 
 class Column(NamedTuple):
-    """What is known of each of N cells.
+    """One attribute of N cells.
 
     Parameters
     ----------
-    name, group, about : what it is called, among which others it is listed, what it says
+    name, group, about : its name, the group it is listed under, and what it means
     names : the categories; None if the column is of numbers
     values : (N,) int64, places in ``names``, -1 where missing; or (N,) float64, nan where missing
     """
@@ -54,7 +54,7 @@ class Column(NamedTuple):
 
 
 def own_columns(regions: Sequence[Region]) -> list[Column]:
-    """The region of each cell, and its kind: what every connectome tells."""
+    """The region and the kind of each cell: the columns that every connectome has."""
     size = [r.size for r in regions]
     kinds = ("excitatory", "inhibitory", "neither or unknown", "sensor", "effector")
     codes = [
@@ -71,7 +71,8 @@ def own_columns(regions: Sequence[Region]) -> list[Column]:
 
 
 def attribute_columns(regions: Sequence[Region]) -> list[Column]:
-    """A column for each attribute, then for each state, that any of the regions has; missing where one has it not."""
+    """A column for each attribute, then for each state, that any region has; missing for cells of regions without
+    it."""
     kinds: dict[str, str] = {}
     for r in regions:
         kinds |= {name: a.kind for name, a in r.attributes.items()}  # that of the last, where stages differ
@@ -101,8 +102,8 @@ def _column(name: str, a: Attribute) -> Column:
 
 
 def metric_columns(measured: xr.Dataset, regions: Mapping[str, slice], n: int) -> list[Column]:
-    """Columns of the metrics of nodes that ``measure(..., nodes=True)`` gave of the last stage; nan for cells that are
-    no neurons. ``regions`` says where each region's cells are among all n."""
+    """Columns of the node metrics that ``measure(..., nodes=True)`` gave for the last stage; nan for cells that are not
+    neurons. ``regions`` gives the place of each region's cells among all n."""
     found = []
     coordinates = measured.coords
     for name, metric in measured.data_vars.items():
@@ -128,7 +129,8 @@ def metric_columns(measured: xr.Dataset, regions: Mapping[str, slice], n: int) -
 def rate_columns(
     samples: Sequence[Sample], regions: Mapping[str, slice], roles: Mapping[str, str], n: int
 ) -> list[Column]:
-    """The rate of each cell in each sample; missing where a cell took no part, or is an effector, which never fires."""
+    """The rate of each cell in each sample, Hz; missing where a cell took no part, or is an effector, which never
+    fires."""
     found = []
     for sample in samples:
         spikes, values = sample.spikes, np.full(n, np.nan)
@@ -145,8 +147,8 @@ def rate_columns(
 def shown_columns(columns: Sequence[Column], cells: NDArray[np.int64]) -> tuple[list[dict[str, Any]], list[str]]:
     """The columns for the page's script, of these cells alone, and the names of those for which there is no room.
 
-    Categories are in the order of how many of the cells have them; 0 is missing, 1 the first. ``low`` and ``high`` are
-    the ends of a scale: the least and the most, or, where few lie far out, the quantiles that leave those out.
+    Categories are sorted by the number of cells that have them; 0 is missing, 1 the first. ``low`` and ``high`` are the
+    ends of a scale: the least and the greatest value or, if there are a few outliers, quantiles that exclude them.
     """
     found: list[dict[str, Any]] = []
     left_out, letters = [], 0

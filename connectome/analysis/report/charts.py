@@ -1,4 +1,4 @@
-"""The charts of a report, as what Plotly's script takes: plain dictionaries of traces and layout.
+"""The charts of a report in the form that Plotly's script takes: plain dictionaries of traces and layout.
 
 Colours are names of the page's own custom properties ("--local"), which the script resolves, so that charts follow the
 page into dark mode. A kind of edge has a line style and a marker besides its colour.
@@ -38,7 +38,7 @@ _MAX_POINTS: Final = 1000  # of a line
 
 
 def plain(text: object) -> str:
-    """A text that Plotly shows as it is: its own markup is a kind of HTML."""
+    """The text escaped so that Plotly, whose markup is a kind of HTML, shows it as it is."""
     return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -54,7 +54,7 @@ def _thin(n: int) -> NDArray[np.int64]:
 
 
 def edges_chart(stages: Sequence[Connectome], names: Sequence[str], results: xr.Dataset | None) -> Chart:
-    """Edges by kind: over the updates of training where they were written down, otherwise by stage."""
+    """Edges by kind: over the updates of training where they were recorded, otherwise by stage."""
     if results is not None and results.sizes.get("epoch"):
         x, bounds = _updates(results)
         keep = _thin(len(x))
@@ -152,7 +152,7 @@ def _over_updates(bounds: list[tuple[int, int]], results: xr.Dataset, what: str)
 
 
 def degree_chart(c: Connectome, bins: NDArray[np.float64], reference: tuple[str, Connectome] | None) -> Chart:
-    """In- and out-degree of neurons among neurons, as fractions of the neurons."""
+    """Histograms of in- and out-degree between neurons, as fractions of the neurons."""
     in_degree, out_degree = degrees(c)
     traces = [
         _steps(bins, in_degree, "in-degree", {"color": "--local", "width": 2.5}),
@@ -242,7 +242,8 @@ def weight_chart(c: Connectome, bins: NDArray[np.float64]) -> Chart:
 
 
 def raster_chart(spikes: xr.Dataset, regions: Mapping[str, Region]) -> tuple[Chart, str]:
-    """A dot a spike, a row a neuron, regions in bands from the top; and a sentence that says what was left out."""
+    """A raster, with one dot a spike, one row a neuron, regions in bands from the top; and a sentence that says what
+    was left out."""
     names = [str(name) for name in spikes.region.values]
     shown = [regions[name] for name in names if regions[name].role != "effector" and regions[name].size]
     everyone = sum(r.size for r in shown)

@@ -1,7 +1,7 @@
-"""One page that shows a development, or any graph: HTML that needs nothing but itself, to read, to print and to turn.
+"""One page that shows a development, or any graph: a self-contained HTML file to read, to print and to turn in 3-D.
 
-The page has what is there to show and leaves out the rest: without results there are no scores, without sensors no
-spikes. What is too much to draw is sampled or binned, and the page says so beside it.
+The page has only the sections it has data for: without results there are no scores, without sensors no spikes. Data too
+large to draw are sampled or binned, and the page says so beside them.
 """
 
 from __future__ import annotations
@@ -82,19 +82,19 @@ def report(
 
     Parameters
     ----------
-    stages : one connectome, or those of one development in order
+    stages : one connectome, or those of one development, in order
     names : of the stages
-    source : where they come from: a folder or a file
-    title : the heading; made from the stages if left out
+    source : where the stages come from: a folder or a file
+    title : the heading; made from the stages if empty
     results : what :func:`connectome.development.results.tabulate` gave for the run
-    configuration : of the run; TOML is shown as tables, anything else as it is
+    configuration : the run's configuration; TOML is shown as tables, any other text as it is
     samples : spikes of the last stage
-    reference : the name and graph of another connectome, whose degrees and metrics are set beside
-    show : cells of the last stage that are on the page in any case, where there are too many for all
+    reference : the name and the graph of another connectome, whose degrees and metrics are shown for comparison
+    show : cells of the last stage to show in any case, if there are too many to show all
 
     Raises
     ------
-    ConnectomeError : no stage, or not a name for each; kernel sets of too many connections to be expanded
+    ConnectomeError : no stage, or not one name for each; kernel sets with too many connections to expand
     """
     if not stages or len(names) != len(stages):
         raise ConnectomeError("stages", "must be one or more, with a name each", f"{len(stages)}, {len(names)} names")
@@ -163,7 +163,7 @@ def report(
 
 
 def _columns(stages: Sequence[Connectome], graph: SimpleGraph, samples: Sequence[Sample]) -> list[Column]:
-    """Everything that is known of each cell, of all that any stage has; metrics and rates are of the last stage."""
+    """Every column, for all cells that any stage has; metrics and rates are those of the last stage."""
     regions = all_regions(stages)
     n, span = 0, {}
     for r in regions:
@@ -180,7 +180,7 @@ def _metrics(
     stages: Sequence[Connectome], of_stages: Sequence[SimpleGraph], names: Sequence[str],
     reference: tuple[str, Connectome] | None,
 ) -> dict[str, Any] | None:  # fmt: skip
-    """The metrics that are quick on graphs of this size, of the whole graphs."""
+    """The metrics that are quick on graphs of this size, for the whole graphs."""
     graphs = [*of_stages, *([simple_graph(reference[1])] if reference else ())]
     if not any(c.count("local") + c.count("long_range") for c in [*stages, *([reference[1]] if reference else ())]):
         return None
@@ -223,7 +223,8 @@ def _count(scene: Scene, stage: int, name: str, kinds: Sequence[str]) -> str:
 def _scene_texts(scene: Scene, last: Connectome, kinds: Sequence[str], n: int, count: str) -> dict[str, Any]:
     shapes = {r.role for r in last.regions.values()}
     about = (
-        "Each region at its place, each dot a neuron, each line an edge. Drag to turn it, or use the keys and buttons."
+        "Each region at its position; each dot is a neuron, each line an edge. Drag to turn it, or use the keys and "
+        "buttons."
     )
     if n > 1:
         about += " Choose a stage to see what grew and what was pruned."
@@ -238,9 +239,9 @@ def _scene_texts(scene: Scene, last: Connectome, kinds: Sequence[str], n: int, c
     if not scene.wider:
         note += " The file has no positions: "
         note += (
-            "neurons are set by the graph, joined ones near."
+            "neurons are placed by the graph, joined ones close together."
             if len(scene.view["names"]) == 1
-            else "regions are set on a circle, and neurons evenly in each."
+            else "regions are placed on a circle, with neurons spread evenly in each."
         )
     else:
         size = [f"{extent / 1000:.3g}" for extent in scene.view["true_extent_um"]]
@@ -248,9 +249,9 @@ def _scene_texts(scene: Scene, last: Connectome, kinds: Sequence[str], n: int, c
     if len(scene.view["names"]) > MAX_NAMES:
         note += f" The {MAX_NAMES} largest regions are named."
     if len(scene.view["names"]) > 1:
-        note += " A name that would lie on another is not drawn until the view is turned or nearer."
+        note += " A name that would cover another is not drawn until the view is turned or nearer."
     if scene.wider > 1:
-        note += f" Regions are drawn {scene.wider:.2g} times wider than they are, about their true middles."
+        note += f" Regions are drawn {scene.wider:.2g} times wider than they are, about their true centres."
     return {
         "about": about, "note": note, "count": count, "still": scene.still, "regions": region_table(last),
         "kinds": [{"id": kind, "name": KIND_NAMES[kind].split(" (")[0]} for kind in kinds],
@@ -261,14 +262,14 @@ def _scene_texts(scene: Scene, last: Connectome, kinds: Sequence[str], n: int, c
 def _cell_texts(
     scene: Scene, shown: Sequence[dict[str, Any]], unshown: Sequence[str], names: Sequence[str]
 ) -> dict[str, Any]:
-    """What cells can be coloured and sized by, in groups, and what is said of it."""
+    """What cells can be coloured and sized by, in groups, and the texts about it."""
     groups: dict[str, list[tuple[int, str, bool]]] = {}
     for i, column in enumerate(shown):
         if column["name"] != "kind of cell":  # that is how they are drawn if nothing is chosen
             groups.setdefault(column["group"], []).append((i, column["name"], "names" not in column))
     of = f" after {names[-1]}" if len(names) > 1 else ""
-    about = f"Type a part of a name, a region or an attribute. Partners and numbers are those{of}." if of else ""
-    about = about or "Type a part of a name, a region or an attribute."
+    about = f"Type part of a name, a region or an attribute. Partners and numbers are those{of}." if of else ""
+    about = about or "Type part of a name, a region or an attribute."
     if len(scene.drawn) < scene.n_nodes:
         about += (
             f" Only the {len(scene.drawn):,} cells that are drawn can be found; sims.report --show QUERY draws others."

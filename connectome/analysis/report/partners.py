@@ -18,16 +18,17 @@ _FEWEST, _MOST = 5, 10
 
 
 class Partners(NamedTuple):
-    """``others`` are the partners that are not shown themselves. ``view`` is for the page's script: by direction the
-    rows of one cell after those of the one before, a partner by its place among those shown and then the others."""
+    """``others`` are the partners that are not shown themselves. ``view`` is for the page's script: for each direction,
+    the rows of all cells one after another; a partner is given by its place among the shown cells followed by the
+    others."""
 
     others: NDArray[np.int64]
     view: dict[str, Any]
 
 
 class _Rows(NamedTuple):
-    """The pairs of some cells (numbered by ``cell``) and their partners, strongest first; and of each cell how many
-    partners it has, and the sum of |weight| over all its edges."""
+    """The pairs of some cells (numbered by ``cell``) and their partners, strongest first; and for each cell the number
+    of its partners and the sum of |weight| over all its edges."""
 
     cell: NDArray[np.int64]
     other: NDArray[np.int64]
@@ -39,7 +40,7 @@ class _Rows(NamedTuple):
 
 
 def strongest_partners(c: Connectome, start: dict[str, int], n: int, shown: NDArray[np.int64]) -> Partners:
-    """Of each cell that is shown, by edges of all kinds; parallel edges are taken together.
+    """The strongest partners of each cell that is shown, by edges of all kinds; parallel edges are merged.
 
     Parameters
     ----------
@@ -66,7 +67,7 @@ def strongest_partners(c: Connectome, start: dict[str, int], n: int, shown: NDAr
 
 
 def _shares(size: NDArray[np.float64], total: NDArray[np.float64]) -> NDArray[np.float64]:
-    """nan where there is nothing to have a share of: all weights are 0."""
+    """Each size as a share of its total; nan where the total is 0."""
     share = np.full(size.shape, np.nan)
     np.divide(size, total, out=share, where=total > 0)
     return share

@@ -1,4 +1,4 @@
-"""What makes every page: a template in the frame of ``page.html``, with its data, styles and scripts in one file."""
+"""How every page is made: a template in the frame of ``page.html``, with its data, styles and scripts in one file."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def rendered(
     ----------
     parts : what the template shows
     payload : what the scripts draw
-    sections : id, title, and whether it is there, of each section that the page may have
-    scripts : names of those that ``NAME.js`` builds on, besides ``charts.js``
+    sections : id, title and whether it is present, for each section that the page may have
+    scripts : names of the scripts that ``NAME.js`` builds on, besides ``charts.js``
     """
     # Imported here, so that importing the library does not need them.
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -58,16 +58,16 @@ def _plotly() -> str:
 
 
 def deflated(script: str) -> str:
-    """A script as ``unpack.js`` reads it: deflated, seven bits a letter. Letters that mean something to HTML, or that
-    it changes (NUL, a carriage return, ``<``), stand 256 higher."""
+    """A script as ``unpack.js`` reads it: deflated, seven bits a character. Characters that HTML interprets or changes
+    (NUL, a carriage return, ``<``) are shifted up by 256."""
     bits = np.unpackbits(np.frombuffer(zlib.compress(script.encode(), 9), np.uint8))
     letters = np.packbits(np.pad(bits, (0, -bits.size % 7)).reshape(-1, 7), axis=1) >> 1
     return letters.tobytes().decode("ascii").translate({at: at + 256 for at in (0, 13, 60)})
 
 
 def packed(values: Any, dtype: type | None = None) -> dict[str, str]:
-    """Numbers for the page's script: little-endian, in base64; whole numbers, unless a type is given, in as few bytes
-    as hold them."""
+    """Numbers for the page's script: little-endian, in base64; integers in the fewest bytes that hold them, unless a
+    type is given."""
     array = np.asarray(values)
     if dtype is None:
         low, high = int(array.min(initial=0)), int(array.max(initial=0))

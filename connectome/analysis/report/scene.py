@@ -1,4 +1,4 @@
-"""What a report's 3-D view is made of: places, and a sample of neurons and edges that is the same over all stages."""
+"""What a report's 3-D view is made of: positions, and a sample of neurons and edges that is the same in all stages."""
 
 from __future__ import annotations
 
@@ -39,8 +39,9 @@ class _Bundle(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """``view`` is what the page's script draws; ``still`` the same, last stage, seen from the side, as SVG paths;
-    ``drawn`` the numbers of the neurons that are drawn, among those of :func:`all_regions`, region after region."""
+    """``view`` is what the page's script draws; ``still`` is the last stage of the same, seen from one side, as SVG
+    paths; ``drawn`` the numbers of the neurons that are drawn, among those of :func:`all_regions`, region after
+    region."""
 
     view: dict[str, Any]
     still: dict[str, Any]
@@ -52,8 +53,8 @@ class Scene(NamedTuple):
 
 
 def all_regions(stages: Sequence[Connectome]) -> list[Region]:
-    """Every region that any stage has, in order of first appearance: the latest, or the largest if they differ in
-    size."""
+    """Every region that any stage has, in order of first appearance: its latest version, or the largest if they differ
+    in size."""
     found: dict[str, Region] = {}
     for c in stages:
         for name, r in c.regions.items():
@@ -65,9 +66,9 @@ def all_regions(stages: Sequence[Connectome]) -> list[Region]:
 def sample_scene(stages: Sequence[Connectome], wanted: NDArray[np.int64] | None = None) -> Scene:
     """Regions, neurons and edges to draw, for one stage or many of one development.
 
-    Whether an edge is drawn depends on the pair that it joins and on nothing else, so that one that stays is drawn in
-    every stage and one that is pruned is seen to go. At most :data:`MAX_EDGES` of a kind are drawn for a stage, and
-    :data:`MAX_NEURONS` neurons, and of those that are ``wanted`` as many again.
+    Whether an edge is drawn depends on the pair that it joins and on nothing else, so that an edge that stays is drawn
+    in every stage and one that is pruned is seen to disappear. At most :data:`MAX_EDGES` edges of a kind are drawn in a
+    stage, and at most :data:`MAX_NEURONS` neurons, plus as many again of those that are ``wanted``.
     """
     regions = all_regions(stages)
     names, start, shape = [r.name for r in regions], starts(regions), _shapes(regions)
@@ -123,11 +124,12 @@ def sample_scene(stages: Sequence[Connectome], wanted: NDArray[np.int64] | None 
 
 
 def _places(regions: list[Region], last: Connectome) -> tuple[_Floats, float]:
-    """(N, 3) places to draw, and how many times wider than it is each region is drawn; 0 if places are invented.
+    """(N, 3) positions to draw, and how many times wider than it is each region is drawn; 0 if the positions are made
+    up.
 
-    Regions that lie far apart are drawn wider, about their middles, so that the edges inside them can be seen. Neurons
-    without a position are in a ball about the others of their region, or about all. Where nothing has a position, each
-    region is a ball and the balls are on a circle; a lone region shows its graph.
+    Regions that lie far apart are drawn wider, about their centres, so that the edges inside them can be seen. Neurons
+    without a position are placed in a ball about the others of their region, or about all neurons. If nothing has a
+    position, each region is a ball and the balls are on a circle; a single region is laid out by its graph.
     """
     every = np.concatenate([np.zeros((0, 3)), *(r.position_um for r in regions)])
     known = every[np.isfinite(every).all(axis=1)]
@@ -145,7 +147,7 @@ def _places(regions: list[Region], last: Connectome) -> tuple[_Floats, float]:
 
 
 def _completed(position: _Floats, known: _Floats) -> _Floats:
-    """With places for those of a region that have none."""
+    """The positions, completed for those neurons of a region that have none."""
     lost = ~np.isfinite(position).all(axis=1)
     if not lost.any():
         return position
@@ -166,8 +168,8 @@ def _ball(n: int) -> _Floats:
 
 
 def _spectral(c: Connectome) -> _Floats:
-    """(N, 3): the three slowest modes of a walk on the undirected graph, so that what is joined is near (Hall 1970,
-    Management Science 17:219); squashed, so that what hangs on by a thread is not far away."""
+    """(N, 3): the three slowest modes of a walk on the undirected graph, so that joined neurons are close (Hall 1970,
+    Management Science 17:219); compressed, so that loosely attached neurons are not far away."""
     from scipy.sparse import csr_array, diags_array
     from scipy.sparse.linalg import ArpackError, eigsh
 
@@ -190,7 +192,7 @@ def _spectral(c: Connectome) -> _Floats:
 
 
 def _widened(place: _Floats, filled: list[_Floats]) -> tuple[_Floats, float]:
-    """``filled``: the places by region."""
+    """``filled``: the positions by region."""
     if not 2 <= len(filled) <= _MAX_WIDENED:
         return place, 1.0
     centre = np.array([p.mean(axis=0) for p in filled])
@@ -223,7 +225,7 @@ def _sampled(stages: Sequence[Connectome], kind: str, start: dict[str, int], n: 
 
 
 def _drawn_nodes(regions: list[Region], wanted: NDArray[np.int64] | None) -> NDArray[np.int64]:
-    """Neurons to draw: all, or the same part of every region, evenly through its numbers and at least one; and those
+    """Neurons to draw: all, or the same fraction of every region, at least one and evenly spaced in number; and those
     that are wanted."""
     n = sum(r.size for r in regions)
     part, start, chosen = min(1.0, MAX_NEURONS / max(n, 1)), 0, [np.zeros(0, np.int64)]
@@ -246,13 +248,13 @@ def _shapes(regions: list[Region]) -> NDArray[np.int64]:
 
 
 def _node_labels(regions: list[Region], drawn: NDArray[np.int64]) -> list[str]:
-    """What the drawn neurons are called, "" for one without a name; nothing if none has one."""
+    """Names of the drawn neurons, "" for one without a name; empty if none has one."""
     labels = joined_labels(regions)
     return [] if labels is None else labels[drawn].tolist()
 
 
 def _outlines(place: _Floats, region_of: NDArray[np.int64], n: int) -> tuple[_Floats, _Floats]:
-    """The middle of each region, and where its name goes: above it."""
+    """The centre of each region, and the place of its name, above it."""
     centre, top = np.zeros((n, 3)), np.zeros((n, 3))
     for i in range(n):
         mine = place[region_of == i]
@@ -265,7 +267,7 @@ def _outlines(place: _Floats, region_of: NDArray[np.int64], n: int) -> tuple[_Fl
 
 
 def _labels(regions: list[int], centre: _Floats, top: _Floats, place: _Floats) -> list[tuple[list[int], _Floats]]:
-    """Names to show and where, the most important first: those of regions that lie in one another share a place."""
+    """Names to show and where, the most important first: those of overlapping regions share a place."""
     apart = 0.12 * float(np.ptp(place, axis=0).max(initial=0)) if len(place) else 0.0
     found: list[tuple[list[int], _Floats]] = []
     for i in regions:

@@ -21,14 +21,15 @@ _Floats = NDArray[np.float64]
 
 
 class Flat(NamedTuple):
-    """How places lie in the picture: ``place @ matrix + shift``, x to the right and y down; its height."""
+    """The projection onto the picture, ``place @ matrix + shift``, x to the right and y down; and the picture's
+    height."""
 
     matrix: _Floats
     shift: _Floats
     height: float
 
     def __call__(self, place: _Floats) -> _Floats:
-        """(N, 2) places in the picture of (N, 3) places."""
+        """(N, 2) coordinates in the picture of (N, 3) positions."""
         return place @ self.matrix + self.shift
 
 
@@ -51,11 +52,11 @@ def still(
     edges: Sequence[tuple[str, NDArray[np.int64]]], drawn: NDArray[np.int64], shape: NDArray[np.int64],
     labels: Sequence[tuple[str, _Floats]],
 ) -> dict[str, Any]:  # fmt: skip
-    """The paths of edges by kind, of dots by shape, and names with their places, of which none lies on another.
+    """The paths of edges by kind, of dots by shape, and the names with their places, none of which covers another.
 
     Parameters
     ----------
-    edges : of each kind the (E, 2) pairs of neurons
+    edges : for each kind, the (E, 2) pairs of neurons
     drawn, shape : which neurons are dots, and the shape of every neuron
     labels : names and where they belong, the most important first
     """
@@ -87,8 +88,8 @@ def still(
 
 
 def _apart(labels: Sequence[tuple[str, float, float]]) -> list[tuple[str, float, float]]:
-    """The same, each at its place or a few lines above or below, so that none lies on one before it; those for which
-    there is no room are left out."""
+    """The same labels, each at its place or a few lines above or below, so that none covers an earlier one; those for
+    which there is no room are left out."""
     found: list[tuple[str, float, float]] = []
     for text, x, y in labels:
         for lines in _MOVES:

@@ -1,4 +1,4 @@
-"""What a page says first: of a development, what was learnt, kept, grown and pruned, and what a sample costs."""
+"""What a page says first about a development: what was learnt, kept, grown and pruned, and what a sample costs."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _MOST_LINES: Final = 4  # tasks named in a tile
 
 
 def tiles(last: Connectome, results: xr.Dataset | None, kinds: Sequence[Kind]) -> list[dict[str, Any]]:
-    """A tile says ``what`` it is about, a ``value`` or some ``lines`` (name and value), and has a ``course``, the path
-    of a small line, or none."""
+    """A tile has ``what`` it is about, a ``value`` or ``lines`` (name and value), and ``course``, the path of a small
+    line, or none."""
     if results is not None and results.sizes.get("stage"):
         return [_learnt(results), _kept(results), *_edges(results), _cost(results)]
     found = [
@@ -44,21 +44,21 @@ def _learnt(results: xr.Dataset) -> dict[str, Any]:
 
 
 def _kept(results: xr.Dataset) -> dict[str, Any]:
-    """What the last stage taught has nothing after it to be kept through."""
+    """What was kept to the end of each task but the last, which no stage follows."""
     lines = [(name, f"{_percent(last)} {_points(last - first)}".strip()) for name, first, last in _scores(results)[:-1]]
     lines = lines or [("no stage followed", "")]
     return {"what": "Kept", "about": "score at the end (change in points)", "lines": _few(lines), "course": ""}
 
 
 def _scores(results: xr.Dataset) -> list[tuple[str, float, float]]:
-    """Of each task that has had its stage: the test score after that stage, and after the last one."""
+    """For each task whose stage has passed: the test score after that stage, and after the last one."""
     score, tasks = results.score, [str(name) for name in results.task.values]
     learnt = [str(name) for name in results.stage.values if str(name) in tasks]
     return [(name, float(score.sel(stage=name, task=name)), float(score.sel(task=name)[-1])) for name in learnt]
 
 
 def _edges(results: xr.Dataset) -> list[dict[str, Any]]:
-    """Long-range edges, which grow, and local ones, which are pruned: at most, and at the end."""
+    """Long-range edges, which grow, and local ones, which are pruned: their maximum, and their number at the end."""
     found = []
     for kind, what, of in (("long_range", "Grown", "long-range edges"), ("local", "Pruned", "local edges")):
         last = int(of_kind(results, kind).edges[-1])
@@ -82,7 +82,7 @@ def _cost(results: xr.Dataset) -> dict[str, Any]:
 
 
 def _few(lines: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Of more tasks than there is room for: the last."""
+    """Only the last lines, if there are more tasks than there is room for."""
     more = len(lines) - _MOST_LINES
     return lines if more <= 0 else [*lines[more + 1 :], (f"and {more + 1} before", "see below")]
 
@@ -92,6 +92,6 @@ def _percent(part: float) -> str:
 
 
 def _points(change: float) -> str:
-    """Nothing for what has not changed, or is not known."""
+    """The change in points; empty if there is none, or if it is not known."""
     points = round(100 * change, 1) if math.isfinite(change) else 0.0
     return f"({points:+.1f})" if points else ""

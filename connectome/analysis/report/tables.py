@@ -39,8 +39,8 @@ class Sample(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A caption, column headings, and rows of texts, the first the row's heading; for each row a small line, or none:
-    an SVG path in a box of 60 x 20."""
+    """A caption, column headings, and rows of text, of which the first is the row's heading; for each row a sparkline,
+    an SVG path in a box of 60 x 20, or none."""
 
     caption: str
     head: Sequence[str]
@@ -49,7 +49,7 @@ class Table(NamedTuple):
 
 
 def stage_table(stages: Sequence[Connectome], names: Sequence[str], results: xr.Dataset | None) -> Table:
-    """A row a stage: what it has, how strong edges are, what was learnt."""
+    """One row a stage: its size, the strength of its edges, and what was learnt."""
     kinds = [kind for kind in KINDS if any(c.count(kind) for c in stages)]
     head = ["stage", "regions", "neurons", *(KIND_NAMES[k].split(" (")[0] for k in kinds)]
     head += ["|w| local, pA", "|w| long-range, pA"]
@@ -78,7 +78,7 @@ def _mean_weight(c: Connectome, kind: str) -> float:
 
 
 def score_rows(results: xr.Dataset | None) -> dict[str, Any] | None:
-    """The score matrix, None for a task that was not learnt yet."""
+    """The score matrix; None where a task has not yet been learnt."""
     if results is None or not results.sizes.get("stage"):
         return None
     rows = [
@@ -156,7 +156,7 @@ def spread_table(c: Connectome, name: str, kinds: Sequence[str]) -> Table:
 
 
 def rate_table(samples: Sequence[Sample], last: Connectome) -> Table | None:
-    """How much each region fired in each sample."""
+    """Mean rate and spikes of each region in each sample."""
     if not samples:
         return None
     rows = []
@@ -178,7 +178,8 @@ def rate_table(samples: Sequence[Sample], last: Connectome) -> Table | None:
 
 
 def metric_table(measured: xr.Dataset, reference: str | None, left_out: Sequence[str]) -> dict[str, Any]:
-    """Metrics by stage, the reference last, and their definitions: from what ``measure`` gave of the whole graphs."""
+    """Metrics by stage, the reference last, and their definitions, from the result of ``measure`` for the whole
+    graphs."""
     shown = {
         str(n): v for n, v in measured.data_vars.items() if v.dims == ("stage", "region") and "definition" in v.attrs
     }
@@ -189,7 +190,7 @@ def metric_table(measured: xr.Dataset, reference: str | None, left_out: Sequence
         ]
         for name, v in shown.items()
     ]  # fmt: skip
-    about = "Of the graph of neurons: local and long-range edges, parallel ones merged, loops left out."
+    about = "On the graph of neurons: local and long-range edges, parallel ones merged, self-loops left out."
     about += " The last column is the reference." if reference else ""
     about += f" Left out, as they take long on a graph of this size: {listed(left_out)}." if left_out else ""
     head = ["metric", *map(str, measured.stage.values)]
@@ -206,7 +207,7 @@ def _units(name: str, units: str) -> str:
 
 
 def course(values: Sequence[float]) -> str:
-    """A line through the values, from least to most."""
+    """A line through the values, scaled from the least to the greatest."""
     there = [(i, v) for i, v in enumerate(values) if math.isfinite(v)]
     low, high = (min(v for _, v in there), max(v for _, v in there)) if there else (0.0, 0.0)
     step, scale = 56 / (len(values) - 1), 16 / (high - low) if high - low > _FLAT else 0.0
@@ -218,7 +219,7 @@ def course(values: Sequence[float]) -> str:
 
 
 def configuration_tables(text: str) -> dict[str, Any] | None:
-    """A TOML text as tables, any other as it is."""
+    """A TOML text as tables, any other text as it is."""
     if not text.strip():
         return None
     try:
@@ -228,7 +229,7 @@ def configuration_tables(text: str) -> dict[str, Any] | None:
 
 
 def _flat(name: str, table: Mapping[str, Any]) -> Any:
-    """Each table of nested ones, under its dotted name, with its own keys and values."""
+    """Each of the nested tables, under its dotted name, with its own keys and values."""
     rows = [
         (k, v if isinstance(v, str) else str(v).lower() if isinstance(v, bool) else str(v))
         for k, v in table.items()
