@@ -184,7 +184,9 @@ def _text(path: Path) -> tuple[NDArray[np.float64], list[str]]:
     columns = header[len(header) - len(rows) :]
     if header and names and columns != names:
         at = next(i for i, pair in enumerate(zip(columns, names, strict=True)) if pair[0] != pair[1])
-        raise ConnectomeError(str(path), "must name its rows as its columns", f"{names[at]!r} and {columns[at]!r}")
+        raise ConnectomeError(
+            str(path), "must name its rows and its columns alike", f"{names[at]!r} and {columns[at]!r}"
+        )
     return np.stack(rows), names or columns
 
 

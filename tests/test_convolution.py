@@ -318,7 +318,7 @@ def test_convolutions_that_cannot_be(kernel: tuple[int, ...], options: dict[str,
     target = Region("readout", 9, "effector", maps=Maps(1, 3, 3))
     with pytest.raises(ConnectomeError, match=message):
         convolution(source, target, np.ones(kernel), **options)
-    with pytest.raises(ConnectomeError, match=r"regions\[relay\].maps must say how the neurons are maps"):
+    with pytest.raises(ConnectomeError, match=r"regions\[relay\].maps must say how its neurons form maps"):
         convolution(replace(source, maps=None), target, np.ones(kernel), **options)
 
 

@@ -628,7 +628,7 @@ def test_names_of_a_matrix_may_be_numbers_and_those_of_pandas() -> None:
         assert c.regions["all"].label.tolist() == ["101", "102", "7", "9"]  # type: ignore[union-attr]
     assert list(from_matrix(MATRIX, [1, 2, 1, 2]).regions) == ["1", "2"]  # type: ignore[list-item]
     assert from_matrix(pandas.DataFrame(MATRIX)).regions["all"].label is None
-    with pytest.raises(ConnectomeError, match="matrix must name its rows as its columns"):
+    with pytest.raises(ConnectomeError, match="matrix must name its rows and its columns alike"):
         from_matrix(pandas.DataFrame(MATRIX, numbers, numbers[::-1]))
 
 

@@ -60,9 +60,9 @@ STEPHAN_2007: Final = Balloon(rho=0.4, k1=4.3 * 40.3 * 0.4 * 0.04, k2=0.5 * 25 *
 
 
 def synaptic_gating(rate_hz: xr.DataArray, *, tau_ms: float = 100.0, gamma: float = 0.641) -> xr.DataArray:
-    """The fraction of open NMDA channels, (time_s, node), in 0 .. 1, that rates (time_s, node) in Hz lead to: ``dS/dt =
-    -S / tau + (1 - S) gamma rate``, begun at the steady state of each node's mean rate, exact for rates that are
-    constant in each bin (Deco et al. 2014, J. Neurosci. 34:7886, eq. 9, whose balloon model takes S as its input).
+    """The fraction of open NMDA channels, (time_s, node), in 0 .. 1, that rates (time_s, node) in Hz lead to:
+    ``dS/dt = -S / tau + (1 - S) gamma rate``, begun at the steady state of each node's mean rate, exact for rates that
+    are constant in each bin (Deco et al. 2014, J. Neurosci. 34:7886, eq. 9, whose balloon model takes S as its input).
     Raises :class:`ConnectomeError` for rates below 0."""
     for name, value in (("tau_ms", tau_ms), ("gamma", gamma)):
         if not 0 < value < math.inf:

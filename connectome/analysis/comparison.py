@@ -64,9 +64,9 @@ def distances(a: SimpleGraph, b: SimpleGraph, *, directed: bool = False) -> Dist
 
     As published, on the undirected graph (both directions wherever there is one), with weights ignored. ``directed``
     keeps directions: then the degree distance is the larger of those of in- and out-degree, clustering is Fagiolo's,
-    and each directed edge has its length. Betweenness is divided by the number of ordered pairs of other nodes, ``(N -
-    1) (N - 2)``, which changes nothing between graphs of one size and makes graphs of different sizes comparable;
-    degrees are not normalised.
+    and each directed edge has its length. Betweenness is divided by the number of ordered pairs of other nodes,
+    ``(N - 1) (N - 2)``, which changes nothing between graphs of one size and makes graphs of different sizes
+    comparable; degrees are not normalised.
 
     A graph without edges has degree, clustering and betweenness of 0, and no edge lengths: its distance from a graph
     with edges is 1. Where either graph has no extent (every position and every length 0), edge_length is nan.

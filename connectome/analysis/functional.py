@@ -1,5 +1,6 @@
-"""Functional connectivity, and its agreement with measured functional connectivity or with the wiring. The agreement of
-two matrices is the correlation of their entries above the diagonal.
+"""Functional connectivity, and its agreement with measured functional connectivity or with the wiring.
+
+The agreement of two matrices is the correlation of their entries above the diagonal.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a neuron is: one file a model, with its parameters, units, equations, source and step.
+"""Models of neurons, one file each: parameters, units, equations, source and step.
 
-No model is imported before it is used.
+A model is imported only when it is used.
 """
 
 from typing import TYPE_CHECKING

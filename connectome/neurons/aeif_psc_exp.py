@@ -32,12 +32,13 @@ class AeifPscExp(NeuronModel):
     ``tau_w dw/dt = a (v - e_l) - w``, ``di/dt = -i / tau_syn``; a spike where v >= v_peak (v_th if delta_t is 0), then
     v = v_reset for t_ref, and w rises by b.
 
-    v and w by the classical Runge-Kutta method of fourth order, the currents exactly. A step is one substep, or eight
-    where v is so far above v_th that the exponential current grows by a fifth in it; who reaches the peak goes on from
-    the reset at that time. NEST does so with an adaptive step. At dt = 0.1 ms the spikes of a second are within 0.5 ms
-    of NEST's at the same dt; either is further from the solution where refractory times are rounded to steps.
+    v and w are integrated by the classical fourth-order Runge-Kutta method, the currents exactly. A step is one
+    substep, or eight where v is so far above v_th that the exponential current grows by a fifth within the step; a
+    neuron that reaches the peak is reset within the step and integrated on from there. NEST does the same with an
+    adaptive step. At dt = 0.1 ms spikes stay within 0.5 ms of NEST's over one second at the same dt; both are further
+    from the exact solution where refractory times are rounded to steps.
 
-    It fires once a step at most. State: ``v`` in mV, the currents and ``w`` in pA.
+    It fires at most once a step. State: ``v`` in mV, the currents and ``w`` in pA.
     """
 
     model: ClassVar[str] = "aeif_psc_exp"
@@ -63,7 +64,7 @@ class AeifPscExp(NeuronModel):
 
     def check(self) -> None:
         """See :class:`NeuronModel`."""
-        peak, hint = self._peak(), "Or it fires forever."
+        peak, hint = self._peak(), "Otherwise it fires forever."
         rule = "must be below v_peak_mv (v_th_mv if delta_t_mv is 0) = "
         self._require("neuron.v_reset_mv", self.v_reset_mv, np.less(self.v_reset_mv, peak), rule, peak, hint)
         good = np.greater_equal(self.v_peak_mv, self.v_th_mv)
@@ -99,8 +100,8 @@ class AeifPscExp(NeuronModel):
         self, constants: Mapping[str, Any], state: Mapping[str, Tensor], arrivals: Arrivals,
         threshold: Callable[[Tensor], Tensor],
     ) -> tuple[dict[str, Tensor], Tensor]:  # fmt: skip
-        """See :class:`NeuronModel`. Whoever has reached the peak in a substep has gone on from the reset; the threshold
-        is asked once, for the step as a whole, and may overrule it."""
+        """See :class:`NeuronModel`. A neuron that reaches the peak in a substep continues from the reset; ``threshold``
+        is called once, for the step as a whole, and may overrule that."""
         import torch
 
         c, wait = constants, state["refractory"]

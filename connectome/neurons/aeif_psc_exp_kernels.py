@@ -1,4 +1,4 @@
-"""The step of ``aeif_psc_exp``: first of those that are about to fire, in substeps, then of all."""
+"""The step of ``aeif_psc_exp``: first for the neurons that are about to fire, in substeps, then for all."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _FINE, _PEAKED = -1.0, -2.0
 
 @inlined
 def _slopes(c: Any, v: Any, w: Any, pa: Any) -> tuple[Any, Any]:
-    """c_m dv/dt and tau_w dw/dt, pA; ``pa`` with what the leak adds."""
+    """c_m dv/dt and tau_w dw/dt, pA; ``pa`` includes the constant part of the leak."""
     u = smaller(v, c.theta)
     slope = _LOG2_E * c.slope
     rise = exp2_lanes(larger(multiply_add(slope, u, 0.0 - slope * c.v_th), _LOWEST))
@@ -68,8 +68,8 @@ def _substep(c: Any, v: Any, w: Any, start: Any, middle: Any, end: Any, h: Any, 
 
 @inlined
 def integrate(c: Any, m: Any, v: Any, excitatory: Any, inhibitory: Any, pa: Any) -> Any:
-    """See :mod:`connectome.neurons.step_kernels`. Of those that have reached their peak v is kept, and what they fire
-    at is that."""
+    """See :mod:`connectome.neurons.step_kernels`. Neurons that have reached their peak keep their v, and their limit is
+    set to it."""
     waits, coarse = at_least(m.refractory, 0.5), at_least(m.refractory, 0.5 * _FINE)
     below = at_least(m.refractory, 1.5 * _FINE)
     pa = multiply_add(c.leak, c.e_l, c.i_e + pa)
@@ -86,7 +86,8 @@ def integrate(c: Any, m: Any, v: Any, excitatory: Any, inhibitory: Any, pa: Any)
 
 @inlined
 def reset(c: Any, m: Any, v: Any, fires: Any) -> Any:
-    """See :mod:`connectome.neurons.step_kernels`. Those that have reached their peak have gone on from the reset."""
+    """See :mod:`connectome.neurons.step_kernels`. Neurons that have reached their peak have already continued from the
+    reset."""
     peaked = Bits(~at_least(m.refractory, 1.5 * _FINE))
     jumps, undone = Bits(fires & ~peaked), Bits(peaked & ~fires)
     w = choose(jumps, m.w + c.b, choose(undone, m.w - c.b, m.w))
@@ -97,7 +98,7 @@ def reset(c: Any, m: Any, v: Any, fires: Any) -> Any:
 
 @inner
 def _fine(x: Cells, numbers: NDArray[np.uint32]) -> None:
-    """The step of sixteen neurons in eight substeps; v, w and ``refractory`` say how it went."""
+    """The step of sixteen neurons in eight substeps; the result is in v, w and ``refractory``."""
     if x.each:
         c = gather_rows(Constants, x.constants, x.stride, numbers, LANES)
     else:

@@ -71,7 +71,7 @@ class Alif(NeuronModel):
         self, constants: Mapping[str, Any], state: Mapping[str, Tensor], arrivals: Arrivals,
         threshold: Callable[[Tensor], Tensor],
     ) -> tuple[dict[str, Tensor], Tensor]:  # fmt: skip
-        """See :class:`NeuronModel`. A gradient passes from spikes to the thresholds of later ones."""
+        """See :class:`NeuronModel`. Gradients pass from spikes to the thresholds of later ones."""
         import torch
 
         c, wait, a = constants, state["refractory"], state["a"]

@@ -1,6 +1,8 @@
-"""Functions of parameters, be they numbers, (N,) arrays, or torch tensors that learn: what ``constants`` are made of.
+"""Functions of parameters, from which ``constants`` are computed: parameters may be numbers, (N,) arrays, or torch
+tensors that learn.
 
-Numbers and arrays give the same bits for the same neuron. Of tensors they are torch's functions, with their gradients.
+Numbers and arrays give the same bits for the same neuron. For tensors these are torch's functions, with their
+gradients.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ __all__ = ["choice", "exp", "expm1", "inverse", "learns", "mean_decay", "ordered
 
 
 def learns(*values: Quantity) -> bool:
-    """Whether one of them is a tensor."""
+    """Whether any of them is a tensor."""
     return any(not isinstance(v, (float, int, np.ndarray, np.generic)) for v in values)
 
 
@@ -31,7 +33,7 @@ def expm1(x: Quantity) -> Quantity:
 
 
 def inverse(x: Quantity) -> Quantity:
-    """1 / x, and 0 of 0."""
+    """1 / x, and 0 at x = 0."""
     return 1 / x if learns(x) else elementwise(lambda d: 1 / d if d else 0.0, x)
 
 
@@ -56,7 +58,8 @@ def whole(x: Quantity) -> Any:
 
 
 def ordered(a: Quantity, b: Quantity) -> tuple[Quantity, Quantity]:
-    """The smaller, and how much larger the other is. Where both are the same, half of a gradient goes to each."""
+    """The smaller of the two, and how much larger the other is. Where both are the same, half of a gradient goes to
+    each."""
     if learns(a, b):
         import torch
 
@@ -67,7 +70,7 @@ def ordered(a: Quantity, b: Quantity) -> tuple[Quantity, Quantity]:
 
 
 def mean_decay(x: Quantity) -> Quantity:
-    """(1 - exp(-x)) / x for x >= 0, and 1 of 0: the mean of exp(-t) for t from 0 to x."""
+    """(1 - exp(-x)) / x for x >= 0, and 1 at x = 0: the mean of exp(-t) for t from 0 to x."""
     if not learns(x):
         return elementwise(lambda d: -math.expm1(-d) / d if d > 0 else 1.0, x)
     import torch

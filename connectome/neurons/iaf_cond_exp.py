@@ -25,9 +25,9 @@ class IafCondExp(NeuronModel):
     ``c_m dv/dt = -g_l (v - e_l) - g_ex (v - e_ex) - g_in (v - e_in) + i_e + current``, ``dg/dt = -g / tau_syn``; a
     spike where v >= v_th, then v = v_reset for t_ref (Meffin, Burkitt & Grayden 2004).
 
-    v by the classical Runge-Kutta method of fourth order in two substeps a step, the conductances exactly; NEST
-    integrates both with an adaptive step to 1e-3. At dt = 0.1 ms v is within 1e-3 mV of the solution where the whole
-    conductance stays below c_m / dt, and unstable above ten times that.
+    v is integrated by the classical fourth-order Runge-Kutta method in two substeps a step, the conductances exactly;
+    NEST integrates both with an adaptive step to 1e-3. At dt = 0.1 ms v is within 1e-3 mV of the solution while the
+    total conductance stays below c_m / dt; above ten times that, the integration is unstable.
 
     Edges add their weight in nS: positive ones to g_ex, negative ones to g_in, which is kept as it is added up, as a
     number <= 0. State: ``v`` in mV, ``g_ex`` and ``g_in`` in nS.
@@ -82,7 +82,7 @@ class IafCondExp(NeuronModel):
         v, g_ex, g_in = state["v"], state["g_ex"], state["g_in"]
 
         def slope(v: Tensor, g_ex: Tensor, g_in: Tensor) -> Tensor:
-            """mV in a substep."""
+            """Change of v in a substep, mV."""
             total: Tensor = (v - c["e_in"]) * g_in - (v - c["e_l"]) * c["leak"] - (v - c["e_ex"]) * g_ex + pa
             scaled: Tensor = c["h"] * total
             return scaled

@@ -17,13 +17,13 @@ Constants = namedtuple("Constants", "h leak e_l e_ex e_in half_ex half_in theta 
 
 @inlined
 def _forces(c: Any, g_ex: Any, g_in: Any, pa: Any) -> tuple[Any, Any]:
-    """a and b of c_m dv/dt = a + b v; ``pa`` with what the leak adds, g_in <= 0."""
+    """a and b in c_m dv/dt = a + b v; ``pa`` includes the constant part of the leak, and g_in <= 0."""
     return multiply_add(c.e_ex, g_ex, pa - c.e_in * g_in), g_in - g_ex - c.leak
 
 
 @inlined
 def _substep(c: Any, v: Any, start: Any, middle: Any, end: Any) -> Any:
-    """v after a substep, by a and b at its beginning, middle and end."""
+    """v after a substep, from a and b at its beginning, middle and end."""
     half = 0.5 * c.h
     k1 = multiply_add(start[1], v, start[0])
     k2 = multiply_add(middle[1], multiply_add(half, k1, v), middle[0])

@@ -29,8 +29,8 @@ class IafPscAlpha(NeuronModel):
     ``iaf_psc_alpha``.
 
     ``c_m dv/dt = -c_m (v - e_l) / tau_m + i_ex + i_in + i_e + current``; a spike of weight w brings a current of
-    ``w (t / tau_syn) exp(1 - t / tau_syn)``, which is w at its peak, after tau_syn, and ``e w tau_syn`` in all. A spike
-    where v >= v_th, then v = v_reset for t_ref. Exact integration after Rotter & Diesmann (1999):
+    ``w (t / tau_syn) exp(1 - t / tau_syn)``, which peaks at w, after tau_syn, and carries a charge of ``e w tau_syn``.
+    A spike where v >= v_th, then v = v_reset for t_ref. Exact integration after Rotter & Diesmann (1999):
     ``tau_syn di/dt = -i + e rise``, ``d rise/dt = -rise / tau_syn``, and w is added to ``rise``. State: ``v`` in mV
     above e_l, the rises and the currents in pA.
     """
@@ -72,7 +72,7 @@ class IafPscAlpha(NeuronModel):
         return {name: found[name] for name in names} | own
 
     def _p31(self, dt_ms: float, tau_syn: Quantity) -> Quantity:
-        """exp(-(dt - s) / tau_m) e s / tau_syn exp(-s / tau_syn) / C over a step: without a pole, whatever the time
+        """exp(-(dt - s) / tau_m) e s / tau_syn exp(-s / tau_syn) / C over a step, in a form without a pole for any time
         constants."""
         found: Quantity = 0.0
         for node, weight in zip(_NODES, _WEIGHTS, strict=True):

@@ -28,7 +28,7 @@ class NeuronParameters(NeuronModel):
 
     ``c_m dv/dt = -c_m (v - e_l) / tau_m + i_ex + i_in + i_e + current``, ``di/dt = -i / tau_syn``; a spike where
     v >= v_th, then v = v_reset for t_ref. Exact integration after Rotter & Diesmann (1999). An effector is the same
-    neuron that never fires. State: ``v`` in mV above e_l, the currents in pA.
+    neuron, except that it never fires. State: ``v`` in mV above e_l, the currents in pA.
 
     Each parameter is a number, or (N,) one for each neuron.
     """
@@ -98,11 +98,11 @@ def membrane(c: Mapping[str, Any], state: Mapping[str, Tensor], arrivals: Arriva
 
 
 class Dynamics(NamedTuple):
-    """One step of each of the N neurons, (N,) float64 each (``ref_steps`` int32).
+    """The constants of one step of N neurons, (N,) float64 each (``ref_steps`` int32).
 
     With v in mV above ``e_l`` and currents in pA: ``v <- p22 v + p21_ex i_ex + p21_in i_in + p20 (i_e + drive)``, then
-    ``i_ex <- p11_ex i_ex + arrivals``; exact for steps of dt (Rotter & Diesmann 1999).
-    ``theta`` is infinite for what never fires by itself (sensors, effectors).
+    ``i_ex <- p11_ex i_ex + arrivals``; exact for steps of dt (Rotter & Diesmann 1999). ``theta`` is infinite for cells
+    that never fire by themselves (sensors, effectors).
     """
 
     p22: NDArray[Any]
@@ -119,13 +119,13 @@ class Dynamics(NamedTuple):
 
 
 def propagators(p: NeuronModel, dt_ms: float, *, fires: bool = True) -> Dynamics:
-    """The exact propagators for steps of ``dt_ms``, of a model with the parameters of ``iaf_psc_exp``: arrays of no
-    dimension, or (N,) what differs between neurons."""
+    """The exact propagators, for steps of ``dt_ms``, of a model with the parameters of ``iaf_psc_exp``: arrays of shape
+    (), or (N,) for those that differ between neurons."""
     return Dynamics(**{name: np.asarray(value) for name, value in step_constants(p, dt_ms, fires=fires).items()})
 
 
 def step_constants(p: NeuronModel, dt_ms: float, *, fires: bool = True) -> dict[str, Quantity]:
-    """The same by name: numbers, (N,) arrays, or tensors where parameters learn."""
+    """The same as :func:`propagators`, by name: numbers, (N,) arrays, or tensors where parameters learn."""
     return dict(
         currents(p, dt_ms), theta=p.v_th_mv - p.e_l_mv if fires else math.inf, v_reset=p.v_reset_mv - p.e_l_mv,
         e_l=p.e_l_mv, i_e=p.i_e_pa, ref_steps=refractory_steps(p.t_ref_ms, dt_ms),
@@ -133,7 +133,7 @@ def step_constants(p: NeuronModel, dt_ms: float, *, fires: bool = True) -> dict[
 
 
 def currents(p: NeuronModel, dt_ms: float) -> dict[str, Quantity]:
-    """What decays and how currents push, of :class:`Dynamics`."""
+    """The decay factors in :class:`Dynamics`, and the effect of currents on v."""
 
     def p21(tau_syn: Quantity) -> Quantity:
         # (exp(-dt/tau_m) - exp(-dt/tau_syn)) / (1/tau_syn - 1/tau_m) / C, written so that equal constants are no pole
@@ -149,7 +149,7 @@ def currents(p: NeuronModel, dt_ms: float) -> dict[str, Quantity]:
 
 
 def refractory_steps(t_ref_ms: Quantity, dt_ms: float) -> Any:
-    """Whole steps, int32. Raises :class:`ConnectomeError` if that cannot hold them."""
+    """The refractory time in whole steps, int32. Raises :class:`ConnectomeError` if they do not fit."""
     longest = float(np.asarray(t_ref_ms).max(initial=0.0))
     if longest / dt_ms >= 2**31 - 1:
         raise ConnectomeError("neuron.t_ref_ms", f"must be fewer than 2^31 steps of {dt_ms:g} ms", longest)

@@ -1,4 +1,5 @@
-"""The step of ``iaf_psc_exp`` for neurons of unlike parameters: bit for bit what the kernel for like ones does."""
+"""The step of ``iaf_psc_exp`` for neurons with different parameters: bit for bit what the kernel for equal ones
+does."""
 
 from __future__ import annotations
 

@@ -18,14 +18,14 @@ __all__ = ["Izhikevich"]
 class Izhikevich(NeuronModel):
     """Izhikevich (2003), IEEE Transactions on Neural Networks 14:1569: names and units of NEST's ``izhikevich``.
 
-    ``dv/dt = 0.04 v^2 + 5 v + 140 - u + i_e + current``, ``du/dt = a (b v - u)``; a spike where v >= v_th, then
-    v = c and u = u + d. Integrated by forward Euler with the step dt, both from the values at its beginning, as
-    NEST does with ``consistent_integration``: take dt of 0.1 ms for patterns of spikes that do not depend on it.
+    ``dv/dt = 0.04 v^2 + 5 v + 140 - u + i_e + current``, ``du/dt = a (b v - u)``; a spike where v >= v_th, then v = c
+    and u = u + d. Integrated by forward Euler with step dt, both variables from their values at the beginning of the
+    step, as NEST does with ``consistent_integration``: use dt = 0.1 ms for spike patterns that do not depend on it.
 
-    Edges are jumps of v by their weight in mV, at the end of the step in which they arrive but after a spike of that
-    step: one that a jump alone brings about comes a step later than NEST's, and a jump in the step of a spike is not
-    lost in its reset, as NEST's is. A current counts in the model's own unit, mV/ms, under the name pA. State: ``v``,
-    ``u``, and the jumps to come, in mV. A run begins with u = -65 b.
+    A spike that arrives makes v jump by the edge's weight in mV, at the end of the step and after any spike of that
+    step. So a spike caused by a jump alone comes one step later than in NEST, and a jump in the step of a spike is not
+    lost in the reset, as it is in NEST. A current is in the model's own unit, mV/ms, though named pA. State: ``v``
+    (mV), ``u`` (mV/ms), and the jumps to come (mV). A run begins with u = -65 b.
     """
 
     model: ClassVar[str] = "izhikevich"

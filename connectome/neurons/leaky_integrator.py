@@ -21,9 +21,9 @@ class LeakyIntegrator(NeuronModel):
     :class:`~connectome.neurons.iaf_psc_exp.NeuronParameters`, without a threshold, exactly integrated.
 
     ``c_m dv/dt = -c_m (v - e_l) / tau_m + i_ex + i_in + i_e + current``, ``di/dt = -i / tau_syn``. The readout of
-    Bellec et al. (2020, equation 9) with synapses. State: ``v`` in mV above e_l, the currents in pA. What leaves such a
-    neuron over edges is nothing: others see its potential alone, recorded or in a loss. In training that is the
-    potential of effectors: a region of another role that is made of it is never heard of.
+    Bellec et al. (2020, equation 9) with synapses. State: ``v`` in mV above e_l, the currents in pA. Such a neuron
+    sends nothing over its edges: only its potential can be used, recorded or in a loss. In training only effectors'
+    potentials reach the loss, so a region of another role made of this model has no effect.
     """
 
     model: ClassVar[str] = "leaky_integrator"

@@ -1,8 +1,8 @@
-"""What a model of neurons is, which models there are, and how parameters are drawn.
+"""What a neuron model is, which models there are, and how parameters are drawn.
 
 A model is one file: a frozen dataclass of parameters that extends :class:`NeuronModel`, with its equations and its
 source in the docstring. Its ``step``, in torch, is the reference, and what the torch engine runs; a kernel beside it,
-tested against it, is what the event-driven engine runs. Write one, and name it by an entry point::
+tested against it, is what the event-driven engine runs. To add a model, write one and name it in an entry point::
 
     [project.entry-points."connectome.neurons"]
     my_model = "my_package:MyModel"
@@ -33,12 +33,13 @@ __all__ = [
 #: A number, or (N,) float64: one for each neuron.
 Quantity: TypeAlias = Any
 _DEFAULT: Final = "iaf_psc_exp"
-_FOREVER: Final = "Or it fires forever."
+_FOREVER: Final = "Otherwise it fires forever."
 
 
 class Adaptive(NamedTuple):
-    """A model that is another with a threshold that rises: ``iaf_psc_exp`` with the same membrane; what is left in a
-    step of the sum of its spikes; and the mV that a spike raises the threshold by."""
+    """An adaptive model, described as ``iaf_psc_exp`` plus a rising threshold: the ``iaf_psc_exp`` with the same
+    membrane; the factor by which the sum of past spikes decays in a step; and the mV by which a spike raises the
+    threshold."""
 
     base: NeuronModel
     rho: Quantity
@@ -56,26 +57,27 @@ class Arrivals(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class NeuronModel(ReadOnly):
-    """Base of the models of neurons: frozen dataclasses, made with ``@dataclass(frozen=True, eq=False, repr=False)``.
+    """Base class of neuron models: frozen dataclasses, made with ``@dataclass(frozen=True, eq=False, repr=False)``.
 
-    Every field is a number or (N,) numbers, one for each neuron; its metadata may have ``above`` or ``low``, bounds
-    that it must lie above or not below. A parameter that learns stays on its side of these, and of another parameter
-    that ``over`` or ``under`` names; with ``learnt`` False it cannot learn. Raises :class:`ConnectomeError` naming the
-    field.
+    Every field is a number or (N,) numbers, one for each neuron; its metadata may have ``above`` (an exclusive lower
+    bound) or ``low`` (an inclusive one). A parameter that learns stays within these bounds, and above or below another
+    parameter that ``over`` or ``under`` names; with ``learnt`` False it cannot learn. Raises :class:`ConnectomeError`
+    naming the field.
 
     A model has
 
     model : its name, under which it is registered: NEST's where NEST has it
-    state : names of the state, the potential ``"v"`` first, and ``"refractory"``, where there is one, in steps
+    state : names of the state variables, the potential ``"v"`` first; ``"refractory"``, where there is one, is in steps
     synapses : which two of these the arrivals of positive and of negative weight are added to
     fires : False for a model without spikes
-    effector : whether it makes sense where nothing ever fires
+    effector : whether it can be the model of an effector, which never fires
     kernel : ``module:function`` of the kernel for the event-driven engine; "" if it runs on the torch engine alone
-    weight_unit : of the edges that lead to it, and of what their arrivals are added to
-    units : of what else it remembers, by name
-    jumps : whether what arrives acts in the next step alone
-    quick : names of the constants that may differ between the neurons of a region, as none of the others do, for the
-        kernel to take a quicker way: then it may also be asked for several steps at once. None if it has none
+    weight_unit : unit of the weights of edges into it, and of the state that arrivals are added to
+    units : units of its other state variables, by name
+    jumps : whether an arrival acts in the next step only
+    quick : names of the constants that may differ between the neurons of a region while the kernel can still use its
+        faster path, in which it may also be asked for several steps at once; all others must be equal. None if it has
+        no such path
     """
 
     model: ClassVar[str]
@@ -92,7 +94,7 @@ class NeuronModel(ReadOnly):
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Quantity:
-            """A parameter of whatever model it is."""
+            """A parameter of the model."""
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -106,30 +108,31 @@ class NeuronModel(ReadOnly):
         self.check()
 
     def check(self) -> None:
-        """What must hold between parameters. Raises :class:`ConnectomeError`."""
+        """Check the relations between parameters. Raises :class:`ConnectomeError`."""
 
     @property
     def reference_mv(self) -> Quantity:
-        """What the state ``v`` is counted from, mV: 0, or e_l where small numbers are to stay exact."""
+        """The potential that the state ``v`` is measured from, mV: 0, or e_l for models that keep v small so that it
+        stays exact."""
         return 0.0
 
     @property
     def one_accumulator(self) -> bool:
-        """Whether arrivals of both signs may be added up in one number, the first of ``synapses``."""
+        """Whether arrivals of both signs may be summed in one variable, the first of ``synapses``."""
         return False
 
     def unit(self, name: str) -> str:
-        """The unit of a state; "" if nobody says."""
+        """The unit of a state variable; "" if it is not declared."""
         known = {"v": "mV", "refractory": "steps", **dict.fromkeys(self.synapses, self.weight_unit)}
         return self.units.get(name, known.get(name, ""))
 
     def rest(self) -> Mapping[str, Quantity]:
-        """The state that a run begins with, where it is not 0."""
+        """Initial values of the state variables that do not begin at 0."""
         return {}
 
     def constants(self, dt_ms: float) -> dict[str, Quantity]:
-        """What ``step`` needs, for steps of ``dt_ms``: numbers, or (N,). Parameters that learn are tensors (N,), and so
-        is what is made of them: :mod:`connectome.neurons.functions` has functions of all three."""
+        """The constants of ``step`` for steps of ``dt_ms``: numbers, or (N,). Parameters that learn are tensors (N,),
+        and so are constants computed from them: :mod:`connectome.neurons.functions` has functions for all three."""
         raise NotImplementedError
 
     def step(
@@ -139,34 +142,35 @@ class NeuronModel(ReadOnly):
         """One step: the state after it, and the spikes.
 
         ``constants`` broadcast against the state, all of whose entries have one shape. The step calls ``threshold``
-        once, with how far v is above what it fires at, and takes as spikes what that gives: 1 where it fires, 0 where
-        not, or nearly so. So the engine decides about gradients, clamps and effectors; where it lets a neuron not fire,
-        v stays as far above. Arrivals are added last.
+        once, with the distance of v above the firing threshold, and takes the result as the spikes: 1 where a neuron
+        fires, 0 where it does not, or values close to these. So the engine decides about gradients, clamps and
+        effectors; where it keeps a neuron from firing, v stays above threshold. Arrivals are added last.
         """
         raise NotImplementedError
 
     @classmethod
     def unchecked(cls, **parameters: Any) -> Self:
-        """A model of parameters that are known to be good, or tensors: nothing is checked."""
+        """A model made of parameters that are known to be valid, or of tensors: nothing is checked."""
         made = object.__new__(cls)
         for name, value in parameters.items():
             object.__setattr__(made, name, value)
         return made
 
     def linear(self) -> NeuronModel | None:
-        """The parameters of ``iaf_psc_exp`` with the same membrane and synapses, for a model that is one which never
-        fires, or the thing itself: engines have a faster way for it. None for all others. It is :meth:`unchecked`, so
-        that parameters may be tensors."""
+        """The parameters of the ``iaf_psc_exp`` with the same membrane and synapses, for a model that is
+        ``iaf_psc_exp`` or a version of it that never fires: engines have a faster path for these. None for all others.
+        It is made :meth:`unchecked`, so that parameters may be tensors."""
         return None
 
     def adaptive(self, dt_ms: float) -> Adaptive | None:
-        """For a model that is ``iaf_psc_exp`` with a threshold that rises with each spike: what training event driven
-        needs, made likewise. Its state has ``a``, by which it has risen, and ``refractory``. None for all others."""
+        """For a model that is ``iaf_psc_exp`` with a threshold that rises with each spike: what event-driven training
+        needs, also made unchecked. Its state has ``a``, the adaptation of the threshold, and ``refractory``. None for
+        all others."""
         return None
 
     def among_tensors(self, learnt: Mapping[str, Tensor]) -> Self:
         """The model with tensors (N,) in place of parameters, for ``constants`` and ``rest`` alone: nothing is checked.
-        Other parameters that are one for each neuron become tensors as well."""
+        Other parameters with a value for each neuron become tensors as well."""
         import torch
 
         like = next(iter(learnt.values()))
@@ -174,7 +178,7 @@ class NeuronModel(ReadOnly):
         return self.unchecked(**{**self.parameters(), **fixed, **learnt})
 
     def arrays(self) -> dict[str, NDArray[np.float64]]:
-        """The parameters that are one for each neuron."""
+        """The parameters that have a value for each neuron."""
         return {k: v for k, v in self.parameters().items() if isinstance(v, np.ndarray)}
 
     def parameters(self) -> dict[str, Quantity]:
@@ -182,13 +186,13 @@ class NeuronModel(ReadOnly):
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def take(self, neurons: Any) -> Self:
-        """The parameters of some neurons of the region: an index or a mask, as of arrays."""
+        """The model restricted to some neurons of the region, given as an index or a mask, as for arrays."""
         return replace(self, **{k: v[neurons] for k, v in self.arrays().items()})
 
     def _require(
         self, name: str, value: Quantity, good: Any, rule: str, bound: Quantity = "", hint: str = ""
     ) -> None:  # fmt: skip
-        """``rule`` ends with the ``bound``, of the neuron that breaks it."""
+        """``rule`` ends with the ``bound``, taken at the neuron that breaks it."""
         if not np.all(good):
             found = value
             if np.ndim(good):
@@ -254,12 +258,13 @@ def spiking(distance: Tensor) -> Tensor:
 
 
 def never(distance: Tensor) -> Tensor:
-    """A threshold that nothing reaches: an effector's."""
+    """A threshold that is never reached: an effector's."""
     return distance.detach() * 0
 
 
 def elementwise(function: Callable[..., float], *values: Quantity) -> Quantity:
-    """A function of numbers, for each neuron where one of the values is (N,): to the last bit what it is for one."""
+    """A function of numbers, applied neuron by neuron where one of the values is (N,): bit for bit the result for a
+    single number."""
     if not any(isinstance(v, np.ndarray) for v in values):
         return function(*values)
     return np.array([function(*row) for row in zip(*(v.tolist() for v in np.broadcast_arrays(*values)), strict=True)])
@@ -273,8 +278,8 @@ _KNOWN: set[type] = set()
 
 
 def register(model: M) -> M:
-    """Make a model known to this process by its name, e.g. in a notebook; a package does so by an entry point. A cell
-    that is run again takes the place of itself. Raises :class:`ConnectomeError` for a name that is taken."""
+    """Make a model known to this process by its name, e.g. in a notebook; a package uses an entry point. Running a
+    notebook cell again replaces its model. Raises :class:`ConnectomeError` for a name that is taken."""
     name = model.model
     before = _REGISTERED.get(name, model)
     if plugins.has("neurons", name) or _origin(before) != _origin(model):
@@ -298,7 +303,7 @@ def model_named(name: str, field: str) -> type[NeuronModel]:
 
 
 def checked_neuron(where: str, neuron: object, size: int, role: str) -> NeuronModel:
-    """A region's model, which must be a registered one, and its parameters. Raises :class:`ConnectomeError`."""
+    """Check a region's model, which must be a registered one, and its parameters. Raises :class:`ConnectomeError`."""
     kind, name = type(neuron), getattr(neuron, "model", None)
     if kind not in _KNOWN:
         known = isinstance(neuron, NeuronModel) and isinstance(name, str)
@@ -316,7 +321,7 @@ def checked_neuron(where: str, neuron: object, size: int, role: str) -> NeuronMo
                 f"{where}.{parameter}", f"must be a number or have shape (N,) = ({size},)", f"shape {values.shape}"
             )
     if role == "effector" and not neuron.effector:
-        raise ConnectomeError(where, "must be a model that can go without spikes, in an effector", neuron.model)
+        raise ConnectomeError(where, "must be a model that can run without spikes, in an effector", neuron.model)
     return neuron
 
 
@@ -324,7 +329,7 @@ def checked_neuron(where: str, neuron: object, size: int, role: str) -> NeuronMo
 
 
 def to_table(neuron: NeuronModel) -> dict[str, Any]:
-    """The parameters as values that JSON knows, and ``model`` unless it is ``iaf_psc_exp``."""
+    """The parameters as JSON values, and ``model`` unless it is ``iaf_psc_exp``."""
     name = {} if neuron.model == _DEFAULT else {"model": neuron.model}
     return name | {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in neuron.parameters().items()}
 
@@ -343,7 +348,8 @@ def from_table(table: Mapping[str, Any], where: str) -> NeuronModel:
 
 
 class Distribution(Protocol):
-    """What parameters are drawn from: :class:`connectome.wiring.edges.Normal`, ``LogNormal``, or one of your own."""
+    """The distribution that parameters are drawn from: :class:`connectome.wiring.edges.Normal`, ``LogNormal``, or one
+    of your own."""
 
     def draw(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """(n,) values."""

@@ -1,4 +1,4 @@
-"""The neuron of the whole-brain model of the fly by Shiu et al."""
+"""The neuron of Shiu et al.'s whole-brain model of the fly."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ __all__ = ["Shiu2024"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Shiu2024(NeuronModel):
-    """Shiu et al. (2024), Nature 634:210: leaky integrate-and-fire driven by counts of synapses, as their Brian2 model.
+    """Shiu et al. (2024), Nature 634:210: leaky integrate-and-fire driven by synapse counts, as in their Brian 2 model.
 
     ``tau_m dv/dt = e_l - v + w_syn g + i_e + current``, ``tau_syn dg/dt = -g``; a spike where v reaches v_th, then
     v = v_reset and g = 0, and neither moves for t_ref. Exactly integrated.
 
-    Edges are added to g by their weight, a signed count of synapses, so that measured counts stay as they are and no
-    digit of them is lost. As both variables are "unless refractory" there, and as Brian 2 counts, what arrives in the
-    step of a spike and in the t_ref / dt - 1 after it is lost, and in the next one v moves again; with t_ref = 0, which
-    they give the neurons that they stimulate, v moves in the step after the spike, and only what arrives with the spike
-    is lost. Currents count in mV, under the name pA. State: ``v`` in mV above e_l, g in synapses.
+    An arriving spike adds its edge's weight, a signed count of synapses, to g, so that measured counts stay as they are
+    and no digit of them is lost. Both variables are "unless refractory" in their model. As Brian 2 counts steps, what
+    arrives in the step of a spike and in the t_ref / dt - 1 steps after it is lost, and v moves again in the next step.
+    With t_ref = 0, which they give the neurons that they stimulate, v moves in the step after the spike, and only what
+    arrives with the spike is lost. Currents are in mV, though named pA. State: ``v`` in mV above e_l, g in synapses.
     """
 
     model: ClassVar[str] = "shiu2024"

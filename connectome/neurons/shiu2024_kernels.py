@@ -42,7 +42,7 @@ def integrate(c: Any, m: Any, v: Any, excitatory: Any, inhibitory: Any, pa: Any)
 
 @inlined
 def _waiting(x: Cells, resting: Any, i: Index) -> tuple[Any, Any]:
-    """How long sixteen neurons still rest, and the bits of those that do. That none does is noted."""
+    """How long sixteen neurons still rest, and the bits of those that do. It is noted if none does."""
     wait = load_lanes(x.state, i, LANES)
     waits = at_least(wait, 0.5)
     if not waits:
@@ -69,7 +69,8 @@ def _one(c: Any, x: Cells, resting: Any, i: Index, drive: Any) -> Any:
 
 @inlined
 def _several(c: Any, x: Cells, resting: Any, i: Index, drive: Any, steps: Index) -> Any:
-    """Some steps of sixteen neurons, if none of them rests or fires in them. Returns whether it was so."""
+    """Several steps of sixteen neurons, if none of them rests or fires during these steps. Returns whether that was
+    so."""
     if resting[i >> _4] and _waiting(x, resting, i)[1]:
         return False
     g, u = load_lanes(x.excitatory, i, LANES), load_lanes(x.v, i, LANES)
@@ -95,7 +96,7 @@ def _spike(x: Cells, constants: Any, resting: Any, i: Index) -> None:
 
 @inlined
 def _constants(task: Any, x: Cells) -> Any:
-    """All rows of them."""
+    """All rows of the constants."""
     return carray(pointer_to(task.constants, x.v.dtype.type(0)), _ROWS * x.stride)
 
 
@@ -118,7 +119,7 @@ def _quick(task: Any, v: Any) -> Index:
 
 @inlined
 def _window(task: Any, v: Any) -> Index:
-    """Up to a step of a window, the blocks that something is about to reach, and at its end all."""
+    """Up to a step of a window: only the blocks that an arrival is about to reach; at the window's end, all."""
     (t,), x = carray(task, 1), cells(task, v)
     resting, none = carray(pointer_to(t.resting, np.uint8(0)), x.last), np.uint8(0)
     touched, since = carray(pointer_to(t.touched, _0), x.last), carray(pointer_to(t.since, none), x.last)

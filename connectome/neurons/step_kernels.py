@@ -1,4 +1,4 @@
-"""What the kernels of the models of neurons share, and how the engine calls them.
+"""What the kernels of neuron models share, and how the engine calls them.
 
 A model's kernel is its equation, for sixteen neurons side by side, as lanes of :mod:`connectome.lanes_kernels`::
 
@@ -18,8 +18,8 @@ A model's kernel is its equation, for sixteen neurons side by side, as lanes of 
     def update(task, v):
         return step(task, v, Constants, Memory, integrate, reset)
 
-``update`` is compiled to a function of the C language for each floating type, so that the engine calls it by its
-address, and is compiled once whatever models there are. It updates some neurons of a region by a step, and returns how
+``update`` is compiled to a C function for each floating type, so that the engine can call it by its address and is
+itself compiled only once, whatever models there are. It updates some neurons of a region by a step, and returns how
 many of them fired.
 """
 
@@ -90,7 +90,7 @@ TASK: Final = np.dtype([
 
 
 class Cells(NamedTuple):
-    """What a task says, with arrays for addresses."""
+    """The contents of a task, with arrays in place of addresses."""
 
     first: Any
     last: Any
@@ -119,7 +119,7 @@ def intrinsic(function: Any) -> Any:
 
 @intrinsic
 def pointer_to(typingctx: Any, address: Any, like: Any) -> Any:
-    """To numbers of the type of the number ``like``."""
+    """A pointer to numbers of the type of ``like``."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
@@ -129,7 +129,7 @@ def pointer_to(typingctx: Any, address: Any, like: Any) -> Any:
 
 @inlined
 def cells(task: Any, v: Any) -> Cells:
-    """Of a kernel's arguments. Nothing is checked."""
+    """The :class:`Cells` of a kernel's arguments. Nothing is checked."""
     (t,) = carray(task, 1)
     v = carray(v, t.last)
     size, real = t.last, v.dtype.type(0)
@@ -186,8 +186,8 @@ def in_range(bits: Any, i: Index, last: Index) -> Any:
 
 @inner
 def _clamped(above: Any, i: Index, size: Index, clamp: NDArray[Any]) -> tuple[Any, Any, Any]:
-    """Bits of those of some neurons that fire, of those that have to stay at their threshold, and of those that are
-    held; ``above``: of those that would fire by themselves."""
+    """The bits of the neurons that fire, of those that have to stay at their threshold, and of those that are held;
+    ``above`` has the bits of those that would fire by themselves."""
     fires, silent, held = above, Bits(0), Bits(0)
     for k in range(size):
         code, bit = clamp[i + k], Bits(_1 << k)

@@ -1,4 +1,4 @@
-"""Wiring: who is joined to whom at birth, with which weights and delays."""
+"""Wiring: which neurons are joined at birth, with which weights and delays."""
 
 from connectome.wiring.connection_rules import (
     AllToAll,

@@ -30,21 +30,21 @@ BLOCK_EDGES = 2**18
 
 
 class ConnectionRule(Protocol):
-    """Which neurons are joined. A user's own rule needs these two methods."""
+    """Which neurons are joined. A rule of your own needs these two methods."""
 
     def pairs(self, source: Region, target: Region, rng: np.random.Generator) -> Pairs:
-        """The (E,) sources and (E,) targets of the edges. Raises :class:`ConnectomeError` for what cannot be."""
+        """The (E,) sources and (E,) targets of the edges. Raises :class:`ConnectomeError` if the rule cannot be met."""
 
     def over_produced(self, factor: float) -> Self:
-        """The same rule with ``factor`` times the edges. Raises :class:`ConnectomeError` if that cannot be."""
+        """The same rule with ``factor`` times the edges. Raises :class:`ConnectomeError` if that is impossible."""
 
 
 @dataclass(frozen=True)
 class _Fixed:
-    """A rule that has no density to multiply."""
+    """A rule without a density that could be multiplied."""
 
     def over_produced(self, factor: float) -> Self:
-        """Itself, for a factor of 1."""
+        """The rule itself; only a factor of 1 is allowed."""
         if factor != 1:
             raise ConnectomeError("over_production", f"must be 1 for {type(self).__name__}", factor)
         return self
@@ -64,7 +64,7 @@ class AllToAll(_Fixed):
 
 @dataclass(frozen=True)
 class OneToOne(_Fixed):
-    """Neuron i to neuron i, of regions of one size (inside one region these are autapses)."""
+    """Neuron i to neuron i, between regions of equal size (inside one region these are autapses)."""
 
     def pairs(self, source: Region, target: Region, rng: np.random.Generator) -> Pairs:
         """See :class:`ConnectionRule`."""
@@ -176,8 +176,9 @@ class FixedTotalNumber:
 
 @dataclass(frozen=True)
 class SmallWorld:
-    """Watts & Strogatz (1998), directed: each neuron of a ring is joined to its k nearest, k/2 on either side; each
-    edge is rewired with probability ``p_rewire`` to a random target, neither the neuron itself nor joined already.
+    """Watts & Strogatz (1998), directed: each neuron on a ring is joined to its k nearest neighbours, k/2 on either
+    side; each edge is then rewired with probability ``p_rewire`` to a random target that is neither the neuron itself
+    nor already joined to it.
 
     Every out-degree stays k. ``p_rewire`` = 0 is the ring lattice, 1 is :class:`FixedOutDegree`.
     """
@@ -215,7 +216,7 @@ class SmallWorld:
 
 
 def width_of(source: Region, target: Region, allow_autapses: bool) -> tuple[int, bool]:
-    """How many targets each source may have, and whether it itself is left out of them."""
+    """How many targets each source may have, and whether the source itself is excluded."""
     skip = source.name == target.name and not allow_autapses
     return max(target.size - skip, 0), skip
 
@@ -246,10 +247,10 @@ def at_most_1(name: str, value: float) -> float:
 def bernoulli(
     slots: NDArray[np.int64], p: NDArray[np.float64], rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """From block b with ``slots[b]`` slots, each slot with probability ``p[b]``: the (block, slot) chosen, in order.
+    """Choose each of the ``slots[b]`` slots of block b with probability ``p[b]``; returns (block, slot), in order.
 
-    Instead of one number for each slot: points of a Poisson process along the slots, each as long as -log(1 - p), so
-    that a slot has at least one point with probability p. Where p is near 1 every slot is tried.
+    Rather than one random number for each slot, it draws points of a Poisson process along the slots, each of length
+    -log(1 - p), so that a slot has at least one point with probability p. Where p is near 1 every slot is tried.
     """
     dense = p > 0.9
     length = -np.log1p(-np.where(dense, 0, p))
@@ -283,7 +284,7 @@ def _choose(
     kept: NDArray[np.int64] | None = None,
 ) -> Iterator[NDArray[np.int64]]:  # fmt: skip
     """k of ``width`` columns for each row, uniformly: row * width + column, sorted, by blocks of rows. ``kept`` are
-    chosen already."""
+    already chosen."""
     if n_rows and ((k > width and not multapses) or (k and not width)):
         raise ConnectomeError(where, f"must be <= {width}, the number of possible partners", k)
     have = np.zeros(0, np.int64) if kept is None else kept
@@ -332,14 +333,14 @@ def _fill(
 
 
 def blocks(n: int, step: int | None = None) -> Iterator[slice]:
-    """0 .. n - 1 in blocks of up to ``step``. Most numbers about edges are made in blocks: temporary arrays as long as
-    all edges would cost more time, in asking the system for memory, than the arithmetic."""
+    """0 .. n - 1 in blocks of up to ``step``. Most per-edge numbers are computed in blocks: for temporary arrays as
+    long as all edges, allocating memory would take longer than the arithmetic."""
     step = BLOCK_EDGES if step is None else step
     return (slice(first, min(first + step, n)) for first in range(0, n, step))
 
 
 def row_blocks(indptr: NDArray[np.int64]) -> Iterator[slice]:
-    """The rows of a CSR in blocks with some ``BLOCK_EDGES`` edges each, or of one row."""
+    """The rows of a CSR matrix in blocks of about ``BLOCK_EDGES`` edges, at least one row each."""
     first, n_rows = 0, indptr.size - 1
     while first < n_rows:
         last = int(np.searchsorted(indptr, indptr[first] + BLOCK_EDGES, "right")) - 1

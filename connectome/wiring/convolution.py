@@ -16,8 +16,8 @@ __all__ = ["convolution", "convolved", "offset_kernels"]
 
 
 def convolved(maps: Maps, kernel: tuple[int, ...], *, stride: int = 1, padding: int = 0) -> Maps:
-    """The maps that a convolution makes of others, as torch's ``conv2d``; ``kernel`` is (maps that it makes, maps,
-    height, width). Raises :class:`ConnectomeError`.
+    """The maps that result from a convolution of ``maps``, as in torch's ``conv2d``; ``kernel`` is its shape, (output
+    maps, input maps, height, width). Raises :class:`ConnectomeError`.
 
     >>> convolved(Maps(3, 32, 32), (64, 3, 5, 5), stride=2, padding=2)
     Maps(count=64, height=16, width=16, hexagonal=False, every=(1, 1))
@@ -41,13 +41,13 @@ def convolution(
     source: Region, target: Region, kernel_pa: ArrayLike, *, stride: int = 1, padding: int = 0,
     delay_ms: float | None = None, dt_ms: float = DEFAULT_DT_MS, birth_stage: int = 0,
 ) -> KernelSet:  # fmt: skip
-    """The kernel set by which ``target`` receives the convolution of ``source``, as torch's ``conv2d`` of its spikes
-    (cross-correlation, zero padding).
+    """The kernel set through which ``target`` receives the convolution of the spikes of ``source``, as by torch's
+    ``conv2d`` (cross-correlation, zero padding).
 
     Parameters
     ----------
-    source, target : regions with maps; those of the target are :func:`convolved` of those of the source
-    kernel_pa : (maps of the target, of the source, height, width), pA. Its weights are those of the set, in this order
+    source, target : regions with maps; the target's maps are what :func:`convolved` gives for the source's
+    kernel_pa : (maps of the target, maps of the source, height, width), pA. The weights of the set, in this order
 
     Raises :class:`ConnectomeError`.
     """
@@ -68,14 +68,14 @@ def offset_kernels(
     source: Region, target: Region, offsets: ArrayLike, weight_pa: ArrayLike, *, stride: int = 1,
     delay_ms: float | None = None, dt_ms: float = DEFAULT_DT_MS, birth_stage: int = 0,
 ) -> KernelSet:  # fmt: skip
-    """The kernel set of a list of offsets, on a hexagonal grid, say: each place of a target map hears that at the
-    offset, in each source map.
+    """The kernel set of a list of offsets, for example on a hexagonal grid: each place of a target map receives input
+    from the place at each offset, in each source map.
 
     Parameters
     ----------
     source, target : regions with maps
     offsets : (n, 2) whole numbers, rows and columns from the target's place to the source's
-    weight_pa : (n,) pA, or (maps of the target, of the source, n)
+    weight_pa : (n,) pA, or (maps of the target, maps of the source, n)
 
     Raises :class:`ConnectomeError`.
     """
@@ -97,5 +97,5 @@ def offset_kernels(
 def _maps(region: Region) -> Maps:
     if region.maps is None:
         hint = "Such as Region(..., maps=Maps(3, 32, 32))."
-        raise ConnectomeError(f"regions[{region.name}].maps", "must say how the neurons are maps", None, hint)
+        raise ConnectomeError(f"regions[{region.name}].maps", "must say how its neurons form maps", None, hint)
     return region.maps

@@ -22,11 +22,11 @@ _SAMPLE = 2**20
 
 @dataclass(frozen=True)
 class ByDistance:
-    """Every pair with a probability that falls with its distance d, independently.
+    """Each pair is joined, independently, with a probability that falls with its distance d.
 
     ``p0 * exp(-d / length_um)`` (exponential) or ``p0 * exp(-d^2 / (2 length_um^2))`` (gaussian). Give ``p0``, or the
     expected ``density``: the mean probability over the pairs allowed (exact up to 1e7 pairs; beyond, from a sample,
-    good to some 0.2 %). Work and memory follow the number of edges, not of pairs.
+    good to some 0.2 %). Time and memory grow with the number of edges, not of pairs.
     """
 
     length_um: float
@@ -74,7 +74,7 @@ class ByDistance:
         return unflatten(flat, target.size, False)
 
     def _profile(self, squared_um: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Of squared distances, which it overwrites."""
+        """The profile of squared distances, which are overwritten."""
         if self.profile == "exponential":
             np.sqrt(squared_um, out=squared_um)
             squared_um /= -self.length_um
@@ -122,7 +122,8 @@ class ByDistance:
                 yield row, column, p, drawn_with
 
     def _p0(self, a: _Cells, b: _Cells, pairs: int, skip: bool, rng: np.random.Generator) -> float:
-        """What p0 gives the density: over the mean of the profile, summed in full or, for many pairs, over a sample."""
+        """The p0 that gives the density: the density over the mean of the profile, taken over all pairs or, if they are
+        many, over a sample."""
         if pairs <= _SUMMED_PAIRS:
             rows = max(1, BLOCK_EDGES // b.order.size)
             total = (
@@ -171,7 +172,7 @@ class _Cells:
 
 
 def distance_um(source: Region, target: Region, s: NDArray[Any], t: NDArray[Any]) -> NDArray[np.float64]:
-    """(E,) from each neuron s of the source to its neuron t of the target."""
+    """(E,) micrometres from neuron s[e] of the source to neuron t[e] of the target."""
     squared = np.zeros(s.size)
     for axis in range(3):
         step = target.position_um[t, axis]

@@ -1,7 +1,8 @@
 """Wiring at birth: positions, Dale's signs, connection rules, weights and delays.
 
-Pure functions of a :class:`numpy.random.Generator`: the same state of the generator gives the same edges. Rules carry
-the names of NEST's and PyNN's, and like NEST's a rule refuses what it cannot do instead of giving fewer edges.
+Pure functions of a :class:`numpy.random.Generator`: the same state of the generator gives the same edges. Rules have
+the names they have in NEST and PyNN and, as in NEST, a rule that cannot be met is refused rather than giving fewer
+edges.
 
 >>> rng = np.random.default_rng(1)
 >>> region = Region("a", 100, position_um=positions_in_sphere(100, 50.0, rng), sign=dale_signs(100, 0.8, rng))
@@ -83,7 +84,7 @@ TRACT_VELOCITY_MM_PER_MS: Final = 3.0
 
 
 def positions_in_sphere(n: int, radius_um: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """(n, 3) micrometres, uniform in a ball round the origin."""
+    """(n, 3) micrometres, uniform in a ball around the origin."""
     check("n", n, 0, whole=True)
     check("radius_um", radius_um, 0)
     direction = rng.standard_normal((n, 3))
@@ -92,7 +93,8 @@ def positions_in_sphere(n: int, radius_um: float, rng: np.random.Generator) -> N
 
 
 def positions_in_box(n: int, size_um: Sequence[float], rng: np.random.Generator) -> NDArray[np.float64]:
-    """(n, 3) micrometres, uniform in a box of edges ``size_um`` (x, y, z) round the origin; an edge of 0 is flat."""
+    """(n, 3) micrometres, uniform in a box with sides ``size_um`` (x, y, z) around the origin; a side may be 0, which
+    makes the box flat."""
     check("n", n, 0, whole=True)
     if len(size_um) != 3:
         raise ConnectomeError("size_um", "must be three lengths", size_um)
@@ -104,7 +106,7 @@ def positions_in_box(n: int, size_um: Sequence[float], rng: np.random.Generator)
 def positions_on_grid(
     n: int, spacing_um: float, rng: np.random.Generator, *, dimensions: Literal[2, 3] = 3, jitter_um: float = 0.0
 ) -> NDArray[np.float64]:
-    """(n, 3) micrometres on a square (z = 0) or cubic lattice round the origin, row after row; each coordinate is moved
+    """(n, 3) micrometres on a square (z = 0) or cubic lattice around the origin, row by row; each coordinate is moved
     by up to ``jitter_um`` either way."""
     check("n", n, 0, whole=True)
     check("spacing_um", spacing_um, 0)
@@ -168,7 +170,8 @@ class Normal:
         return clipped
 
     def _redrawn(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Where most values are kept, several times faster than the inverse of the distribution function."""
+        """Values drawn again until they are in range: where most are kept, several times faster than inverting the
+        distribution function."""
         drawn = rng.normal(self.mean, self.sd, n)
         bad = np.flatnonzero((drawn < self.low) | (drawn > self.high))
         while bad.size:
@@ -180,7 +183,7 @@ class Normal:
 
 @dataclass(frozen=True)
 class LogNormal:
-    """Lognormal with this mean and sd of the values themselves, not of their logarithms."""
+    """Lognormal; mean and sd are those of the values themselves, not of their logarithms."""
 
     mean: float
     sd: float
@@ -217,16 +220,16 @@ def wire(
     delay_ms: float | ArrayLike | Distribution | Conduction | None = None, dt_ms: float = DEFAULT_DT_MS,
     birth_stage: int = 0, over_production: float = 1.0,
 ) -> EdgeSet:  # fmt: skip
-    """The edge set from one region to another; its kind follows from the two.
+    """The edge set from one region to another; its kind follows from the two regions' roles.
 
     Parameters
     ----------
     pairs : a connection rule, or the (E,) sources and (E,) targets themselves
-    weight_pa : pA. A number or a distribution is a strength where the source neuron has a Dale's sign: it is cut off
-        at 0 (use a truncated :class:`Normal` to have no weight of 0) and takes the neuron's sign. An (E,) array is
-        taken as it is.
-    g : strength of inhibitory neurons over that of excitatory ones (Brunel 2000); not for an array
-    delay_ms : a number, an (E,) array, a distribution (cut off below at one step) or :class:`Conduction` over the
+    weight_pa : pA. A number or a distribution is a strength where the source neuron has a sign (Dale's law): it is
+        clipped at 0 (use a truncated :class:`Normal` to avoid weights of 0) and takes the neuron's sign. An (E,) array
+        is taken as it is.
+    g : inhibitory over excitatory strength (Brunel 2000); not used for an array of weights
+    delay_ms : a number, an (E,) array, a distribution (clipped below at one step) or :class:`Conduction` over the
         straight line; default one step. Rounded to steps of ``dt_ms``
     birth_stage : the stage that makes these edges
     over_production : >= 1, multiplies the rule's density, degree or number
@@ -275,22 +278,22 @@ def from_matrix(
     position_um: ArrayLike | None = None, sign: ArrayLike | None = None, dt_ms: float = DEFAULT_DT_MS,
     attributes: Mapping[str, Any] = MappingProxyType({}),
 ) -> Connectome:  # fmt: skip
-    """A connectome from one's own (N, N) matrix of weights in pA; row = source (where row = target, give ``.T``).
+    """A connectome from an (N, N) matrix of weights in pA; row = source (where row = target, give ``.T``).
 
-    Every stored entry of a sparse matrix and every non-zero of a dense one is an edge. A pandas DataFrame's names are
-    those of the nodes; they must be the same for rows and columns. Names may be numbers.
+    Every stored entry of a sparse matrix and every non-zero entry of a dense one is an edge. The names of a pandas
+    DataFrame become those of the nodes; rows and columns must have the same. Names may be numbers.
 
     Parameters
     ----------
-    labels : (N,) the region of each node: names that differ make a region for each node, names that repeat make larger
-        regions, in order of first appearance. Default: one region ``"all"``
-    node_labels : (N,) what each node is called
+    labels : (N,) the name of each node's region: nodes with the same name share a region, regions in order of first
+        appearance. Default: one region ``"all"``
+    node_labels : (N,) the name of each node
     delay_ms : a number, or :class:`Conduction` along ``tract_length_mm``, else along the straight line between
         positions; default one step
     tract_length_mm : (N, N) dense, mm; read where there is an edge, and kept as the state ``tract_length_um``
     position_um : (N, 3) micrometres
     sign : (N,) Dale's signs; the weights must agree
-    attributes : name -> (N,) what else is known of each node
+    attributes : name -> (N,) further attributes of the nodes
 
     Raises :class:`ConnectomeError`.
     """
@@ -298,7 +301,9 @@ def from_matrix(
     if node_labels is None and hasattr(matrix, "columns"):
         names, columns_of = list(matrix.index), list(matrix.columns)
         if names != columns_of:
-            raise ConnectomeError("matrix", "must name its rows as its columns", f"{names[:3]} and {columns_of[:3]}")
+            raise ConnectomeError(
+                "matrix", "must name its rows and its columns alike", f"{names[:3]} and {columns_of[:3]}"
+            )
         node_labels = None if names == list(range(n)) else names
     nodes: dict[str, Any] = {}
     for name, given, shape in (
@@ -355,8 +360,8 @@ def from_edge_list(
 ) -> Connectome:  # fmt: skip
     """A connectome from edges between labelled nodes, e.g. names of cells: ``source[i] -> target[i]``.
 
-    Nodes are the labels that occur, in sorted order (:func:`numpy.unique`), in one region ``"all"`` or in the regions
-    that ``region_of`` names for the labels; there they are numbered in that order. Names are kept as labels.
+    Nodes are the labels that occur, in sorted order (:func:`numpy.unique`), in one region ``"all"``, or in the regions
+    that ``region_of`` gives for the labels; within a region they are numbered in that order. Names are kept as labels.
     For tables with region columns see :func:`connectome.graph.views.from_pandas`. Raises :class:`ConnectomeError`.
     """
     ends = [np.asarray(end) for end in (source, target)]

@@ -1,4 +1,4 @@
-"""New edges between neurons that none joins yet."""
+"""New edges between neurons that are not joined yet."""
 
 from __future__ import annotations
 
@@ -42,6 +42,6 @@ def new_edges(
 
 
 def signed(source: Region, neuron: Array, magnitude: Array, rng: np.random.Generator) -> Array:
-    """Magnitudes with their source neurons' signs, random ones where both are allowed."""
+    """Magnitudes with the signs of their source neurons; the sign is random where a neuron may have both."""
     sign = source.sign[neuron]
     return np.asarray(magnitude * np.where(sign == 0, rng.choice((-1, 1), neuron.size), sign))
