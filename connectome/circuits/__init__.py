@@ -1,1 +1,1 @@
-"""Published circuits: one file each, with its preset, its rule or task where it has one, and what it is measured by."""
+"""Published circuits, one file each, with a preset, the circuit's own rule or task if it has one, and its measures."""

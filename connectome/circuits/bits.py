@@ -1,9 +1,9 @@
-"""Bits that must be remembered: the parity of the last N, or whether the last is the one that was N - 1 before.
+"""Bits that must be remembered: the parity of the last N bits, or whether the last bit equals the one N - 1 before it.
 
-As in Khajehabdollahi, Zeraati, Giannakakis, Schäfer, Martius & Levina (2024, ICLR, arXiv 2309.12927): sequences have
-M bits, M drawn evenly from N + 2 .. 4 N + 1 for the largest N that is asked for; for parity each sequence has a
-probability of ones of its own, drawn evenly from 0 .. 1, for matching it is a half. Each N has a head of two classes,
-which answers after the last bit. Every sequence is new: what is learnt from and what is judged by never meet.
+As in Khajehabdollahi, Zeraati, Giannakakis, Schäfer, Martius & Levina (2024, ICLR, arXiv 2309.12927): sequences have M
+bits, M drawn uniformly from N + 2 .. 4 N + 1 for the largest N that is asked for. For parity each sequence has its own
+probability of ones, drawn uniformly from 0 .. 1; for matching it is a half. Each N has a head of two classes, which
+answers after the last bit. Every sequence is newly drawn, in training and in testing.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _SCORED: Final = 500
 
 
 def head(n: int) -> str:
-    """The effector that answers for the last n bits."""
+    """Name of the effector that answers for the last n bits."""
     return f"head{n}"
 
 
 def asked_next(curriculum: Curriculum, heads: tuple[int, ...]) -> tuple[int, ...]:
-    """The heads that are asked for once these are solved. Raises :class:`ConnectomeError`."""
+    """The heads to train next, once these are solved. Raises :class:`ConnectomeError`."""
     if curriculum not in get_args(Curriculum):
         raise ConnectomeError("curriculum", f"must be one of {', '.join(get_args(Curriculum))}", repr(curriculum))
     kept = {"single": (), "multi": heads, "sliding": heads[1 - _SLIDING :]}[curriculum]
@@ -58,9 +58,9 @@ class BitMemory:
     Parameters
     ----------
     kind : ``"parity"``: of the last N bits; ``"match"``: whether bit M - N + 1 is the same as bit M
-    heads : the N that are asked for, each at least 2, rising
-    bit_steps : of a bit; in its first step all of its value's units fire
-    units : of the sensor, for either value
+    heads : the N that are asked for, each at least 2, ascending
+    bit_steps : length of a bit in steps; in its first step all units of its value fire
+    units : units of the sensor for each of the two values
     """
 
     kind: BitTask = "parity"
@@ -77,7 +77,7 @@ class BitMemory:
         for n in self.heads:
             integer("heads", n, 2, 1000)
         if not self.heads or list(self.heads) != sorted(set(self.heads)):
-            raise ConnectomeError("heads", "must be at least one, rising", self.heads)
+            raise ConnectomeError("heads", "must be at least one, in ascending order", self.heads)
         integer("bit_steps", self.bit_steps, _READ_STEPS, 1000)
         integer("units", self.units, 1, 10**6)
 
@@ -111,14 +111,14 @@ class BitMemory:
         return torch.from_numpy(np.stack(found, 1).astype(np.int64))
 
     def spikes(self, bits: NDArray[np.bool_]) -> Mapping[str, Tensor]:
-        """What sequences make the sensor do."""
+        """The sensor's spikes for these sequences."""
         size, m = bits.shape
         fires = np.zeros((size, m, self.bit_steps, 2 * self.units), bool)
         fires[:, :, 0] = np.repeat(np.stack([bits, ~bits], -1), self.units, -1)
         return {self._sensor: torch.from_numpy(fires.reshape(size, -1, 2 * self.units))}
 
     def answers(self, activity: BatchActivity) -> Tensor:
-        """(B, heads, 2) what each head holds of the classes in the end."""
+        """(B, heads, 2) each head's final output for the two classes."""
         read = [activity.potential[name][:, -_READ_STEPS:].mean(1) for name in self.effectors]
         return torch.stack(read, 1) / _UNIT_MV
 
@@ -132,7 +132,7 @@ class BitMemory:
         return cross_entropy(self.answers(activity), target)
 
     def score(self, act: Act, split: str, trials: int, rng: np.random.Generator) -> Score:
-        """The fraction that heads answer rightly of new sequences; ``at_end``: the worst head."""
+        """The fraction of new sequences that the heads answer correctly; ``at_end``: that of the worst head."""
         right = np.zeros(len(self.heads))
         operations = spikes = 0
         for start in range(0, trials, _SCORED):
@@ -146,14 +146,14 @@ class BitMemory:
 
 
 def cross_entropy(answers: Tensor, label: Tensor) -> Tensor:
-    """Of (B, heads, 2) answers to (B, heads) labels: averaged over sequences, added over heads."""
+    """Cross-entropy of (B, heads, 2) answers to (B, heads) labels, averaged over sequences and summed over heads."""
     found: Tensor = torch.nn.functional.cross_entropy(answers.flatten(0, 1), label.flatten()) * label.shape[1]
     return found
 
 
 class BitStage(BitMemory):
     """The N of a curriculum as a stage of a development: a region ``bitsN`` of its own beside those of all smaller N,
-    which take part, and the heads that the curriculum asks for by then.
+    which take part, and the heads that the curriculum asks for at that stage.
 
     Parameters
     ----------

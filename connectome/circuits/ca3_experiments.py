@@ -1,5 +1,5 @@
-"""What the memory after CA3 is asked (:mod:`connectome.circuits.ca3_memory`): the three published experiments, and
-random memories that are learnt anew."""
+"""Experiments on the CA3 memory (:mod:`connectome.circuits.ca3_memory`): the three published ones, and random memories
+that are learnt again with other content."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Told = list[tuple[int | None, tuple[int, ...]]]
 
 
 def _mixed() -> list[Operation]:
-    """Of all kinds, one with forgetting."""
+    """Operations of all kinds, one of which forgets."""
     told: _Told = [
         (0, (0, 1, 8, 9)), (4, (1, 5, 6)), (3, (4, 5, 6, 8)), (0, ()), (None, (6,)), (None, (0, 4)),
         (3, (1, 3, 4, 8)), (3, ()), (None, (6,)),
@@ -27,7 +27,8 @@ def _mixed() -> list[Operation]:
 
 
 def _numbers() -> list[Operation]:
-    """Five cues have their number as content, then its complement, then again; each time all are asked for."""
+    """Five cues have their number as content, then its complement, then the number again; each time all are
+    recalled."""
     found: list[Operation] = []
     for complement in (False, True, False):
         content = [tuple(b for b in range(10) if (c + 1 >> b & 1) != complement) for c in range(5)]
@@ -38,7 +39,7 @@ def _numbers() -> list[Operation]:
 
 
 def _map() -> list[Operation]:
-    """A room of 16 cells, each in one of six states; a robot asks for cells by state."""
+    """A room of 16 cells, each in one of six states; a robot recalls cells by their state."""
     cells, asked = (0, 5, 1, 3, 0, 3, 4, 5, 0, 5, 4, 3, 2, 4, 4, 3), ((1, 2, 4), (3,), (5,), (0,))
     return [
         *(Operation(7 * k, k, (state,)) for k, state in enumerate(cells)),
@@ -56,9 +57,9 @@ def random_memories(
     cues: int, bits: int, rng: np.random.Generator, *, pace_ms: tuple[int, int] = (14, 14), together: int = 0,
     rounds: int = 2,
 ) -> list[Operation]:  # fmt: skip
-    """All cues learn random content, of 5 to 90 % of the bits, and all are asked for by cue, then by bit; and again,
-    with other content. ``pace_ms``: from learning, and from recall, to what comes next; ``together``: how often several
-    bits are asked for at once."""
+    """All cues learn random content, of 5 to 90 % of the bits, and all are recalled by cue, then by bit; then again
+    with other content, ``rounds`` times. ``pace_ms``: time from learning, and from recall, to the next operation;
+    ``together``: how often several bits are recalled at once."""
     found: list[Operation] = []
     at = 0
     for _ in range(rounds):
@@ -75,8 +76,8 @@ def random_memories(
 
 
 def in_order(result: xr.Dataset, operations: Sequence[Operation]) -> list[bool]:
-    """Whether what is learnt comes out after 5 and 7 ms; by cue, it after 5 and content after 6; by content, it after 5
-    and cues after 6."""
+    """For each operation, whether its output comes at the right times: a learnt memory after 5 and 7 ms; for recall by
+    cue, the cue after 5 and its content after 6; for recall by content, the content after 5 and the cues after 6."""
     ms = np.rint(result.spike_time_ms.values - DT_MS)
     name = result.region.values[result.spike_region.values]
     out = {

@@ -1,28 +1,29 @@
-"""A content-addressable memory after hippocampal CA3: learnt in three milliseconds, recalled by its cue or by any part
-of its content, forgotten when the cue is learnt anew (Casanueva-Morato and others 2023, "Bio-inspired computational
-memory model of the hippocampus: an approach to a neuromorphic spike-based content-addressable memory", arXiv
-2310.05868).
+"""A content-addressable memory after hippocampal CA3: a memory is learnt in three milliseconds, recalled by its cue or
+by any part of its content, and forgotten when the cue is learnt again (Casanueva-Morato and others 2023, "Bio-inspired
+computational memory model of the hippocampus: an approach to a neuromorphic spike-based content-addressable memory",
+arXiv 2310.05868).
 
-C cues and K bits of content. What the paper calls CA3cueCue, CA3contCue, CA3contCond, CA3contCondInt, CA3cueCont,
-CA3contCont and CA3merge are the regions ``cue_cue``, ``content_cue``, ``condition``, ``interneuron``, ``cue_content``,
-``content_content`` and ``*_merged``. Two all-to-all sets learn, from 0, by additive pair STDP with
+C cues and K bits of content. The regions that the paper calls CA3cueCue, CA3contCue, CA3contCond, CA3contCondInt,
+CA3cueCont, CA3contCont and CA3merge are here ``cue_cue``, ``content_cue``, ``condition``, ``interneuron``,
+``cue_content``, ``content_content`` and ``*_merged``. Two all-to-all sets learn, from 0, by additive pair STDP with
 ``tau+ = tau- = 3 ms``, ``A+ = A- = 6 nA``, ``0 <= w <= 6 nA``: ``cue_cue -> content_cue``, which recalls by cue, and
-``content_content -> cue_content``, which recalls by content. A memory is learnt by its cue and its bits for 3 ms, and
-recalled by one of them for 1 ms.
+``content_content -> cue_content``, which recalls by content. A memory is learnt by presenting its cue and its bits for
+3 ms, and recalled by presenting one of them for 1 ms.
 
-The paper ran on SpiNNaker, in steps of 1 ms. How such a step is one here is ours: it is two steps of 0.5 ms, and what
-arrives is over within one of them. Then
+The paper ran on SpiNNaker, in steps of 1 ms. Our mapping of such a step is two steps of 0.5 ms, with synaptic currents
+that last only one of them. Then
 
-- a delay of d ms is 2 d - 1 steps, and the step in which what arrives acts: every spike is on the grid of 1 ms;
-- c_m is such that a spike lifts the potential as there, by ``w tau_m/c_m (1 - e^(-1/tau_m)) tau_syn (1 -
-  e^(-1/tau_syn))``; the e^(-1/0.3) = 3.6 % of a current that outlast a step there are left out;
-- there the target's spikes reach the synapse 1 ms late, and one that comes back with a spike of the source counts as
-  depression. Here they come half a millisecond late, in between. With ``A+ e^(-1/6)`` and ``A- e^(1/6)`` each pair
-  changes its weight as there, to float32.
+- a delay of d ms is 2 d - 1 steps, plus the step in which the arrival acts, so that every spike is on the 1 ms grid;
+- c_m is chosen so that a spike raises the potential as it does there, by
+  ``w tau_m/c_m (1 - e^(-1/tau_m)) tau_syn (1 - e^(-1/tau_syn))``; the e^(-1/0.3) = 3.6 % of a current that outlasts a
+  step there is left out;
+- there the target's spikes reach the synapse 1 ms late, and one that coincides with a spike of the source counts as
+  depression. Here they come half a millisecond late, between the grid points. With ``A+ e^(-1/6)`` and ``A- e^(1/6)``
+  each pair of spikes changes the weight as it does there, to float32 precision.
 
-Operations need time: 10 ms from one to the next for what was learnt, 14 where bits of many memories are asked for one
-after the other, as their pairs are felt for some 3 ms. To ask for several bits at once is to pair each with the cues of
-all: it leaves half a synapse between them.
+Operations need time: 10 ms from one to the next recall of what was learnt, 14 where bits of many memories are recalled
+one after another, as spike pairs act for some 3 ms. Recalling several bits at once pairs each with the cues of all,
+which leaves synapses of half strength between them.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ PLASTICITY: Final[Mapping[EdgeKey, PairSTDP]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Operation:
-    """What the memory is told at ``at_ms``: to learn, if it is given a cue and content; to recall, if one of them."""
+    """What the memory is to do at ``at_ms``: learn, if it is given a cue and content; recall, if it is given one of
+    them."""
 
     at_ms: int
     cue: int | None = None
@@ -85,14 +87,14 @@ class Operation:
 
 
 class Recall(NamedTuple):
-    """What comes out: cues and bits."""
+    """The output: cues and bits."""
 
     cues: frozenset[int]
     content: frozenset[int]
 
 
 def _neuron(tau_m_ms: float, c_m_pf: float, v_th_mv: float = -57.0) -> NeuronParameters:
-    """What a spike lifts the potential by is a step of the hardware's, all at once."""
+    """A spike raises the potential at once by as much as in one step of the hardware."""
     lift = tau_m_ms / c_m_pf * -math.expm1(-1 / tau_m_ms) * _TAU_SYN_MS * -math.expm1(-1 / _TAU_SYN_MS)
     tau_syn_ms = DT_MS / 1000
     charge = math.exp(-DT_MS / tau_m_ms) / (1 / tau_syn_ms - 1 / tau_m_ms)
@@ -148,7 +150,8 @@ def ca3_memory(cues: int, bits: int) -> Connectome:
 
 
 def stimulus(operations: Iterable[Operation]) -> Stimulus:
-    """What enters: hardware's ms T is the time T + 0.5 ms of a run. Raises :class:`ConnectomeError`."""
+    """The stimulus of these operations: millisecond T of the hardware is the time T + 0.5 ms of a run. Raises
+    :class:`ConnectomeError`."""
     spikes: dict[str, tuple[list[float], list[int]]] = {"cue_in": ([], []), "content_in": ([], [])}
     for operation in operations:
         cues = () if operation.cue is None else (operation.cue,)
@@ -160,13 +163,13 @@ def stimulus(operations: Iterable[Operation]) -> Stimulus:
 
 
 def duration_ms(operations: Sequence[Operation]) -> float:
-    """How long a run of them takes."""
+    """Duration of a run of these operations, ms."""
     return float(max(operation.at_ms for operation in operations) + _OUT_MS)
 
 
 def expected(operations: Iterable[Operation]) -> list[Recall]:
-    """What each operation is to bring, by set algebra: a cue its content; bits all cues whose content has one of them;
-    what is learnt, itself."""
+    """The right output of each operation, by set algebra: for a cue, its content; for bits, all cues whose content has
+    one of them; for learning, what is learnt."""
     memory: dict[int, frozenset[int]] = {}
     found = []
     for operation in operations:
@@ -182,8 +185,8 @@ def expected(operations: Iterable[Operation]) -> list[Recall]:
 
 
 def recalled(result: xr.Dataset, operations: Iterable[Operation]) -> list[Recall]:
-    """What each operation of a run brought: what came out 5 to 7 ms later. A cue that is learnt anew brings what it had
-    as well."""
+    """The output of each operation of a run: what came out 5 to 7 ms later. For a cue that is learnt again it includes
+    the old content."""
     ms = result.spike_time_ms.values - DT_MS
     out = {}
     for name in ("cue_out", "content_out"):

@@ -2,14 +2,14 @@
 "What needs to go right for an induction head?", arXiv 2404.07129).
 
 Some neurons are held, in the forward pass of every training step, at the activity that they have in a network that has
-learnt, and the rest learns as usual. If it then learns at once, the clamped part was what it waited for.
+learnt, and the rest learns as usual. If the rest then learns at once, the clamped part was what it was waiting for.
 
-What is to be seen has a closed form where the parts of a function are three vectors (the authors' model): the target
-is ``T = a* (x) b* (x) c*``, the loss ``1/2 mean over d^3 of (a (x) b (x) c - T)^2``, and gradient descent at a rate eta
+The effect has a closed form where the parts of a function are three vectors (the authors' model): the target is
+``T = a* (x) b* (x) c*``, the loss ``1/2 mean over d^3 of (a (x) b (x) c - T)^2``, and gradient descent at a rate eta
 goes through a plateau and a sudden drop, since each part learns only as well as the others are known. With b and c
 clamped to the truth ``a - a*`` contracts by ``1 - eta |b|^2 |c|^2 / d^3`` in each step, and the loss by its square.
 
-For networks :func:`playing` gives the clamp: what to give a ``Learner``, a ``Stage`` or ``perform`` as ``inputs``.
+For networks :func:`playing` gives the clamp, to be passed to a ``Learner``, a ``Stage`` or ``perform`` as ``inputs``.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def descend(truth: Vectors, start: Vectors, clamp: Collection[int], steps: int, 
 
 
 def contraction(truth: Vectors, free: int, rate: float = 1.0) -> float:
-    """What the loss is multiplied by in a step in which all but one vector are clamped to the truth."""
+    """The factor that a step multiplies the loss by when all but one vector are clamped to the truth."""
     others = float(np.prod([t @ t for k, t in enumerate(truth) if k != free]))
     return float((1 - rate * others / np.prod([t.size for t in truth])) ** 2)
 
@@ -62,8 +62,8 @@ def playing(
     teacher: Connectome, recruit: Collection[str], regions: Collection[str], shift: int = 0
 ) -> More:  # fmt: skip
     """Inputs that hold every neuron of these regions at the spikes that it fires in the teacher, given the same
-    sensors' spikes, with the regions of ``recruit`` taking part. With a ``shift`` each sample is played what the
-    teacher did at the one so many before it: a control, of the same statistics and no use.
+    sensors' spikes, with the regions of ``recruit`` taking part. With a ``shift`` each sample is played the teacher's
+    spikes for the sample that many places before it: a control with the same statistics but no useful information.
 
     Raises :class:`ConnectomeError` for regions that the teacher does not have or that are not recruited.
     """

@@ -1,24 +1,25 @@
-"""Search on a cognitive graph by Hebbian edits: what does not work is unlearnt while it is tried (Baranski & Tani 2024,
-"Life, uh, Finds a Way", arXiv 2410.01349, of which the abstract alone was read: behaviour is a search, whose order is
-kept by a graph that guides action and is changed by it). The circuit, its equations and all numbers are ours.
+"""Search on a cognitive graph by Hebbian edits: what does not work is unlearnt as it is tried (Baranski & Tani 2024,
+"Life, uh, Finds a Way", arXiv 2410.01349, of which only the abstract was read: behaviour is a search, and a graph that
+guides action and is changed by it keeps its order). The circuit, its equations and all numbers are ours.
 
-A place is a neuron of the region ``map``; an edge b -> a says that one can go from a to b, and its delay is how far
-that is. The goal's neuron is made to fire, and a wave of single spikes runs out from it: with d(b, a) the distance,
+A place is a neuron of the region ``map``; an edge b -> a says that one can go from a to b, and its delay is the
+distance. The goal's neuron is made to fire, and a wave of single spikes runs out from it: with d(b, a) the distance,
 place a fires after
 
     ``T(a) = min over edges b -> a of T(b) + d(b, a)``,  ``T(goal) = 0``
 
-which is Dijkstra's distance on the graph that is believed. Where the agent stands, a, it tries the edge that brought
-the wave: the pair has fired in order, pre before post, and what comes of the move is the third factor,
+which is Dijkstra's distance on the believed graph. From its place a the agent tries the edge that brought the wave
+there: the pair has fired in order, pre before post, and the outcome of the move is the third factor,
 
     ``w <- min(w + A+, w_max)`` if it works,  ``w <- max(w - A-, 0)`` if it does not;
 
-w = 1 to begin with, and an edge of w >= 1 makes its target fire, one of 0 does not. Of edges that brought the wave at
-the same time it takes the strongest. A failure starts a new wave. If none comes, edges of 0 are believed again.
+Initially w = 1; an edge of w >= 1 makes its target fire, one of w = 0 does not. If several edges brought the wave at
+the same time, the agent takes the strongest. A failure starts a new wave. If no wave reaches the agent, edges of w = 0
+are believed again.
 
-In a world that keeps its moves, each of which can be taken back and is among what is believed, a failure silences a
-wrong edge, whose w has never risen: the agent arrives, after no more failures than there are such edges, and a journey
-without a failure is as short as any that there is.
+In a world whose moves do not change, can all be reversed and are all among the believed edges, a failure silences a
+wrong edge, whose w has never risen: the agent arrives after no more failures than there are wrong edges, and a journey
+without a failure is a shortest one.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ _STRENGTH_PA: Final = 2 * float((_NEURON.v_th_mv - _NEURON.e_l_mv) / propagators
 
 
 class Journey(NamedTuple):
-    """The map after it, the places that were passed, the first among them, how many moves failed, how often no wave
-    came, and whether it ended at the goal."""
+    """The map after the journey, the places that were visited, including the first, how many moves failed, how often no
+    wave came, and whether it ended at the goal."""
 
     map: Connectome
     places: tuple[int, ...]
@@ -62,13 +63,13 @@ class Journey(NamedTuple):
 
     @property
     def moves(self) -> int:
-        """Moves that were made or tried."""
+        """Number of moves, failed ones included."""
         return len(self.places) - 1 + self.failures
 
 
 def cognitive_graph(position: ArrayLike, radius: float = 1.0) -> Connectome:
-    """The map of N places at (N, 2) positions, in which one can go from each to all within the radius, and a sensor
-    ``goal`` with a unit for each. Distances are rounded to 0.1. Raises :class:`ConnectomeError`."""
+    """The map of N places at (N, 2) positions, in which one can go from each place to all within the radius, and a
+    sensor ``goal`` with a unit for each place. Distances are rounded to 0.1. Raises :class:`ConnectomeError`."""
     at = freeze("position", position, np.float64, (None, 2))
     if not radius >= 2 * _DT_MS / UNIT_MS:
         raise ConnectomeError("radius", f"must be at least {2 * _DT_MS / UNIT_MS:g}", radius)
@@ -110,8 +111,8 @@ def wave(connectome: Connectome, goal: int) -> NDArray[np.float64]:
 
 
 def tried(connectome: Connectome, time: NDArray[np.float64], here: int) -> int:
-    """The edge that the agent at this place tries: of those that brought the wave whose times are T the strongest, and
-    of them the first; -1 if none did."""
+    """The edge that the agent at place ``here`` tries: the strongest of those that brought the wave, whose arrival
+    times (N,) are ``time``, and the first of equally strong ones; -1 if none did."""
     if not 0 < time[here] < np.inf:  # the goal, which no edge made fire, or no wave
         return -1
     e = connectome.edges[KEY]
@@ -123,8 +124,8 @@ def tried(connectome: Connectome, time: NDArray[np.float64], here: int) -> int:
 def learn(
     connectome: Connectome, edge: int, worked: bool, *, potentiation: int = 1, depression: int = 1, most: int = 3
 ) -> Connectome:  # fmt: skip
-    """After a move along an edge of the map: A+, A- and w_max, which are whole numbers, as strengths then are. Raises
-    :class:`ConnectomeError`."""
+    """The map after a move along an edge. ``potentiation``, ``depression`` and ``most`` are A+, A- and w_max, whole
+    numbers, so that strengths are too. Raises :class:`ConnectomeError`."""
     gain = integer("potentiation", potentiation, 0, 1000)
     loss, top = integer("depression", depression, 0, 1000), integer("most", most, 1, 1000)
     w = strength(connectome)
@@ -136,8 +137,8 @@ def journey(
     connectome: Connectome, start: int, goal: int, works: Callable[[int, int], bool], *, limit: int = 10_000,
     potentiation: int = 1, depression: int = 1, most: int = 3,
 ) -> Journey:  # fmt: skip
-    """From start to goal, in a world that says of a move from a place to another whether it ``works``. It ends when the
-    goal is reached, after ``limit`` moves, or if no wave comes although everything is believed. Raises
+    """From start to goal, in a world where ``works`` says whether a move from one place to another succeeds. It ends
+    when the goal is reached, after ``limit`` moves, or if no wave comes although everything is believed. Raises
     :class:`ConnectomeError`."""
     here = integer("start", start, 0, connectome.regions[REGION].size - 1)
     time, places, failures, lost = wave(connectome, goal), [here], 0, 0
@@ -164,8 +165,8 @@ def journey(
 
 
 def maze(rng: np.random.Generator, side: int = 10, walls: float = 0.3) -> NDArray[np.bool_]:
-    """(side^2,) which places of a square are free, row by row: all but a share, drawn anew until steps to the four
-    neighbours lead from the first place to the last. Raises :class:`ConnectomeError`."""
+    """(side^2,) which places of a square are free, row by row: all but the share ``walls``, redrawn until steps between
+    the four neighbours lead from the first place to the last. Raises :class:`ConnectomeError`."""
     from scipy.ndimage import label
 
     n = integer("side", side, 2, 1000)

@@ -1,14 +1,14 @@
 """Memory that must be overwritten, in space: colour cubes (Shchendrigin and others 2026, AAMAS, arXiv 2601.15086) as
 sequences to imitate.
 
-Where the cubes are is seen at events alone; an agent goes to the cube of the target's colour, and then to the next. In
-:class:`connectome.datasets.rewriting.ColourCubes` cubes stay (``trivial``), teleport (``medium``), or do so while their
-colours are not shown (``extreme``): then what was known of one place must be exchanged, and all else kept.
+The positions of the cubes are shown only at events; an agent goes to the cube of the target's colour, then to the next.
+In :class:`connectome.datasets.rewriting.ColourCubes` cubes stay (``trivial``), teleport (``medium``), or do so while
+their colours are not shown (``extreme``): then what was known about one place must be replaced, and all else kept.
 
 The paper's agents learn by reinforcement. Ours imitate an expert that knows where every cube is: in each move, from
 places that the expert and random moves led to, the loss is ``-log sum over a of p(a)`` for the moves a that lead nearer
-to the target, p the softmax of the effectors' potentials. A small grid and trials of so many moves, without an end, are
-ours as well. An agent is judged by what it finds in its own play.
+to the target, p the softmax of the effectors' potentials. The small grid and trials of a fixed number of moves, without
+an end state, are ours as well. An agent is judged by the cubes that it finds in its own play.
 
 The circuit is ours: a recurrent region ``memory`` of neurons whose thresholds rise with their spikes and fall over
 200 ms (after Bellec and others 2018, NeurIPS), and a region ``choice`` between it and four effectors.
@@ -84,15 +84,16 @@ def cube_memory(memory: int = 120, choice: int = 100, *, adapt_beta_mv: float = 
 
 
 class Demonstrations(NamedTuple):
-    """What was seen in so many trials, (B, M, D), and which of the four moves lead nearer to the target, (B, M, 4)."""
+    """Observations of B trials of M moves, (B, M, D), and which of the four moves lead nearer to the target, (B, M,
+    4)."""
 
     seen: Array
     nearer: NDArray[np.bool_]
 
 
 def spikes(seen: Array, rng: np.random.Generator) -> dict[str, Tensor]:
-    """Sensor -> (B, T, units) of (B, M, D) observations. Each thing to see has units of its own: a column and a row of
-    the agent, a colour of the target; a column and a row of each cube, at events."""
+    """Sensor -> (B, T, units) spikes for (B, M, D) observations. Each observable has units of its own: the agent's
+    column and row, the target's colour; each cube's column and row, at events."""
 
     def place(x: Array) -> Array:
         found: Array = np.eye(SIZE)[np.rint(x * (SIZE - 1)).astype(int)]
@@ -109,13 +110,14 @@ def spikes(seen: Array, rng: np.random.Generator) -> dict[str, Tensor]:
 
 
 def leads(potential: Tensor) -> Tensor:
-    """(B, M, 4) how much speaks for each move, of (B, T, 4) potentials: their mean at its end."""
+    """(B, M, 4) the evidence for each move: the mean of the (B, T, 4) potentials at the end of the move."""
     by_move = potential.reshape(len(potential), -1, MOVE_STEPS, 4)
     return by_move[:, :, -READ_STEPS:].mean(2) / _SOFT_MV
 
 
 def imitation_loss(lead: Tensor, nearer: Tensor) -> Tensor:
-    """Of moves of which some lead nearer: minus the log of the probability that one of them is chosen, on average."""
+    """Minus the log of the probability that a move which leads nearer is chosen, averaged over the moves at which there
+    is one."""
     log_p = torch.log_softmax(lead, 2).masked_fill(~nearer, -torch.inf)
     loss: Tensor = -torch.logsumexp(log_p[nearer.any(2)], 1).mean()
     return loss
@@ -139,7 +141,7 @@ def learn(
 
 
 def player(network: SpikingNetwork, rng: np.random.Generator) -> Play:
-    """Who moves as a network says, whose state goes on from move to move."""
+    """A player that moves as a network says; the network's state continues from move to move."""
     state: dict[str, Any] = {}
 
     def move(seen: Array) -> Array:

@@ -1,18 +1,18 @@
-"""FEAST, features that are learnt from events by adaptive selection thresholds (Afshar, Ralph, Xu, Tapson, van Schaik &
-Cohen 2020, "Event-based feature extraction using adaptive selection thresholds", Sensors 20:1600, arXiv 1907.07853).
+"""FEAST: features learnt from events by adaptive selection thresholds (Afshar, Ralph, Xu, Tapson, van Schaik & Cohen
+2020, "Event-based feature extraction using adaptive selection thresholds", Sensors 20:1600, arXiv 1907.07853).
 
-At each event, at a pixel and of a sign, the time surface ``exp((t_last - t) / tau)`` of that sign over the w x w pixels
-around it, normalised, is its context c. Of the features w_i (unit vectors) with ``w_i . c >= theta_i`` the most alike
-wins: ``w <- normalise((1 - eta) w + eta c)``, ``theta <- theta + Delta_I``. If there is none the event is *missed*, and
-all thresholds fall by Delta_E.
+An event has a pixel and a sign. Its context c is the time surface ``exp((t_last - t) / tau)`` of that sign over the w x
+w pixels around it, normalised. Of the features w_i (unit vectors) with ``w_i . c >= theta_i`` the most similar wins:
+``w <- normalise((1 - eta) w + eta c)``, ``theta <- theta + Delta_I``. If there is none the event is *missed*, and all
+thresholds fall by Delta_E.
 
-At rest each threshold rises as much as it falls: a feature wins ``m Delta_E / Delta_I`` of the events, m being missed.
-So all are used alike, and how much is missed is known before (our derivation; n features):
+In the steady state each threshold rises as much as it falls: if a share m of the events is missed, each feature wins a
+share ``m Delta_E / Delta_I``. So all features are used equally, and m is known in advance (our derivation; n features):
 
     ``m = 1 / (1 + n Delta_E / Delta_I)``
 
-More than that is missed where the world has changed. Without thresholds (``thresholds=False``) this is competitive
-learning, and so features are read out when they have been learnt: the most alike wins.
+More is missed where the world has changed. Without thresholds (``thresholds=False``) this is competitive learning, in
+which the most similar feature wins; learnt features are read out in the same way.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ class Events(ReadOnly):
     Parameters
     ----------
     height, width : of the camera, pixels
-    time_ms : (M,) from the beginning of the recording
-    row, column : (M,) int32, where
-    brighter : (M,) whether the pixel became brighter, or darker
-    begin : (B + 1,) where each recording begins, and the last ends
+    time_ms : (M,) time since the beginning of the recording
+    row, column : (M,) int32, the pixel
+    brighter : (M,) whether the pixel became brighter (else darker)
+    begin : (B + 1,) where each recording begins, and where the last one ends
     """
 
     height: int
@@ -80,7 +80,7 @@ class Features(ReadOnly):
     ----------
     vector : (n, w * w) unit vectors, row by row
     threshold : (n,) theta
-    tau_ms : of the time surface
+    tau_ms : time constant of the time surface
     """
 
     vector: NDArray[np.float64]
@@ -100,7 +100,8 @@ class Features(ReadOnly):
 
 
 def random_features(n: int, width: int, rng: np.random.Generator, tau_ms: float = 30.0) -> Features:
-    """n features that have learnt nothing: random, none below 0; thresholds of 0. Raises :class:`ConnectomeError`."""
+    """n features that have learnt nothing: random vectors with no entry below 0, thresholds of 0. Raises
+    :class:`ConnectomeError`."""
     integer("n", n, 1, 10_000)
     integer("width", width, 1, 99)
     vector = rng.random((n, width**2))
@@ -111,11 +112,11 @@ def follow(
     features: Features, events: Events, *, eta: float = ETA, rise: float = RISE, fall: float = FALL,
     thresholds: bool = True,
 ) -> tuple[Features, NDArray[np.int64]]:  # fmt: skip
-    """What the features become, and (M,) which of them won each event, -1 where it was missed. Time surfaces begin anew
-    with each recording.
+    """The features after these events, and (M,) which feature won each event, -1 where it was missed. Time surfaces
+    start afresh with each recording.
 
-    ``thresholds=False``: the most alike always wins. With ``eta=0`` besides, nothing is learnt: that is how features
-    are read out. Raises :class:`ConnectomeError`.
+    ``thresholds=False``: the most similar feature always wins. With ``eta=0`` as well nothing is learnt: this is how
+    features are read out. Raises :class:`ConnectomeError`.
     """
     for name, value in (("eta", eta), ("rise", rise), ("fall", fall)):
         if not 0 <= value < 1:
@@ -132,13 +133,13 @@ def follow(
 
 
 def expected_missed(n: int, rise: float = RISE, fall: float = FALL) -> float:
-    """The share of events that n features miss at rest."""
+    """The share of events that n features miss in the steady state."""
     return 1 / (1 + n * fall / rise)
 
 
 def counts(features: Features, events: Events, pool: int) -> NDArray[np.float64]:
-    """(B, pool * pool * n) how many events each feature won in each of pool x pool fields of each recording, read out
-    without thresholds. Raises :class:`ConnectomeError`."""
+    """(B, pool * pool * n) the number of events that each feature won in each of pool x pool fields of a recording,
+    read out without thresholds. Raises :class:`ConnectomeError`."""
     place, size = _fields(features, events, pool)
     recording = np.repeat(np.arange(events.begin.size - 1), np.diff(events.begin))
     found = np.bincount(recording * size + place, minlength=(events.begin.size - 1) * size)
@@ -146,8 +147,8 @@ def counts(features: Features, events: Events, pool: int) -> NDArray[np.float64]
 
 
 def spikes(features: Features, events: Events, pool: int, steps: int, duration_ms: float) -> NDArray[np.bool_]:
-    """(B, steps, pool * pool * n) the same as spikes, for a sensor: whether a feature won an event in a field during
-    each step of recordings of ``duration_ms``. Raises :class:`ConnectomeError`."""
+    """(B, steps, pool * pool * n) the same as spikes for a sensor: whether a feature won an event in a field, for each
+    step of recordings of length ``duration_ms``. Raises :class:`ConnectomeError`."""
     place, size = _fields(features, events, pool)
     recording = np.repeat(np.arange(events.begin.size - 1), np.diff(events.begin))
     found = np.zeros((events.begin.size - 1, integer("steps", steps, 1, 100_000), size), bool)

@@ -1,25 +1,25 @@
 """Gain control in recurrent cortex: what adaptation does to tuning curves (Duong, Lipshutz, Heeger and others 2023,
 "Adaptive coding efficiency in recurrent cortical circuits via gain control", arXiv 2305.19869).
 
-N neurons with fixed recurrence W get a drive f(s) for each of S stimuli; the only thing that adapts is g, a gain a
-neuron, which multiplies its drive. At rest the responses are
+N neurons with fixed recurrence W get a drive f(s) for each of S stimuli; the only thing that adapts is g, one gain per
+neuron, which multiplies its drive. The steady responses are
 
     ``r = M (g * f)``,  ``M = (I - W)^-1``
 
-and the gains minimise, over how often stimuli now occur, p(s),
+and the gains minimise, for the present probabilities p(s) of the stimuli,
 
     ``L(g) = E_p |f - D r|^2 + alpha E_p |r|^2 + gamma |g - 1|^2``
 
-with D the least-squares decoder of the drive for stimuli that are all alike frequent and gains of 1. This weighting of
-the objective is ours. It is quadratic in g: with A = D M and C = E_p[f f^T] the minimum is where (our derivation)
+with D the least-squares decoder of the drive for equally frequent stimuli and gains of 1. This weighting of the
+objective is ours. It is quadratic in g: with A = D M and C = E_p[f f^T] the minimum is the solution of (our derivation)
 
     ``[(A^T A + alpha M^T M) * C + gamma I] g = rowsum(A^T * C) + gamma``       (* elementwise)
 
-Online, a stimulus at a time: ``g_i <- g_i - eta [f_i (M^T (D^T (D r - f) + alpha r))_i + gamma (g_i - 1)]``, half the
-gradient. A gain alone cannot move the peak of the neuron that has it: without recurrence no tuning curve shifts.
+Online, one stimulus at a time: ``g_i <- g_i - eta [f_i (M^T (D^T (D r - f) + alpha r))_i + gamma (g_i - 1)]``, half the
+gradient. A neuron's own gain cannot move the peak of its tuning curve: without recurrence no tuning curve shifts.
 
-The neurons are non-leaky integrators, whose rate is linear in their current: so the region graph that
-:func:`orientation_ring` gives carries the same equations in spikes.
+The neurons are non-leaky integrators, whose rate is linear in their current, so the region graph from
+:func:`orientation_ring` follows the same equations in spikes.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ UNIT_PA: Final = _NEURON.c_m_pf * (_NEURON.v_th_mv - _NEURON.v_reset_mv) * RATE_
 
 
 class Objective(NamedTuple):
-    """The weights of the objective: of activity, and of how far gains are from 1."""
+    """The weights of the objective: alpha for activity, and gamma for how far gains are from 1."""
 
     alpha: float = 1.2
     gamma: float = 0.5
@@ -62,8 +62,8 @@ OBJECTIVE: Final = Objective()
 
 
 def tuning(n: int, kappa: float = 2.0) -> Floats:
-    """(N, N) drive of neurons (columns) by as many orientations (rows): von Mises curves, 1 at each neuron's own, over
-    180 degrees. Raises :class:`ConnectomeError`."""
+    """(N, N) drive of N neurons (columns) by N orientations (rows): von Mises curves over 180 degrees, with a peak of 1
+    at each neuron's preferred orientation. Raises :class:`ConnectomeError`."""
     if n < 3 or kappa < 0:
         raise ConnectomeError("tuning", "must have n >= 3 and kappa >= 0", f"n = {n}, kappa = {kappa:g}")
     angle = 2 * np.pi * np.arange(n) / n
@@ -71,10 +71,10 @@ def tuning(n: int, kappa: float = 2.0) -> Floats:
 
 
 def orientation_ring(n: int = 36, *, kappa: float = 4.0, eigenvalue: float = 0.7) -> Connectome:
-    """N neurons around the ring of orientations, each exciting the others by how alike they are; the largest
-    eigenvalue of W is ``eigenvalue``, >= 0 and below 1. Raises :class:`ConnectomeError`."""
+    """N neurons around the ring of orientations, each exciting the others according to the similarity of their
+    orientations; the largest eigenvalue of W is ``eigenvalue``, >= 0 and below 1. Raises :class:`ConnectomeError`."""
     if not 0 <= eigenvalue < 1:
-        raise ConnectomeError("eigenvalue", "must be >= 0 and below 1, or responses grow without end", eigenvalue)
+        raise ConnectomeError("eigenvalue", "must be >= 0 and below 1, or responses grow without bound", eigenvalue)
     alike = tuning(n, kappa)
     recurrence = alike * eigenvalue / np.linalg.eigvalsh(alike)[-1]
     region = Region(REGION, n, "neuron", _NEURON, sign=np.ones(n, np.int8))
@@ -86,15 +86,15 @@ def orientation_ring(n: int = 36, *, kappa: float = 4.0, eigenvalue: float = 0.7
 
 
 def adapter(n: int, at: int = 0, share: float = 0.5) -> Floats:
-    """(S,) how often each orientation occurs: ``share`` of the time the adapter, half of that on it and a quarter on
-    each neighbour, as in the recordings, and else any."""
+    """(S,) the probability of each orientation: ``share`` goes to the adapter (half to itself and a quarter to each
+    neighbour, as in the recordings), the rest to all orientations equally."""
     p = np.full(n, (1 - share) / n)
     p[[at, (at + 1) % n, at - 1]] += share * np.array([0.5, 0.25, 0.25])
     return p
 
 
 def responses(connectome: Connectome, drive: ArrayLike, gains: ArrayLike = 1.0) -> Floats:
-    """(S, N) at rest, under (S, N) drives. Raises :class:`ConnectomeError`."""
+    """(S, N) steady responses to (S, N) drives. Raises :class:`ConnectomeError`."""
     f = _drive(connectome, drive)
     return (np.asarray(gains, float) * f) @ _spread(connectome).T
 
@@ -123,8 +123,8 @@ def online_gains(
     connectome: Connectome, drive: ArrayLike, p: ArrayLike, samples: int, rng: np.random.Generator,
     weights: Objective = OBJECTIVE, eta: float = 0.02,
 ) -> Floats:  # fmt: skip
-    """(N,) the gains after so many stimuli drawn with ``p``, from 1, at a rate that falls as eta / (1 + k eta / 10).
-    Raises :class:`ConnectomeError`."""
+    """(N,) the gains after ``samples`` stimuli drawn with ``p``, starting from 1, at a rate that falls as eta / (1 + k
+    eta / 10) with the number k of stimuli. Raises :class:`ConnectomeError`."""
     f = _drive(connectome, drive)
     m, d = _spread(connectome), _decoder(connectome, f)
     alpha, gamma = weights
@@ -137,14 +137,14 @@ def online_gains(
 
 
 def adapted(connectome: Connectome, gains: ArrayLike) -> Connectome:
-    """With these gains as state ``gain`` of the region. For a run: a current of ``UNIT_PA * gain * f`` into each neuron
-    makes it fire at ``RATE_HZ`` for a response of 1. Raises :class:`ConnectomeError`."""
+    """The connectome with these gains as the region's state ``gain``. For a run: a current of ``UNIT_PA * gain * f``
+    into each neuron makes it fire at ``RATE_HZ`` for a response of 1. Raises :class:`ConnectomeError`."""
     g = freeze("gains", gains, np.float32, (connectome.regions[REGION].size,))
     return connectome.apply(Edit(region_state={REGION: {"gain": g}}))
 
 
 def tuning_peaks(response: Floats) -> Floats:
-    """(N,) where each neuron's curve over (S,) orientations peaks, degrees, by a parabola through three points."""
+    """(N,) degrees: where each neuron's tuning curve over S orientations peaks, by a parabola through three points."""
     s, n = response.shape
     k = response.argmax(0)
     before, top, after = (response[(k + step) % s, np.arange(n)] for step in (-1, 0, 1))

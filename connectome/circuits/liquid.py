@@ -1,22 +1,22 @@
-"""Liquid time constants: cells whose synapses are conductances, so that what they are driven by says how fast they are
-(Hasani, Lechner, Amini, Rus & Grosu 2021, AAAI, arXiv 2006.04439; on series that drift, Ayoub and others 2024, arXiv
-2404.05304, of which the abstract was read).
+"""Liquid time constants: cells whose synapses are conductances, so that their input sets their time constant (Hasani,
+Lechner, Amini, Rus & Grosu 2021, AAAI, arXiv 2006.04439; on series that drift, Ayoub and others 2024, arXiv 2404.05304,
+of which only the abstract was read).
 
 A cell i with synapses from inputs and cells x_j obeys
 
     ``C_i dv_i/dt = g_l,i (v_l,i - v_i) + sum_j W_ji S(s_ji (x_j - mu_ji)) (E_ji - v_i)``,  ``S(z) = 1 / (1 + exp(-z))``
 
-and is stepped by the fused rule, half implicit, in which no step is too long:
+and is integrated by the fused solver, semi-implicit and stable for steps of any length:
 
     ``v <- (C v / h + g_l v_l + sum g E) / (C / h + g_l + sum g)``,  ``g_ji = W_ji S(s_ji (x_j - mu_ji))``
 
-With G = sum g, its time constant is C / (g_l + G), between C / (g_l + sum W) and C / g_l; at rest it is at the mean of
-v_l and the E, weighted by g_l and the g, and it never leaves their range. :class:`LiquidCells` are these, with the
-published constants: six steps of h = 1 a sample, and bounds on W, C and g_l.
+With G = sum g, its time constant is C / (g_l + G), between C / (g_l + sum W) and C / g_l; its steady potential is the
+mean of v_l and the E, weighted by g_l and the g, and v never leaves their range. :class:`LiquidCells` are these cells,
+with the published constants: six steps of h = 1 a sample, and bounds on W, C and g_l.
 
-In spikes, which is ours, a conductance is what spikes make of it: ``iaf_cond_exp``. :func:`liquid` is a region of such
-neurons, or, to compare, of ``iaf_psc_exp`` with the currents that the conductances bring half way between rest and
-threshold; its synapses are drawn and stay, and a linear readout of :func:`states` is what learns.
+In the spiking form, which is ours, spikes open the conductances (``iaf_cond_exp``). :func:`liquid` is a region of such
+neurons or, for comparison, of ``iaf_psc_exp`` with the currents that the conductances carry half way between rest and
+threshold; its synapses are random and fixed, and only a linear readout of :func:`states` learns.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def liquid(
     inputs: int = 3, n: int = 100, *, synapses: Synapses = "conductances", strength_ns: float = 1.0,
     local_ns: float = 1.0, seed: int = 0,
 ) -> Connectome:  # fmt: skip
-    """A sensor ``input`` of 20 units for each input and n cells, 80 % of which excite. A cell hears a third of the
-    units, half of them by inhibition, and a tenth of the cells; weights are exponentially distributed around
+    """A sensor ``input`` of 20 units for each input and n cells, 80 % of which excite. A cell receives from a third of
+    the units, half of them inhibitory, and a tenth of the cells; weights are exponentially distributed around
     ``strength_ns`` and ``local_ns``, inhibition four times as strong among cells. Raises :class:`ConnectomeError`."""
     if synapses not in get_args(Synapses):
         raise ConnectomeError("synapses", f"must be one of {', '.join(get_args(Synapses))}", repr(synapses))
@@ -91,8 +91,7 @@ def liquid(
 
 
 def membrane(neuron: IafCondExp, g_ex_ns: ArrayLike, g_in_ns: ArrayLike) -> tuple[Floats, Floats]:
-    """The time constant, ms, and where the potential comes to rest, mV, under conductances >= 0 that stay as they are,
-    and without spikes."""
+    """The time constant, ms, and the steady potential, mV, under constant conductances >= 0, without spikes."""
     g_ex, g_in = np.asarray(g_ex_ns, float), np.asarray(g_in_ns, float)
     whole = neuron.g_l_ns + g_ex + g_in
     pull = neuron.g_l_ns * neuron.e_l_mv + g_ex * neuron.e_ex_mv + g_in * neuron.e_in_mv + neuron.i_e_pa
@@ -100,8 +99,8 @@ def membrane(neuron: IafCondExp, g_ex_ns: ArrayLike, g_in_ns: ArrayLike) -> tupl
 
 
 def spikes(x: ArrayLike) -> Stimulus:
-    """What (T, inputs) samples >= 0 make the sensor do: each unit fires where the sum of its input passes a whole
-    number, the units of an input in turn. Raises :class:`ConnectomeError`."""
+    """The sensor's spikes for (T, inputs) samples >= 0: a unit fires where the sum of its input passes a whole number,
+    the units of an input in turn. Raises :class:`ConnectomeError`."""
     given = freeze("x", x, np.float64, (None, None))
     if (given < 0).any():
         raise ConnectomeError("x", "must be >= 0", given.min())
@@ -113,8 +112,8 @@ def spikes(x: ArrayLike) -> Stimulus:
 
 
 def states(connectome: Connectome, x: ArrayLike) -> Floats:
-    """(T, 2 N) after each of (T, inputs) samples: each cell's mean potential in it, mV above rest, and its spikes,
-    filtered, Hz. Raises :class:`ConnectomeError`."""
+    """(T, 2 N) for (T, inputs) samples: each cell's mean potential during a sample, mV above rest, and its filtered
+    spikes, Hz. Raises :class:`ConnectomeError`."""
     result, v = _run(connectome, x, "v_mv")
     mine = result.spike_region.values == list(result.region.values).index(REGION)
     sample = np.ceil(result.spike_time_ms.values[mine] / SAMPLE_MS - 1e-9).astype(np.int64) - 1
@@ -125,7 +124,8 @@ def states(connectome: Connectome, x: ArrayLike) -> Floats:
 
 
 def time_constants(connectome: Connectome, x: ArrayLike) -> Floats:
-    """(T, N) ms, of each cell's mean conductances in each of (T, inputs) samples. Raises :class:`ConnectomeError`."""
+    """(T, N) ms: each cell's time constant at its mean conductances in each of (T, inputs) samples. Raises
+    :class:`ConnectomeError`."""
     neuron = connectome.regions[REGION].neuron
     if not isinstance(neuron, IafCondExp):
         raise ConnectomeError("connectome", "must have conductances", neuron.model)
@@ -134,7 +134,7 @@ def time_constants(connectome: Connectome, x: ArrayLike) -> Floats:
 
 
 def _run(connectome: Connectome, x: ArrayLike, name: str) -> tuple[xr.Dataset, Floats]:
-    """And (T, N) a state's means."""
+    """The run, and the (T, N) means of a state."""
     given, n = freeze("x", x, np.float64, (None, None)), connectome.regions[REGION].size
     if given.shape[1] * _UNITS != connectome.regions["input"].size:
         raise ConnectomeError("x", f"must have {connectome.regions['input'].size // _UNITS} inputs", given.shape[1])
@@ -144,9 +144,9 @@ def _run(connectome: Connectome, x: ArrayLike, name: str) -> tuple[xr.Dataset, F
 
 
 class LiquidCells(nn.Module):
-    """N graded cells that hear I inputs and each other, and a linear readout, drawn as published. Parameters: ``w``,
-    ``mu``, ``s``, ``e`` (I + N, N), rows from inputs, then cells; ``v_l``, ``g_l``, ``c`` (N,); ``scale`` and ``shift``
-    (I,), by which inputs are mapped; ``out``."""
+    """N graded cells that receive I inputs and each other, and a linear readout, initialised as published. Parameters:
+    ``w``, ``mu``, ``s``, ``e`` (I + N, N), rows from inputs, then cells; ``v_l``, ``g_l``, ``c`` (N,); ``scale`` and
+    ``shift`` (I,), the affine map of the inputs; ``out``."""
 
     steps: Final = 6
 
@@ -194,7 +194,7 @@ class LiquidCells(nn.Module):
         return torch.stack(found, 1), v
 
     def keep_bounds(self) -> None:
-        """W, C and g_l back within their bounds, after an update."""
+        """Put W, C and g_l back within their bounds, after an update."""
         with torch.no_grad():
             for p, low in ((self.w, 1e-5), (self.c, 1e-6), (self.g_l, 1e-5)):
                 p.clamp_(low, 1000)

@@ -1,19 +1,19 @@
-"""The circuit by which the worm swims, as a controller of four numbers (Bhattasali, Zador & Engel 2022, "Neural circuit
-architectural priors for embodied control", arXiv 2201.05242).
+"""The swimming circuit of the worm *C. elegans* as a controller with four parameters (Bhattasali, Zador & Engel 2022,
+"Neural circuit architectural priors for embodied control", arXiv 2201.05242).
 
-For each joint of a swimmer, from the head on, a dorsal and a ventral B motor neuron and muscle. With q the angles over
-their limits, d = max(q, 0), v = max(-q, 0) and graded(x) = x clipped to 0 .. 1,
+Each joint of a swimmer, from the head on, has a dorsal and a ventral B motor neuron and muscle. With q the joint angles
+divided by their limits, d = max(q, 0), v = max(-q, 0) and graded(x) = x clipped to 0 .. 1,
 
-    ``B_d[i] = graded(w_prop d[i-1])`` (i > 0), ``B_d[0] = graded(w_osc osc_d)``, B_v alike;
+    ``B_d[i] = graded(w_prop d[i-1])`` (i > 0), ``B_d[0] = graded(w_osc osc_d)``, B_v likewise;
     ``M_d = graded(w_ipsi B_d + w_contra B_v)``, ``M_v = graded(w_ipsi B_v + w_contra B_d)``; torque M_d - M_v
 
 so each segment bends as the one before it is bent: a wave runs down the body. osc_d is 1 in the first half of a period
 of 60 moves, osc_v in the second. The weights are shared by all segments: +1, +1, +1, -1 before any training.
 
 In spikes (ours): a value of 1 is a population of 10 that fires 1 spike a ms. B neurons are non-leaky integrators, whose
-rate is linear in their input; D neurons repeat them and carry the inhibition of the other side, as in the worm, so that
-each neuron has one sign; a muscle is an effector, whose potential above rest is M, mV. What a population does not say
-within a move of 30 ms it says in the next. The four weights are edges that share one number (state ``tied``).
+rate is linear in their input; D neurons follow them and inhibit the other side, as in the worm, so that each neuron has
+one sign; a muscle is an effector, whose potential above rest is M, mV. Any fraction of a spike that is left after a
+move of 30 ms is carried over to the next. The four weights are edges that share one number (state ``tied``).
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def oscillator(move: int, period: int = 60) -> Floats:
 
 
 def graded(weights: ArrayLike = SWIMMING, period: int = 60) -> Controller:
-    """The equations themselves."""
+    """A controller that computes the equations directly."""
     w_prop, w_osc, w_ipsi, w_contra = np.asarray(weights, float)
 
     def torque(q: Floats, move: int) -> Floats:
@@ -102,7 +102,7 @@ def graded(weights: ArrayLike = SWIMMING, period: int = 60) -> Controller:
 
 
 def swimming_circuit(joints: int, weights: ArrayLike = SWIMMING) -> Connectome:
-    """The region graph. Of joint i and side s (0 dorsal), populations and muscles have the number 2 i + s. D neurons
+    """The region graph. The populations and muscles of joint i and side s (0 dorsal) have the number 2 i + s. D neurons
     have the sign of the fourth weight. Raises :class:`ConnectomeError`."""
     sides = 2 * integer("joints", joints, 1, 1000)
     w = freeze("weights", weights, np.float64, (4,))
@@ -135,7 +135,8 @@ def swimming_circuit(joints: int, weights: ArrayLike = SWIMMING) -> Connectome:
 
 
 def with_weights(circuit: Connectome, weights: ArrayLike) -> Connectome:
-    """With these four numbers, of the signs that its neurons have. Raises :class:`ConnectomeError`."""
+    """The circuit with these four numbers, whose signs must be those of its neurons. Raises
+    :class:`ConnectomeError`."""
     given = zip(_SCALE_PA.items(), freeze("weights", weights, np.float64, (4,)), strict=True)
     return circuit.apply(
         Edit(reweight={key: np.full(len(circuit.edges[key]), w * scale, np.float32) for (key, scale), w in given})
@@ -143,12 +144,12 @@ def with_weights(circuit: Connectome, weights: ArrayLike) -> Connectome:
 
 
 def shared_weights(circuit: Connectome) -> Weights:
-    """The four numbers of a circuit; 0 for the first where there is but one joint."""
+    """The four numbers of a circuit; 0 for the first if there is only one joint."""
     return Weights(*(float(circuit.edges[key].weight[:1].sum()) / scale for key, scale in _SCALE_PA.items()))
 
 
 def in_spikes(circuit: Connectome, period: int = 60) -> Controller:
-    """The circuit, which runs for the time of a move on what its sensors tell it, then moves."""
+    """A controller that runs the circuit on its sensors' input for the duration of a move, then moves."""
     sides = circuit.regions["muscles"].size
     said: dict[str, tuple[Floats, NDArray[np.int64]]] = {
         name: (np.zeros(n), np.zeros(n, int)) for name, n in (("proprioception", sides), ("oscillator", 2))
@@ -173,8 +174,9 @@ def in_spikes(circuit: Connectome, period: int = 60) -> Controller:
 
 
 def _spikes(value: Floats, left: Floats, turn: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:
-    """Times and neurons of as many spikes as (C,) values say in a move, evenly spread over it and over their
-    populations. What is ``left`` of a spike is kept, and whose ``turn`` it is."""
+    """Times and neurons of the spikes that encode (C,) values in a move, spread evenly over it and over their
+    populations. The fraction of a spike that is ``left``, and which neuron's ``turn`` is next, are kept for the next
+    move."""
     left += value * MOVE_MS * _RATE
     count = left.astype(int)
     left -= count

@@ -1,21 +1,21 @@
 """Places, recognised by an ensemble of small spiking modules (Hussaini, Milford & Fischer 2023, "Ensembles of compact,
 region-specific & regularized spiking neural networks for scalable place recognition", ICRA, arXiv 2209.08723).
 
-Each module learns a stretch of a route, by itself: N excitatory neurons E that all see the view, each with an
+Each module learns one stretch of a route on its own: N excitatory neurons E that all see the view, each with an
 interneuron I of its own that inhibits all other E (the network of Diehl & Cook 2015). Membranes and conductances:
 
     ``tau dV/dt = E_rest - V + g_e (E_exc - V) + g_i (E_inh - V)``,  g in units of the leak, here nS with a leak of 1 nS
 
 E fires at ``-72 mV + theta``; theta begins at 20 mV and rises by 0.05 mV with each spike of the neuron. The view's
-edges learn by post-only triplets (:meth:`~connectome.simulate.stdp.TripletSTDP.post_only`), and before each view the
-weights into a neuron are scaled to a sum of 78. A pixel p in 0 .. 255 fires at p / 4 Hz. After learning a neuron
-belongs to the place that it responds to most, and the score of a place is the mean count of spikes of its neurons.
+edges learn by a post-only triplet rule (:meth:`~connectome.simulate.stdp.TripletSTDP.post_only`), and before each view
+the weights into a neuron are scaled to a sum of 78. A pixel p in 0 .. 255 fires at p / 4 Hz. After learning a neuron
+belongs to the place that it responds to most, and the score of a place is the mean spike count of its neurons.
 
 Modules side by side never compared views while they learnt, and some of their neurons respond to views of any place.
 Those that respond to a share theta of *all* reference views or more, the *hyperactive* ones, are not counted.
 
-Ours: a view is shown for 350 ms from rest, in place of a pause; theta rises when it is over (it falls with 1e7 ms: not
-at all); :func:`removed` takes the edges of a neuron out of the graph, so that the others are heard instead.
+Ours: a view is shown for 350 ms from rest, in place of a pause; theta rises after a view (its decay, over 1e7 ms, is
+left out); :func:`removed` takes a neuron's edges out of the graph, so that others respond in its place.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ _EXCITE, _INHIBIT = 10.4, 17.0
 
 
 def place_module(name: str, n: int = 60, *, pixels: int = 784, seed: int = 0) -> Connectome:
-    """A module that has learnt nothing: sensor ``view``, regions of the name and of the name with ``_inhibition``. The
-    view's weights are uniform, its delays within 10 ms. Raises :class:`ConnectomeError`."""
+    """A module that has learnt nothing: sensor ``view``, regions ``name`` and ``name_inhibition``. The view's weights
+    are uniform, its delays at most 10 ms. Raises :class:`ConnectomeError`."""
     rng = np.random.default_rng(integer("seed", seed, 0, 2**63 - 1))
     view = Region(VIEW, integer("pixels", pixels, 200, 10**6), "sensor")
     unknown = np.full(integer("n", n, 2, 100_000), -1, np.float32)
@@ -80,9 +80,9 @@ def place_module(name: str, n: int = 60, *, pixels: int = 784, seed: int = 0) ->
 
 
 def learn(module: Connectome, views: ArrayLike, place: ArrayLike, *, epochs: int = 15, seed: int = 0) -> Connectome:
-    """The module after so many rounds through (V, pixels) views, 0 .. 255, each time in another order. ``place``: (V,)
-    where each was seen, whole numbers >= 0. State ``place`` of the region says which place a neuron belongs to, -1 if
-    it never responded. Raises :class:`ConnectomeError`."""
+    """The module after ``epochs`` rounds through (V, pixels) views, 0 .. 255, each in another order. ``place``: (V,)
+    where each view was taken, whole numbers >= 0. State ``place`` of the region says which place a neuron belongs to,
+    -1 if it never responded. Raises :class:`ConnectomeError`."""
     (name,) = _modules(module)
     shown, where = _views(module, views), freeze("place", place, np.int64, (None,))
     if where.size != len(shown) or (where.size and where.min() < 0):
@@ -127,14 +127,14 @@ def responses(connectome: Connectome, views: ArrayLike, *, seed: int = 0) -> dic
 
 
 def hyperactive(connectome: Connectome, found: Responses, theta: float) -> NodeSet:
-    """The neurons that responded to a share theta of the views or more. Raises :class:`ConnectomeError`."""
+    """The neurons that responded to at least a share theta of the views. Raises :class:`ConnectomeError`."""
     if not 0 < theta <= 1:
         raise ConnectomeError("theta", "must be above 0 and at most 1", theta)
     return node_set(connectome, {name: (count > 0).mean(0) >= theta for name, count in found.items()})
 
 
 def removed(connectome: Connectome, nodes: NodeSet) -> Edit:
-    """The edit that takes every edge of these neurons away. They stay, silent, with their numbers."""
+    """The edit that removes every edge of these neurons. They stay, silent, and keep their numbers."""
     out = {name: np.zeros(r.size, bool) for name, r in connectome.regions.items()}
     for name, neurons in nodes.neurons.items():
         out[name][neurons] = True
@@ -154,7 +154,7 @@ def ignored(connectome: Connectome, nodes: NodeSet) -> Edit:
 
 
 def scores(connectome: Connectome, found: Responses) -> Floats:
-    """(V, P) score of each place for each view; 0 of a place that has no neurons with edges left."""
+    """(V, P) score of each place for each view; 0 for a place with no neurons that still have edges."""
     place = np.concatenate([_place(connectome, name) for name in found])
     count = np.concatenate([found[name] for name in found], axis=1)
     known = max(int(connectome.regions[name].state["place"].max()) for name in found)
@@ -168,7 +168,7 @@ def _modules(connectome: Connectome) -> list[str]:
 
 
 def _place(connectome: Connectome, name: str) -> Floats:
-    """(N,) the place of each neuron; -1 where the view does not reach it any more."""
+    """(N,) the place of each neuron; -1 where the view no longer reaches it."""
     into, place = connectome.edges[EdgeKey(VIEW, "afferent", name)].indices, connectome.regions[name].state["place"]
     return np.where(np.isin(np.arange(place.size), into), place, -1)
 
@@ -194,7 +194,7 @@ def _counts(connectome: Connectome, result: Any) -> dict[str, NDArray[np.int64]]
 
 
 def _normalised(module: Connectome, key: EdgeKey) -> Connectome:
-    """With weights into each neuron that sum to what they are to."""
+    """The module with the weights into each neuron scaled to their set sum."""
     e = module.edges[key]
     scale = _SUM / np.maximum(np.bincount(e.indices, e.weight, e.n_target), 1e-9)
     return module.apply(Edit(reweight={key: (e.weight * scale[e.indices]).astype(np.float32)}))

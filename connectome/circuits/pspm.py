@@ -1,15 +1,15 @@
 """Presynaptic pool modification: recurrent weights that reproduce spike trains, found without gradients (Bagley,
 Bordelon, Moseley, Wessel 2018, arXiv 1810.03199).
 
-A network of N neurons, all to all, gets a known input; a target is what another network, whose weights are not known,
-fired under it. After each pass, for each neuron j, a target spike without one of j's own within ``window`` is
+A network of N neurons, all to all, gets a known input; the target is what another network, with unknown weights, fired
+under the same input. After each pass, for each neuron j, a target spike without one of j's own within ``window`` is
 *missing*, a spike of j without one in the target *spurious*. The presynaptic pool of a spike is the neurons that fired
 in the ``pool`` steps before it; a random part ``share`` of the pool gets
 
     ``w_ij <- w_ij + eta U(0, 1)`` for a missing spike, ``w_ij <- w_ij - eta U(0, 1)`` for a spurious one
 
-and, what alone is homeostasis, ``w_ij <- w_ij + h (n*_j - n_j) |w_ij|`` with the numbers of spikes that j should and
-did fire. Of all passes the best weights are kept. The paper's abstract has no equation: this form, its constants and
+and, as homeostasis, ``w_ij <- w_ij + h (n*_j - n_j) |w_ij|`` with the numbers n* and n of spikes that j should fire and
+did fire. The best weights of all passes are kept. The paper's abstract has no equation: this form, its constants and
 the networks are ours.
 """
 
@@ -55,10 +55,10 @@ class Pspm(Parameters):
 
     Parameters
     ----------
-    window, pool : steps: how far apart two spikes are the same one, and how long before a spike its pool fires
-    share : the part of a pool that changes
-    eta_pa : the largest change for a spike; 0: homeostasis alone
-    homeostasis : h, for a spike too many or too few
+    window, pool : steps: how far apart two spikes count as the same, and how long before a spike its pool fires
+    share : the fraction of a pool that changes
+    eta_pa : the largest change for one spike; 0: homeostasis only
+    homeostasis : h, per spike too many or too few
     """
 
     window: int = bounded(2, 0, 1000)
@@ -76,7 +76,7 @@ class Fit(NamedTuple):
 
 
 def network(n: int, rng: np.random.Generator, sd_pa: float = 400.0) -> Connectome:
-    """N neurons, each with an edge to each other one, of weights drawn from a normal distribution around 0. Raises
+    """N neurons, each with an edge to every other, with weights from a normal distribution around 0. Raises
     :class:`ConnectomeError`."""
     if n < 2:
         raise ConnectomeError("n", "must be 2 or more", n)
@@ -99,7 +99,7 @@ def drive(n: int, steps: int, rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def fired(connectome: Connectome, current_pa: NDArray[np.float64]) -> Trains:
-    """(T, N) what the network fires under (T, N) currents."""
+    """(T, N) spikes of the network under (T, N) currents."""
     steps, n = current_pa.shape
     result = run(connectome, steps * _DT_MS, Stimulus(current_pa={REGION: current_pa}), threads=1)
     trains = np.zeros((steps, n), bool)
@@ -110,9 +110,9 @@ def fired(connectome: Connectome, current_pa: NDArray[np.float64]) -> Trains:
 def pool_modification(
     connectome: Connectome, target: Trains, own: Trains, rng: np.random.Generator, rule: Pspm
 ) -> Edit:
-    """What a pass changes, of (T, N) trains. Raises :class:`ConnectomeError`."""
+    """The edit of one pass, from (T, N) trains. Raises :class:`ConnectomeError`."""
     if own.shape != target.shape:
-        raise ConnectomeError("target", f"must have shape {own.shape}, as what was fired", str(target.shape))
+        raise ConnectomeError("target", f"must have shape {own.shape}, as the spikes fired", str(target.shape))
     edges = connectome.edges[LOCAL]
     weight = edges.weight.astype(float)
     n = own.shape[1]
@@ -133,7 +133,7 @@ def fit(
     connectome: Connectome, current_pa: NDArray[np.float64], target: Trains, passes: int, rng: np.random.Generator,
     rule: Pspm,
 ) -> Fit:  # fmt: skip
-    """Pass by pass, from the weights that there are. Raises :class:`ConnectomeError`."""
+    """Fit pass by pass, from the present weights. Raises :class:`ConnectomeError`."""
     best, found = connectome, np.empty(passes)
     for k in range(passes):
         own = fired(connectome, current_pa)
@@ -149,7 +149,7 @@ def fit_by_gradient(
     width_mv: float = 20.0, through_time: bool = False,
 ) -> Fit:  # fmt: skip
     """The same by Adam on surrogate gradients of the squared difference of filtered trains. Unless ``through_time``, no
-    gradient flows from a neuron to those that made it fire: each sees the others' spikes as given. Raises
+    gradient flows from a neuron to those that made it fire: each takes the others' spikes as given. Raises
     :class:`ConnectomeError`."""
     import torch
 
@@ -186,7 +186,7 @@ def similarity(first: NDArray[Any], second: NDArray[Any]) -> float:
 
 
 def reweighted(connectome: Connectome, weight_pa: ArrayLike) -> Connectome:
-    """With other weights, (E,) or one for all."""
+    """The network with other weights, (E,) or one for all."""
     weight = np.broadcast_to(np.asarray(weight_pa, np.float32), len(connectome.edges[LOCAL]))
     return connectome.apply(Edit(reweight={LOCAL: weight}))
 

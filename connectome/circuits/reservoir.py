@@ -5,19 +5,19 @@ N units, excitatory or inhibitory, in steps of the input u:
 
     ``r(t+1) = S(V)``,  ``V = A_E r(t) - A_I r(t) + W_in u(t)``,  ``S(V) = 1 / (1 + exp(-c (V - theta)))``
 
-with theta = 0. Inhibition moves each unit towards a target rate rho_i, over the edges that there are (equation 7):
+with theta = 0. Inhibition moves each unit towards a target rate rho_i, on existing edges (equation 7):
 
     ``A_I[i, j] <- max(0, A_I[i, j] + delta (r_i - rho_i))``
 
-or in one step (equation 8; in this form our derivation): unit i's inhibition times
+or in one step, by multiplying unit i's inhibition (equation 8; in this form our derivation) by
 
     ``Omega_i = (sum_j A_E[i, j] rho_j + W_in[i] mean(u) - S^-1(rho_i)) / sum_j A_I[i, j] rho_j``,  at least 0.
 
-The comparator multiplies all inhibition by one number, the global scaling.
+The comparator, global scaling, multiplies all inhibition by one number.
 
 The spiking form is ours: leaky integrators with a refractory time, whose rate is 1 / t_ref for a response of 1 and half
-of that at V = 0, slow synapses, and a delay of one step of the input, so that spikes carry the same equation, with
-noise, and the neurons' own S. There equation 7 is :class:`connectome.simulate.target_rate.TargetRate`, on counts.
+of that at V = 0, slow synapses, and a delay of one step of the input, so that spikes follow the same equation, with
+noise and with the neurons' own S. There equation 7 is :class:`connectome.simulate.target_rate.TargetRate`, on counts.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _RHEOBASE_PA: Final = _C_M_PF * _THRESHOLD_MV / _TAU_M_MS
 
 
 def _current(rate: ArrayLike) -> Floats:
-    """Currents, in rheobases, at which such a neuron fires at these shares of 1 / t_ref."""
+    """Currents, in units of the rheobase, at which such a neuron fires at these fractions of 1 / t_ref."""
     gap: Floats = np.exp(_T_REF_MS * (1 / np.asarray(rate, float) - 1) / _TAU_M_MS)
     return gap / (gap - 1)
 
@@ -84,9 +84,9 @@ def reservoir(
     n: int = 200, in_degree: int = 50, *, excitatory: float = 0.8, driven: float = 0.3,
     pairs: tuple[ArrayLike, ArrayLike] | None = None, seed: int = 0,
 ) -> Connectome:  # fmt: skip
-    """N units with random signs and weights, balanced on average; W_in, uniform in -1 .. 1 for a share of them and else
-    0, is state ``w_in`` of the region. ``pairs``: (E,) sources and (E,) targets, a wiring to take instead of a random
-    one, at its own mean in-degree. Raises :class:`ConnectomeError`."""
+    """N units with random signs and weights, balanced on average; W_in, uniform in -1 .. 1 for a share ``driven`` of
+    them and else 0, is the region's state ``w_in``. ``pairs``: (E,) sources and (E,) targets of a wiring to use instead
+    of a random one, with its own mean in-degree. Raises :class:`ConnectomeError`."""
     if not 0 < excitatory < 1:
         raise ConnectomeError("excitatory", "must be above 0 and below 1", excitatory)
     rng = np.random.default_rng(seed)
@@ -113,8 +113,8 @@ def scaled(connectome: Connectome, beta: float) -> Connectome:
 
 
 def designed(connectome: Connectome, rho: ArrayLike, *, mean_input: float = 0.0, form: Form = "rates") -> Connectome:
-    """Each unit's inhibition in one step, for targets rho, a number or (N,). Units without inhibition stay as they are.
-    ``form``: whose S. Raises :class:`ConnectomeError`."""
+    """Set each unit's inhibition in one step, for targets rho, a number or (N,). Units without inhibition stay as they
+    are. ``form``: which S to use. Raises :class:`ConnectomeError`."""
     target, e = _targets(connectome, rho), connectome.edges[KEY]
     n, w_in = target.size, connectome.regions[REGION].state["w_in"]
     into = np.asarray(e.weight, float) / WEIGHT_PA * target[e.source]
@@ -128,8 +128,8 @@ def designed(connectome: Connectome, rho: ArrayLike, *, mean_input: float = 0.0,
 def adapted(
     connectome: Connectome, u: ArrayLike, rho: ArrayLike, *, form: Form = "rates", delta: Sequence[float] = DELTA
 ) -> Connectome:  # fmt: skip
-    """After adaptation to targets rho, a number or (N,), under (T,) inputs, an equal part of them with each delta. In
-    spikes a delta is for an interval of two steps of the input. Raises :class:`ConnectomeError`."""
+    """The reservoir after adaptation to targets rho, a number or (N,), under (T,) inputs, an equal part of them with
+    each delta. In spikes a delta applies to an interval of two input steps. Raises :class:`ConnectomeError`."""
     target, parts = _targets(connectome, rho), np.array_split(freeze("u", u, np.float64, (None,)), len(delta))
     if form == "spikes":
         hz = 1000 / _T_REF_MS
@@ -153,8 +153,8 @@ def adapted(
 
 
 def responses(connectome: Connectome, u: ArrayLike, form: Form = "rates") -> Floats:
-    """(T, N) after each of (T,) inputs: r of the equation, from S(0); or spikes, filtered exponentially, in units of r,
-    at the end of each step. Raises :class:`ConnectomeError`."""
+    """(T, N) after each of (T,) inputs: r of the equation, starting at S(0); or exponentially filtered spikes, in units
+    of r, at the end of each step. Raises :class:`ConnectomeError`."""
     given, n = freeze("u", u, np.float64, (None,)), connectome.regions[REGION].size
     if form == "rates":
         a, w_in = _matrix(connectome), np.asarray(connectome.regions[REGION].state["w_in"], float)

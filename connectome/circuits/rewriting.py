@@ -2,9 +2,9 @@
 2601.15086) as a trial of cues, delays and junctions.
 
 In each of n corridors a cue says left or right, a delay of D ms follows, and at the junction the effector of that side
-must be ahead. The published finding is that networks which hold a cue for long need not be able to exchange it for the
-next one, and that those with gates that learn to forget are. Ours is a region of two halves that excite themselves and
-inhibit each other: at birth it holds its first cue for good.
+must be ahead. The published finding is that networks which hold a cue for long need not be able to replace it by the
+next one, but that networks with gates that learn to forget are. Ours is a region of two halves that excite themselves
+and inhibit each other: at birth it holds its first cue for good.
 
 A turn counts if its effector's potential is ahead by 1 mV: effectors leak by rule, so that their order alone could be
 read off a potential of 1e-4 mV after ten time constants without any memory.
@@ -54,7 +54,8 @@ def two_halves(
 
     A neuron has edges to 30 % of the others, of mean strength ``excitation_pa`` within its half and ``inhibition_pa``
     between halves at 100 neurons, and in inverse proportion at other sizes; without any if not ``local``. Weights are
-    uniform within half of their mean around it. Neurons have no Dale's sign. Raises :class:`ConnectomeError`.
+    uniform, from half to one and a half times their mean. Neurons have no fixed sign (Dale's law does not hold). Raises
+    :class:`ConnectomeError`.
     """
     n = integer("neurons", neurons, 2, 10**5)
     rng = np.random.default_rng(integer("seed", seed, 0, 2**63 - 1))
@@ -85,8 +86,8 @@ def two_halves(
 
 
 def trials(rng: np.random.Generator, size: int, corridors: int, delay: int) -> tuple[dict[str, Tensor], Tensor]:
-    """Spikes, sensor -> (size, T, units), of so many trials, and the sides (size, corridors), 0 or 1, that their cues
-    say; ``delay`` in steps."""
+    """Spikes, sensor -> (size, T, units), of ``size`` trials, and the sides (size, corridors), 0 or 1, that their cues
+    give; ``delay`` in steps."""
     length = CUE_STEPS + delay + JUNCTION_STEPS
     side = rng.integers(0, 2, (size, corridors))
     cue = np.zeros((size, corridors, length, _CUE), bool)
@@ -99,7 +100,8 @@ def trials(rng: np.random.Generator, size: int, corridors: int, delay: int) -> t
 
 
 def lead_mv(potential: Tensor, side: Tensor) -> Tensor:
-    """(B, corridors) by how much the right effector is ahead at each junction, on average. ``potential`` (B, T, 2)."""
+    """(B, corridors) the mean lead of the correct effector at each junction, mV, from ``potential`` (B, T, 2) and
+    ``side`` (B, corridors)."""
     by_corridor = potential.reshape(len(side), side.shape[1], -1, 2)
     at_junction = by_corridor[:, :, -JUNCTION_STEPS:].mean(2)
     lead: Tensor = (at_junction[..., 1] - at_junction[..., 0]) * (2 * side - 1)
@@ -116,8 +118,8 @@ def passed(network: SpikingNetwork, rng: np.random.Generator, size: int, corrido
 
 
 def growing_delay(delay: int, update: int, updates: int) -> int:
-    """The steps to wait in an update: from 10 to the whole ``delay`` over the first 70 % of the updates. Gradients do
-    not live through long delays that nothing bridges yet."""
+    """The delay of an update, in steps: from 10 to the whole ``delay`` over the first 70 % of the updates. Gradients do
+    not survive long delays before any activity bridges them."""
     return min(delay, int(_FIRST_DELAY + (delay - _FIRST_DELAY) * update / (0.7 * updates)))
 
 
@@ -125,8 +127,8 @@ def learn(
     network: SpikingNetwork, corridors: int, delay: int, updates: int, rng: np.random.Generator, *,
     rate_pa: float = 2.0, batch: int = 32,
 ) -> None:  # fmt: skip
-    """Train with Adam, whose rate falls along half a cosine, while the delay grows. What is kept is the best of twenty
-    points by validation trials: a step too far can silence the region for good."""
+    """Train with Adam, whose rate falls along half a cosine, while the delay grows. The best of twenty checkpoints by
+    validation trials is kept, as one step too far can silence the region for good."""
     optimiser = torch.optim.Adam(network.parameters(), rate_pa)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, updates)
     validation = int(rng.integers(2**63))

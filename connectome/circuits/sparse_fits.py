@@ -1,4 +1,4 @@
-"""The student of :mod:`connectome.circuits.sparse_recordings` at learning: its task, and recordings beside it."""
+"""How the student of :mod:`connectome.circuits.sparse_recordings` learns: from its task, and from recordings."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ class Fit(NamedTuple):
 class Reach:
     """The task of moving the hand as the teacher does. See :class:`connectome.learning.task.Task`.
 
-    spikes : (D, T, units) of the sensor for D directions; potential : (D, T, 2) mV, the teacher's hand. The target of a
-    batch is this potential, and the numbers of its directions.
+    spikes : (D, T, units) spikes of the sensor for D directions; potential : (D, T, 2) mV, the teacher's hand. The
+        target of a
+    batch is this potential, with the numbers of the batch's directions.
     """
 
     spikes: Tensor
@@ -45,7 +46,7 @@ class Reach:
 
     @property
     def sensors(self) -> Mapping[str, int]:
-        """The goal's."""
+        """The goal sensor."""
         return {SENSOR: self.spikes.shape[-1]}
 
     @property
@@ -54,17 +55,18 @@ class Reach:
         return {HAND: 2}
 
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Mapping[str, Tensor], tuple[Tensor, Tensor]]:
-        """As many different directions."""
+        """``size`` different directions."""
         which = torch.from_numpy(np.sort(rng.choice(len(self.spikes), size, replace=False)))
         return {SENSOR: self.spikes[which]}, (self.potential[which], which)
 
     def loss(self, activity: BatchActivity, target: tuple[Tensor, Tensor]) -> Tensor:
-        """The error, of what the hand would have that never moved."""
+        """The squared error, relative to that of a hand that never moves."""
         found: Tensor = (activity.potential[HAND] - target[0]).square().mean() / target[0].square().mean()
         return found
 
     def score(self, act: Act, split: str, trials: int, rng: np.random.Generator) -> Score:
-        """1 without an error. Directions are what a task is made with, so all splits are the same."""
+        """1 less the loss, at least 0. The directions are those that the task was made with, so all splits are the
+        same."""
         found = act({SENSOR: self.spikes})
         value = max(0.0, 1.0 - float(self.loss(found, (self.potential, torch.empty(0)))))
         n = len(self.spikes)
@@ -75,14 +77,14 @@ def fit(
     start: Connectome, task: Reach, trains: Tensor, recorded: ArrayLike, updates: int, *, performs: bool = True,
     rate_pa: float = 0.2,
 ) -> Fit:  # fmt: skip
-    """The student after so many updates by Adam, at a rate that falls along half a cosine. No gradient flows from a
-    neuron to those that made it fire (through 600 ms of recurrence gradients explode): each sees the others' spikes as
+    """The student after ``updates`` updates by Adam, at a rate that falls along half a cosine. No gradient flows from a
+    neuron to those that made it fire (through 600 ms of recurrence gradients explode): each takes the others' spikes as
     given.
 
     Parameters
     ----------
     trains : (D, T, N) spikes of the teacher; recorded : which of its neurons; none: it learns from outputs alone
-    performs : False: from what was recorded alone
+    performs : False to learn only from the recordings
 
     Raises :class:`ConnectomeError`.
     """

@@ -1,6 +1,7 @@
-"""Dynamics from sparse recordings: a network that learns a task and what a few neurons of another fired in it comes to
-do what the others did too (Salatiello & Giese 2020, "Recurrent neural network learning of performance and intrinsic
-population dynamics from sparse neural data", ICANN, arXiv 2005.02211, of which the abstract alone was read).
+"""Dynamics from sparse recordings: a network that learns a task, and the spikes of a few recorded neurons of another
+network, also comes to reproduce the neurons that were not recorded (Salatiello & Giese 2020, "Recurrent neural network
+learning of performance and intrinsic population dynamics from sparse neural data", ICANN, arXiv 2005.02211, of which
+only the abstract was read).
 
 A teacher of N spiking neurons moves a hand in a direction that sensors show for 100 ms. Near where its neurons would
 fire on their own, at rates f_j that rise by g_j for each pA, it is linear with
@@ -8,15 +9,16 @@ fire on their own, at rates f_j that rise by g_j for each pA, it is linear with
     ``w_ij = [U (1 + tau_s A) U^T]_ij / (tau_s g_j)``,  ``tau_s dI/dt = -I + U (1 + tau_s A) U^T I``
 
 where U (N, 2K) is orthonormal and A has K blocks [[1 / T, -omega_k], [omega_k, 1 / T]]: so K oscillations grow until
-neurons fall silent, each with the phases that the direction gave it. The hand reads the first of them alone, the others
-are output-null. A student of as many neurons has weights that are random, and learns all of them
+neurons fall silent, each with a phase set by the direction. The hand reads only the first oscillation; the others are
+output-null. A student with as many neurons has random weights, and learns all of them
 (:mod:`connectome.circuits.sparse_fits`) by
 
     ``L = <|y - y*|^2> / <|y*|^2> + alpha <(s_i * k - s*_i * k)^2>``
 
-with the hand's positions y, the spikes s* of recorded neurons, each of which has one of the student to do the same, an
-exponential kernel k, and the alpha at which both gradients are alike at first. The paper extends full-FORCE, on rates,
-and its teacher is a stability-optimised circuit; surrogate gradients, both networks and all numbers are ours.
+with the hand's positions y, the spikes s* of the recorded neurons, each of which is assigned a neuron of the student
+that is to do the same, an exponential kernel k, and the alpha at which both gradients are equally large at first. The
+paper extends full-FORCE, on rates, and its teacher is a stability-optimised circuit; surrogate gradients, both networks
+and all numbers are ours.
 """
 
 from __future__ import annotations
@@ -69,7 +71,7 @@ _HAND: Final = 0.008
 
 
 def rate_hz(current_pa: ArrayLike) -> Floats:
-    """What a neuron fires under a constant current above the threshold's."""
+    """Firing rate of a neuron under a constant current above rheobase."""
     i = np.asarray(current_pa, float)
     return np.asarray(1000.0 / (2.0 + 20.0 * np.log(i / (i - _RHEOBASE_PA))))
 
@@ -111,7 +113,7 @@ def student(n: int, rng: np.random.Generator, strength: float = 1.0) -> Connecto
 
 def goals(angle: ArrayLike) -> Tensor:
     """(D, T, 32) spikes of the sensor for D directions, in radians: units have von Mises tuning, up to 100 Hz, and fire
-    at even intervals."""
+    at regular intervals."""
     rate = 0.1 * DT_MS * _tuning(np.asarray(angle, float)).T
     golden = np.arange(_UNITS) * (np.sqrt(5) - 1) / 2 % 1
     passed = np.arange(_SEEN + 1)[:, None] * rate[:, None] + golden
@@ -128,15 +130,15 @@ def activity(connectome: Connectome, spikes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def rates(trains: Tensor) -> Floats:
-    """(D, samples, N) Hz: (D, T, N) trains, filtered, once the goal has gone."""
+    """(D, samples, N) Hz: filtered (D, T, N) trains, sampled after the goal has gone."""
     scale = (1 - np.exp(-DT_MS / TAU_MS)) * 1000 / DT_MS
     found: Floats = scale * filtered(trains, TAU_MS / DT_MS)[:, _FROM::_EACH].numpy().astype(float)
     return found
 
 
 def predicted(by: Floats, of: Floats, by_new: Floats) -> Floats:
-    """(D', S, M) rates in directions that are new, from those of others there, ``by_new`` (D', S, N), by a ridge
-    regression of ``of`` (D, S, M) on ``by`` (D, S, N). Raises :class:`ConnectomeError`."""
+    """(D', S, M) rates of M neurons in D' new directions, predicted from those of N others there, ``by_new`` (D', S,
+    N), by a ridge regression of ``of`` (D, S, M) on ``by`` (D, S, N). Raises :class:`ConnectomeError`."""
     states = np.concatenate([by, by_new]).reshape(-1, by.shape[-1])
     target = of.reshape(-1, of.shape[-1])
     unknown = np.zeros((len(states) - len(target), target.shape[1]))
@@ -147,8 +149,8 @@ def predicted(by: Floats, of: Floats, by_new: Floats) -> Floats:
 
 
 def explained(rate: Floats, by: Floats) -> float:
-    """R2: the part of the variance of (D, S, M) rates of all neurons together, over directions and time, that others
-    like them explain."""
+    """R2: the fraction of the variance of (D, S, M) rates, of all neurons together over directions and time, that the
+    predicted rates ``by`` of the same shape explain."""
     return 1 - float(((rate - by) ** 2).sum() / ((rate - rate.mean((0, 1))) ** 2).sum())
 
 
@@ -157,19 +159,19 @@ def _preferred() -> Floats:
 
 
 def _tuning(angle: Floats) -> Floats:
-    """(32, D) of the sensor's units."""
+    """(32, D) tuning of the sensor's units."""
     found: Floats = np.exp(np.cos(_preferred()[:, None] - angle) - 1)
     return found
 
 
 def _currents(n: int, rng: np.random.Generator) -> Floats:
-    """(N,) pA, of which the neurons fire on their own."""
+    """(N,) pA: the currents at which the neurons fire on their own."""
     return _RHEOBASE_PA * rng.uniform(1.2, 1.8, n)
 
 
 def _made(current: Floats, local: Floats, into: Floats, hand: Floats, rng: np.random.Generator) -> Connectome:
-    """With (N, N), (N, 32) and (2, N) weights, target by source, pA; the currents that the sensor makes are scaled,
-    and what neurons get from each other at rest is taken off their own."""
+    """The network with (N, N), (N, 32) and (2, N) weights, target by source, pA; the sensor's currents are scaled, and
+    the mean current that neurons get from each other is subtracted from their own."""
     n = len(current)
     local = local * ~np.eye(n, dtype=bool)
     into = into - into.mean(1, keepdims=True)

@@ -1,19 +1,19 @@
-"""A network that wires itself until its neurons have the activity that they are for: homeostatic structural plasticity
-(Butz & van Ooyen 2013, "A simple rule for dendritic spine and axonal bouton formation can account for cortical
-reorganization after focal retinal lesions", PLoS Comput. Biol. 9: e1003259), as in NEST's example of it.
+"""A network that wires itself until its neurons reach their target activity: homeostatic structural plasticity (Butz &
+van Ooyen 2013, "A simple rule for dendritic spine and axonal bouton formation can account for cortical reorganization
+after focal retinal lesions", PLoS Comput. Biol. 9: e1003259), as in NEST's example.
 
 Excitatory and inhibitory neurons begin without an edge, driven by Poisson noise alone. With z elements of a kind and Ca
 the calcium of a neuron,
 
     ``dCa/dt = -Ca / tau_Ca``, Ca <- Ca + beta at a spike;  ``dz/dt = nu (2 exp(-((Ca - xi) / zeta)^2) - 1)``
 
-eta = 0 and eps, where elements cease to grow, is the set point: 0.05 for excitatory neurons (5 Hz: Ca is beta tau_Ca
-times the rate), 0.2 for inhibitory ones (20 Hz). Excitatory and inhibitory spines of both and boutons of either
-population follow their own neuron's calcium. The engine's part is :mod:`connectome.simulate.structural`.
+eta = 0, and eps, where elements stop growing, is the set point: 0.05 for excitatory neurons (5 Hz: Ca is beta tau_Ca
+times the rate), 0.2 for inhibitory ones (20 Hz). The excitatory and inhibitory spines and the boutons of both
+populations follow their own neuron's calcium. The engine's part is :mod:`connectome.simulate.structural`.
 
-All constants are NEST's, but the interval between two updates of the edges, which is a choice: NEST's example had 0.1 s
-when it was published and has 10 s since its unit is the millisecond. Places in a square, and a kernel of distance, are
-ours; without ``length_um`` they mean nothing, as in NEST.
+All constants are NEST's except the interval between two updates of the edges, which is a choice: NEST's example had 0.1
+s when it was published, and has 10 s since its unit became the millisecond. Positions in a square and a distance kernel
+are ours; without ``length_um`` they have no effect, as in NEST.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ _NU: Final = 1e-4  # elements a millisecond
 
 
 def growing_network(n_e: int = 800, n_i: int = 200, *, side_um: float = 1000.0, seed: int = 0) -> Connectome:
-    """Regions ``e`` and ``i``, no edges; neurons anywhere in a square. Raises :class:`ConnectomeError`."""
+    """Regions ``e`` and ``i`` without edges; neurons at random positions in a square. Raises
+    :class:`ConnectomeError`."""
     rng = np.random.default_rng(seed)
     neuron = IafPscAlpha(
         tau_m_ms=10.0, c_m_pf=250.0, t_ref_ms=2.0, e_l_mv=-70.0, v_reset_mv=-70.0, v_th_mv=-55.0, tau_syn_ex_ms=2.0,
@@ -60,7 +61,8 @@ def growing_network(n_e: int = 800, n_i: int = 200, *, side_um: float = 1000.0, 
 
 
 def homeostasis(*, interval_ms: float = 10_000.0, length_um: float | None = None) -> StructuralPlasticity:
-    """The rule. ``length_um``: of a kernel of distance, by which elements pair. Raises :class:`ConnectomeError`."""
+    """The rule. ``length_um``: length constant of the distance kernel by which elements pair; None for none. Raises
+    :class:`ConnectomeError`."""
     curve = {name: Gaussian(0.0, eps) for name, eps in SET_POINT.items()}
     slow = {name: Elements(of, _NU) for name, of in curve.items()}
     return StructuralPlasticity(

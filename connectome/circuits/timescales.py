@@ -6,18 +6,18 @@ The published units, :class:`LeakyUnits`, have a state h, a time constant tau >=
 
     ``h <- phi((1 - 1 / tau) h + (W h + W_in x + b) / tau)``,  phi(z) = z above 0 and 0.01 z below
 
-from h = 0.1 U(0, 1), tau from U(1, 2); a linear head of two classes for each N reads h after the last bit. A unit on
-its own that is driven by noise has the autocorrelation (1 - 1 / tau)^k: it decays with -1 / ln(1 - 1 / tau). How slowly
-it decays within the network is tau_net (:func:`connectome.analysis.activity.decay_time`).
+from h = 0.1 U(0, 1), tau from U(1, 2); a linear head of two classes for each N reads h after the last bit. An isolated
+unit driven by noise has the autocorrelation (1 - 1 / tau)^k, whose time constant is -1 / ln(1 - 1 / tau). Its decay
+time within the network is tau_net (:func:`connectome.analysis.activity.decay_time`).
 
-A curriculum says what is asked once N is solved, which is: the newest head and the mean of all are right in more than
-98 % of sequences. ``"single"``: N + 1 alone. ``"multi"``: N + 1 beside all N so far. ``"sliding"``: the last ten. The
-claim is that a single head makes time constants longer with N and forgets; many heads leave them short, remember by
-recurrence, learn faster and come further.
+A curriculum says what is trained once N is solved, that is, once the newest head, and all heads on average, are right
+in more than 98 % of sequences. ``"single"``: N + 1 only. ``"multi"``: N + 1 and all N so far. ``"sliding"``: the last
+ten. The claim is that a single head makes time constants longer with N and forgets; many heads keep them short,
+remember by recurrence, learn faster and get further.
 
 In spikes, which is ours: :func:`bit_memory` is a region of ``iaf_psc_exp`` neurons with membrane time constants that
-learn, one effector a head. The task is :class:`connectome.circuits.bits.BitMemory`; learning is by Adam, which is ours,
-begun anew for each N.
+learn, one effector a head. The task is :class:`connectome.circuits.bits.BitMemory`; learning is by Adam (our choice),
+restarted for each N.
 """
 
 from __future__ import annotations
@@ -85,14 +85,14 @@ class LeakyUnits(nn.Module):
         return torch.stack(found, 1) if every else h
 
     def forward(self, x: Tensor, heads: Collection[int]) -> Tensor:
-        """(B, heads, 2) what the heads for these N answer. Raises :class:`ConnectomeError`."""
+        """(B, heads, 2) outputs of the heads for these N. Raises :class:`ConnectomeError`."""
         if not all(2 <= n < len(self.out) + 2 for n in heads):
             raise ConnectomeError("heads", f"must be in 2 .. {len(self.out) + 1}", tuple(heads))
         at = [n - 2 for n in heads]
         return (self.states(x) @ self.out[at] + self.out_b[at]).transpose(0, 1)
 
     def keep_bounds(self) -> None:
-        """Time constants at 1 or more, and no edge of a unit to itself, after an update."""
+        """Keep time constants at 1 or more, and no edge from a unit to itself, after an update."""
         with torch.no_grad():
             self.tau.clamp_(min=1)
             self.w.fill_diagonal_(0)
@@ -102,12 +102,13 @@ def bit_memory(
     neurons: int = 100, largest: int = 6, *, tau_ms: tuple[float, float] = (5.0, 20.0), input_pa: float = 300.0,
     local_pa: float = 80.0, task: BitMemory | None = None, seed: int = 0,
 ) -> Connectome:  # fmt: skip
-    """A sensor ``bit``, a region ``memory`` whose neurons all hear each other, effectors ``head2`` .. of ``largest``.
+    """A sensor ``bit``, a fully connected region ``memory``, effectors ``head2`` to the head for ``largest``.
 
-    Membrane time constants are drawn evenly from ``tau_ms``, from where to where. Weights are normal: half of the
-    sensor's edges, of mean 0.3 and standard deviation 1 times ``input_pa``; local ones around 0, of ``local_pa`` at 100
-    neurons and in inverse proportion to the root of their number. Neurons have no Dale's sign. ``task`` says how many
-    units the sensor has. Raises :class:`ConnectomeError`."""
+    Membrane time constants are drawn uniformly from the range ``tau_ms``. Weights are normal: those from the sensor,
+    which has half of all possible edges, with mean 0.3 and standard deviation 1 times ``input_pa``; local ones with
+    mean 0 and standard deviation ``local_pa`` at 100 neurons, in inverse proportion to the root of their number.
+    Neurons have no fixed sign (Dale's law does not hold). ``task`` says how many units the sensor has. Raises
+    :class:`ConnectomeError`."""
     n = integer("neurons", neurons, 2, 10**5)
     rng = np.random.default_rng(integer("seed", seed, 0, 2**63 - 1))
     asked = replace(task or BitMemory(), heads=tuple(range(2, integer("largest", largest, 2, 1000) + 1)))
@@ -145,7 +146,7 @@ def answers(network: LeakyUnits | SpikingNetwork, task: BitMemory, bits: NDArray
 
 
 class Solved(NamedTuple):
-    """An N that was solved: after which update, and the network as it was then (its ``state_dict``)."""
+    """An N that was solved: the update after which it was, and the network at that point (its ``state_dict``)."""
 
     n: int
     update: int
@@ -156,8 +157,9 @@ def learn(
     network: LeakyUnits | SpikingNetwork, task: BitMemory, curriculum: Curriculum | None, updates: int,
     rng: np.random.Generator, *, rate: float, batch: int = 64, largest: int = 1000,
 ) -> list[Solved]:  # fmt: skip
-    """What is solved in so many updates, from the heads of ``task`` on, by a curriculum; without one, which is None, it
-    ends when they are solved. ``rate``: Adam's, in pA for spiking neurons; ``largest``: the N to end with."""
+    """The N that are solved in ``updates`` updates, from the heads of ``task`` on, by a curriculum; if that is None,
+    learning ends when the task's heads are solved. ``rate``: Adam's, in pA for spiking neurons; ``largest``: the N to
+    end with."""
     found: list[Solved] = []
     optimiser, right = _optimiser(network, rate), deque[NDArray[np.float64]](maxlen=_JUDGED)
     for update in range(1, updates + 1):

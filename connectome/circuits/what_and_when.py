@@ -4,15 +4,15 @@
 A cue is followed by event A at t_A with probability p, else by B at t_B. A reservoir of N Izhikevich neurons of several
 types, with fixed recurrence by Dale's law, begins each trial at rest. With x(t) its filtered spikes, channel c of
 
-- *when* learns during a trial of its own event, G_c = 1, towards z*_c, a bump around the event's time:
-  ``dw_c = eta G_c(t) (z*_c(t) - z_c(t)) x(t)``,  ``z_c = w_c . x``
+- *when* learns during a trial of its own event (G_c = 1) towards z*_c, a bump around the event's time:
+  ``dw_c = eta G_c(t) (z*_c(t) - z_c(t)) x(t)``, ``z_c = w_c . x``
 - *what* learns at the end of each trial, y*_c = 1 for the event that came and 0 for the other, from the mean state:
   ``dv_c = eta (y*_c - p_c) xbar``,  ``p_c = v_c . xbar``
 
 and the forecast is ``p_c z_c(t)``. Both are :class:`connectome.simulate.error_modulated.ErrorModulated` on the edges
-into an effector; *what* has a long time constant, so that its potential at the end is a mean over the trial.
+into an effector; *what* has a long time constant, so that its potential at the end of a trial is a mean over it.
 
-Not read in the paper and so ours: all constants; the bump; the whole trial as the gate, without which the cue's own
+Not taken from the paper, and so ours: all constants; the bump; the whole trial as the gate, without which the cue's own
 burst is never unlearnt; the exponential mean. The paper feeds z back into the reservoir; an effector has no spikes.
 """
 
@@ -55,7 +55,7 @@ _TAU_WHEN_MS, _TAU_WHAT_MS, _TAU_SYN_MS = 20.0, 200.0, 2.0
 
 
 class Speed(NamedTuple):
-    """How fast the readouts learn, pA^2 / (mV^2 ms)."""
+    """Learning rates of the readouts, pA^2 / (mV^2 ms)."""
 
     when: float
     what: float
@@ -72,7 +72,7 @@ QUIET: Final = Noise()
 
 
 class Recall(NamedTuple):
-    """What the cue alone brings: z (T, 2) and p (2,)."""
+    """The response to the cue alone: z (T, 2) and p (2,)."""
 
     when: Floats
     what: Floats
@@ -82,10 +82,11 @@ def reservoir(
     n: int = 400, in_degree: int = 40, *, weight_mv: float = 3.0, g: float = 6.0, cued: float = 0.2,
     cue_mv: float = 10.0, seed: int = 0,
 ) -> Connectome:  # fmt: skip
-    """The region graph: sensor *cue*, *reservoir*, effectors *when* and *what* with a channel an event, whose edges
-    weigh 0. Four fifths of the neurons excite, from regular spiking to chattering; the others, g times as strong, are
-    from fast spiking to of low threshold, as Izhikevich's (2003) are. Most fire only for the cue and each other.
-    ``cued``: the share that the cue makes jump, by up to ``cue_mv`` a spike. Raises :class:`ConnectomeError`."""
+    """The region graph: sensor *cue*, *reservoir*, effectors *when* and *what* with one channel per event, whose edges
+    have weight 0. Four fifths of the neurons are excitatory, from regular spiking to chattering; the others, g times as
+    strong, range from fast spiking to low-threshold spiking, as in Izhikevich (2003). Most fire only in response to the
+    cue and to each other. ``cued``: the share of neurons that the cue excites, by up to ``cue_mv`` a spike. Raises
+    :class:`ConnectomeError`."""
     rng = np.random.default_rng(seed)
     if not 0 < cued <= 1:
         raise ConnectomeError("cued", "must be above 0 and at most 1", cued)
@@ -125,7 +126,7 @@ def bump(at_ms: float, width_ms: float = 25.0) -> Floats:
 
 
 def profile(at_ms: ArrayLike, p: float) -> Floats:
-    """(T, 2) what is to be forecast: the bump of each event, as high as the event is probable."""
+    """(T, 2) the ideal forecast: the bump of each event, scaled by the event's probability."""
     found: Floats = np.stack([bump(t) for t in np.asarray(at_ms, float)], 1) * np.array([p, 1 - p])
     return found
 
@@ -136,7 +137,7 @@ def forecast(found: Recall) -> Floats:
 
 
 def states(connectome: Connectome, noise: Noise = QUIET, seed: int = 0) -> tuple[Floats, Floats]:
-    """(T, N) x and (N,) xbar of a trial, mV/pA: the potential that spikes make over an edge of weight 1."""
+    """(T, N) x and (N,) xbar of a trial, mV/pA: the potential that spikes cause through an edge of weight 1."""
     result = _run(connectome, noise, seed)
     n = connectome.regions["reservoir"].size
     mine = result.spike_region.values == list(result.region.values).index("reservoir")
@@ -167,8 +168,9 @@ def trial(
     connectome: Connectome, event: int, at_ms: float, fast: Speed, *, noise: Noise = QUIET, seed: int = 0,
     gated: bool = True,
 ) -> Connectome:  # fmt: skip
-    """After a trial in which event 0 or 1 comes at this time. A speed of 0 leaves a readout as it is. Not ``gated``:
-    *when* learns in both channels, 0 for the event that does not come. Raises :class:`ConnectomeError`."""
+    """The network after a trial in which event 0 or 1 comes at this time. A learning rate of 0 leaves a readout as it
+    is. If not ``gated``, *when* learns in both channels, with a target of 0 for the event that does not come. Raises
+    :class:`ConnectomeError`."""
     if event not in (0, 1):
         raise ConnectomeError("event", "must be 0 or 1", event)
     came = np.arange(2) == event
@@ -182,14 +184,14 @@ def trial(
 
 
 def recall(connectome: Connectome, noise: Noise = QUIET, seed: int = 0) -> Recall:
-    """The cue alone; nothing is learnt."""
+    """Run the cue alone; nothing is learnt."""
     v = _run(connectome, noise, seed, record_v={"when": "all", "what": "all"}).v_mv
     v = v.values - NeuronParameters().e_l_mv
     return Recall(v[:, :2], v[-1, 2:])
 
 
 def _run(connectome: Connectome, noise: Noise, seed: int, **options: Any) -> xr.Dataset:
-    """A trial, from the state that all begin with."""
+    """Run a trial, from the state in which all begin."""
     jumps = {"reservoir": Poisson(noise.rate_hz, noise.jump_mv)} if noise.rate_hz else {}
     stimulus = Stimulus({"cue": (_CUE_MS, np.zeros(_CUE_MS.size, int))}, poisson=jumps)
     v0 = {"reservoir": connectome.regions["reservoir"].state["v0_mv"]}
