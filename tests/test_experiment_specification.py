@@ -104,7 +104,7 @@ def test_what_does_not_fit(change: dict[str, Any], message: str) -> None:
         ({"condition": {"a": {"cut": "weight > 1e9"}}}, r"condition.a.cut must find at least one edge"),
         ({"condition": {"a": {"silence": "region == 'hand'"}}}, r"cells that fire: no effectors; found cells of"),
         ({"condition": {"a": {"hold": {"cells": "region == 'eye'", "v_mv": 0}}}}, r"cells with a membrane: no sensors"),
-        ({"condition": {"a": {"stimulate": {"cells": "region == 'a'", "rate_hz": 5}}}}, r"given where no physio"),
+        ({"condition": {"a": {"stimulate": {"cells": "region == 'a'", "rate_hz": 5}}}}, r"given if no physio"),
         ({"condition": {"a": {"stimulate": [{"cells": "region == 'a'", "rate_hz": 5, "weight": w} for w in (1, 2)]}}},
          r"stimulate.weight must be one number for a cell at a time"),
         ({"readouts": {"by": ["clas"]}}, r"readouts.by must be region, or attributes of the neurons: age, class, side"),

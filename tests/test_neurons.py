@@ -268,7 +268,7 @@ def test_effectors_integrate_and_never_fire() -> None:
         assert (ours[0].v_mv.values[-1] > 0).all(), neuron.model
         np.testing.assert_allclose(ours[0].v_mv.values, ours[1].v_mv.values, atol=1e-9)
     for diverges in (Izhikevich(), AeifPscExp()):
-        with pytest.raises(ConnectomeError, match="can go without spikes"):
+        with pytest.raises(ConnectomeError, match="can run without spikes"):
             Region("hand", 3, "effector", diverges)
 
 

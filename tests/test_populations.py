@@ -123,7 +123,7 @@ def test_unknown_lengths_are_refused_or_have_the_delay_that_is_given() -> None:
     assert network.edges[EdgeKey("node_0", "long_range", "node_1")].delay[0] == 7.0
     assert network.edges[EdgeKey("node_1", "long_range", "node_0")].delay[0] == 10.0
     assert account.lacking == 1
-    assert "Of 1 tract the length is not known" in str(account)
+    assert "The length of 1 tract is not known" in str(account)
 
 
 @pytest.mark.parametrize("unit", [1e-3, 1e3])

@@ -191,7 +191,7 @@ def test_signs_that_are_not_known(tmp_path: Path, capsys: pytest.CaptureFixture[
     write_csv(replace(brain, regions={"brain": unclear}), tmp_path / "larva.csv")
     assert develop(tmp_path, "--signs", "fly")[0] == 2
     error = capsys.readouterr().err
-    assert "anatomy.signs by transmitter of neurons must say a sign of every edge" in error
+    assert "anatomy.signs by transmitter of neurons must give a sign to every edge" in error
     assert "(unclear " in error
     assert 'Or anatomy.unknown_signs = "excitatory", "inhibitory" or "drop".' in error
     code, out = develop(tmp_path, "--signs", "fly", "--set", "anatomy.unknown_signs=drop")

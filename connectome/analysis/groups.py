@@ -172,9 +172,7 @@ def _statistics(
             "group", "must be 0 or 1 for each subject, two of each or more", np.unique(label).tolist()
         )
     if paired and counts[0] != counts[1]:
-        raise ConnectomeError(
-            "group", "must have equally many subjects in both groups, as they are paired", counts.tolist()
-        )
+        raise ConnectomeError("group", "must have as many subjects in both groups, as they are paired", counts.tolist())
     rng = np.random.default_rng(seed)
     if paired:
         values = values[label == 0] - values[label == 1]

@@ -1,6 +1,7 @@
-"""Experiments on connectomes: what makes a wiring diagram live, what is done to it, what is read out, what it means.
+"""Experiments on connectomes: making a wiring diagram live, manipulating it, reading out its activity, testing the
+effects.
 
-Nothing is imported before it is used.
+Modules are imported only when they are used.
 """
 
 from typing import TYPE_CHECKING

@@ -1,6 +1,8 @@
-"""Paths of activation: how the wiring leads from stimulated cells to those that are read out, and who fires when.
+"""Paths of activation: how the wiring leads from stimulated cells to those that are read out, and when the cells on the
+way fire.
 
-Shares of input are of the living network: |weight| over the sum of all into a cell, sensors' among them.
+Shares of input are those of the live network: |weight| over the sum of |weight| into a cell, including edges from
+sensors.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ __all__ = ["path_ends", "path_table", "structure_table"]
 
 
 def path_ends(setup: Setup) -> tuple[NodeSet, NodeSet]:
-    """Where paths begin and end. Raises :class:`ConnectomeError` for a query that finds nothing, and where it is not
-    said where they begin and nothing is stimulated."""
+    """Where paths begin and end. Raises :class:`ConnectomeError` for a query that finds nothing, and if no start is
+    given and nothing is stimulated."""
     paths = setup.experiment.paths
     assert paths is not None
     target = setup.found(paths.to, "paths.to")
@@ -44,8 +46,9 @@ def path_ends(setup: Setup) -> tuple[NodeSet, NodeSet]:
 
 
 def path_table(setup: Setup, results: xr.Dataset) -> pandas.DataFrame:
-    """The rows of :func:`~connectome.analysis.between.paths_between`, with latency_ms, the mean over the seeds in which
-    the cell fired in the condition ``paths.condition``, on the measured wiring, and n_fired."""
+    """The rows of :func:`~connectome.analysis.between.paths_between`, with latency_ms, the cell's mean latency in the
+    condition ``paths.condition`` on the measured wiring, over the seeds in which it fired, and n_fired, the number of
+    these."""
     e, graph = setup.experiment, simple_graph(setup.network, kinds=KINDS)
     assert e.paths is not None
     start, end = (_mask(nodes) for nodes in path_ends(setup))
@@ -61,8 +64,8 @@ def path_table(setup: Setup, results: xr.Dataset) -> pandas.DataFrame:
 
 
 def structure_table(setup: Setup) -> pandas.DataFrame:
-    """:func:`~connectome.analysis.between.structure_between` of the ends of the paths; shuffled is the wiring that the
-    network is made of."""
+    """:func:`~connectome.analysis.between.structure_between` for the ends of the paths. What is shuffled is the wiring
+    that the network was made from."""
     paths = setup.experiment.paths
     assert paths is not None
     nulls = (

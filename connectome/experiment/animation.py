@@ -1,8 +1,8 @@
-"""A wiring diagram made live: signs, weights, delays and neurons for counts of synapses.
+"""A wiring diagram made live: signs, weights, delays and neuron models for synapse counts.
 
 A measured connectome says how many synapses join two cells, and what each cell releases. A
-:class:`~connectome.experiment.physiology.Physiology` says what to make of that; :func:`animate` applies it, and gives
-an account of what was done, and to how many.
+:class:`~connectome.experiment.physiology.Physiology` says how to turn that into a network; :func:`animate` applies it,
+and reports what was done and to how many edges.
 
 >>> from connectome import Connectome, EdgeSet, Region
 >>> from connectome.experiment.physiology import preset
@@ -42,8 +42,8 @@ __all__ = ["Account", "animate", "stimulate", "while_stimulated"]
 
 @dataclass(frozen=True)
 class Account(ReadOnly):
-    """What :func:`animate` did: how many edges excite and inhibit, and by what; how many had no known sign, by what is
-    said of them, and how many were dropped for it. Its text is for people to read."""
+    """What :func:`animate` did: how many edges excite and inhibit, and which attribute says so; how many had no known
+    sign, by the attribute's text, and how many of these were dropped. As text it is for people to read."""
 
     name: str
     excitatory: int
@@ -62,14 +62,14 @@ class Account(ReadOnly):
         return f"{first}\nSign not known of {plural(sum(self.unknown.values()), 'edge')}, {became}: {self.shown()}"
 
     def shown(self) -> str:
-        """What is said of edges without a known sign, the most common first."""
+        """The attribute's texts for edges without a known sign, the most common first."""
         common = sorted(self.unknown.items(), key=lambda item: -item[1])
         more = [f"and {len(common) - 8} more"] if len(common) > 8 else []
         return ", ".join([f"{text or 'nothing said'} {n:,}" for text, n in common[:8]] + more)
 
 
 class _Said(NamedTuple):
-    """What an attribute says of neurons or edges: (n,) signs, 0 where not known, and the attribute."""
+    """What an attribute says about neurons or edges: (n,) signs, 0 where unknown, and the attribute."""
 
     sign: NDArray[np.int8]
     attribute: Attribute
@@ -78,9 +78,10 @@ class _Said(NamedTuple):
 def animate(connectome: Connectome, physiology: Physiology) -> tuple[Connectome, Account]:
     """A connectome of counts as a live network: its neurons with a model, its edges with signed weights and delays.
 
-    Sensors and effectors keep what they are; edges keep state and attributes. Where no attribute says what is released,
-    the weights' own signs count if some are negative. Raises :class:`ConnectomeError` for attributes that are not
-    there, counts that are not counts, unknown signs where they are refused, and a delay longer than edges can have.
+    Sensors and effectors stay as they are; edges keep their state and attributes. If no attribute says what is
+    released, the weights' own signs count, provided some are negative. Raises :class:`ConnectomeError` for missing
+    attributes, weights that are not counts, unknown signs where they are refused, and delays longer than edges can
+    have.
     """
     p = physiology
     by, of_neuron, of_edge = _releases(connectome, p)
@@ -107,7 +108,7 @@ def animate(connectome: Connectome, physiology: Physiology) -> tuple[Connectome,
     account = Account(p.name, excitatory, inhibitory, MappingProxyType(unknown), dropped, by or "their weights")
     if p.unknown == "refuse" and unknown:
         raise ConnectomeError(
-            f"physiology.signs by {by}", f"must say a sign of every edge: {', '.join(sorted(p.signs))}",
+            f"physiology.signs by {by}", f"must give a sign to every edge: {', '.join(sorted(p.signs))}",
             f"{plural(sum(unknown.values()), 'edge')} of {connectome.n_edges:,} without ({account.shown()})",
             'Say what they are in signs, or unknown = "excitatory", "inhibitory" or "drop".',
         )  # fmt: skip
@@ -121,7 +122,7 @@ def animate(connectome: Connectome, physiology: Physiology) -> tuple[Connectome,
 def stimulate(
     connectome: Connectome, physiology: Physiology, cells: NodeSet | Mapping[str, ArrayLike], rate_hz: float
 ) -> tuple[Connectome, Stimulus]:
-    """The network with the parameters that stimulated cells have, and Poisson events of this rate for each of them.
+    """The network with the parameters of stimulated cells set, and Poisson events at this rate for each of them.
     ``cells``: from ``connectome.select(...)``, or region -> numbers or a mask. Raises :class:`ConnectomeError`."""
     chosen = cells if isinstance(cells, NodeSet) else node_set(connectome, cells)
     regions, poisson = dict(connectome.regions), {}
@@ -140,8 +141,8 @@ def stimulate(
 
 
 def while_stimulated(region: Region, mask: NDArray[np.bool_], parameters: Mapping[str, float]) -> Region:
-    """The region with these parameters of the neurons where the (N,) mask is true. Raises :class:`ConnectomeError` for
-    one that their model has not."""
+    """The region with these parameters for the neurons where the (N,) mask is true. Raises :class:`ConnectomeError` for
+    a parameter that their model does not have."""
     if not parameters:
         return region
     neuron = with_parameters(region.neuron, parameters, "physiology.stimulated")
@@ -156,7 +157,7 @@ def while_stimulated(region: Region, mask: NDArray[np.bool_], parameters: Mappin
 def _releases(
     connectome: Connectome, p: Physiology
 ) -> tuple[str, dict[str, _Said], dict[EdgeKey, _Said]]:  # fmt: skip
-    """By which attribute, and what it says of neurons or, where it is none of theirs, of edges."""
+    """The attribute that gives signs, and what it says about neurons or, if they do not have it, about edges."""
     parts: list[Region | EdgeSet] = [*connectome.regions.values(), *connectome.edges.values()]
     there_is = sorted({name for part in parts for name in part.attributes})
     name = next((name for name in p.sign_by if name in there_is), "")
@@ -195,7 +196,7 @@ def _signs(key: EdgeKey, edges: EdgeSet, said: _Said | None, at: NDArray[Any], b
 
 
 def _texts(said: _Said | None, at: NDArray[Any]) -> dict[str, int]:
-    """What is said of these neurons or edges, and of how many."""
+    """The attribute's texts for these neurons or edges, and how many have each."""
     if said is None:
         return {"": at.size}
     names = said.attribute.names or ()
@@ -234,7 +235,7 @@ def _alive(
 
 
 def _target_scale(connectome: Connectome, name: str, p: Physiology) -> NDArray[np.float64] | None:
-    """(N,) what the weights of a region's incoming edges are multiplied by; None for 1."""
+    """(N,) the factor for the weights of each neuron's incoming edges; None for 1."""
     region, scale = connectome.regions[name], None
     if p.normalise:
         total = np.zeros(region.size)
@@ -261,7 +262,7 @@ def _target_scale(connectome: Connectome, name: str, p: Physiology) -> NDArray[n
 
 
 def _delays(connectome: Connectome, key: EdgeKey, edges: EdgeSet, p: Physiology) -> NDArray[np.uint16]:
-    """(E,) steps."""
+    """(E,) delays in steps."""
     dt_ms, where = connectome.dt_ms, f"physiology: edges[{key}].delay_ms"
     delay = edges.delay if p.delay_ms is None else np.broadcast_to(p.delay_ms, len(edges))
     if p.velocity_um_per_ms is not None:

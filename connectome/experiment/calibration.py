@@ -1,7 +1,8 @@
-"""How strong synapses are: a scan over the gain of a physiology, and the gain for a rate or for the edge of activity.
+"""How strong synapses must be: a scan over a physiology's gain, and the gain that gives a target rate or lies at the
+edge of self-sustained activity.
 
-A gain is tried by running the network twice: driven, and then, from where that ended, left alone. What is still firing
-in the second half of that has outlived its drive.
+A gain is tried in two runs of the network: driven, and then, continuing from that state, undriven. Activity in the
+second half of the undriven run has outlived the drive.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ _HALVINGS: Final = 6
 
 @dataclass(frozen=True)
 class Trial:
-    """How a gain is tried: for how long the network is driven, and then left alone, ms; the seed of the drive; threads
-    as in :func:`connectome.simulate.run`; and who is told of each gain that is done."""
+    """How a gain is tried: how long the network is driven, and then left undriven, ms; the seed of the drive; threads
+    as in :func:`connectome.simulate.run`; and a function called after each gain."""
 
     drive_ms: float = 500.0
     after_ms: float = 500.0
@@ -49,9 +50,9 @@ def gain_scan(
 ) -> xr.Dataset:
     """Activity at each gain.
 
-    ``rate_hz`` (gain, region): while driven; ``after_hz``: in the second half of the time without a drive;
-    ``active_share``: of the neurons, those that fired while driven. Regions of neurons alone; ``mean_hz`` and
-    ``mean_after_hz`` (gain) are over all of their neurons. Raises :class:`ConnectomeError`.
+    ``rate_hz`` (gain, region): mean rate while driven; ``after_hz``: in the second half of the undriven time;
+    ``active_share``: the share of neurons that fired while driven. Only regions of neurons count; ``mean_hz`` and
+    ``mean_after_hz`` (gain) are means over all their neurons. Raises :class:`ConnectomeError`.
     """
     tried = sorted({float(g) for g in gains})
     names = [r.name for r in connectome.regions.values() if r.role == "neuron" and r.size]
@@ -80,11 +81,11 @@ def calibrate(
     region: str | None = None, gains: Iterable[float] = GAINS, trial: Trial = Trial(),
 ) -> tuple[Physiology, xr.Dataset]:  # fmt: skip
     """The physiology with the gain at which its neurons, or those of a ``region``, fire at ``target_hz`` on average
-    while they are driven; without a target, with the largest gain at which activity dies out after the drive. And the
-    scan, with every gain that was tried on the way.
+    while driven or, without a target, the largest gain at which activity dies out after the drive. Also returns the
+    scan, with every gain that was tried.
 
-    From the first pair of ``gains`` with the answer between them, by halving the interval six times: rates are taken to
-    rise with the gain there. Raises :class:`ConnectomeError` where no pair has it between them.
+    Starts from the first pair of neighbouring ``gains`` with the answer between them and halves the interval six times,
+    assuming that rates rise with the gain there. Raises :class:`ConnectomeError` if no pair brackets the answer.
     """
     if target_hz is not None and not 0 < target_hz < math.inf:
         raise ConnectomeError("target_hz", "must be finite and > 0", target_hz)

@@ -1,6 +1,7 @@
-"""The charts of an experiment's page, as what Plotly's script takes (as :mod:`connectome.analysis.report.charts`).
+"""The charts of an experiment's page, in the form that Plotly's script takes (as in
+:mod:`connectome.analysis.report.charts`).
 
-A population has a colour that colour-blind people tell apart, and a line style besides; a control a marker of its own.
+Each population has a colour that colour-blind people can tell apart, and a line style; each control has its own marker.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ _CONTROLS: Final = {
 
 
 def shown_populations(setup: Setup, results: xr.Dataset, by: str) -> NDArray[np.int64]:
-    """The populations of one attribute that lines are drawn of: those that are most active in any condition, without
-    those of which a tenth or more is stimulated, beside which all others would look silent."""
+    """The populations of one attribute to draw as lines: the most active ones in any condition, except those of which a
+    tenth or more is stimulated, as all others would look silent beside them."""
     driven = np.zeros(len(setup.cells), bool)
     for name in setup.experiment.conditions:
         for _, nodes in setup.own(name).stimulate:
@@ -55,7 +56,7 @@ def shown_populations(setup: Setup, results: xr.Dataset, by: str) -> NDArray[np.
 
 
 def course_chart(setup: Setup, results: xr.Dataset, condition: str, of: NDArray[np.int64], top: float) -> Chart:
-    """Rates over time, the mean over seeds on the measured wiring; when stimulation is on is shaded."""
+    """Rates over time, averaged over seeds, on the measured wiring; times of stimulation are shaded."""
     x = results.bin.values.tolist()
     mean = results.course_hz.sel(condition=condition, control="measured").values.astype(np.float64).mean(0)
     traces = []
@@ -70,7 +71,7 @@ def course_chart(setup: Setup, results: xr.Dataset, condition: str, of: NDArray[
 
 
 def _over_time(setup: Setup, condition: str, traces: list[Any], y: dict[str, Any]) -> Chart:
-    """Traces over time, all on one axis; when stimulation is on is shaded."""
+    """Traces over time, all on one axis; times of stimulation are shaded."""
     e = setup.experiment
     on = [
         {
@@ -86,8 +87,8 @@ def _over_time(setup: Setup, condition: str, traces: list[Any], y: dict[str, Any
 
 
 def changes(setup: Setup, results: xr.Dataset, condition: str, of: NDArray[np.int64]) -> dict[int, Differences]:
-    """The effect of a condition on the rate of populations in each bin, with its interval over the seeds, on the
-    measured wiring: of those of which the same cells count in it and in what it builds on."""
+    """The effect of a condition on the rate of populations in each bin, with its interval over seeds, on the measured
+    wiring; only for populations of which the same cells count in the condition and in its base."""
     e = setup.experiment
     here, base = (
         setup.cells.mask(not_counted(setup.network, setup.manipulation(setup.network, name)))
@@ -139,8 +140,8 @@ def change_chart(
 
 
 def raster_chart(setup: Setup, results: xr.Dataset, condition: str, by: str) -> Chart:
-    """A dot a spike of the first seed, a row a cell; the same cells in every condition, by the populations of an
-    attribute."""
+    """A raster of the first seed, one dot a spike, one row a cell; the same cells in every condition, sorted by the
+    populations of an attribute."""
     rows = results.raster_cells.values
     first = [p for p in setup.populations if p.by == by]
     group = np.full(len(setup.cells), len(first))

@@ -1,4 +1,5 @@
-"""What a run's activity, or its weights, say is wrong: a line for each region that is silent or saturated."""
+"""Warnings about a run's activity or weights: a line for each region that is silent or saturated, and one for weights
+that look like synapse counts."""
 
 from __future__ import annotations
 
@@ -61,5 +62,5 @@ def weight_warnings(connectome: Connectome) -> Iterator[str]:
     if size <= _MEDIAN_COUNT:
         yield (
             f"All {n:,} weights are whole numbers, half of them {size:g} or less: they look like numbers of synapses, "
-            "and count as pA. A physiology says what to make of them."
+            "but are taken as pA. A physiology says how to convert them."
         )

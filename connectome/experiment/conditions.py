@@ -1,7 +1,7 @@
 """What a condition does to a network: a changed connectome, and clamps and stimuli for each stretch of time.
 
-A lesioned cell keeps its number but has no edges, does not fire, and nothing is read out of it. So a seed means the
-same random events at the same cells in every condition, and conditions differ by what is done alone.
+A lesioned cell keeps its number but has no edges, does not fire, and is not read out. So a seed means the same random
+events at the same cells in every condition, and conditions differ only in what is done.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ T = TypeVar("T", Stimulation, Silencing, Held)
 
 
 class Drive(NamedTuple):
-    """What a physiology says of stimulated cells: the weight of an event, None where each stimulation says its own, and
-    the parameters of the neuron that they have meanwhile."""
+    """What a physiology says about stimulated cells: the weight of an event, None if each stimulation gives its own,
+    and the neuron parameters that they have while stimulated."""
 
     weight: float | None = None
     parameters: Mapping[str, float] = {}
@@ -60,7 +60,7 @@ class Manipulation(ReadOnly):
     scale: tuple[tuple[float, Edges], ...] = ()
 
     def after(self, base: Manipulation) -> Manipulation:
-        """What is done where this is done besides another."""
+        """The manipulation that combines this one with ``base``."""
         return Manipulation(**{k: v + getattr(self, k) for k, v in vars(base).items()})
 
     @property
@@ -75,8 +75,8 @@ class Manipulation(ReadOnly):
 
 
 def resolve(connectome: Connectome, condition: Condition, where: str, *, strict: bool = True) -> Manipulation:
-    """The cells and edges that a condition's queries find. Raises :class:`ConnectomeError` for a query that cannot be,
-    for cells that cannot have what is done to them, and, if ``strict``, for a query that finds nothing."""
+    """The cells and edges that a condition's queries find. Raises :class:`ConnectomeError` for an invalid query, for
+    cells to which the manipulation cannot be applied and, if ``strict``, for a query that finds nothing."""
 
     def cells(query: str, key: str, roles: Sequence[str], what: str) -> NodeSet:
         found: NodeSet = _asked(lambda: connectome.select(query), f"{where}.{key}")
@@ -112,7 +112,8 @@ def resolve(connectome: Connectome, condition: Condition, where: str, *, strict:
 
 
 def cells_where(connectome: Connectome, query: str, where: str) -> NodeSet:
-    """The cells that a query finds. Raises :class:`ConnectomeError` with the key that asks, also if there are none."""
+    """The cells that a query finds. Raises :class:`ConnectomeError`, naming the key ``where``, for an invalid query and
+    if there are none."""
     found: NodeSet = _asked(lambda: connectome.select(query), where)
     if not len(found):
         raise ConnectomeError(where, "must find at least one cell", f"none for {query!r}")
@@ -120,7 +121,7 @@ def cells_where(connectome: Connectome, query: str, where: str) -> NodeSet:
 
 
 def _asked(ask: Callable[[], Any], where: str) -> Any:
-    """What a query finds; of what is wrong with it the key speaks."""
+    """What a query finds; an error in it is reported under the key."""
     try:
         return ask()
     except ConnectomeError as error:
@@ -154,7 +155,7 @@ def not_counted(connectome: Connectome, m: Manipulation) -> NodeSet:
 
 
 def stretches(m: Manipulation, duration_ms: float, dt_ms: float) -> list[Stretch]:
-    """The parts of a trial between which something is switched on or off, on the grid of steps."""
+    """The parts of a trial between switching times, on the grid of steps."""
     times = {0, round(duration_ms / dt_ms)}
     for part, _ in (*m.stimulate, *m.silence, *m.hold):
         times |= {round(part.from_ms / dt_ms), round((duration_ms if part.to_ms is None else part.to_ms) / dt_ms)}
@@ -162,8 +163,8 @@ def stretches(m: Manipulation, duration_ms: float, dt_ms: float) -> list[Stretch
 
 
 def stimulus(connectome: Connectome, m: Manipulation, during: Stretch, drive: Drive) -> tuple[Connectome, Stimulus]:
-    """What enters in a stretch, and the connectome with the parameters that stimulated cells have meanwhile. Cells that
-    are silent or gone get nothing at a rate if they are sensors, which have no membrane. Raises
+    """The stimulus of a stretch, and the connectome with the parameters that stimulated cells have during it. Sensors
+    that are silenced or lesioned get no events, as they have no membrane that could be clamped instead. Raises
     :class:`ConnectomeError` for a cell that gets events of two weights at once."""
     rate, weight, current = dict[str, Any](), dict[str, Any](), dict[str, Any]()
     for s, nodes in _during(m.stimulate, during):
@@ -175,7 +176,7 @@ def stimulus(connectome: Connectome, m: Manipulation, during: Stretch, drive: Dr
                 continue
             one = s.weight if s.weight is not None else drive.weight
             if connectome.regions[name].role != "sensor" and one is None:
-                rule = "must be given where no physiology says what an event weighs"
+                rule = "must be given if no physiology gives the weight of an event"
                 raise ConnectomeError("stimulate.weight", rule, f"none for {s.cells!r}")
             before = rate.get(name, np.zeros(mask.size)) > 0
             kept = weight.setdefault(name, np.zeros(mask.size))
@@ -198,8 +199,8 @@ def stimulus(connectome: Connectome, m: Manipulation, during: Stretch, drive: Dr
 
 
 def clamps(connectome: Connectome, m: Manipulation, during: Stretch) -> dict[str, list[Clamp]]:
-    """Who is silent and who is held in a stretch: region -> clamps of other cells each. A cell that is to be both is
-    held; of two potentials the later one counts."""
+    """The clamps of silenced and held cells in a stretch: region -> clamps, no two of which share a cell. A cell that
+    is to be both is held; of two potentials the later one counts."""
     quiet = union(connectome, [*m.lesion, *(nodes for _, nodes in _during(m.silence, during))])
     held = {name: np.full(r.size, np.nan) for name, r in connectome.regions.items()}
     for h, nodes in _during(m.hold, during):
@@ -217,7 +218,8 @@ def clamps(connectome: Connectome, m: Manipulation, during: Stretch) -> dict[str
 
 
 def _during(parts: Sequence[tuple[T, NodeSet]], during: Stretch) -> list[tuple[T, NodeSet]]:
-    """Those that are on in a stretch, which begins and ends where they do, or the grid's step next to it."""
+    """Those parts that are on during a stretch; stretches begin and end where parts do, up to rounding to the grid of
+    steps."""
     middle = (during.from_ms + during.to_ms) / 2
     return [(p, nodes) for p, nodes in parts if p.from_ms < middle < (np.inf if p.to_ms is None else p.to_ms)]
 

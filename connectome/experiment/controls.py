@@ -1,4 +1,4 @@
-"""What a condition is held against: as many other cells or edges, drawn at random.
+"""Controls for a condition: the same number of other cells or edges, drawn at random.
 
 (Shuffled wiring, the other control, is :mod:`connectome.analysis.shuffled`.)
 """
@@ -20,17 +20,18 @@ __all__ = ["generator", "random_targets"]
 
 
 def generator(seed: int, *words: str) -> np.random.Generator:
-    """Random numbers of a seed for one purpose, which the words name."""
+    """A random generator for a seed and one purpose, which the words name."""
     return np.random.default_rng([seed, *(zlib.crc32(word.encode()) for word in words)])
 
 
 def random_targets(
     connectome: Connectome, own: Manipulation, whole: Manipulation, rng: np.random.Generator
 ) -> Manipulation | None:
-    """The same done to as many other cells of each region, and other edges of each set; None where there are too few.
+    """The same manipulation of as many other cells of each region, and other edges of each set; None if there are too
+    few.
 
-    Nothing that the whole condition names is drawn, neither what it does itself nor what those do that it builds on.
-    Where a region has too few others, the rest is drawn from other regions of the same role.
+    No cell or edge that the whole condition names is drawn, whether named by itself or by the conditions it builds on.
+    If a region has too few other cells, the rest are drawn from other regions of the same role.
     """
     named = union(connectome, whole.cells)
     drawn: dict[tuple[bytes, ...], NodeSet] = {}
@@ -56,7 +57,7 @@ def random_targets(
 
 
 class _TooFewError(Exception):
-    """There are not as many others."""
+    """There are not enough other cells or edges."""
 
 
 def _others(

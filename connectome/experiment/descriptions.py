@@ -1,4 +1,4 @@
-"""An experiment in words: what each condition does, and what to know before one reads the numbers."""
+"""An experiment in words: what each condition does, and what to know before reading the numbers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def condition_rows(setup: Setup) -> list[list[str]]:
 
 
 def what_is_done(condition: Condition, own: Manipulation) -> str:
-    """What a condition does besides what it builds on."""
+    """What a condition does in addition to its base."""
     parts = [
         f"{_cells(nodes)} at {s.rate_hz:g} Hz" if s.rate_hz is not None else f"{_cells(nodes)} by {s.current_pa:g} pA"
         for s, nodes in own.stimulate
@@ -64,7 +64,7 @@ def _edges(masks: Edges) -> str:
 
 
 def notes(setup: Setup) -> Iterator[str]:
-    """What is to be known before numbers are read."""
+    """What a reader must know before reading the numbers."""
     e = setup.experiment
     least = {"permutation": 2.0 ** (1 - e.seeds), "wilcoxon": 2.0 ** (1 - e.seeds)}.get(e.test, 0.0)
     if e.seeds == 1:

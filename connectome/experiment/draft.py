@@ -1,4 +1,4 @@
-"""A specification to begin with, for a connectome and the columns that it has."""
+"""A draft specification for a connectome, using the columns that it has."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _CLASSES: Final[tuple[str, ...]] = ("class", "cell_class", "super_class", "type"
 
 
 def draft(connectome: Connectome, name: str) -> str:
-    """TOML that runs as it is: the rarest class stimulated, then the most common one silenced besides. Raises
-    :class:`ConnectomeError` if there is nothing to stimulate."""
+    """TOML that runs as it is: the rarest class is stimulated, then in a second condition the most common one is also
+    silenced. Raises :class:`ConnectomeError` if there is nothing to stimulate."""
     columns = _columns(connectome)
     usable = {column: values for column, values in columns.items() if 2 <= len(values) <= _MOST_VALUES}
     by = next((c for c in _CLASSES if c in usable), None)
@@ -31,9 +31,7 @@ def draft(connectome: Connectome, name: str) -> str:
     else:
         region = next((r for r in connectome.regions.values() if r.role == "neuron" and r.size), None)
         if region is None:
-            raise ConnectomeError(
-                "regions", "must hold neurons, to be stimulated", "none that are no sensors or effectors"
-            )
+            raise ConnectomeError("regions", "must hold neurons, to be stimulated", "only sensors or effectors")
         few = max(1, region.size // 50)
         first = f"region == {region.name!r} and index < {few}"
         other = f"region == {region.name!r} and {few} <= index < {2 * few}"
@@ -47,14 +45,14 @@ def draft(connectome: Connectome, name: str) -> str:
         "# An experiment: change what follows, then",
         "#   python -m sims.experiment THIS-FILE --dry-run",
         "#",
-        "# Cells are looked up by queries: \"class == 'KC' and side == 'left'\". Columns of texts here:",
+        "# Cells are found by queries: \"class == 'KC' and side == 'left'\". Text columns here:",
         *(about or ["#   none but region and label"]),
         "",
         f"connectome = {_text(name)}",
         "duration_ms = 1000",
         "seeds = 10",
         "",
-        "[physiology]  # what makes counts of synapses a live network; leave it out for one that is alive already",
+        "[physiology]  # how synapse counts become a live network; leave it out for a live one",
         'preset = "shiu2024"',
         *([] if has_transmitter or signed else ['sign_by = ""  # no column says what cells release: all excite']),
         "",
@@ -99,5 +97,5 @@ def _counted(r: Region, name: str) -> dict[str, int]:
 
 
 def _text(text: str) -> str:
-    """As TOML has it."""
+    """The text as a TOML string."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

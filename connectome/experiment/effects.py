@@ -1,15 +1,16 @@
 """What conditions change: differences paired by seed, with 95 % intervals and corrected p-values.
 
-The *effect* of a condition is its read-out minus that of the condition that it builds on, on the same wiring and with
-the same seed, over the cells that count in both (of the reference, which builds on none, the read-out itself). A
-control is held against it twice: by its own effect, and by how far the effect on the measured wiring is *beyond* it,
-again seed by seed. With random targets, the condition is compared with what it builds on as that is.
+The *effect* of a condition is its read-out minus that of the condition it builds on, on the same wiring and with the
+same seed, over the cells that count in both (for the reference, which builds on none, the read-out itself). A control
+is compared with it twice: by its own effect, and by how far the effect on the measured wiring is *beyond* that effect,
+again seed by seed. With random targets, only the condition's own targets are random; the condition it builds on stays
+as it is.
 
-Intervals are Student's t. P-values are two-sided: Student's paired t by default; ``permutation`` turns the signs of the
-differences round, all 2**n ways up to n = 12 and 10,000 drawn ones beyond; ``wilcoxon`` is SciPy's signed-rank test.
-Where all seeds differ by the same, t has no spread to go by, and the p-value is the permutation's. They are corrected
-for the number of populations (or cells) of one read-out, condition and control. A p-value is missing where nothing is
-drawn at random, as seeds are then the same trial again.
+Intervals are Student's t. P-values are two-sided: Student's paired t by default; ``permutation`` flips the signs of the
+differences, in all 2**n ways up to n = 12 and in 10,000 random ways beyond; ``wilcoxon`` is SciPy's signed-rank test.
+If all differences are equal, t is not defined, and the permutation p-value is used. P-values are corrected for the
+number of populations (or cells) of one read-out, condition and control. A p-value is missing where nothing is drawn at
+random, as every seed then repeats the same trial.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ _ROUNDING: Final = 1e-12
 
 
 class Differences(NamedTuple):
-    """Of each row: the mean of n differences, half the width of its 95 % interval, the p-value; nan where unknown."""
+    """For each row: the mean of n differences, half the width of its 95 % interval, and the p-value; nan where
+    undefined."""
 
     mean: NDArray[np.float64]
     half: NDArray[np.float64]
@@ -45,7 +47,7 @@ class Differences(NamedTuple):
 
 
 def differences(values: NDArray[Any], test: Test = "t") -> Differences:
-    """Of (..., seeds) differences, of which some may be missing."""
+    """Mean, interval and p-value of (..., seeds) differences, some of which may be nan."""
     from scipy.stats import t as student
 
     x = np.asarray(values, np.float64)
@@ -73,7 +75,7 @@ def differences(values: NDArray[Any], test: Test = "t") -> Differences:
 
 
 def _sign_permutation(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(R,) two-sided p-values of (R, n) differences, whose signs are turned round in all ways or in drawn ones."""
+    """(R,) two-sided p-values of (R, n) differences, whose signs are flipped in all ways or in randomly drawn ones."""
     n = rows.shape[-1]
     if n <= _EXACT:
         turned = 1.0 - 2.0 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
@@ -96,7 +98,8 @@ def _wilcoxon(row: NDArray[np.float64]) -> float:
 
 
 def corrected(p: NDArray[np.float64], correction: Correction) -> NDArray[np.float64]:
-    """P-values of one family for its size (Holm 1979; Benjamini & Hochberg 1995); missing ones do not count."""
+    """P-values of one family corrected for multiple comparisons (Holm 1979; Benjamini & Hochberg 1995); missing ones do
+    not count."""
     if correction == "none":
         return p
     if correction == "fdr_bh":
@@ -124,8 +127,9 @@ def effect_table(e: Experiment, results: xr.Dataset) -> pandas.DataFrame:
     """A row for each condition, control, read-out and population.
 
     Columns: condition, against, control, readout, units, by, value, n_cells, mean (of the read-out), effect and its
-    interval (effect_low, effect_high), n (seeds), p, p_corrected; of a control besides beyond, beyond_low, beyond_high,
-    p_beyond and p_beyond_corrected: how much more the effect on the measured wiring is. Missing where unknown.
+    interval (effect_low, effect_high), n (seeds), p, p_corrected; and, for a control, beyond, beyond_low, beyond_high,
+    p_beyond and p_beyond_corrected: how much larger the effect on the measured wiring is than the control's. Missing
+    where undefined.
     """
     import pandas
 
@@ -163,8 +167,8 @@ def _columns(e: Experiment, values: NDArray[np.float64], name: str, *, tested: b
 
 
 def cell_table(e: Experiment, results: xr.Dataset) -> pandas.DataFrame:
-    """A row for each condition and cell whose rate is not 0 throughout: its rate, its effect with interval and
-    p-values, on the measured wiring, and its latency: the mean over the seeds in which it fired, and in how many."""
+    """A row for each condition and cell whose rate is not always 0: on the measured wiring, its rate, the effect on it
+    with interval and p-values, and its latency: the mean over the seeds in which it fired, and their number."""
     import pandas
 
     parts = []
@@ -187,8 +191,8 @@ def cell_table(e: Experiment, results: xr.Dataset) -> pandas.DataFrame:
 
 
 def sweep_table(e: Experiment, results: xr.Dataset) -> pandas.DataFrame:
-    """A row for each cell that a sweep silences, read-out and population: the effect against the condition without it,
-    corrected for the number of cells."""
+    """A row for each cell that a sweep silences, read-out and population: the effect relative to the same condition
+    without the silencing, corrected for the number of cells."""
     import pandas
 
     assert e.sweep is not None

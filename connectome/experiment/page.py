@@ -1,7 +1,7 @@
 """One page about an experiment: each condition beside the one that it builds on, over time, and what it changes.
 
-HTML that needs nothing but itself, to read on a screen or a phone and to print; it shares colours, tables and the
-script that draws with :mod:`connectome.analysis.report`.
+Self-contained HTML, to read on a screen or a phone and to print; it shares colours, tables and the drawing script with
+:mod:`connectome.analysis.report`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def page(setup: Setup, results: xr.Dataset, tables: Mapping[str, pandas.DataFram
 
     Parameters
     ----------
-    results : of :func:`connectome.experiment.trials.assemble`
+    results : what :func:`connectome.experiment.trials.assemble` gives
     tables : ``effects`` and ``cells``, and ``sweep``, ``paths`` and ``structure`` if there are any, as
         :mod:`connectome.experiment.effects` and :mod:`connectome.experiment.activation` give them
     source : the name of the connectome
@@ -79,7 +79,7 @@ def page(setup: Setup, results: xr.Dataset, tables: Mapping[str, pandas.DataFram
         "more": max(0, len(e.conditions) - _MOST_PANELS),
         "has_base": bool(e.against(compared[-1])), "has_raster": "raster1" in charts, "most_lines": MOST_LINES,
         "seed": e.first_seed, "about": setup.about, "bin_ms": readable(e.readouts.bin_ms),
-        "conditions": Table("Conditions and what each does besides what it builds on.", ["condition", "builds on", ""],
+        "conditions": Table("Conditions and what each does beyond its base.", ["condition", "builds on", ""],
                             condition_rows(setup)),
         "effects": [_effects(setup, tables["effects"], name) for name in list(e.conditions)[:_MOST_TABLES]],
         "left_out": max(0, len(e.conditions) - _MOST_TABLES),
@@ -103,7 +103,7 @@ def page(setup: Setup, results: xr.Dataset, tables: Mapping[str, pandas.DataFram
 def _charts(
     setup: Setup, results: xr.Dataset, tables: Mapping[str, pandas.DataFrame], compared: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """Chart -> attribute, or "all" -> one for each pair of conditions."""
+    """Chart -> attribute, or "all" -> a chart for each pair of conditions."""
     e = setup.experiment
     side_by_side = list(e.conditions)[:_MOST_PANELS]
     has_base = bool(e.against(compared[-1]))
@@ -131,7 +131,7 @@ def _charts(
 
 
 def _first_by(setup: Setup) -> str:
-    """What is shown first: the first attribute that tells cells apart."""
+    """The attribute shown first: the first that tells cells apart."""
     by = [p.by for p in setup.populations]
     return next((name for name in setup.experiment.readouts.by if by.count(name) > 1), by[0])
 
@@ -139,7 +139,7 @@ def _first_by(setup: Setup) -> str:
 def _lede(setup: Setup) -> str:
     e, network = setup.experiment, setup.network
     named = [_CONTROLS[name] for name in e.controls.names if name != "measured"]
-    controls = f", held against {listed(named)}" if named else ""
+    controls = f", compared with {listed(named)}" if named else ""
     sweep = f" {plural(setup.swept.size, 'cell')} silenced one at a time." if e.sweep else ""
     return (
         f"{plural(network.n_neurons, 'neuron')} and {plural(network.n_edges, 'edge')}; "
@@ -158,7 +158,7 @@ def _tiles(setup: Setup) -> list[dict[str, str]]:
 
 
 def _effects(setup: Setup, table: pandas.DataFrame, condition: str) -> Table:
-    """The largest effects of a condition, and what the controls say of them."""
+    """The largest effects of a condition, beside those of the controls."""
     e = setup.experiment
     mine = table[(table.condition == condition) & table.effect.notna()]
     measured = mine[(mine.control == "measured") & (mine.effect != 0)]
@@ -202,7 +202,7 @@ def _cells(setup: Setup, table: pandas.DataFrame, condition: str) -> Table | Non
 
 
 def _sweep(table: pandas.DataFrame | None) -> dict[str, Any] | None:
-    """Which cells matter most: of the population whose rate they change most."""
+    """The cells that matter most, judged by the population whose rate they change most."""
     if table is None or table.effect.isna().all():
         return None
     rates = table[table.readout == "rate_hz"]

@@ -1,4 +1,5 @@
-"""What is done in a condition: who is stimulated, silenced, held, lesioned, which edges are cut or scaled."""
+"""What is done in a condition: which cells are stimulated, silenced, held or lesioned, which edges are cut or
+scaled."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ __all__ = [
 
 
 def several(given: Any) -> list[Any]:
-    """A list, or one thing as a list of it."""
+    """A list as it is, or a single thing as a list of one."""
     return list(given) if isinstance(given, (list, tuple)) else [given]
 
 
@@ -40,7 +41,7 @@ def text(where: str, given: object) -> str:
 
 
 def query(where: str, given: object) -> str:
-    """A query, not empty; what it means is for a connectome to say. Raises :class:`ConnectomeError`."""
+    """A query that is not empty; it is resolved only against a connectome. Raises :class:`ConnectomeError`."""
     if not isinstance(given, str) or not given.strip():
         raise ConnectomeError(where, "must be a query, such as \"class == 'KC'\"", repr(given))
     return given
@@ -84,10 +85,10 @@ class Stimulation(_Timed):
     Parameters
     ----------
     cells : a query, see :mod:`connectome.graph.query`
-    rate_hz : of Poisson events, each of ``weight``; a sensor emits spikes at this rate
-    current_pa : a constant current; one of the two
-    from_ms, to_ms : when; by default throughout
-    weight : of an event, in the unit of the neuron's model; None: what the physiology says
+    rate_hz : rate of Poisson events, each of ``weight``; a sensor emits spikes at this rate
+    current_pa : a constant current; give this or ``rate_hz``
+    from_ms, to_ms : the window of time; by default the whole trial
+    weight : weight of an event, in the unit of the neuron model; None: the physiology's
     """
 
     rate_hz: float | None = None
@@ -136,16 +137,16 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Condition:
-    """What is done to the network in one condition, besides what is done in the one that it builds on.
+    """What is done to the network in one condition, in addition to the condition it builds on.
 
     Parameters
     ----------
     base : the condition that this one builds on and is compared with; ``from`` in TOML. "" for none: then it is
         compared with the experiment's reference
-    about : in words
+    about : a description in words
     stimulate, silence, hold : cells that are driven, kept from firing, held at a potential, in windows of time
-    lesion : queries of cells that are taken out: they have no edges, and nothing is read out of them
-    cut : queries of edges that are removed: ``source.class == 'KC' and target.class == 'MBON'``
+    lesion : queries for cells that are removed: they have no edges and are not read out
+    cut : queries for edges that are removed: ``source.class == 'KC' and target.class == 'MBON'``
     scale : edges whose weights are multiplied
     """
 
@@ -160,7 +161,8 @@ class Condition:
 
     @classmethod
     def of(cls, table: object, where: str) -> Condition:
-        """From a table, in which one thing stands for a list of one, and a query for a table of it."""
+        """A condition from a table, in which a single thing stands for a list of one, and a query for a table with only
+        that query."""
         if not isinstance(table, Mapping):
             raise ConnectomeError(where, "must be a table", repr(table))
         given = dict(table)
@@ -185,7 +187,7 @@ class Condition:
         return cls(**parts)
 
     def after(self, base: Condition) -> Condition:
-        """What is done where this is done besides what another condition does."""
+        """The condition that combines this one with ``base``."""
         joined = {
             f.name: getattr(base, f.name) + getattr(self, f.name)
             for f in fields(self)
@@ -206,7 +208,7 @@ _PARTS: Final[Mapping[str, tuple[Any, str]]] = {
 
 
 def part(kind: Any, table: object, where: str) -> Any:
-    """A dataclass from a table; what it must have is asked for by name."""
+    """A dataclass from a table; an error names the keys that are missing."""
     if isinstance(table, kind):
         return table
     try:

@@ -1,6 +1,6 @@
-"""What to make of counts of synapses: signs by transmitter, weights, delays, the model of neurons; by name or by TOML.
+"""How to turn synapse counts into a network: signs by transmitter, weights, delays, neuron model; by name or from TOML.
 
-A file has a table ``[physiology]``, every key of which may be left out::
+A file has a table ``[physiology]``, in which every key is optional::
 
     [physiology]
     preset = "shiu2024"
@@ -70,7 +70,7 @@ TRANSMITTER_COLUMNS: Final = (
 
 
 def with_parameters(neuron: NeuronModel, parameters: Mapping[str, Any], where: str) -> NeuronModel:
-    """The neuron with other parameters. Raises :class:`ConnectomeError` for one that its model has not."""
+    """The neuron with other parameters. Raises :class:`ConnectomeError` for one that its model does not have."""
     for name in parameters:
         if name not in neuron.parameters():
             rule = f"must be parameters of {neuron.model}: {', '.join(neuron.parameters())}"
@@ -79,33 +79,34 @@ def with_parameters(neuron: NeuronModel, parameters: Mapping[str, Any], where: s
 
 
 def plain(text: str) -> str:
-    """What a column says, as it is looked up in signs."""
+    """A column's text in the form in which it is looked up in ``signs``."""
     return text.strip().lower()
 
 
 @dataclass(frozen=True)
 class Physiology(ReadOnly):
-    """What to make of counts of synapses. Raises :class:`ConnectomeError` for what makes no sense.
+    """How to turn synapse counts into a network. Raises :class:`ConnectomeError` for invalid values.
 
     Parameters
     ----------
-    name : what it is called in an account
+    name : its name in an account
     neuron : every neuron's model and parameters
-    weight : of one synapse, in the unit of the neuron's model, > 0
-    gain : times every weight; what :func:`connectome.experiment.calibration.calibrate` finds
-    sign_by : the attributes that may say what a neuron, or else an edge, releases: the first that is there counts. ""
-        keeps the signs that weights have
-    signs : text of that attribute, whatever its case -> 1 or -1
+    weight : weight of one synapse, in the unit of the neuron model, > 0
+    gain : multiplies every weight; :func:`connectome.experiment.calibration.calibrate` finds it
+    sign_by : the attributes that may say what a neuron, or else an edge, releases; the first one present counts. ""
+        keeps the signs that the weights have
+    signs : text of that attribute, in any case -> 1 or -1
     unknown : what becomes of edges whose sign is not known: "refuse" all, keep them as "excitatory" or "inhibitory", or
         "drop" them
     normalise : divide a weight by its target's number of edges ("in_degree") or synapses ("in_strength"), so that each
-        neuron's input is ``weight`` times the mean count, or ``weight`` in all; "" does not
+        neuron's input is ``weight`` times the mean count, or ``weight`` in total; "" does not divide
     count : "linear" in the number of synapses, or its logarithm ("log": log(1 + n))
-    size_by : an attribute of neurons, such as an area: weights are divided by the target's over the mean of its region
-    delay_ms : of every edge; or None, to keep what they have
-    velocity_um_per_ms : adds the distance between two neurons over this to the delay; None does not
-    stimulus_weight : of an event that stimulates a cell, in the unit of the neuron's model
-    stimulated : parameters of the neuron that cells have while they are stimulated
+    size_by : an attribute of neurons, such as an area: weights are divided by the target's value over the mean of its
+        region
+    delay_ms : delay of every edge; None keeps the edges' own
+    velocity_um_per_ms : adds the distance between two neurons, divided by this, to the delay; None adds nothing
+    stimulus_weight : weight of an event that stimulates a cell, in the unit of the neuron model
+    stimulated : neuron parameters of cells while they are stimulated
     """
 
     name: str = "physiology"
@@ -177,8 +178,8 @@ def preset(name: str) -> Physiology:
 
 def physiology_from(table: Mapping[str, Any]) -> Physiology:
     """A physiology from a table of its fields, ``preset`` naming the one that it changes. ``neuron`` is a table of
-    parameters, with another ``model`` if it names one; ``signs`` is "fly", "mammal" or "worm", or a table that adds
-    to them, in which ``species`` names the one it adds to. Raises :class:`ConnectomeError`."""
+    parameters, with another ``model`` if it names one; ``signs`` is "fly", "mammal" or "worm", or a table that adds to
+    them, in which ``species`` names the one to extend. Raises :class:`ConnectomeError`."""
     given = dict(table)
     base = preset(given.pop("preset")) if "preset" in given else Physiology()
     known = [f.name for f in fields(Physiology)]
@@ -209,7 +210,7 @@ def physiology_from(table: Mapping[str, Any]) -> Physiology:
 
 
 def table_of(physiology: Physiology) -> dict[str, Any]:
-    """The inverse of :func:`physiology_from`, every field written out, but for what is None."""
+    """The inverse of :func:`physiology_from`, with every field written out except those that are None."""
     found = {f.name: getattr(physiology, f.name) for f in fields(physiology)}
     found |= {k: dict(v) for k, v in found.items() if isinstance(v, Mapping)}
     found |= {"neuron": to_table(physiology.neuron), "sign_by": list(physiology.sign_by)}

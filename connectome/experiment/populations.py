@@ -1,9 +1,9 @@
-"""A connectome of regions as a spiking network: a population of excitatory and inhibitory neurons for each node.
+"""A connectome of brain regions as a spiking network: a population of excitatory and inhibitory neurons for each node.
 
 A tract connectome (The Virtual Brain's, the Human Connectome Project's) has a node for each brain region, weights of
-tracts in arbitrary units, and perhaps the tracts' lengths. :func:`populate` makes of each node one region of spiking
-neurons, wired within at random as in Brunel (2000), J. Comput. Neurosci. 8:183, and of each tract excitatory edges
-between two of them, with strengths in proportion to its weight and the delay of its length.
+tracts in arbitrary units, and perhaps the tracts' lengths. :func:`populate` turns each node into a region of spiking
+neurons, randomly wired within as in Brunel (2000), J. Comput. Neurosci. 8:183, and each tract into excitatory edges
+between two regions, with strengths in proportion to its weight and a delay set by its length.
 
 >>> from connectome.wiring import from_matrix
 >>> tracts = from_matrix([[0, 2], [1, 0]], node_labels=["V1", "V2"], tract_length_mm=[[0, 50], [50, 0]])
@@ -50,35 +50,36 @@ _CHOICES: Final = {"normalise": ("in_strength", "mean_strength"), "negative": ("
 
 @dataclass(frozen=True)
 class Populations(Parameters):
-    """What becomes of a node and of a tract. Raises :class:`ConnectomeError` for what makes no sense.
+    """How nodes and tracts become populations and edges. Raises :class:`ConnectomeError` for invalid values.
 
-    The defaults are of no paper: small populations that inhibition balances, to be calibrated to a low rate
+    The defaults come from no paper: small populations, balanced by inhibition, to be calibrated to a low rate
     (:func:`connectome.experiment.resting.calibrate_background`).
 
     Parameters
     ----------
-    size : neurons a node
-    excitatory : the share of them that excite; they come first
-    coupling : G. 1: the weights of all tracts into a neuron of an average node have the sum of those of its local
-        excitatory edges
+    size : number of neurons per node
+    excitatory : the share of them that are excitatory; these come first
+    coupling : global coupling G. At 1 the weights of all tracts into a neuron of an average node sum to as much as
+        those of its local excitatory edges
     normalise : "in_strength": a tract has coupling x its weight / the sum of weights into its target, so that all nodes
-        get the same and fire alike; "mean_strength": / the mean over nodes of that sum, so that hubs get more
-    negative : what becomes of tracts with negative weights, such as logarithms of small ones: "refuse" all, or "drop"
+        get the same input and fire alike; "mean_strength": / the mean of that sum over nodes, so that hubs get more
+    negative : what to do with tracts of negative weight, such as logarithms of small weights: "refuse" all, or "drop"
         them
     tract_in_degree : edges that each neuron of the target gets from each tract, from random excitatory neurons of the
         source; their weight is divided by it
-    to_inhibitory : weight of a tract's edges to inhibitory neurons over that to excitatory ones: 1 reaches all alike;
-        0 excitatory ones alone (as in Deco et al. 2014, J. Neurosci. 34:7886)
-    probability : share of a node's neurons of each sign that a neuron of it gets an edge from: in-degrees are fixed
-    weight_pa : of an excitatory edge within a node
+    to_inhibitory : weight of a tract's edges to inhibitory neurons over that to excitatory ones: 1 reaches both
+        equally, 0 only excitatory ones (as in Deco et al. 2014, J. Neurosci. 34:7886)
+    probability : share of a node's excitatory, and of its inhibitory, neurons from which each neuron of the node gets
+        an edge; in-degrees are fixed
+    weight_pa : weight of an excitatory edge within a node
     g : strength of inhibitory edges over that of excitatory ones
-    local_delay_ms : within a node
-    speed_m_s : of conduction along tracts, m/s, which is mm/ms
-    delay_ms : of a tract whose length is not known; None refuses it
-    length_scale : what tract lengths, or positions, are multiplied by: 1000 where a file has millimetres and
-        micrometres were expected, 0.001 the other way round, 1 if they are right. None takes them as they are, and
-        asks where they would be no brain's
-    background_pa : of an event of the background, which each neuron gets at random
+    local_delay_ms : delay within a node
+    speed_m_s : conduction speed along tracts, m/s (= mm/ms)
+    delay_ms : delay of a tract whose length is not known; None refuses such tracts
+    length_scale : factor for tract lengths, or positions: 1000 where a file has millimetres and micrometres were
+        expected, 0.001 the other way round, 1 if they are right. None takes them as they are, and refuses lengths that
+        no brain has
+    background_pa : weight of a background event, which each neuron gets at random
     dt_ms : step of the simulation
     neuron : model and parameters of all neurons
     """
@@ -132,19 +133,19 @@ class Populations(Parameters):
 
 @dataclass(frozen=True)
 class PopulationAccount:
-    """What :func:`populate` did; its text is for people to read.
+    """What :func:`populate` did; as text it is for people to read.
 
     Parameters
     ----------
     nodes, neurons, excitatory : nodes; neurons of each; excitatory ones among them
-    tracts : that became edges
-    symmetric : whether each has one back of the same weight
+    tracts : tracts that became edges
+    symmetric : whether each tract has one back of the same weight
     lengths : "measured", "straight" (distances of positions) or "" where none is known
     length_mm : least, median and greatest length of those known
-    lacking : tracts of unknown length, which have the delay that was given for them
+    lacking : tracts of unknown length, which got the delay given for them
     delay_ms : least, median and greatest delay
-    self_weights, without_weight, negative : entries that were left out: of a node to itself; of weight 0; below 0
-    parallel : edges that were summed with another of the same two nodes
+    self_weights, without_weight, negative : entries that were left out: from a node to itself; of weight 0; below 0
+    parallel : edges that were summed with another between the same two nodes
     alone : nodes that no tract reaches
     strength : least, median and greatest weight of tracts into a neuron over that of its local excitatory edges
     """
@@ -169,8 +170,8 @@ class PopulationAccount:
         return " ".join(self.sentences())
 
     def sentences(self) -> Iterator[str]:
-        """One by one."""
-        way = "in both directions alike" if self.symmetric else "directed: weights differ there and back"
+        """The account's sentences, one by one."""
+        way = "in both directions alike" if self.symmetric else "directed: weights differ between the two directions"
         yield (
             f"{plural(self.nodes, 'node')} of {plural(self.neurons, 'neuron')} each, {self.excitatory:,} of them "
             f"excitatory. {plural(self.tracts, 'tract')}, {way}."
@@ -181,15 +182,16 @@ class PopulationAccount:
             if self.lengths:
                 yield f"Delays {_span(self.delay_ms)} ms, of {of[self.lengths]}, {_span(self.length_mm)} mm."
             if self.lacking:
-                yield f"Of {plural(self.lacking, 'tract')} the length is not known: the delay is the one given."
+                yield f"The length of {plural(self.lacking, 'tract')} is not known: the delay given is used."
         if self.self_weights:
-            yield f"Left out: {plural(self.self_weights, 'weight')} of a node to itself; it has its local edges."
+            yield f"Left out: {plural(self.self_weights, 'weight')} from a node to itself; a node has local edges "
+            "instead."
         if self.without_weight:
             yield f"Left out: {plural(self.without_weight, 'tract')} of weight 0."
         if self.negative:
             yield f"Left out: {plural(self.negative, 'tract')} of negative weight."
         if self.parallel:
-            yield f"Summed: {plural(self.parallel, 'edge')} beside another of the same two nodes."
+            yield f"Summed: {plural(self.parallel, 'edge')} with another between the same two nodes."
         if self.alone:
             yield f"No tract reaches {plural(self.alone, 'node')}."
 
@@ -202,15 +204,15 @@ def _span(values: tuple[float, float, float]) -> str:
 def populate(
     connectome: Connectome, populations: Populations = Populations(), seed: int = 0
 ) -> tuple[Connectome, PopulationAccount]:
-    """The spiking network of a tract connectome, row = source, whose neurons are nodes; and an account of what was
-    made of it.
+    """The spiking network of a tract connectome (row = source), whose neurons are the nodes; and an account of how it
+    was made.
 
-    A region of the network is a node, in their order; it has the node's label for a name where labels can be names
-    and differ, else ``node_0``, ``node_1``, ... Its neurons have the node's position and attributes, and besides
-    :data:`NODE`, :data:`NODE_LABEL` and :data:`NODE_REGION`. An edge set ``long_range`` is a tract.
+    Each node becomes a region, in order, named by the node's label if all labels are valid and distinct names, else
+    ``node_0``, ``node_1``, ... Its neurons have the node's position and attributes, and also :data:`NODE`,
+    :data:`NODE_LABEL` and :data:`NODE_REGION`. Each tract becomes an edge set ``long_range``.
 
-    Raises :class:`ConnectomeError` for negative weights, regions that are not of neurons, lengths that are not known
-    unless there is ``delay_ms`` for them, and lengths that would be no brain's unless there is ``length_scale``.
+    Raises :class:`ConnectomeError` for negative weights, regions whose role is not neuron, unknown lengths unless
+    ``delay_ms`` is given, and lengths that no brain has unless ``length_scale`` is given.
     """
     p = populations
     for r in connectome.regions.values():
@@ -254,7 +256,7 @@ def populate(
 
 
 def _relative(n: int, target: NDArray[Any], weight: NDArray[np.float64], p: Populations) -> NDArray[np.float64]:
-    """(T,) what a tract adds up to in a neuron, over its local excitation."""
+    """(T,) the summed weight of a tract into a neuron, relative to its local excitation."""
     into = np.bincount(target, weight, n)
     norm = into[target] if p.normalise == "in_strength" else np.full(weight.size, into.mean() if n else 1.0)
     found: NDArray[np.float64] = p.coupling * weight / norm
@@ -273,8 +275,8 @@ def _three(values: NDArray[np.float64]) -> tuple[float, float, float]:
 def _delays(
     connectome: Connectome, length_um: NDArray[np.float64], p: Populations
 ) -> tuple[NDArray[np.float64], dict[str, Any]]:
-    """(T,) ms on the grid of steps, and what there is to say of the lengths. A length of 0 between two nodes is none:
-    files have it where nobody has measured."""
+    """(T,) delays in ms on the grid of steps, and the account's facts about lengths. A length of 0 between two nodes
+    counts as unknown: files have it where nobody has measured."""
     length_mm = length_um / 1000 * (1.0 if p.length_scale is None else p.length_scale)
     known = length_mm > 0  # not true for nan
     measured = any(TRACT_LENGTH in e.state for e in connectome.edges.values())
@@ -323,7 +325,7 @@ def _regions(connectome: Connectome, graph: SimpleGraph, p: Populations) -> Iter
 
 
 def _region_names(graph: SimpleGraph) -> list[str]:
-    """A name for each node: its label, with its region before it if need be; else its number."""
+    """A name for each node: its label, preceded by its region if necessary; else its number."""
     if graph.label is not None:
         labels = graph.label.tolist()
         within = [f"{graph.regions[k]}_{label}" for k, label in zip(graph.region.tolist(), labels, strict=True)]
@@ -338,7 +340,8 @@ def _region_names(graph: SimpleGraph) -> list[str]:
 
 
 def _local(name: str, p: Populations, rng: np.random.Generator) -> EdgeSet:
-    """Within a node: every neuron gets its in-degree from both signs, none from itself."""
+    """Local edges of a node: every neuron gets its fixed in-degree from excitatory and from inhibitory neurons, none
+    from itself."""
     ne, (ke, ki) = p.n_excitatory, p.local_in_degree
     e, i = (Region("e", ne), 0), (Region("i", p.size - ne), ne)
     source, target, weight = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)], [np.zeros(0)]

@@ -1,8 +1,9 @@
-"""What follows when each neuron is stimulated in turn: foretold by spikes, by the wiring alone, by graded cells.
+"""Responses to the stimulation of each neuron in turn: predicted by spiking simulation, by the wiring alone, and by
+graded cells.
 
-Every forecast is a *score*, (N, N) with row = stimulated and column = responding neuron, larger where more is expected;
-:mod:`connectome.analysis.propagation` sets scores against what was measured. Neurons are in the order of
-:func:`~connectome.analysis.simple_graph.simple_graph`.
+Every prediction is a *score*, (N, N) with row = stimulated and column = responding neuron, larger where a larger
+response is expected; :mod:`connectome.analysis.propagation` compares scores with measurements. Neurons are in the order
+of :func:`~connectome.analysis.simple_graph.simple_graph`.
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ ELECTRICAL_GAINS: Final = (0.01, 0.1, 1.0, 10.0)
 
 
 def split_gap_junctions(connectome: Connectome) -> tuple[Connectome, Connectome]:
-    """The connectome with its chemical synapses alone, and with its gap junctions alone: edges whose state or attribute
-    :data:`GAP_JUNCTION` is not 0. Raises :class:`ConnectomeError` for an attribute that is no number or flag."""
+    """The connectome with only its chemical synapses, and with only its gap junctions: the edges whose state or
+    attribute :data:`GAP_JUNCTION` is not 0. Raises :class:`ConnectomeError` for an attribute that is neither a number
+    nor a flag."""
     parts: tuple[dict[Any, EdgeSet], dict[Any, EdgeSet]] = {}, {}
     for key, e in connectome.edges.items():
         is_gap = np.zeros(len(e), bool)
@@ -59,10 +61,12 @@ def evoked_rates(
     network: Connectome, physiology: Physiology, cells: Sequence[int], *, rate_hz: float = 150.0,
     duration_ms: float = 500.0, seed: int = 0, progress: Callable[[int], None] | None = None,
 ) -> Floats:  # fmt: skip
-    """(S, N) how much the rate of each neuron of a live network changes while one of these is stimulated, Hz: its rate
-    in a run of ``duration_ms`` from rest minus that of the same run without stimulation, with the same seed.
+    """(S, N) Hz: the change in the rate of each of N neurons of a live network while one of S cells is stimulated, for
+    each in turn: the rate in a run of ``duration_ms`` from rest, minus that in the same run without stimulation, with
+    the same seed.
 
-    ``cells`` are numbers among all neurons; ``progress`` is told how many are done. Raises :class:`ConnectomeError`.
+    ``cells`` are numbers among all neurons; ``progress`` is called with the number of cells done. Raises
+    :class:`ConnectomeError`.
     """
     regions = [r for r in network.regions.values() if r.role == "neuron"]
     start, n = starts(regions), sum(r.size for r in regions)
@@ -89,10 +93,10 @@ def evoked_rates(
 
 
 def wiring_scores(chemical: SimpleGraph, electrical: SimpleGraph, hops: int = 3) -> dict[str, Floats]:
-    """What the wiring alone says, of chemical synapses, and of them with gap junctions, whose weights are added:
+    """Scores from the wiring alone, for chemical synapses only, and with the weights of gap junctions added:
 
-    the weight of the edge between two neurons; the fewest edges of a path, as its negative; and the effective
-    connectivity over up to 1, 2, ... ``hops`` edges, without signs, together. Raises :class:`ConnectomeError`."""
+    the weight of the edge between two neurons; minus the number of edges on the shortest path; and the effective
+    connectivity, without signs, summed over up to 1, 2, ... ``hops`` edges. Raises :class:`ConnectomeError`."""
     from scipy.sparse.csgraph import shortest_path
 
     both = SimpleGraph.from_arrays(
@@ -113,9 +117,9 @@ def wiring_scores(chemical: SimpleGraph, electrical: SimpleGraph, hops: int = 3)
 
 
 def graded_scores(chemical: SimpleGraph, electrical: SimpleGraph) -> dict[str, list[Floats]]:
-    """How far potentials spread over graded cells (:mod:`connectome.analysis.graded`), as sizes without signs: over
-    signed chemical synapses, over gap junctions, over both, each at those of the gains that are tried at which the
-    cells come to rest. Raises :class:`ConnectomeError`."""
+    """How far potentials spread over graded cells (:mod:`connectome.analysis.graded`), in magnitude: over signed
+    chemical synapses, over gap junctions, and over both, each at every gain tried at which the cells settle. Raises
+    :class:`ConnectomeError`."""
     from scipy.linalg import eigvals
 
     radius = float(np.abs(eigvals(np.abs(dense(chemical)))).max(initial=0.0))
@@ -129,14 +133,14 @@ def graded_scores(chemical: SimpleGraph, electrical: SimpleGraph) -> dict[str, l
     for name, gains in tried.items():
         found[name] = [score for c, g in gains if (score := _spread(chemical, electrical, c, g)) is not None]
         if not found[name]:
-            raise ConnectomeError(name, "must come to rest at one of the gains that are tried", "at none")
+            raise ConnectomeError(name, "must settle at one of the gains that are tried", "at none")
     return found
 
 
 def _spread(
     chemical: SimpleGraph, electrical: SimpleGraph, chemical_gain: float, electrical_gain: float
 ) -> Floats | None:
-    """(N, N) how far a potential spreads, without signs; None where the cells come to no rest."""
+    """(N, N) how far a potential spreads, in magnitude; None if the cells do not settle."""
     try:
         every = np.arange(chemical.n)
         return np.abs(spread(chemical, electrical, every, chemical_gain=chemical_gain, electrical_gain=electrical_gain))

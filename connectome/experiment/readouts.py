@@ -1,9 +1,9 @@
 """What is read out of a trial: rates, shares of active cells and latencies, by cell and by population.
 
-``rate_hz``: spikes over cells and time. ``active``: the share of cells with a spike. ``latency_ms``: the time from when
-stimulation begins to a cell's first spike after it; of a population the median over its cells, where a cell without a
-spike counts as later than all that have one, so that the median is missing where half of the cells never fired. Cells
-that a condition lesions, silences or holds have no value in it, and count in none.
+``rate_hz``: spikes per cell and second. ``active``: the share of cells with a spike. ``latency_ms``: the time from the
+onset of stimulation to a cell's first spike; for a population the median over its cells, where a cell without a spike
+counts as later than all others, so that the median is missing if half of the cells never fired. Cells that a condition
+lesions, silences or holds have no value in that condition, and do not count in its populations.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ class Cells(ReadOnly):
         return int(self.number.size)
 
     def name(self, cell: int) -> str:
-        """What to call one of them."""
+        """The name of a cell."""
         return str(self.label[cell]) or f"{self.region[cell]} {self.number[cell]}"
 
     def mask(self, nodes: NodeSet) -> NDArray[np.bool_]:
-        """(C,) which of them are in a set."""
+        """(C,) which cells are in a set."""
         return np.concatenate([np.zeros(0, bool), *(nodes.masks[name] for name in self.first)])
 
 
@@ -68,7 +68,8 @@ class Population(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """What is counted: spikes of from_ms < t <= to_ms, in bins of bin_ms; latencies begin at onset_ms."""
+    """The window of read-outs: spikes with from_ms < t <= to_ms, in bins of bin_ms; latencies are measured from
+    onset_ms."""
 
     from_ms: float
     to_ms: float
@@ -88,7 +89,7 @@ class Counted(NamedTuple):
 
 
 def cells_of(connectome: Connectome) -> Cells:
-    """Its cells that can fire. Raises :class:`ConnectomeError` if there are none."""
+    """The cells of a connectome that can fire. Raises :class:`ConnectomeError` if there are none."""
     firing = [r for r in connectome.regions.values() if r.size and _fires(r)]
     if not firing:
         raise ConnectomeError("connectome", "must have neurons or sensors", "none")
@@ -105,8 +106,8 @@ def _fires(r: Region) -> bool:
 
 
 def populations(connectome: Connectome, by: Sequence[str]) -> list[Population]:
-    """Those of each region, or of each value of an attribute, in this order; cells of which it is not known are in
-    none. Raises :class:`ConnectomeError` for an attribute that is not there or has too many values."""
+    """The populations of each region or of each value of an attribute, in this order; cells for which the value is
+    unknown are in none. Raises :class:`ConnectomeError` for an attribute that does not exist or has too many values."""
     firing = [r for r in connectome.regions.values() if r.size and _fires(r)]
     names = sorted({name for r in firing for name in r.attributes})
     found = []
@@ -127,7 +128,7 @@ def populations(connectome: Connectome, by: Sequence[str]) -> list[Population]:
 
 
 def _values(firing: Sequence[Region], attribute: str) -> NDArray[np.str_]:
-    """(C,) as texts; "" where nothing is known."""
+    """(C,) an attribute's values as texts; "" where unknown."""
     columns: list[list[str]] = []
     for r in firing:
         if attribute == "region":
@@ -153,8 +154,9 @@ def read_out(
     time_ms: NDArray[np.float64], cell: NDArray[np.int64], gone: NDArray[np.bool_], of: Sequence[Population],
     counted: Counted,
 ) -> dict[str, NDArray[Any]]:  # fmt: skip
-    """Of spikes (M,) at these times of these cells, where (C,) ``gone`` do not count: ``cell_spikes`` (C,) int32, -1
-    for these; ``cell_latency_ms`` (C,) float32; :data:`READOUTS` (P,); ``course_hz`` (P, B)."""
+    """Read-outs of M spikes, at times (M,) and of cells (M,), where the (C,) ``gone`` cells do not count:
+    ``cell_spikes`` (C,) int32, -1 for the gone cells; ``cell_latency_ms`` (C,) float32; :data:`READOUTS` (P,);
+    ``course_hz`` (P, B)."""
     inside = (time_ms > counted.from_ms) & (time_ms <= counted.to_ms)
     spikes = np.where(gone, -1, np.bincount(cell[inside], minlength=gone.size)).astype(np.int32)
     latency = np.where(gone, np.nan, first_spikes(time_ms, cell, gone.size, counted)).astype(np.float32)
@@ -174,7 +176,8 @@ def read_out(
 def summarised(
     spikes: NDArray[np.int32], latency: NDArray[np.float32], of: Sequence[Population], seconds: float
 ) -> dict[str, NDArray[np.float64]]:
-    """:data:`READOUTS` (P,) of populations, from what :func:`read_out` gives of each cell: of those that are there."""
+    """:data:`READOUTS` (P,) of populations, from what :func:`read_out` gives for each cell, over the cells that are not
+    gone."""
     found = {name: np.full(len(of), np.nan) for name in READOUTS}
     for k, population in enumerate(of):
         mine = population.cells[spikes[population.cells] >= 0]

@@ -43,10 +43,10 @@ def population_rates(
     network: Connectome, stimulus: Stimulus, duration_s: float, *, bin_ms: float = 20.0, seed: int = 0,
     threads: int | None = None, progress: Callable[[float], None] | None = None,
 ) -> xr.DataArray:  # fmt: skip
-    """Rates of the excitatory neurons of each region, (time_s, node), Hz; ``time_s`` is where a bin ends.
+    """Rates of the excitatory neurons of each region, (time_s, node), Hz; ``time_s`` is the end of each bin.
 
-    ``progress`` is told the seconds that are done. Raises :class:`ConnectomeError` where bins are no whole steps, or
-    the duration no whole bins.
+    ``progress`` is called with the seconds done. Raises :class:`ConnectomeError` if a bin is not a whole number of
+    steps, or the duration not a whole number of bins.
     """
     steps = bin_ms / network.dt_ms
     if not (math.isfinite(steps) and steps >= 1 - 1e-6 and abs(steps - round(steps)) < 1e-6):
@@ -84,11 +84,11 @@ def calibrate_background(
     network: Connectome, weight_pa: float, target_hz: float, *, trial_s: float = 2.0, seed: int = 0,
     threads: int | None = None,
 ) -> tuple[float, float]:  # fmt: skip
-    """The rate of the background at which excitatory neurons fire at ``target_hz`` on average, and the rate that they
-    have then, Hz: by halving an interval, in trials of this length whose first quarter does not count.
+    """The background rate at which excitatory neurons fire at ``target_hz`` on average, and the rate they then have,
+    both in Hz: found by bisection, in trials of ``trial_s`` whose first quarter does not count.
 
-    Raises :class:`ConnectomeError` where no background comes near: activity jumps, as the network is beyond the edge
-    of its stability.
+    Raises :class:`ConnectomeError` if no background comes near the target: then activity jumps, as the network is
+    beyond the edge of stability.
     """
     if not 0 < target_hz < math.inf:
         raise ConnectomeError("target_hz", "must be finite and > 0", target_hz)
@@ -113,7 +113,7 @@ def calibrate_background(
     best = min(tried, key=lambda hz: abs(tried[hz] - target_hz))
     if abs(tried[best] - target_hz) > _NEAR * target_hz:
         raise ConnectomeError(
-            "coupling", f"must leave excitatory neurons a background at which they fire at {target_hz:g} Hz",
+            "coupling", f"must allow a background at which excitatory neurons fire at {target_hz:g} Hz",
             f"a jump from {tried[low]:.3g} to {tried[high]:.3g} Hz at {low:.4g} Hz of it",
             "The network is beyond the edge of its stability: take a lower coupling, or a higher g.",
         )  # fmt: skip
@@ -125,11 +125,11 @@ def resting_state(
     bin_ms: float = 20.0, balloon: Balloon = FRISTON_2003, seed: int = 0, threads: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> xr.Dataset:  # fmt: skip
-    """A run of this length and what a scanner would see of it.
+    """A run of this length, and what a scanner would measure.
 
-    ``bold`` (time_s, node): of the synaptic gating that excitatory neurons bring about
+    ``bold`` (time_s, node): the BOLD signal that results from the synaptic gating by excitatory neurons
     (:func:`~connectome.analysis.bold.synaptic_gating`), every ``tr_s`` after the first ``skip_s``; ``fc`` (node,
-    other): its correlations; ``rate_hz`` (node): after ``skip_s``. Raises :class:`ConnectomeError`.
+    other): its correlations; ``rate_hz`` (node): mean rate after ``skip_s``. Raises :class:`ConnectomeError`.
     """
     if not 0 <= skip_s < duration_s:
         raise ConnectomeError("skip_s", f"must be >= 0 and less than the run's {duration_s:g} s", skip_s)
@@ -149,16 +149,17 @@ def gather_runs(
     measured: xr.Dataset, nulls: Mapping[str, xr.Dataset], empirical: NDArray[np.float64] | None = None
 ) -> xr.Dataset:
     """Runs on the measured tracts beside runs on null ones, and how their functional connectivity agrees with the
-    wiring and with a measured one.
+    wiring and with measured functional connectivity.
 
-    ``measured`` and each of ``nulls``, by kind: what :func:`resting_state` gives, along ``seed``, and ``structural``
-    (seed, node, other), the weights of the tracts. ``empirical`` (N, N): correlations, or Fisher's z of them.
+    ``measured`` and each of ``nulls``, by kind of null: what :func:`resting_state` gives, along ``seed``, and
+    ``structural`` (seed, node, other), the weights of the tracts. ``empirical`` (N, N): correlations, or Fisher's z of
+    them.
 
     Gives ``fc`` (seed, node, other), ``rate_hz`` (seed, node), ``structural`` (node, other), ``mean_fc`` (node, other),
     the mean over seeds of Fisher's z as correlations; ``r`` and ``rank_r`` (seed, against), by Pearson and Spearman, of
     Fisher's z; ``mean_r``, ``mean_rank_r`` (against), of ``mean_fc``; ``structural_r``, ``structural_rank_r``, of the
-    weights themselves with ``empirical``; ``between_seeds``, the mean agreement of two runs, which is low where they
-    are too short; and of nulls, (null, run), ``null_r`` (.., against) and ``null_structural_r``. Raises
+    weights themselves with ``empirical``; ``between_seeds``, the mean agreement of two runs, which is low if they are
+    too short; and of nulls, (null, run), ``null_r`` (.., against) and ``null_structural_r``. Raises
     :class:`ConnectomeError`.
     """
     structural = measured.structural.values[0]
@@ -193,8 +194,8 @@ def gather_runs(
 
 
 def agreement_table(results: xr.Dataset) -> pandas.DataFrame:
-    """What :func:`gather_runs` gives, as a table: a row for each thing that agrees with another, and for each kind of
-    null, with a 95 % interval over seeds where there are several, and the one-sided p against the nulls."""
+    """The result of :func:`gather_runs` as a table: a row for each agreement and each kind of null, with a 95 %
+    interval over seeds if there are several, and the one-sided p against the nulls."""
     import pandas
 
     kinds = [str(k) for k in results.null.values] if "null" in results.dims else [""]

@@ -1,6 +1,6 @@
 """What an experiment is: conditions, read-outs, controls, seeds. Frozen, checked once, the same from Python and TOML.
 
-A specification names a connectome, says what to make of it (``[physiology]``), and has conditions. In TOML::
+A specification names a connectome, says how to make it live (``[physiology]``), and has conditions. In TOML::
 
     connectome = "larva.csv"
     duration_ms = 1000
@@ -16,8 +16,8 @@ A specification names a connectome, says what to make of it (``[physiology]``), 
     from = "sugar"
     silence = "label == 'IN1'"
 
-``Experiment.of(table)`` is the one door: it takes these tables, as nested dictionaries. ``read_experiment`` reads them
-from a file.
+``Experiment.of(table)`` is the only way in: it takes these tables as nested dictionaries. ``read_experiment`` reads
+them from a file.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ class Readouts:
     ----------
     by : populations: ``"region"``, or names of attributes of neurons; a rate, a share of active cells and a latency for
         each of their values
-    cells : which cells have rates and latencies of their own, a query; by default all that can fire
+    cells : a query for the cells that are read out one by one; by default all that can fire
     bin_ms : width of the bins of rates over time
-    from_ms, to_ms : what is counted; by default all
+    from_ms, to_ms : the time that is counted; by default the whole trial
     raster : how many cells a raster shows
     """
 
@@ -86,13 +86,13 @@ class Readouts:
 
 @dataclass(frozen=True)
 class Controls(Parameters):
-    """What every condition is tried on besides the measured wiring.
+    """The controls that every condition is run with, besides the measured wiring.
 
     Parameters
     ----------
     shuffled : wiring in which each neuron keeps its degrees: :mod:`connectome.analysis.shuffled`
-    random_targets : as many other cells of the same regions, or edges of the same sets, instead of those that a
-        condition names itself
+    random_targets : the same number of other cells of the same regions, or edges of the same sets, in place of those
+        that a condition itself names
     """
 
     shuffled: bool = True
@@ -100,7 +100,7 @@ class Controls(Parameters):
 
     @property
     def names(self) -> tuple[Control, ...]:
-        """Those that are asked for, the measured wiring first."""
+        """The names of the controls asked for, the measured wiring first."""
         there = (True, self.shuffled, self.random_targets)
         return tuple(name for name, asked in zip(CONTROLS, there, strict=True) if asked)
 
@@ -124,8 +124,8 @@ class Paths(Parameters):
 
     Parameters
     ----------
-    n : how many; hops : over how many steps effective connectivity is told
-    nulls : shuffled wirings that they are held against
+    n : number of paths; hops : number of steps for effective connectivity
+    nulls : number of shuffled wirings to compare with
     """
 
     to: str
@@ -148,14 +148,14 @@ class Experiment(ReadOnly):
     ----------
     connectome : a file or a name, as the programs take it; not read here
     physiology : what :func:`connectome.experiment.conditions.animated` takes: ``{"preset": ..., parameter: value}``;
-        empty for a connectome that lives already
-    duration_ms : of a trial
+        empty for a connectome that is already live
+    duration_ms : duration of a trial
     conditions : by name, in order
     reference : the condition that those without a base are compared with; default: the first
-    seeds, first_seed : how many trials of each condition, and from which seed
-    test : of differences between conditions, paired by seed: Student's t, a permutation of signs, or Wilcoxon's
-    correction : of the p-values of one read-out: Holm, Benjamini-Hochberg, or none
-    dtype : of the simulation
+    seeds, first_seed : number of trials of each condition, and the first seed
+    test : test of differences between conditions, paired by seed: Student's t, a permutation of signs, or Wilcoxon's
+    correction : for the p-values of one read-out: Holm, Benjamini-Hochberg, or none
+    dtype : floating type of the simulation
     """
 
     conditions: Mapping[str, Condition]
@@ -197,7 +197,8 @@ class Experiment(ReadOnly):
 
     @classmethod
     def of(cls, table: Mapping[str, Any]) -> Experiment:
-        """From the tables of a TOML file, or the same in Python. Raises :class:`ConnectomeError` with the key."""
+        """An experiment from the tables of a TOML file, or the same in Python. Raises :class:`ConnectomeError` naming
+        the key."""
         if not isinstance(table, Mapping):
             raise ConnectomeError("experiment", "must be a table", repr(table))
         known = [*(f.name for f in fields(cls) if f.name != "conditions"), "condition"]
@@ -224,7 +225,7 @@ class Experiment(ReadOnly):
         return cls(**parts)
 
     def table(self) -> dict[str, Any]:
-        """The tables that :meth:`of` reads, with what was left out written out: TOML can hold them."""
+        """The tables that :meth:`of` reads, with defaults written out, in TOML's types."""
         found: dict[str, Any] = {
             f.name: plain_table(getattr(self, f.name))
             for f in fields(self)
@@ -241,7 +242,7 @@ class Experiment(ReadOnly):
         return found
 
     def whole(self, name: str) -> Condition:
-        """Everything that is done in a condition: what those do that it builds on, then its own."""
+        """Everything that is done in a condition: first by the conditions it builds on, then by itself."""
         condition = self.conditions[name]
         return condition.after(self.whole(condition.base)) if condition.base else condition
 
@@ -288,8 +289,8 @@ class Experiment(ReadOnly):
 
 
 def read_experiment(path: str | Path, changes: Sequence[str] = ()) -> Experiment:
-    """An experiment from a TOML file, with changes such as ``seeds=3`` or ``readouts.bin_ms=5`` that come last. Raises
-    :class:`ConnectomeError` naming the file."""
+    """An experiment from a TOML file, with changes such as ``seeds=3`` or ``readouts.bin_ms=5``, which are applied
+    last. Raises :class:`ConnectomeError` naming the file."""
     table = read_toml(Path(path))
     for change in changes:
         set_value(table, change, "key=value", "For example readouts.bin_ms=5.")

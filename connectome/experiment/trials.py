@@ -1,4 +1,4 @@
-"""Trials: each of one condition, on one wiring, with one seed. What one gives depends on nothing else."""
+"""Trials: each of one condition, on one wiring, with one seed. Its result depends on nothing else."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _MOST_SPIKES: Final = 1_000_000
 
 
 class Trial(NamedTuple):
-    """One trial. Of a sweep, ``condition`` is ``silence:REGION:NUMBER``."""
+    """One trial. In a sweep ``condition`` is ``silence:REGION:NUMBER``."""
 
     condition: str
     control: str
@@ -64,13 +64,13 @@ class Setup(ReadOnly):
 
     Parameters
     ----------
-    experiment : what is to be done
+    experiment : the specification
     wiring : the connectome as it was given
-    network : the same alive
-    drive : what stimulation means in it
-    about : what was made of the connectome, in words
-    cells : those that can fire; ``shown`` (C,): those that have read-outs of their own
-    populations : what read-outs are of
+    network : the same, made live
+    drive : the weight of stimulation and parameters of stimulated cells in it
+    about : an account of how the network was made, in words
+    cells : the cells that can fire; ``shown`` (C,): whether a cell has read-outs of its own
+    populations : the populations that are read out
     swept : (S,) cells that a sweep silences, one at a time
     """
 
@@ -85,7 +85,7 @@ class Setup(ReadOnly):
     swept: NDArray[np.int64]
 
     def trials(self) -> list[Trial]:
-        """All trials, seed by seed, so that what is finished first can be compared."""
+        """All trials, seed by seed, so that the first ones to finish can be compared."""
         e, found = self.experiment, list[Trial]()
         tried = [
             (name, control)
@@ -107,12 +107,12 @@ class Setup(ReadOnly):
         return f"silence:{self.cells.region[cell]}:{self.cells.number[cell]}"
 
     def has_random_targets(self, name: str) -> bool:
-        """Whether a condition names something itself that there are enough others of."""
+        """Whether a condition names cells or edges itself, and there are enough others to draw from."""
         own, whole = self.own(name), self.manipulation(self.network, name)
         return own.names_anything and random_targets(self.network, own, whole, generator(0)) is not None
 
     def own(self, name: str) -> Manipulation:
-        """What a condition does on the measured wiring besides what it builds on."""
+        """What a condition does on the measured wiring in addition to its base."""
         return resolve(self.network, self.experiment.conditions[name], f"condition.{name}")
 
     def manipulation(self, network: Connectome, name: str, *, strict: bool = False) -> Manipulation:
@@ -120,7 +120,7 @@ class Setup(ReadOnly):
         return resolve(network, self.experiment.whole(name), f"condition.{name}", strict=strict)
 
     def counted(self, name: str) -> Counted:
-        """What is counted in a condition: latencies are from when its first stimulation begins."""
+        """The window of read-outs in a condition; latencies are measured from the onset of its first stimulation."""
         r, e = self.experiment.readouts, self.experiment
         begins = [s.from_ms for s in e.whole(name).stimulate]
         return Counted(
@@ -149,7 +149,7 @@ def prepare(experiment: Experiment, connectome: Connectome) -> Setup:
 
 
 def alive(experiment: Experiment, connectome: Connectome) -> tuple[Connectome, Drive, str]:
-    """The network, what stimulation means in it, and an account of what was made of it."""
+    """The live network, what stimulation means in it, and an account of how it was made."""
     if not experiment.physiology:
         return connectome, Drive(), "Neurons, weights and delays are the connectome's own."
     physiology = physiology_from(experiment.physiology)
@@ -158,9 +158,8 @@ def alive(experiment: Experiment, connectome: Connectome) -> tuple[Connectome, D
 
 
 def trial_of(setup: Setup, trial: Trial, *, threads: int | None = None) -> xr.Dataset:
-    """What a trial gives: the variables of :func:`~connectome.experiment.readouts.read_out`; of a sweep those of
-    populations alone, without the cell that is silent; and, of the first seed on the measured wiring, spikes for the
-    raster."""
+    """The result of a trial: the variables of :func:`~connectome.experiment.readouts.read_out`; in a sweep only those
+    of populations, without the silent cell; and, for the first seed on the measured wiring, spikes for the raster."""
     e = setup.experiment
     sweeps = trial.condition.startswith("silence:")
     name = (e.sweep.base if e.sweep and sweeps else trial.condition) or e.reference
@@ -223,9 +222,9 @@ def _spikes(
 def perform(
     experiment: Experiment, connectome: Connectome, progress: Callable[[Trial], None] | None = None
 ) -> xr.Dataset:
-    """All trials of an experiment, one after the other, in this process: what :func:`assemble` makes of them.
-    (``python -m sims.experiment`` runs them in several and can go on where it was stopped; its results are the same.)
-    Raises :class:`ConnectomeError`."""
+    """Run all trials of an experiment, one after the other, in this process, and :func:`assemble` them.
+    (``python -m sims.experiment`` runs them in several processes and can be resumed; its results are the same.) Raises
+    :class:`ConnectomeError`."""
     setup = prepare(experiment, connectome)
 
     def each() -> Iterable[tuple[Trial, xr.Dataset]]:
@@ -242,10 +241,10 @@ def assemble(setup: Setup, found: Iterable[tuple[Trial, xr.Dataset]]) -> xr.Data
 
     ``rate_hz``, ``active`` and ``latency_ms`` (condition, control, seed, population), ``course_hz`` (..., bin),
     ``cell_rate_hz`` and ``cell_latency_ms`` (..., cell), nan where a condition was not tried on a control.
-    ``base_rate_hz`` and so on are the same of the condition that one is compared with, over the cells that both have.
-    Of a sweep ``swept_rate_hz``, ``swept_base_rate_hz`` and so on (swept, seed, population), over all other cells.
-    ``raster_time_ms``, ``raster_cell`` and ``raster_condition`` (spike) are of the first seed. Coordinates say who a
-    population and a cell are. ``found`` is in the order of :meth:`Setup.trials`.
+    ``base_rate_hz`` and so on are the same for the condition that each is compared with, over the cells that count in
+    both. For a sweep there are ``swept_rate_hz``, ``swept_base_rate_hz`` and so on (swept, seed, population), over all
+    other cells. ``raster_time_ms``, ``raster_cell`` and ``raster_condition`` (spike) are from the first seed.
+    Coordinates identify populations and cells. ``found`` is in the order of :meth:`Setup.trials`.
     """
     e, cells = setup.experiment, setup.cells
     conditions, controls, seeds = list(e.conditions), list[str](e.controls.names), list(e.all_seeds)
@@ -321,7 +320,7 @@ class _Each(NamedTuple):
 def _compare_sweep(
     setup: Setup, done: dict[tuple[str, str], _Each], seed: int, swept: dict[str, NDArray[np.float64]]
 ) -> None:
-    """The condition that a sweep silences cells in, without the silent cell."""
+    """Read-outs of the sweep's base condition, each without the cell that is silent."""
     e = setup.experiment
     spikes, latency_ms = done[(e.sweep.base if e.sweep else "") or e.reference, "measured"]
     seconds = setup.counted(e.reference).seconds
@@ -337,8 +336,8 @@ def _compare_sweep(
 
 
 def _raster(setup: Setup, spikes: dict[str, tuple[NDArray[Any], NDArray[Any], int]]) -> dict[str, Any]:
-    """Spikes of a few of the cells that fired, the same in all conditions: evenly among them by how much they did, and
-    in the order of their numbers."""
+    """Spikes of a few of the cells that fired, the same cells in all conditions: spaced evenly through the cells ranked
+    by activity, and shown in order of number."""
     if not spikes:
         return {}
     every = max(k for _, _, k in spikes.values())
