@@ -1,6 +1,6 @@
 """Run spikes through a connectome: one contract, two engines (:mod:`connectome.simulate.runs`).
 
-Nothing is imported before it is used: a run without plasticity pays for no rule.
+Modules are imported only when they are used: a run without plasticity does not pay for any rule.
 """
 
 from typing import TYPE_CHECKING

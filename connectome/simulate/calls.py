@@ -1,4 +1,4 @@
-"""Who is called between steps of a run: three-factor modulators that are functions, and rules in Python."""
+"""Calls between the steps of a run: to three-factor modulators that are functions, and to rules in Python."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Heard = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]  # steps,
 
 
 class Left(NamedTuple):
-    """What a run leaves: (E,) weights, what a rule in Python remembers, the step of the last call."""
+    """What a run leaves: (E,) weights, the memory of a rule in Python, the step of the last call."""
 
     weight: NDArray[Any]
     memory: Memory | None
@@ -29,14 +29,14 @@ class Left(NamedTuple):
 
 
 class Calls:
-    """What a run tells those that it calls, and what becomes of their answers.
+    """What a run passes to the functions and rules it calls, and what it does with their answers.
 
     Parameters
     ----------
     selection : the regions that take part
-    plastic : the edge sets that learn, of which some may want calls
-    last : the step that the run ends before, counted from the beginning of the first run
-    before : where the run goes on from
+    plastic : the edge sets that learn, some of which may need calls
+    last : the step at which the run ends (exclusive), counted from the beginning of the first run
+    before : the state from which the run continues
     """
 
     def __init__(
@@ -55,14 +55,14 @@ class Calls:
         self._left: dict[EdgeKey, Left] = {}  # of those that are called at the end, but would not be if it were none
 
     def steps_left(self, now: int) -> int:
-        """Steps until somebody wants to be called."""
+        """Steps until the next call."""
         every = (p.calls_every - (now - p.since) % p.calls_every for p in self._plastic.values())
         return min(every, default=self._end)
 
     def after(self, now: int, block: Heard, v_mv: Mapping[str, NDArray[Any]]) -> None:
         """``now`` steps are done, the last of them with these spikes; ``v_mv``: effector -> (N,) above e_l.
 
-        Raises :class:`ConnectomeError` for an answer that does not fit, by name.
+        Raises :class:`ConnectomeError` for an invalid answer, naming it.
         """
         for key, p in self._plastic.items():
             self._heard[key].append(block)
@@ -77,7 +77,7 @@ class Calls:
                 self._learn(key, p, self._so_far(key, now, v_mv))
 
     def left(self, key: EdgeKey) -> Left:
-        """What the run leaves of an edge set for another to go on from, when it has ended."""
+        """What the run leaves of an edge set, when it has ended, for another run to continue from."""
         p = self._all[key]
         return self._left.get(key, Left(p.weight, self._memory.get(key), self._last.get(key, self._end)))
 

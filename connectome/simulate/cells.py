@@ -1,5 +1,5 @@
-"""Regions that the event-driven engine updates by their model's own kernel: those of other models than ``iaf_psc_exp``,
-those whose parameters are one for each neuron, and those that are clamped."""
+"""Regions that the event-driven engine updates with their model's own kernel: those of models other than
+``iaf_psc_exp``, those whose parameters differ between neurons, and those that are clamped."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Cells:
 
 
 def in_lanes(region: Region, clamp: Mapping[str, Clamped]) -> bool:
-    """Whether it is updated sixteen neurons side by side instead."""
+    """Whether the region is updated sixteen neurons at a time instead."""
     linear = region.neuron.linear()
     return linear is not None and not linear.arrays() and region.name not in clamp
 
@@ -53,8 +53,8 @@ def make_cells(
     regions: list[Region], start: Mapping[str, int], clamp: Mapping[str, Clamped],
     values: Mapping[str, Mapping[str, NDArray[Any]]], dtype: np.dtype[Any], dt_ms: float, apart: Collection[str] = (),
 ) -> Cells:  # fmt: skip
-    """Lay out regions. ``start``: their first places; ``values``: what they remember, at rest by default; ``apart``:
-    those whose arrivals of both signs are not added up. Raises :class:`ConnectomeError` for a model without a kernel.
+    """Lay out regions. ``start``: their first places; ``values``: their state variables, at rest by default; ``apart``:
+    those whose arrivals of the two signs are not summed. Raises :class:`ConnectomeError` for a model without a kernel.
     """
     records, states = np.zeros(len(regions), TASK), list[NDArray[Any]]()
     clamps, kept = dict(clamp), list[Any]([None]) * len(regions)
@@ -96,7 +96,7 @@ def make_cells(
 
 
 def names_of(region: Region) -> list[str]:
-    """What its neurons remember besides the potential and what arrives."""
+    """Names of its neurons' state variables other than the potential and the synapses."""
     model = region.neuron
     return [name for name in model.state if name != "v" and name not in model.synapses]
 

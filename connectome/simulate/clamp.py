@@ -1,4 +1,4 @@
-"""Neurons that are made to do something during a run, whatever their membrane would do."""
+"""Clamps: neurons that are forced to do something during a run, whatever their membrane would do."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ __all__ = ["Clamp", "Clamped", "prepare_clamps"]
 class Clamp(ReadOnly):
     """Neurons of a region that are held silent, made to fire at given times, or held at a potential.
 
-    A silent neuron does all that it does without a clamp but fire: its potential stays at the threshold that it has
-    reached. One that is made to fire is reset as by a spike of its own, also while refractory, and fires at no other
-    time. One that is held has its potential put back after each step, and never fires. What arrives at clamped neurons
-    goes on to act on the rest of their state.
+    A silent neuron does everything that it does without a clamp except fire: once its potential has reached the
+    threshold, it stays there. One that is made to fire is reset as by a spike of its own, even while refractory, and
+    fires at no other time. One that is held has its potential put back after each step, and never fires. Arrivals still
+    act on the rest of a clamped neuron's state.
 
     Parameters
     ----------
     neurons : (K,) numbers of neurons, (N,) mask, or ``"all"``
-    spikes : (times_ms (M,), neurons (M,)): when which of them fire; times are rounded to the grid and lie in
-        dt .. duration. None: never.
-    v_mv : scalar or (K,): what they are held at. Goes without ``spikes``; an effector can have nothing else.
+    spikes : (times_ms (M,), neurons (M,)): which of them fire when; times are rounded to the grid and lie in dt ..
+        duration. None: never.
+    v_mv : scalar or (K,), mV: the potential they are held at. Not together with ``spikes``; the only clamp that an
+        effector can have.
     """
 
     neurons: ArrayLike | Literal["all"] = "all"
@@ -44,7 +45,7 @@ class Clamp(ReadOnly):
 
     @classmethod
     def on(cls, nodes: NodeSet, *, v_mv: float | None = None) -> dict[str, Clamp]:
-        """What ``run`` takes as ``clamp``: the neurons of a set held silent, or at a potential."""
+        """A value for ``run(clamp=...)``: the neurons of a set held silent, or at a potential."""
         return {name: cls(numbers, v_mv=v_mv) for name, numbers in nodes.neurons.items()}
 
 
@@ -75,7 +76,7 @@ def prepare_clamps(
     n_steps: int,
     clamp: Mapping[str, Clamp | Sequence[Clamp]],
 ) -> dict[str, Clamped]:
-    """Check ``run``'s argument, for steps that begin with ``first``. Raises :class:`ConnectomeError`."""
+    """Check ``run``'s argument ``clamp``, for steps that begin with ``first``. Raises :class:`ConnectomeError`."""
     found = {}
     for where, r, given in of_regions("clamp", clamp, connectome, selection.regions):
         parts = given if isinstance(given, (list, tuple)) else (given,)

@@ -1,7 +1,7 @@
 """The delta rule on edges into effectors, on plain arrays: see :mod:`connectome.simulate.error_modulated`.
 
 An effector is linear: its potential is the sum over sources of weight times response, the potential that the source's
-spikes would have made over an edge of 1 pA. A thread keeps responses of its own, stepped as the effector is.
+spikes would have made over an edge of 1 pA. Each thread keeps its own responses, which are stepped as the effector is.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Plasticity inside a run, of edges into effectors: the delta rule, gated in time."""
+"""Plasticity of edges into effectors during a run: the delta rule, gated in time."""
 
 from __future__ import annotations
 
@@ -20,30 +20,32 @@ class ErrorModulated(ReadOnly):
     """The delta rule (Widrow & Hoff 1960) on the edges into an effector, in each step, for as long as a gate is open; a
     three-factor rule whose third factor is the error of the edge's own target (Fremaux & Gerstner 2016, section 3.3).
 
-    The readout v_k of effector k is its potential above e_l. An effector is linear in its weights: ``v_k = sum over
-    edges w_ki x_i``, plus what other currents give, where x_i in mV/pA is the potential that the spikes of source i
-    would have made over the edge, with its delay, if it weighed 1 pA. In step t, after the effectors' update::
+    The readout v_k of effector k is its potential above e_l. An effector is linear in its weights:
+    ``v_k = sum over edges w_ki x_i``, plus what other currents give, where x_i in mV/pA is the potential that the
+    spikes of source i would have caused through the edge, with its delay, if its weight were 1 pA. In step t, after the
+    effectors' update::
 
         dw_ki = rate dt gate_k(t) ((target_k(t) - v_k(t)) x_i(t) - ridge w_ki)
 
-    which descends the gradient of the gated square error, ``sum over t, k of gate dt ((target - v)^2 + ridge |w|^2) /
-    2``, exactly but for the change of w within a time constant. Spikes that arrive from step t on act with the new
-    weight. A weight keeps the sign of its source neuron, if that has one. It is kept as float64 and acts as float32.
+    which descends the gradient of the gated square error,
+    ``sum over t, k of gate dt ((target - v)^2 + ridge |w|^2) / 2``, exactly, except for the change of w within a time
+    constant. Spikes that arrive from step t on act with the new weight. A weight keeps the sign of its source neuron,
+    if that has one. It is stored as float64 and acts as float32.
 
-    A step costs a pass over the source neurons, and over the edges into each effector whose gate is not 0.
+    Each step costs a pass over the source neurons, and over the edges into every effector whose gate is not 0.
 
     Parameters
     ----------
-    target_mv : (steps, K) above e_l, or what broadcasts to it
+    target_mv : (steps, K), or what broadcasts to it: mV above e_l
     rate_pa2_per_mv2_ms : >= 0. As v follows w only with the effector's time constants, the weights diverge unless
         ``rate (tau_m + tau_syn) |x|^2`` is well below 1.
     gate : (steps, K), or what broadcasts to it; >= 0
     ridge_mv2_per_pa2 : >= 0
-    w_min_pa, w_max_pa : bounds, within which weights must begin; may be infinite
+    w_min_pa, w_max_pa : bounds, within which the initial weights must lie; may be infinite
 
     Raises
     ------
-    ConnectomeError : a parameter that does not fit, by name
+    ConnectomeError : a parameter is invalid; the message names it
     """
 
     name: ClassVar[str] = "error_modulated"

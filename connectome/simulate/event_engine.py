@@ -1,4 +1,4 @@
-"""The event-driven engine: runs a network, block of steps by block, on threads."""
+"""The event-driven engine: runs a network in blocks of steps, on threads."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ _CALL_S = 0.2  # time between two returns from the kernel: Ctrl-C and progress
 
 
 class Block(NamedTuple):
-    """Some steps' output: (M,) spikes in order of step, region, neuron; what was to be recorded, (steps, K), v in mV
-    above e_l; and the synaptic operations."""
+    """The output of a block of steps: (M,) spikes in order of step, region, neuron; the recorded values, (steps, K), v
+    in mV above e_l; and the synaptic operations."""
 
     step: NDArray[np.int32]
     region: NDArray[np.int32]
@@ -56,9 +56,9 @@ def run_events(
     wanted: Sequence[Recorded], threads: int, plastic: Mapping[EdgeKey, Learns], calls: Calls | None,
     clamp: Mapping[str, Clamped], before: RunState | None, after: dict[str, dict[str, NDArray[Any]]],
 ) -> Iterator[Block]:  # fmt: skip
-    """Simulate. ``v_mv``: region -> (N,) in the unit of the state, at rest by default; ``wanted``: what to
-    record; ``plastic``: the edge sets that learn, in place, and ``calls`` between steps; ``before``: where to go on
-    from; ``after``: takes the values of the last state, by region."""
+    """Simulate. ``v_mv``: region -> (N,) initial potentials, measured as the state is, at rest by default; ``wanted``:
+    what to record; ``plastic``: the edge sets that learn, changed in place, and ``calls`` between steps; ``before``:
+    the state to continue from; ``after``: receives the values of the last state, by region."""
     selection, given, twins = with_twins(selection, given, kept_apart(selection, wanted))
     alone = {w.region for w in wanted if w.name in names_of(selection.regions[w.region])}
     layout = lay_out(selection, given, n_steps, dtype, threads, plastic, clamp, before, twins, alone)
@@ -361,7 +361,7 @@ class _Sensor:
 
 
 def poisson_counts(drive: PoissonDrive, first: int, steps: int, n: int) -> NDArray[np.int64]:
-    """(steps, n) counts of the neurons in places 0 .. n - 1, over all their runs."""
+    """(steps, n) Poisson counts of the neurons in places 0 .. n - 1, summed over all their runs."""
     begin = first // OCTET * OCTET
     octets = max(1, -(-(first + steps - begin) // OCTET))  # so that no steps compile as well
     total = np.zeros((octets * OCTET, n), np.int64)

@@ -1,9 +1,9 @@
-"""How fast synaptic elements grow at a concentration of calcium: the curves of Butz & van Ooyen (2013) and of NEST.
+"""How fast synaptic elements grow at a given calcium concentration: the curves of Butz & van Ooyen (2013) and of NEST.
 
-Calcium is what activity is measured by: ``dCa/dt = -Ca / tau``, and a jump of beta at each spike. Elements z grow or
-shrink by ``dz/dt = nu f(Ca)``; where f crosses 0 from above is the set point. Between two spikes calcium is
-``Ca exp(-t / tau)``, so what grows there is an integral over a known path: in closed form for the linear curve, by
-quadrature to the last digits for the others (NEST takes Euler steps of its resolution there).
+Calcium is the measure of activity: ``dCa/dt = -Ca / tau``, with a jump of beta at each spike. Elements z grow or shrink
+by ``dz/dt = nu f(Ca)``; where f crosses 0 from above is the set point. Between two spikes calcium is
+``Ca exp(-t / tau)``, so the growth in between is an integral along a known course: in closed form for the linear curve,
+by quadrature to the last digits for the others (where NEST takes Euler steps of its resolution).
 """
 
 from __future__ import annotations

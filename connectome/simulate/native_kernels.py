@@ -63,7 +63,7 @@ def fetch_soon(typingctx: Any, address: Any) -> Any:
 
 @intrinsic
 def publish(typingctx: Any, counters: Any, at: Any, value: Any) -> Any:
-    """``counters[at] = value``; who observes it also sees all that was written before."""
+    """``counters[at] = value``; a thread that observes it also sees everything written before."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, args[0]).data

@@ -1,4 +1,4 @@
-"""Edge sets that learn during a run: what each remembers, and how it is laid out for the kernels."""
+"""Edge sets that learn during a run: their state, and how it is laid out for the kernels."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Plastic:
 
     Parameters
     ----------
-    edges, rule : which, and how
-    signs : (n_source,) of its source neurons
+    edges, rule : the edge set, and how it learns
+    signs : (n_source,) signs of its source neurons
     weight : (E,) pA; a run changes them
-    since, called : the steps that it has learnt since, and of the last call before the run
+    since, called : the step since which it has learnt, and the step of the last call before the run
     traces : name -> array, which a run changes; empty where a set begins to learn
-    memory : what a rule in Python remembers: name -> array; None of others
+    memory : memory of a rule in Python: name -> array; None for other rules
     calls_every : steps between two calls of a function in Python; 0 without one
     """
 
@@ -59,7 +59,7 @@ class Plastic:
 
     @property
     def acting(self) -> NDArray[np.float32] | None:
-        """(E,) weights that are delivered as those of any other set; None if the set has kernels of its own."""
+        """(E,) weights that are delivered like those of any other set; None if the set has kernels of its own."""
         return None
 
     def records(self, place: Place) -> tuple[int, NDArray[Any], list[NDArray[Any]]]:
@@ -79,15 +79,15 @@ class Plastic:
 
 @dataclass(frozen=True, eq=False)
 class AtSpikes(Plastic):
-    """By a rule of STDP. ``learns`` (E,): the edges that do; ``modulator`` (steps,) or (1,), if that is not a
-    function's, whose last answer is one of the traces."""
+    """An edge set that learns by STDP. ``learns`` (E,): the edges that do; ``modulator`` (steps,) or (1,), unless it is
+    a function, whose last answer is one of the traces."""
 
     learns: NDArray[np.bool_]
     modulator: NDArray[np.float64]
 
     @property
     def plain(self) -> bool:
-        """Whether pairs are all there is: the fastest kernel."""
+        """Whether the rule is plain pairs, for which the fastest kernel serves."""
         r = self.rule
         return isinstance(r, PairSTDP) and r.delay == "axonal" and r.simultaneous == "none"
 
@@ -98,7 +98,7 @@ class AtSpikes(Plastic):
 
     @property
     def answer(self) -> NDArray[np.float64]:
-        """(1,) what a modulator that is a function has answered."""
+        """(1,) the last answer of a modulator that is a function."""
         return self._trace("modulator", 1)
 
     def records(self, place: Place) -> tuple[int, NDArray[Any], list[NDArray[Any]]]:
@@ -152,8 +152,8 @@ class AtSpikes(Plastic):
 
 @dataclass(frozen=True, eq=False)
 class ByError(Plastic):
-    """By errors of effectors, whose propagators are ``p22``, ``p21``, ``p11``. ``target``, ``gate`` (steps, K) may be
-    broadcast."""
+    """An edge set that learns by the errors of effectors, whose propagators are ``p22``, ``p21``, ``p11``. ``target``,
+    ``gate`` (steps, K) may be broadcast."""
 
     target: NDArray[np.float64]
     gate: NDArray[np.float64]
@@ -185,7 +185,8 @@ class ByError(Plastic):
 
 @dataclass(frozen=True, eq=False)
 class Called(Plastic):
-    """By a rule in Python, called every so many steps. What a run delivers is ``acting`` (E,) float32."""
+    """An edge set that learns by a rule in Python, called at intervals. The run delivers the weights ``acting`` (E,)
+    float32."""
 
     float32: NDArray[np.float32]
 

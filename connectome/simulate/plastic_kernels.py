@@ -1,8 +1,9 @@
-"""What a step of a run does for the edge sets that learn: of each kind of rule, its own.
+"""What a step of a run does for the edge sets that learn, by kind of rule.
 
-``plastic`` is three, of which any may be None and is then not even compiled: records of ``stdp_kernels.PLASTIC`` of
-plain pairs, of others, and of ``error_kernels.CORRECTED``. A step calls :func:`react`, delivers over all other edge
-sets, and calls :func:`deliver_and_learn`. A thread changes only what belongs to edges into its own neurons.
+``plastic`` has three entries, any of which may be None and is then not even compiled: records of
+``stdp_kernels.PLASTIC`` for plain pairs, the same for other rules, and records of ``error_kernels.CORRECTED``. A step
+calls :func:`react`, delivers over all other edge sets, and calls :func:`deliver_and_learn`. A thread changes only what
+belongs to edges into its own neurons.
 """
 
 from __future__ import annotations

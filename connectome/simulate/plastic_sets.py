@@ -1,4 +1,4 @@
-"""Edge sets that learn during a run: what ``run`` was asked for is checked, and what it leaves is gathered."""
+"""Edge sets that learn during a run: checks ``run``'s argument, and gathers what the run leaves."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def plastic_sets(
     connectome: Connectome, selection: Selection, plasticity: Mapping[EdgeKey, AnyRule], n_steps: int,
     before: RunState | None,
 ) -> dict[EdgeKey, Plastic]:  # fmt: skip
-    """Check ``run``'s argument and make what the run will change: as the run ``before`` left it, where that knows it.
-    Raises :class:`ConnectomeError`."""
+    """Check ``run``'s argument ``plasticity`` and make the sets that the run will change, as the run ``before`` left
+    them if it had them. Raises :class:`ConnectomeError`."""
     if not isinstance(plasticity, Mapping):
         raise ConnectomeError("plasticity", "must be a mapping from keys of edge sets", f"{plasticity!r:.80}")
     sets: dict[EdgeKey, Plastic] = {}
@@ -225,7 +225,7 @@ def _called(where: str, rule: RunRule, start: _Start) -> Called:
 
 
 def weights_after(plastic: Mapping[EdgeKey, Plastic]) -> dict[str, xr.DataArray]:
-    """What a run's result holds of the edge sets that learnt."""
+    """The variables of a run's result for the edge sets that learnt."""
     variables = {}
     for key, p in plastic.items():
         name = ":".join(key)

@@ -137,5 +137,5 @@ def _uniform(
 
 
 def draw_room() -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
-    """The scratch that :func:`draw` wants: ``bits`` and ``unsure``."""
+    """The scratch arrays that :func:`draw` needs: ``bits`` and ``unsure``."""
     return np.zeros(OCTET * (int(_CHUNK) + PHILOX_LANES), np.uint16), np.zeros(int(_CHUNK), np.uint16)

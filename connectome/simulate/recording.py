@@ -1,4 +1,4 @@
-"""What a run records of the neurons' state: what was asked for is checked, and what came is put into the result."""
+"""What a run records of the neurons' state: checks what was asked for, and puts the recordings into the result."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def asked_for(
     connectome: Connectome, selection: Selection, record: Mapping[str, Mapping[str, ArrayLike]],
     record_v: Mapping[str, ArrayLike], before: RunState | None,
 ) -> list[Recorded]:  # fmt: skip
-    """Check ``run``'s arguments; in the order of the names. Raises :class:`ConnectomeError`."""
+    """Check ``run``'s arguments ``record`` and ``record_v``; returns what to record, in the order of the names. Raises
+    :class:`ConnectomeError`."""
     if not isinstance(record, Mapping):
         raise ConnectomeError("record", "must be a mapping from names of states", f"{record!r:.80}")
     names: list[tuple[str, str, Any]] = [(name, f"record[{name}]", regions) for name, regions in record.items()]
@@ -62,11 +63,11 @@ def asked_for(
 
 
 class Tape:
-    """What is recorded of some steps. Memory is taken once; raises :class:`ConnectomeError` if there is not enough.
+    """The recordings of a run. Memory is allocated once; raises :class:`ConnectomeError` if there is not enough.
 
     Parameters
     ----------
-    wanted : what to record, that of one name in a row
+    wanted : what to record, with all entries of one name in succession
     n_steps : of the run
     dtype : of the state
     """
@@ -85,7 +86,7 @@ class Tape:
         self._done = 0
 
     def add(self, recorded: NDArray[Any]) -> int:
-        """Take the next steps' numbers, (steps, K) in the order of ``wanted``; give the steps that are done."""
+        """Take the next steps' values, (steps, K) in the order of ``wanted``; returns the number of steps done."""
         rows, at = slice(self._done, self._done + len(recorded)), 0
         for values in self._values.values():
             values[rows] = recorded[:, at : at + values.shape[1]]
@@ -94,7 +95,7 @@ class Tape:
         return self._done
 
     def with_recorded(self, result: xr.Dataset, selection: Selection) -> xr.Dataset:
-        """The result with all that was recorded. It is v_mv, in mV, for v, and has the state's name for others."""
+        """The result with all recordings: v as v_mv, in mV, and other state variables under their own names."""
         for name, found in self._wanted.items():
             values, units = self._values[name], {selection.regions[w.region].neuron.unit(name) for w in found}
             if name == "v":

@@ -1,9 +1,9 @@
-"""Synaptic elements that find or lose each other: which edges an update removes, and which it forms.
+"""Pairing and unpairing of synaptic elements: which edges an update removes, and which it forms.
 
-As in NEST's ``structural_plasticity``: for each kind of synapse, a neuron that has more bound elements than elements
-loses edges drawn at random, first by what is axonal, then by what is dendritic; the partners' elements are vacant at
-once. Then vacant elements pair, at random or the more probably the nearer they are. At the end each neuron loses a
-share of its elements that are vacant still.
+As in NEST's ``structural_plasticity``: for each kind of synapse, a neuron with more bound elements than it has elements
+loses edges drawn at random, first at axonal, then at dendritic elements; the partners' elements become vacant at once.
+Then vacant elements pair, at random or with a probability that falls with distance. At the end each neuron loses a
+share of its elements that are still vacant.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Elements:
     Parameters
     ----------
     curve : f of calcium, see :mod:`connectome.simulate.growth_curves`
-    growth_per_ms : nu, elements a millisecond where f is 1; > 0
+    growth_per_ms : nu, growth in elements per millisecond where f = 1; > 0
     vacant_loss : the share of its vacant elements that a neuron loses at each update, 0 .. 1 (``tau_vacant``)
     """
 
@@ -55,12 +55,12 @@ class Synapse:
     Parameters
     ----------
     axonal, dendritic : names of elements; those of all regions that have them pair with each other
-    weight_pa, delay_ms : of the edge
+    weight_pa, delay_ms : weight and delay of the edge
     length_um : sigma of a kernel ``exp(-d^2 / sigma^2)`` of the distance d between the neurons: an axonal element takes
-        a vacant dendritic one with a probability in proportion to it. None: all are alike
+        a vacant dendritic one with a probability in proportion to it. None: all with the same probability
     autapses : whether a neuron may join itself
-    name : of the edge sets, beside their kind: ``local-NAME`` and ``long_range-NAME``; "" for none. All edges of these
-        sets are of this synapse
+    name : added to the kind in the keys of the edge sets: ``local-NAME`` and ``long_range-NAME``; "" for none. All
+        edges of these sets are this synapse
     """
 
     axonal: str
@@ -89,15 +89,15 @@ class StructuralPlasticity(ReadOnly):
 
     Parameters
     ----------
-    elements : region -> name of a kind of elements -> :class:`Elements`. The name is that of the region's state which
-        says how many each neuron has
+    elements : region -> name of a kind of elements -> :class:`Elements`. The name is that of the region's state that
+        holds the number of elements of each neuron
     synapses : what they form
-    interval_ms : between two updates of the edges; a whole number of steps, at least twice the longest delay
-    tau_ms, beta : of calcium: ``dCa/dt = -Ca / tau``, and Ca rises by beta at each spike; > 0
+    interval_ms : time between two updates of the edges; a whole number of steps, at least twice the longest delay
+    tau_ms, beta : constants of calcium: ``dCa/dt = -Ca / tau``, and Ca rises by beta at each spike; > 0
 
     Raises
     ------
-    ConnectomeError : a parameter that does not fit, by name
+    ConnectomeError : a parameter is invalid; the message names it
     """
 
     elements: Mapping[str, Mapping[str, Elements]]
@@ -136,7 +136,7 @@ def sets_of(rule: StructuralPlasticity) -> dict[EdgeKey, Synapse]:
 
 
 def checked_rule(connectome: Connectome, rule: StructuralPlasticity) -> int:
-    """The steps of an interval. Raises :class:`ConnectomeError` where the rule does not fit the connectome."""
+    """The number of steps in an interval. Raises :class:`ConnectomeError` if the rule does not fit the connectome."""
     for name in rule.elements:
         role = connectome.regions[name].role if name in connectome.regions else "missing"
         if role != "neuron":
@@ -175,7 +175,7 @@ class _Ends:
 
 
 def bound_elements(connectome: Connectome, rule: StructuralPlasticity) -> dict[str, Ids]:
-    """Name of a kind of elements -> (all neurons,) how many of each are bound: the edges at that end."""
+    """Name of a kind of elements -> (all neurons,) how many of them are bound: the number of edges at that end."""
     first, n = starts(connectome.regions.values()), connectome.n_neurons
     bound = {name: np.zeros(n, np.int64) for of in rule.elements.values() for name in of}
     for s in rule.synapses:
@@ -189,8 +189,8 @@ def rewire(
     connectome: Connectome, rule: StructuralPlasticity, elements: Mapping[str, Mapping[str, NDArray[np.float64]]],
     update: int, rng: np.random.Generator,
 ) -> Edit:  # fmt: skip
-    """What one update does, given region -> name -> (N,) elements. Its records have the number of the update for a
-    step; the state of regions that it sets has the elements that are left."""
+    """The edit of one update, given region -> name -> (N,) elements. Its records have the number of the update as their
+    step; the region states that it sets hold the remaining elements."""
     first, n = starts(connectome.regions.values()), connectome.n_neurons
     here = {name: slice(first[name], first[name] + connectome.regions[name].size) for name in rule.elements}
     z = {name: np.zeros(n) for of in rule.elements.values() for name in of}

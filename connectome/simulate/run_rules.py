@@ -1,8 +1,8 @@
-"""What a rule of plasticity is, and what a run tells those it calls back.
+"""What a plasticity rule is, and what a run passes to the rules it calls.
 
 Rules that act at single spikes are compiled into the engine: :mod:`connectome.simulate.stdp`,
-:mod:`connectome.simulate.error_modulated`. Any other rule is a :class:`RunRule`, in plain Python: called again and
-again with what has happened, it gives the new weights. The README of this folder builds one.
+:mod:`connectome.simulate.error_modulated`. Any other rule is a :class:`RunRule`, in plain Python: it is called at
+intervals with what has happened, and returns the new weights. The README of this folder builds one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Spikes(NamedTuple):
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """(size,) spikes of each neuron."""
+        """(size,) number of spikes of each neuron."""
         return np.bincount(self.neuron, minlength=self.size)
 
 
@@ -44,8 +44,8 @@ class SoFar:
 
     Parameters
     ----------
-    since_ms, time_ms : since the last call, up to now: spikes of ``since_ms < t <= time_ms`` are told. Times count from
-        the beginning of the first run, where this one goes on from another.
+    since_ms, time_ms : time of the last call, and now: spikes with ``since_ms < t <= time_ms`` are included. Times
+        count from the beginning of the first run if this run continues another.
     spikes : region -> its spikes, sensors included
     v_mv : effector -> (N,) potential above e_l now
     """
@@ -62,20 +62,20 @@ Modulator = Callable[[SoFar], float]
 
 @runtime_checkable
 class RunRule(Protocol):
-    """How an edge set learns during a run, in plain Python: a frozen rule, whose memory is handed to it.
+    """How an edge set learns during a run, in plain Python: a frozen rule, whose memory is passed to it.
 
-    It is called every ``interval_ms`` of the run, and at its end if the last interval is not complete: ``time_ms -
-    since_ms`` of :class:`SoFar` is then shorter. A run that goes on knows nothing of such a call, and hears of the
-    whole interval. What the rule gives acts on spikes that arrive from the next step on. The run keeps to Dale's signs
-    whatever it gives: a weight that would change the sign of its neuron becomes 0.
+    It is called every ``interval_ms`` of the run, and at its end if the last interval is not complete:
+    ``time_ms - since_ms`` of :class:`SoFar` is then shorter. A run that continues from there ignores such a call: its
+    first call covers the whole interval. The new weights act on spikes that arrive from the next step on. The run
+    enforces Dale's law: a weight of the wrong sign for its source neuron becomes 0.
 
-    A call costs some 0.2 ms beside what the rule itself does, a step of a small network 0.005 ms: rules that must act
+    A call costs some 0.2 ms in addition to the rule's own time, a step of a small network 0.005 ms: rules that must act
     at each spike are better compiled. A run gives the same result again, for any number of threads, only if calls with
     equal arguments give equal answers.
 
     Parameters
     ----------
-    name : of the rule in a connectome's log
+    name : the rule's name in a connectome's log
     interval_ms : a whole number of steps
     """
 
@@ -87,14 +87,14 @@ class RunRule(Protocol):
         ...
 
     def start(self, edges: EdgeSet) -> Memory:
-        """What to remember before the first step. Raise :class:`ConnectomeError` for edges that do not fit."""
+        """The memory before the first step. Raise :class:`ConnectomeError` for edges that the rule cannot have."""
         ...
 
     def __call__(
         self, edges: EdgeSet, weight: NDArray[np.float64], so_far: SoFar, memory: Memory
     ) -> tuple[NDArray[np.float64], Memory]:
-        """New weights (E,) in pA, and what to remember. ``edges`` are those that the run began with, ``weight`` (E,) is
-        what their weights are now: neither is to be written to."""
+        """New weights (E,) in pA, and the new memory. ``edges`` are those that the run began with, ``weight`` (E,)
+        their present weights, pA: write to neither."""
         ...
 
 
@@ -112,7 +112,7 @@ def finite(where: str, value: object, *, above_0: bool = False) -> float:
 
 
 def whole_steps(where: str, interval_ms: float, dt_ms: float) -> int:
-    """How many steps an interval is. Raises :class:`ConnectomeError`."""
+    """The number of steps in an interval. Raises :class:`ConnectomeError`."""
     steps = round(finite(where, interval_ms, above_0=True) / dt_ms)
     if steps < 1 or abs(steps * dt_ms - interval_ms) > 1e-6 * dt_ms:
         raise ConnectomeError(where, f"must be a whole number of steps of {dt_ms:g} ms", interval_ms)

@@ -1,4 +1,4 @@
-"""What a run leaves for another that goes on."""
+"""What a run leaves for another to continue from."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ class Learning(ReadOnly):
     ----------
     rule : its name
     fixed : name -> value of its parameters that traces depend on, which must stay the same; others may change
-    since, called : the step that the set has learnt since; that of the last call, of a rule or modulator in Python
+    since, called : the step since which the set has learnt; the step of the last call to a rule or modulator in Python
     edges : digest of the edges' ends and delays
     known : digests of the weights (E,) float32 that stand for ``weight``: those of the connectome that the run was
-        given, and those of its result. A connectome with others has been changed in between: then they count.
-    weight : (E,) pA, as precise as the rule keeps them. Without a call that an end within an interval brings about: the
-        next run goes on as if there had been no end.
+        given, and those of its result. A connectome with other weights has been changed in between: then its weights
+        count.
+    weight : (E,) pA, at the rule's own precision. The extra call at an end within an interval is not included: the next
+        run continues as if the run had not ended there.
     traces : name -> array, of spikes, eligibility, responses, as the kernels keep them
-    memory : what a rule in Python remembers: name -> array; None of others
+    memory : memory of a rule in Python: name -> array; None for other rules
     """
 
     rule: str
@@ -48,20 +49,21 @@ class Learning(ReadOnly):
 
 @dataclass(frozen=True, eq=False)
 class RunState(ReadOnly):
-    """The last state of a run, for :func:`connectome.simulate.run` to go on from: with the same ``dtype`` and the same
-    regions, on either engine. Weights and parameters may have changed.
+    """The last state of a run, for :func:`connectome.simulate.run` to continue from, with the same ``dtype`` and the
+    same regions, on either engine. Weights and parameters may have changed.
 
     Parameters
     ----------
-    step : steps since the beginning of the first run, which Poisson numbers depend on
+    step : steps since the beginning of the first run; random Poisson numbers depend on it
     dt_ms, dtype : as of the run
     models : region -> name of its model; "" for a sensor
     size : region -> N
-    values : region of neurons or effector -> name of a state -> (N,). Where the event-driven engine adds up arrivals of
-        both signs, the first of them has the sum; if they were recorded, both are there, and ``"i_ex+i_in"`` is the sum
-    history : for how many steps back ``spikes`` are all there
+    values : region of neurons or effector -> name of a state -> (N,). Where the event-driven engine sums arrivals of
+        both signs, the first of the two has the sum; if they were recorded, both are present, and ``"i_ex+i_in"`` is
+        the sum
+    history : number of past steps for which ``spikes`` is complete
     spikes : (M,) each: step, place of the region, neuron; in this order
-    learning : edge set -> what the run leaves of it, if it learnt
+    learning : edge set -> its learning state, if it learnt
     """
 
     step: int
@@ -86,7 +88,7 @@ class RunState(ReadOnly):
         return found
 
     def waits(self, place: int, ref_steps: NDArray[np.int32]) -> NDArray[np.int32]:
-        """(N,) steps for which neurons that have fired are refractory still."""
+        """(N,) steps for which neurons that have fired are still refractory."""
         found = np.zeros(ref_steps.size, np.int64)
         step, region, neuron = self.spikes
         mine = region == place
@@ -100,8 +102,8 @@ def models_of(selection: Selection) -> dict[str, str]:
 
 
 def history_of(selection: Selection) -> int:
-    """For how many steps spikes matter: until they have arrived and, to a rule with dendritic delays, come back; and as
-    long as neurons are refractory."""
+    """For how many steps spikes matter: until they have arrived and, for a rule with dendritic delays, have come back;
+    and as long as neurons are refractory."""
     delay = max((int(e.delay_steps.max()) for e in selection.edges.values() if len(e)), default=1)
     waits = [linear_step(r, selection.dt_ms).ref_steps.max(initial=0) for r in selection.regions.values()]
     return max(2 * delay, 1 + int(max(waits, default=0)))
@@ -126,7 +128,7 @@ def state_after(
 
 
 def checked_state(state: object, selection: Selection, dtype: str) -> RunState:
-    """A state that a run of these regions can go on from. Raises :class:`ConnectomeError`."""
+    """The state, if a run of these regions can continue from it. Raises :class:`ConnectomeError`."""
     if not isinstance(state, RunState):
         raise ConnectomeError("state", "must be a RunState, from run(..., return_state=True)", f"{state!r:.80}")
     size = {name: r.size for name, r in selection.regions.items()}

@@ -1,16 +1,17 @@
 """Run spikes through a connectome: one contract, two engines.
 
-In step t = 0, 1, ... of dt, each neuron does what its model says (:mod:`connectome.neurons`). One of ``iaf_psc_exp``,
-with v in mV above e_l and synaptic currents in pA, does what NEST's does:
+In each step t = 0, 1, ... of length dt, each neuron is updated by its model (:mod:`connectome.neurons`). For
+``iaf_psc_exp``, with v in mV above e_l and synaptic currents in pA, the update is NEST's:
 
 1. While refractory it counts down and v stays at v_reset; otherwise ``u = p22 v + p21_ex i_ex + p21_in i_in
    + p20 (i_e + current)``, exact for currents that are constant in the step (Rotter & Diesmann 1999).
 2. ``i_ex = p11_ex i_ex + arrivals of positive weight``, and ``i_in`` likewise with those of negative weight.
 3. If u >= theta it fires, v = v_reset, and it is refractory for the next t_ref / dt steps.
 
-A spike of step t has the time (t + 1) dt. Over an edge with a delay of d steps it arrives in 2. of step t + d. Sensors
-emit the spikes they are given; effectors integrate and never fire. A run starts at rest with nothing on its way, or
-goes on from the last state of another; a spike that is on its way then arrives over the edges that there are now.
+A spike of step t has the time (t + 1) dt. Over an edge with a delay of d steps it arrives in point 2 of step t + d.
+Sensors emit the spikes they are given; effectors integrate and never fire. A run starts at rest with no spikes in
+transit, or continues from the last state of another; spikes then in transit arrive over the edges of the present
+connectome.
 """
 
 from __future__ import annotations
@@ -93,47 +94,48 @@ def run(
     ----------
     connectome : the network
     duration_ms : a whole number of steps, > 0
-    stimulus : what enters; nothing by default
+    stimulus : input to the network; none by default
     engine : ``"numba"`` (event driven) or ``"torch"`` (message passing, on torch's default device)
-    seed : of the Poisson drive, 0 .. 2**63 - 1. A neuron's numbers depend on the seed, on its place in the connectome
-        and on the step; not on the engine, on the order of computation or on ``recruit``.
-    dtype : of the state. The weights are float32 in either case.
+    seed : seed of the Poisson drive, 0 .. 2**63 - 1. A neuron's random numbers depend on the seed, on its place in the
+        connectome and on the step; not on the engine, on the order of computation or on ``recruit``.
+    dtype : floating type of the state. The weights are float32 in either case.
     record : name of a state -> region of neurons or effector -> neurons (K,), or ``"all"``: what to record after each
-        step. A neuron's model says what its states are (:mod:`connectome.neurons`): ``"v"``, ``"i_ex"``, ``"u"``, ...
+        step. The neuron model defines its state variables (:mod:`connectome.neurons`): ``"v"``, ``"i_ex"``, ``"u"``,
+        ...
     record_v : region -> neurons: short for ``record={"v": ...}``
     recruit : names of the regions that take part, all by default. The others are silent.
-    initial_v_mv : region -> scalar or (N,); e_l, or what its model begins with, by default
-    threads : of the ``numba`` engine, which gives the same result for any number; by default as many as the process has
-        cores, or one for a small network
-    progress : called with the milliseconds that are done: 0 when all is ready, then a few times a second
+    initial_v_mv : region -> scalar or (N,), mV; by default e_l, or the model's initial value
+    threads : number of threads of the ``numba`` engine, which does not change the result; by default as many as the
+        process has cores, or one for a small network
+    progress : called with the milliseconds simulated: 0 when all is ready, then a few times a second
     plasticity : edge set -> how it learns during the run, by the ``numba`` engine: see
         :mod:`connectome.simulate.run_rules`. ``connectome`` stays as it is:
         see :func:`connectome.simulate.stdp.learnt`.
-    clamp : region -> :class:`~connectome.simulate.clamp.Clamp`, or several for other neurons each
-    state : another run's last state, to go on from: two runs of 50 ms are one of 100 ms, bit for bit. All times count
-        from the beginning of this run, but for what rules and modulators in Python are told, which count from that of
-        the first; Poisson numbers go on. Edge sets that learn go on learning by a rule of the same kind, with the
-        weights that they have learnt: give ``connectome`` as it was, or as :func:`~connectome.simulate.stdp.learnt`
-        made it. One with other weights has been changed in between: then these count. A set that begins to learn
-        has seen no spike before, but sees those that are on their way; one that stops needs what it has learnt in
-        ``connectome``. Goes without ``initial_v_mv``.
-    return_state : give the last state besides
+    clamp : region -> :class:`~connectome.simulate.clamp.Clamp`, or several for different neurons
+    state : another run's last state, to continue from: two runs of 50 ms equal one of 100 ms, bit for bit. All times
+        count from the beginning of this run, except those passed to rules and modulators in Python, which count from
+        that of the first run; Poisson numbers continue. Edge sets that learn continue with a rule of the same kind and
+        the weights that they have learnt: give ``connectome`` as it was, or as :func:`~connectome.simulate.stdp.learnt`
+        made it. If it has other weights, it has been changed in between, and these count. A set that begins to learn
+        has seen no earlier spikes, but sees those in transit; for one that stops, ``connectome`` must have the learnt
+        weights. Not together with ``initial_v_mv``.
+    return_state : also return the last state
 
     Returns
     -------
     Dataset; or, with ``return_state``, Dataset and :class:`~connectome.simulate.run_state.RunState`. The Dataset has
     ``spike_time_ms``, ``spike_region`` (a place in the coordinate ``region``) and ``spike_neuron`` (number in its
     region), along ``spike``, in order of time, then region, then neuron; ``n_spikes`` by ``region``; and, if asked for,
-    ``v_mv`` (time_ms, recorded) with the coordinates ``recorded_region`` and ``recorded_neuron``; of any other state,
-    by its name, e.g. ``u`` (time_ms, recorded_u) with ``recorded_u_region`` and ``recorded_u_neuron``, and its unit as
-    the attribute ``units``. Spikes of sensors are among them. For each edge set that learns, ``weight_pa
-    source:kind:target`` along ``edge source:kind:target`` (E,) float32: its weights after the run. The attributes are
-    the run's parameters; ``synaptic_operations``: over all spikes, the edges that each went out on; and ``start_ms``,
-    if it goes on from another.
+    ``v_mv`` (time_ms, recorded) with the coordinates ``recorded_region`` and ``recorded_neuron``; any other state
+    variable under its name, e.g. ``u`` (time_ms, recorded_u) with ``recorded_u_region`` and ``recorded_u_neuron``, and
+    its unit as the attribute ``units``. Spikes of sensors are included. For each edge set that learns,
+    ``weight_pa source:kind:target`` along ``edge source:kind:target`` (E,) float32: its weights after the run. The
+    attributes are the run's parameters; ``synaptic_operations``: the number of outgoing edges, summed over all spikes;
+    and ``start_ms``, if it continues another run.
 
     Raises
     ------
-    ConnectomeError : an argument that does not fit, by name
+    ConnectomeError : an argument is invalid; the message names it
 
     Examples
     --------
@@ -246,7 +248,7 @@ def _threads(selection: Selection) -> int:
 
 
 def steps_of(duration_ms: float, dt_ms: float) -> int:
-    """How many steps a run has. Raises :class:`ConnectomeError` unless they are whole, and not too many."""
+    """The number of steps of a run. Raises :class:`ConnectomeError` if it is not whole, or too large."""
     if isinstance(duration_ms, bool) or not isinstance(duration_ms, (int, float, np.integer, np.floating)):
         raise ConnectomeError("duration_ms", "must be a number", repr(duration_ms))
     if not (math.isfinite(duration_ms) and duration_ms > 0):

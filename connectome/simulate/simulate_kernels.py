@@ -1,11 +1,11 @@
 """The event-driven simulation on plain arrays: neuron update, spike collection, delivery.
 
-Each thread owns some neurons: it updates them and delivers to them, over the edges of whatever source. A sum over the
-edges into a neuron is made in one order, by edge set, delay, source, however many threads there are; so the results
+Each thread owns some neurons: it updates them and delivers to them, over edges from any source. Sums over the edges
+into a neuron are always made in the same order, by edge set, delay, source, however many threads there are; so results
 are the same to the last bit. Threads wait for each other no more often than the shortest delay.
 
-A spike waits in the list of its step until it is due. An edge set's rows are sorted by delay, so what is due of a row
-is one stretch of it, added straight to the synaptic currents: there is no buffer of arrivals to come.
+A spike waits in the list of its step until it is due. An edge set's rows are sorted by delay, so the edges due in a row
+are one stretch of it, added straight to the synaptic currents: there is no buffer of future arrivals.
 
 Indices are unsigned: Numba then emits neither sign extension nor wrap-around for them. Nothing is allocated in a loop.
 """

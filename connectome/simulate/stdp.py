@@ -1,6 +1,6 @@
-"""Plasticity inside a run: STDP by pairs, its three-factor form, and by triplets, of whole edge sets.
+"""Plasticity of whole edge sets during a run: pair STDP, its three-factor form, and triplet STDP.
 
-Give :func:`connectome.simulate.run` a rule for each edge set that is to learn, and take what it has learnt to a new
+Give :func:`connectome.simulate.run` a rule for each edge set that is to learn, and put the learnt weights into a new
 connectome with :func:`learnt`::
 
     rule = PairSTDP(tau_plus_ms=20, tau_minus_ms=20, a_plus_pa=0.5, a_minus_pa=0.55, w_min_pa=0, w_max_pa=100)
@@ -38,54 +38,54 @@ class PairSTDP(ReadOnly):
     2000; Morrison, Diesmann & Gerstner 2008, section 4.1).
 
     The synapse of an edge of weight w sees the spikes of its source at ``t_i`` and those of its target at ``t_j``. If
-    the edge's delay is *axonal*, the source's are late by it, and the target's are not. If it is *dendritic*, the
-    target's are late by it on their way back to the synapse, and the source's are there at once, and act on the target
-    the delay later; so NEST's ``stdp_synapse`` has it. Each pair changes w, when its second event happens, by
+    the edge's delay is *axonal*, the source's spikes reach the synapse late by it, and the target's at once. If it is
+    *dendritic*, the target's are late by it on their way back to the synapse, and the source's are there at once and
+    act on the target after the delay, as in NEST's ``stdp_synapse``. Each pair changes w, at its second event, by
 
         ``dw = +a_plus f(w) exp(-(t_j - t_i) / tau_plus)`` if ``t_i < t_j``, and
         ``dw = -a_minus f(w) exp(-(t_i - t_j) / tau_minus)`` if ``t_j < t_i``.
 
-    A pair at the same time changes nothing, as in NEST, or is one of these with a distance of 0: say which by
-    ``simultaneous``. Among what reaches the synapse in one step, spikes of the target come first. ``f = 1`` if
-    additive. If multiplicative, what raises w is scaled by ``f(w) = (w_max - w) / (w_max - w_min)``, what lowers it by
+    A simultaneous pair changes nothing, as in NEST, or counts as one of these with an interval of 0: choose by
+    ``simultaneous``. Of the spikes that reach the synapse in one step, those of the target come first. ``f = 1`` if
+    additive. If multiplicative, increases of w are scaled by ``f(w) = (w_max - w) / (w_max - w_min)``, decreases by
     ``f(w) = (w - w_min) / (w_max - w_min)``. In either case w is clipped to w_min .. w_max. A spike acts with the
-    weight that it leaves at the synapse. Edges with a weight of the other sign than the bounds', or from a neuron of
-    the other sign, do not learn.
+    weight after its own change. Edges whose weight or source neuron has the opposite sign to the bounds do not learn.
 
-    In the three-factor form (Izhikevich 2007; Fremaux & Gerstner 2016, equations 5 and 6) pairs change an eligibility
-    c by as much instead, and a modulator m turns it into a change of w::
+    In the three-factor form (Izhikevich 2007; Fremaux & Gerstner 2016, equations 5 and 6) pairs instead change an
+    eligibility c by the same amount, and a modulator m turns it into a change of w::
 
         dc/dt = -c / eligibility_tau + pairs,   dw/dt = m(t) c(t)
 
     solved exactly for an m that is constant in each step, and clipped after each. With a dendritic delay a pair enters
-    c when it is felt: one delay late.
+    c one delay late, when it takes effect at the target.
 
-    Weights are float32 between events, and float64 with an eligibility, where steps are many and small. Memory, bytes
-    an edge: 4 for them, 12 for the way back from targets (16 with several delays), 12 for the eligibility; and 8 for
-    each source neuron, delay and thread. Only spikes cost time, but for the modulator: each step in which it is not 0
-    passes over all edges of the set. With a dendritic delay d the engine does what happens at the synapse d later, when
-    it is felt; so the weights after a run do not know of its last d.
+    Weights are float32 between events, and float64 with an eligibility, where steps are many and small. Memory in bytes
+    per edge: 4 for the weight, 12 for the index by target (16 with several delays), 12 for the eligibility; and 8 for
+    each source neuron, delay and thread. Time is spent only at spikes, except for the modulator: each step in which it
+    is not 0 passes over all edges of the set. With a dendritic delay d the engine processes events at the synapse d
+    later, when they take effect; so the weights after a run do not include its last d.
 
     Parameters
     ----------
     tau_plus_ms, tau_minus_ms : > 0
-    a_plus_pa, a_minus_pa : change for a pair at no distance. Negative ones turn the rule round (anti-Hebbian).
-    w_min_pa, w_max_pa : bounds, of one sign, w_min < w_max; the weights that learn must begin within. For inhibitory
-        edges they are negative (w_max may be 0), and the equations stand as they are: a positive a_plus makes such an
-        edge weaker, a negative one makes it stronger.
+    a_plus_pa, a_minus_pa : change for a pair with an interval of 0. Negative values reverse the rule (anti-Hebbian).
+    w_min_pa, w_max_pa : bounds, of one sign, w_min < w_max; the weights that learn must begin between them. For
+        inhibitory edges they are negative (w_max may be 0), and the equations stand as they are: a positive a_plus
+        makes such an edge weaker, a negative one makes it stronger.
     dependence : ``"additive"`` or ``"multiplicative"``; the latter scales what is added to the eligibility, if there
         is one, by the weight at the time of the pair
     eligibility_tau_ms : > 0; makes it the three-factor form
     modulator_per_ms : m, a number or (steps,), 1/ms; entry t acts during step t. Or a function of what has happened
-        (:class:`connectome.simulate.run_rules.SoFar`) that gives m; it is called at the beginning and then every
-        ``modulator_interval_ms``, and what it gives acts until it is called again. Goes with ``eligibility_tau_ms``.
-    modulator_interval_ms : a whole number of steps; for a function. A call costs some 0.2 ms.
+        (:class:`connectome.simulate.run_rules.SoFar`) that returns m; it is called at the beginning and then every
+        ``modulator_interval_ms``, and its answer acts until the next call. Required with ``eligibility_tau_ms``, and
+        only then.
+    modulator_interval_ms : a whole number of steps; only for a function. A call costs some 0.2 ms.
     delay : ``"axonal"`` or ``"dendritic"``
     simultaneous : ``"none"``, ``"depress"`` or ``"potentiate"``, the latter before the spike acts
 
     Raises
     ------
-    ConnectomeError : a parameter that does not fit, by name
+    ConnectomeError : a parameter is invalid; the message names it
     """
 
     name: ClassVar[str] = "stdp"
@@ -124,30 +124,30 @@ class PairSTDP(ReadOnly):
 
 @dataclass(frozen=True, eq=False)
 class TripletSTDP(ReadOnly):
-    """Spike-timing dependent plasticity of one edge set by pairs and triplets (Pfister & Gerstner 2006, equations 3
-    and 4): potentiation grows with the frequency of pairings, which no rule of pairs alone can give.
+    """Spike-timing dependent plasticity of one edge set by pairs and triplets (Pfister & Gerstner 2006, equations 3 and
+    4): potentiation grows with the frequency of pairings, which no pair rule can reproduce.
 
-    Each spike at the synapse leaves traces, which begin at 1 and add up: of the source ``r1`` (tau_plus) and ``r2``
-    (tau_x), of the target ``o1`` (tau_minus) and ``o2`` (tau_y)::
+    Each spike at the synapse adds 1 to traces that decay exponentially: ``r1`` (tau_plus) and ``r2`` (tau_x) of the
+    source, ``o1`` (tau_minus) and ``o2`` (tau_y) of the target::
 
         at a spike of the source:  w -= o1 (a2_minus + a3_minus r2)
         at a spike of the target:  w += r1 (a2_plus + a3_plus o2)
 
-    ``r2`` and ``o2`` are as they were just before the spike, and w is clipped to w_min .. w_max. Where the delay lies,
-    pairs at the same time, signs and what a run costs: as with :class:`PairSTDP`; NEST's ``stdp_triplet_synapse`` is
-    this with a dendritic delay.
+    ``r2`` and ``o2`` are taken just before the spike, and w is clipped to w_min .. w_max. The place of the delay,
+    simultaneous pairs, signs and the cost of a run are as in :class:`PairSTDP`; NEST's ``stdp_triplet_synapse`` is this
+    rule with a dendritic delay.
 
     Parameters
     ----------
     tau_plus_ms, tau_x_ms, tau_minus_ms, tau_y_ms : > 0
     a2_plus_pa, a3_plus_pa, a2_minus_pa, a3_minus_pa : see above
-    w_min_pa, w_max_pa : as of :class:`PairSTDP`
+    w_min_pa, w_max_pa : as in :class:`PairSTDP`
     pairing : ``"all"``: traces add up; ``"nearest"``: a spike sets its traces to 1
-    delay, simultaneous : as of :class:`PairSTDP`
+    delay, simultaneous : as in :class:`PairSTDP`
 
     Raises
     ------
-    ConnectomeError : a parameter that does not fit, by name
+    ConnectomeError : a parameter is invalid; the message names it
     """
 
     name: ClassVar[str] = "triplet_stdp"
@@ -171,15 +171,15 @@ class TripletSTDP(ReadOnly):
 
     @classmethod
     def visual_cortex(cls, w_pa: float, w_max_pa: float, delay: Delay = "axonal") -> Self:
-        """Pfister & Gerstner (2006), table 4, all-to-all, minimal: fitted to layer 5 of the visual cortex (Sjostrom,
-        Turrigiano & Nelson 2001). ``w_pa``: the weight that changes are relative to."""
+        """The minimal all-to-all rule of Pfister & Gerstner (2006), table 4, fitted to layer 5 of the visual cortex
+        (Sjostrom, Turrigiano & Nelson 2001). ``w_pa``: the weight that changes are relative to."""
         return cls(16.8, 101.0, 33.7, 114.0, 0.0, 6.5e-3 * w_pa, 7.1e-3 * w_pa, 0.0, 0.0, w_max_pa, delay=delay)
 
     @classmethod
     def post_only(cls, w_max_pa: float, a_plus: float = 1e-2, a_minus: float = 1e-4) -> Self:
-        """Of Diehl & Cook (2015), in the form of their program: potentiation at spikes of the target that follow
-        another, ``w += a_plus r1 o2``, depression at arrivals, ``w -= a_minus o1``, traces set to 1. Amplitudes are
-        relative to w_max; an arrival in the step of a spike comes first."""
+        """The rule of Diehl & Cook (2015), as in their program: potentiation when the target fires again,
+        ``w += a_plus r1 o2``, depression at arrivals, ``w -= a_minus o1``, with traces set to 1 at spikes. Amplitudes
+        are relative to w_max; an arrival in the same step as a target spike comes first."""
         up, down = a_plus * w_max_pa, a_minus * w_max_pa
         return cls(20.0, 20.0, 20.0, 40.0, 0.0, up, down, 0.0, 0.0, w_max_pa, "nearest", simultaneous="potentiate")
 
@@ -213,12 +213,12 @@ def _check(rule: PairSTDP | TripletSTDP, **choices: Any) -> None:
 
 
 def learnt(connectome: Connectome, result: xr.Dataset) -> Connectome:
-    """A connectome with the weights that a run of it ended with, and a line in the rule log for each set: edges whose
-    weight has grown (as a magnitude) count as strengthened.
+    """A connectome with the weights at the end of its run, and a line in the rule log for each set: edges whose weight
+    has grown (as a magnitude) count as strengthened.
 
     Raises
     ------
-    ConnectomeError : the run had no plasticity, or was one of another connectome
+    ConnectomeError : the run had no plasticity, or was of another connectome
     """
     learnt_sets = [v for name, v in result.data_vars.items() if str(name).startswith("weight_pa ")]
     if not learnt_sets:

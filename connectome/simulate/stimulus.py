@@ -1,4 +1,4 @@
-"""What enters a network during a run, and how it is checked and laid out for the engines."""
+"""Input to a network during a run, and how it is checked and laid out for the engines."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Poisson(ReadOnly):
     Parameters
     ----------
     rate_hz : scalar or (N,), >= 0
-    weight_pa : scalar or (N,), what each event adds to the synaptic current of its sign. Leave it out for a sensor:
-        there the events are the sensor's own spikes.
+    weight_pa : scalar or (N,), what each event adds to the excitatory current, or to the inhibitory one if negative.
+        Leave it out for a sensor: there the events are the sensor's own spikes.
     """
 
     rate_hz: ArrayLike
@@ -48,12 +48,12 @@ class Poisson(ReadOnly):
 
 @dataclass(frozen=True)
 class Stimulus(ReadOnly):
-    """What enters a network during a run. Keys are names of regions; a region may have several kinds.
+    """Input to a network during a run. Keys are names of regions; a region may have several kinds of input.
 
     Parameters
     ----------
-    spikes : sensor -> (times_ms (M,), neurons (M,)); times are rounded to the grid and lie in dt .. duration. A
-        neuron that is named twice for a time emits two spikes then.
+    spikes : sensor -> (times_ms (M,), neurons (M,)); times are rounded to the grid and lie in dt .. duration. A neuron
+        that is named twice at a time emits two spikes then.
     current_pa : region of neurons or effector -> anything that broadcasts to (steps, N). Row t acts during step t.
     poisson : region -> :class:`Poisson`
     """
@@ -67,8 +67,8 @@ class Stimulus(ReadOnly):
         cls, nodes: NodeSet, *, current_pa: float | None = None, rate_hz: float | None = None,
         weight_pa: float | None = None,
     ) -> Stimulus:  # fmt: skip
-        """What enters the neurons of a set and no others: a constant current, Poisson events of a rate and a weight, or
-        both. Sensors take a rate alone."""
+        """A stimulus for the neurons of a set and no others: a constant current, Poisson events with a rate and a
+        weight, or both. Sensors take only a rate."""
         current = {} if current_pa is None else nodes.fill(current_pa)
         rates = {} if rate_hz is None else nodes.fill(rate_hz)
         return cls(current_pa=current, poisson={name: Poisson(rate, weight_pa) for name, rate in rates.items()})

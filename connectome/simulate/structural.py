@@ -1,9 +1,9 @@
-"""Homeostatic structural plasticity in a run: edges form and vanish until every neuron has the calcium that it is for.
+"""Homeostatic structural plasticity in a run: edges form and vanish until every neuron reaches its calcium set point.
 
 Activity leaves calcium, calcium makes synaptic elements grow or shrink (:mod:`connectome.simulate.growth_curves`), and
-every interval elements pair and part (:mod:`connectome.simulate.rewiring`): Butz & van Ooyen (2013), as NEST's
-``structural_plasticity`` reads them (Diaz-Pier et al. 2016). Between two updates it is the run that it would be anyway,
-event driven; calcium and elements are advanced from spike to spike, as one knows the way of calcium between them.
+every interval elements pair or unpair (:mod:`connectome.simulate.rewiring`): Butz & van Ooyen (2013), as implemented in
+NEST's ``structural_plasticity`` (Diaz-Pier et al. 2016). Between two updates it is an ordinary event-driven run;
+calcium and elements are advanced from spike to spike, as the course of calcium in between is known.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ Floats = NDArray[np.float64]
 
 
 class Rewired(NamedTuple):
-    """What :func:`run_structural` leaves: the connectome as it is now, what was measured, and where to go on from."""
+    """The result of :func:`run_structural`: the connectome as it is now, the measurements, and the state to continue
+    from."""
 
     connectome: Connectome
     result: xr.Dataset
@@ -48,23 +49,23 @@ def run_structural(
 ) -> Rewired:  # fmt: skip
     """Simulate with structural plasticity, by the event-driven engine.
 
-    The edges are updated at the end of each interval. What is on its way then arrives over the edges that there are
-    when it arrives: an edge that is removed takes along what is on it, one that is formed passes on the spikes of the
+    The edges are updated at the end of each interval. Spikes in transit arrive over the edges that exist when they
+    arrive: spikes in transit on a removed edge are lost, and a new edge delivers those that its source fired within the
     last delay. Calcium is the state ``"calcium"`` of each region that has elements, elements are the states of their
-    names; 0 where they are missing. They are float32, rounded at each update: so two runs are one, bit for bit, with
-    the first one's ``connectome`` (saved and loaded, if you like) and ``state``. Which elements are bound is said by
-    the edges alone.
+    names; 0 where they are missing. They are float32, rounded at each update, so two runs equal one, bit for bit, if
+    the second is given the first one's ``connectome`` (saved and loaded, if you like) and ``state``. The edges alone
+    say which elements are bound.
 
     Parameters
     ----------
-    connectome : the network; edges that the rule's edge sets have already are bound elements
+    connectome : the network; existing edges in the rule's edge sets are bound elements
     duration_ms : a whole number of the rule's intervals
-    rule : how elements grow, what they form
+    rule : how elements grow, and what synapses they form
     stimulus, dtype, threads : see :func:`connectome.simulate.run`
-    seed : of the Poisson drive, and of which elements pair and part
-    spikes : give the spikes too
-    state : another such run's, to go on from
-    progress : called with the milliseconds that are done, after each interval
+    seed : seed of the Poisson drive, and of the pairing and unpairing of elements
+    spikes : whether to return the spikes too
+    state : the state of another such run, to continue from
+    progress : called with the milliseconds simulated, after each interval
 
     Returns
     -------
@@ -72,12 +73,12 @@ def run_structural(
     (U,), the updates; and the state. The Dataset has means over neurons, ``calcium`` by ``plastic_region`` and
     ``elements`` by ``plastic_region`` and ``element``, as they are after the update (calcium does not change in it);
     ``synapses`` after it, ``formed`` and ``removed`` by it, by ``edge_set``; and ``n_spikes`` of the interval, by
-    ``region``. With ``spikes``, ``spike_time_ms``, ``spike_region`` and ``spike_neuron`` are as of a run. Times count
-    from the beginning of this run.
+    ``region``. With ``spikes``, ``spike_time_ms``, ``spike_region`` and ``spike_neuron`` are as in a run's result.
+    Times count from the beginning of this run.
 
     Raises
     ------
-    ConnectomeError : an argument that does not fit, by name
+    ConnectomeError : an argument is invalid; the message names it
     """
     dt_ms, steps = connectome.dt_ms, checked_rule(connectome, rule)
     total = whole_steps("duration_ms", duration_ms, dt_ms)

@@ -1,4 +1,4 @@
-"""Plasticity inside a run, of inhibition: each neuron keeps to a rate of its own."""
+"""Inhibitory plasticity during a run: each neuron approaches a target rate of its own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class TargetRate(ReadOnly):
 
         ``|w| <- max(0, |w| + step (rate_i - target_i))``
 
-    with rate_i, the spikes of the interval over its length. Excitatory edges of the set do not learn.
+    where rate_i is the number of the neuron's spikes in the interval over its length, Hz. Excitatory edges of the set
+    do not learn.
 
     Parameters
     ----------
@@ -34,7 +35,7 @@ class TargetRate(ReadOnly):
 
     Raises
     ------
-    ConnectomeError : a parameter that does not fit, by name
+    ConnectomeError : a parameter is invalid; the message names it
     """
 
     name: ClassVar[str] = "target_rate"

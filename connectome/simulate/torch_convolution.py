@@ -14,9 +14,10 @@ __all__ = ["Convolution"]
 
 
 class Convolution:
-    """What a set of K weights delivers, differentiable in weights and spikes, on the device of the weights.
+    """The input that a kernel set of K weights delivers, differentiable in weights and spikes, on the device of the
+    weights.
 
-    With ``apart``, what positive and what negative weights deliver; otherwise all that they do.
+    With ``apart``, the inputs from positive and from negative weights separately; otherwise their sum.
     """
 
     def __init__(self, kernels: KernelSet, weight: Tensor, *, apart: bool = False) -> None:

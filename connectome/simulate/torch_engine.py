@@ -1,8 +1,8 @@
 """The propagator in torch: a batch of runs by PyG message passing, differentiable in weights, spikes and currents.
 
 The same steps as :mod:`connectome.simulate.runs`. It visits every edge in every step, so its cost does not fall with
-activity; it is the simple engine, the one that runs wherever torch does, and what the event-driven training is tested
-against. On a GPU the sums are made in no fixed order: ask for ``torch.use_deterministic_algorithms``.
+activity; it is the simple engine, which runs wherever torch does, and the reference that event-driven training is
+tested against. On a GPU sums have no fixed order, unless you set ``torch.use_deterministic_algorithms``.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class ClampedBatch(NamedTuple):
 
 
 class Propagation(NamedTuple):
-    """``u`` (T, N, B): mV above e_l at each step's end, before a reset; ``spikes`` (T, N, B); ``state``: to go on."""
+    """``u`` (T, N, B): mV above e_l at the end of each step, before any reset; ``spikes`` (T, N, B); ``state``: the
+    state to continue from."""
 
     u: Tensor
     spikes: Tensor
@@ -72,9 +73,10 @@ class _Triangle(torch.autograd.Function):
 
 
 def triangle(width_mv: float | Tensor) -> Callable[[Tensor], Tensor]:
-    """A threshold whose gradient is a triangle of compact support: ds/du = max(0, 1 - |u - theta| / width) / width.
+    """A threshold with a triangular surrogate gradient of compact support: ds/du = max(0, 1 - |u - theta| / width) /
+    width.
 
-    ``width_mv``: half the support, a number or a tensor (N,).
+    ``width_mv``: half the width of the support, a number or a tensor (N,).
     """
 
     def threshold(distance: Tensor) -> Tensor:
@@ -104,7 +106,7 @@ class _Deliver(MessagePassing):  # type: ignore[misc]  # torch_geometric has no 
 def at_rest(
     flat: FlatNetwork, weight: Tensor, batch: int = 1, learnt: Mapping[str, NeuronModel] = _NO_MODELS
 ) -> BatchState:
-    """The state at rest with nothing on its way, in the type and on the device of ``weight``."""
+    """The state at rest with no spikes in transit, in the type and on the device of ``weight``."""
     v = zero = weight.new_zeros((flat.n_neurons, batch))
     models = {}
     for name, neuron in flat.models.items():
@@ -131,25 +133,25 @@ def propagate(
     learnt: Mapping[str, NeuronModel] = _NO_MODELS, watch: Callable[[BatchState], None] | None = None,
     kernels: Mapping[EdgeKey, Tensor] | None = None, closed: Collection[EdgeKey] = (),
 ) -> Propagation:  # fmt: skip
-    """Run T steps of a batch of B, in the type and on the device of ``weight``.
+    """Run T steps of a batch of B samples, in the type and on the device of ``weight``.
 
     Parameters
     ----------
     flat : the network; its own weights are not used
     weight : (E,) in the order of the CSR, pA. An edge is inhibitory where this is negative.
     sensor_spikes : (T, S, B), spikes of the S sensor neurons in their order in ``flat``; counts, or real numbers
-    current : broadcasts to (T, N, B), pA besides i_e
+    current : broadcasts to (T, N, B), pA in addition to i_e
     arrivals : broadcasts to (T, N, B), pA added to i_ex where positive, to i_in where negative
-    state : where to start, :func:`at_rest` by default; on the same edges that it was made on
-    surrogate : u - theta (N, B) -> spikes 0 or 1, with a gradient, e.g. :func:`triangle`; by default there is none
-    gain : broadcasts to (N, B), times what arrives over edges
-    replaced : (T, N, B) truth values, and the spikes of the neurons where they are true
-    block : (E,) truth values: edges through which no spike's gradient flows back
-    clamp : what neurons are made to do
+    state : the initial state, :func:`at_rest` by default; it must come from the same edges
+    surrogate : u - theta (N, B) -> spikes 0 or 1, with a gradient, e.g. :func:`triangle`; by default without a gradient
+    gain : broadcasts to (N, B), multiplies what arrives over edges
+    replaced : (T, N, B) bool, and the spikes to use where it is true
+    block : (E,) bool: edges through which no gradient of spikes flows back
+    clamp : the clamps of neurons
     learnt : region -> its model among tensors, see :meth:`NeuronModel.among_tensors`
-    watch : is given the state after each step
-    kernels : kernel set -> its (K,) weights, ``flat``'s own by default; ``closed`` : those that no gradient flows back
-        through
+    watch : called with the state after each step
+    kernels : kernel set -> its (K,) weights, ``flat``'s own by default; ``closed``: those through which no gradient
+        flows back
 
     No gradient passes through a reset or a refractory step. Raises :class:`ConnectomeError` for a wrong shape.
     """

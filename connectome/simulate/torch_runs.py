@@ -1,4 +1,4 @@
-"""A run by the engine in torch, block of steps by block."""
+"""A run by the torch engine, in blocks of steps."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""Several steps at once, where nothing that happens in them can matter in them.
+"""Several steps at once, where no event within them can take effect within them.
 
-A spike arrives no sooner than the shortest delay, so that of a window of so many steps all that will arrive in it is
+A spike arrives no sooner than the shortest delay, so everything that will arrive in a window of that many steps is
 known when it begins. A block of sixteen neurons is therefore left alone until something is about to reach it, or the
-window ends; then it makes up for the steps that it has missed, in registers. Each neuron does the same in the same
-order as step by step, to the last bit. Where so much is due that most blocks are soon reached, all take each step.
+window ends; then it catches up on the steps that it has missed, in registers. Each neuron does the same operations in
+the same order as step by step, to the last bit. Where so much is due that most blocks are soon reached, all take every
+step.
 """
 
 from __future__ import annotations
