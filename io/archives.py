@@ -19,8 +19,8 @@ __all__ = ["unzip"]
 def unzip(path: str | os.PathLike[str], wanted: Callable[[str], bool], max_bytes: int = MAX_BYTES) -> dict[str, bytes]:
     """File name -> content of the members whose name, without folders, is ``wanted``.
 
-    Raises :class:`ConnectomeError` for what is no zip, for a member whose path leads out of it, for two wanted members
-    of one name, and for more than ``max_bytes`` in all, whatever the archive claims.
+    Raises :class:`ConnectomeError` for a file that is not a zip, a member whose path leads out of the archive, two
+    wanted members of the same name, and more than ``max_bytes`` of content in all, whatever the archive claims.
     """
     where = os.fspath(path)
     found: dict[str, bytes] = {}

@@ -1,10 +1,10 @@
-"""Attributes in a snapshot: values in the SONATA groups, where its readers look, and what they are in ours.
+"""Attributes in a snapshot: values in the SONATA groups, where SONATA's readers look, and their types in our own group.
 
-A text is a place in an enumeration (``@library``), whose first entry is the empty text where one is missing; an integer
-or a flag is itself, and the number that stands for a missing one is the column's ``_FillValue``; a float that is
-missing is nan. The table ``attributes`` in ``/development`` has the type of each column, and how many texts in how many
-bytes are in ``texts/<name>`` of our group of the region or edge set: UTF-8, a line each. The library is not read back:
-texts of any length have no checksum in HDF5.
+A text is a place in an enumeration (``@library``), whose first entry is the empty text if any is missing; integers and
+flags are stored as they are, and the number that stands for a missing one is the column's ``_FillValue``; a missing
+float is nan. The table ``attributes`` in ``/development`` has the type of each column, and the number and bytes of the
+texts, which are in ``texts/<name>`` of our group of the region or edge set: UTF-8, one a line. The library is not read
+back, as variable-length texts have no checksum in HDF5.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def write(ours: Any, connectome: Connectome) -> None:
 
 
 def read_types(reader: Reader) -> tuple[Types, Texts]:
-    """What :func:`read` wants. Raises :class:`ConnectomeError`."""
+    """The types and texts that :func:`read` needs. Raises :class:`ConnectomeError`."""
     table = reader.table("development", "attributes", kinds=_KINDS)
     types: dict[str, dict[str, str]] = {}
     texts = {}
@@ -78,8 +78,8 @@ def read_types(reader: Reader) -> tuple[Types, Texts]:
 def read(
     reader: Reader, part: str, name: str, n: int, types: Types, texts: Texts, values: tuple[str, ...] = ()
 ) -> dict[str, Attribute]:
-    """Those of a region or an edge set; ``part`` is ``"nodes"`` or ``"edges"``, ``values`` the group that their values
-    are in, by default that of SONATA. Raises :class:`ConnectomeError`."""
+    """The attributes of a region or an edge set; ``part`` is ``"nodes"`` or ``"edges"``, ``values`` the group that
+    holds their values, by default SONATA's. Raises :class:`ConnectomeError`."""
     found = {}
     for attribute, kind in types.get(f"{part}/{name}", {}).items():
 

@@ -1,10 +1,10 @@
-"""Checkpoints: where a development stands, so that a run which was broken off goes on to the same bytes.
+"""Checkpoints: the state of a development, from which an interrupted run resumes to the same bytes.
 
-``RUN/checkpoints/00000007.h5`` is the seventh of a run. It appears whole or not at all, its digest says whether it is
-still as it was, and the one before it is kept in case it is not. It holds a text, ``checkpoint/text`` (JSON: every
-number, name and random state), and in ``columns`` the arrays, which the text names by their place. A run's first,
+``RUN/checkpoints/00000007.h5`` is the seventh of a run. It appears whole or not at all, its digest tells whether it is
+unchanged, and the one before it is kept in case it is not. It holds a text, ``checkpoint/text`` (JSON: every number,
+name and random state), and in ``columns`` the arrays, which the text refers to by number. A run's first checkpoint,
 number 0, is written before anything else and has no state yet: it says what the run is. The connectomes of finished
-stages are their snapshots.
+stages are in their snapshots.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ class Checkpoint:
     number : counts a run's checkpoints, from 0
     regions, seed, engine, configuration : what the run is; the configuration as TOML
     versions : of what its bytes depend on
-    machines : on which it ran so far
-    state : of the stage under way; None before the first
+    machines : the machines it has run on
+    state : state of the current stage; None before the first
     history : the epochs so far
-    outcomes : of the stages so far; their connectomes must be in the run's snapshots
-    files : those that the run is done with, and their digests (:mod:`connectome.io.seal`)
+    outcomes : outcomes of the stages so far; their connectomes must be in the run's snapshots
+    files : the files that the run has finished, and their digests (:mod:`connectome.io.seal`)
     """
 
     number: int
@@ -85,13 +85,13 @@ def stage_file(stage: int, name: str) -> str:
 
 
 def has_checkpoint(run: Path) -> bool:
-    """Whether a run has one, so that it can go on."""
+    """Whether a run has a checkpoint to resume from."""
     return bool(_files(run))
 
 
 def save_checkpoint(checkpoint: Checkpoint, run: Path) -> None:
-    """Write the next checkpoint of a run: whole, or not at all. Of the others, the one before it is kept. Raises
-    :class:`ConnectomeError` if it cannot be written; those that there were are then as they were."""
+    """Write the next checkpoint of a run: whole, or not at all. Of the earlier ones, only the last is kept. Raises
+    :class:`ConnectomeError` if it cannot be written; the earlier ones are then unchanged."""
     columns: list[NDArray[Any]] = []
     packed = _packed(checkpoint, columns)
     text = json.dumps({"checkpoint": packed, "columns": [[c.dtype.str, c.shape] for c in columns]})
@@ -113,8 +113,8 @@ def save_checkpoint(checkpoint: Checkpoint, run: Path) -> None:
 
 
 def load_checkpoint(run: Path) -> tuple[Checkpoint, list[str]]:
-    """The last checkpoint of a run that is whole, and what is wrong with later ones. Raises :class:`ConnectomeError` if
-    there is none, or a file that the run is done with is not as it was."""
+    """The last intact checkpoint of a run, and what is wrong with later ones. Raises :class:`ConnectomeError` if there
+    is none, or if a file that the run has finished was changed."""
     files = _files(run)
     damage: list[str] = []
     for path in reversed(files.values()):
@@ -137,7 +137,7 @@ def remove_checkpoints(run: Path) -> None:
 
 
 class _Damaged(ConnectomeError):
-    """A checkpoint that is not as it was written."""
+    """A checkpoint that was changed after it was written."""
 
 
 def _files(run: Path) -> dict[int, Path]:

@@ -2,18 +2,18 @@
 
 Read: a circuit's or a simulation's configuration (JSON), or one HDF5 file with ``/nodes`` and ``/edges``. Node
 populations become regions, one whose model type is ``virtual`` a sensor, one with infinite thresholds an effector; edge
-populations join, so that two populations between the same regions make one edge set, one after the other. Types in CSV
-files give what the HDF5 groups leave out.
+populations between the same regions are concatenated into one edge set. Types in CSV files give the properties that the
+HDF5 groups leave out.
 
 - Positions: ``x, y, z`` or ``positions`` (n, 3), micrometres. Labels: ``label``, else ``name``.
 - Weights: ``syn_weight`` times ``nsyns`` where there is one, pA as for bmtk's PointNet; 1 if there is none. Delays:
-  ``delay`` (ms), else one step. Edges between virtual nodes, or into them, cannot be: they are refused.
-- Attributes: all other properties, of nodes and of edges, from the groups or the types; enumerations are texts.
-- Neuron parameters: ``dynamics_params`` under NEST's names, where one value holds for the whole population, and the
-  defaults otherwise. JSON files of parameters, morphologies and templates are not read.
+  ``delay`` (ms), else one step. Edges into virtual nodes, also from virtual ones, are refused.
+- Attributes: all other properties of nodes and edges, from the groups or the types; enumerations become texts.
+- Neuron parameters: ``dynamics_params`` under NEST's names, where one value holds for the whole population; otherwise
+  the defaults. JSON files of parameters, morphologies and templates are not read.
 
 Groups may be compressed, but no dataset may be larger than 64 times its file (256 MiB are always allowed), and no link
-leads out of a file. The files that a configuration names are opened wherever they are. SONATA: Dai et al. (2020),
+leads out of a file. Files named by a configuration are opened wherever they are. SONATA: Dai et al. (2020),
 https://doi.org/10.1371/journal.pcbi.1007696.
 """
 
@@ -206,7 +206,7 @@ class _File:
         return np.asarray(dataset[...])
 
     def fill_value(self, *place: str) -> Any:
-        """What stands for a missing number in a column of integers; None if nothing does."""
+        """The number that stands for a missing value in a column of integers; None if there is none."""
         dataset = self.find(*place)
         given = dataset.attrs.get("_FillValue") if isinstance(dataset, h5py.Dataset) else None
         return given if isinstance(given, np.integer) else None
@@ -226,7 +226,8 @@ class _Table:
         self._types, self._kind = types, kind
 
     def get(self, *name: str, missing: float | None = None) -> NDArray[Any] | None:
-        """(n, ...) values, ``missing`` in rows that nothing gives one; None if there are such and it is None."""
+        """(n, ...) values, with ``missing`` in rows without a value; None if there are such rows and ``missing`` is
+        None."""
         found: NDArray[Any] | None = None
         for group in np.unique(self._group).tolist():
             here = self._group == group
@@ -261,7 +262,7 @@ class _Table:
         return values
 
     def attributes(self, known: Collection[str], words: frozenset[str]) -> dict[str, Attribute]:
-        """All columns but the known ones."""
+        """All columns except the known ones."""
         groups = np.unique(self._group).tolist()
         names = {name: None for group in groups for name in self._file.members(*self._place, str(group))}
         found: dict[str, Attribute] = {}
@@ -275,7 +276,7 @@ class _Table:
         return found
 
     def _attribute(self, name: str, groups: list[int]) -> Attribute | None:
-        """A column of one value a row, missing where nothing gives one; None if it is of another shape."""
+        """A column with one value a row, missing where there is none; None if it has another shape."""
         where = "/".join(("", *self._place, name))
         parts: list[tuple[dict[str, Attribute], int]] = []
         order = [np.flatnonzero(self._group == group) for group in groups]
@@ -309,7 +310,7 @@ class _Table:
         return None if joined is None else joined.take(np.argsort(np.concatenate(order), kind="stable"))
 
     def numbers(self, *name: str, missing: float | None = None) -> NDArray[np.float64] | None:
-        """As :meth:`get`, numbers. Raises :class:`ConnectomeError` for what is none."""
+        """As :meth:`get`, as numbers. Raises :class:`ConnectomeError` for anything else."""
         values = self.get(*name, missing=missing)
         try:
             return None if values is None else np.asarray(values, np.float64)

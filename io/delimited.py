@@ -1,4 +1,4 @@
-"""Columns of a text table (CSV and its kin), read without being believed; what is wrong with one says on which line."""
+"""Columns of a text table (CSV and similar), read without trust; errors name the line."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ _SAMPLE: Final = 1 << 12
 
 
 class Column(NamedTuple):
-    """A column that is looked for: its other names, whether it holds numbers, and may have empty cells (nan), and
-    whether it is a key, in which the integers of a column that has nothing else are compared as numbers."""
+    """A column that is looked for: its other names, whether it holds numbers, whether it may have empty cells (nan),
+    and whether it is a key; a key column that holds only integers is compared as numbers."""
 
     aliases: tuple[str, ...] = ()
     is_number: bool = False
@@ -59,15 +59,15 @@ _STATE: Final = Column(is_number=True, may_lack=True)
 
 
 class Texts(NamedTuple):
-    """(n,) texts as (n,) places in the list of those that there are."""
+    """(n,) texts, as (n,) places in the list of distinct ones."""
 
     code: NDArray[np.integer[Any]]
     names: list[str]
 
 
 class Columns(NamedTuple):
-    """The columns of one table: those that were looked for, with the titles that they have there, and the others as
-    attributes; ``place(row)`` is where a row is in the file."""
+    """The columns of one table: the ones looked for, with their titles in the file, and the others as attributes;
+    ``place(row)`` says where a row is in the file."""
 
     path: str
     size: int
@@ -82,7 +82,7 @@ class Columns(NamedTuple):
         return ConnectomeError(f"{self.path}: {self.place(row)}, {column}", rule, found, hint)
 
     def place(self, row: int) -> str:
-        """The line of a row of a text, else its number."""
+        """The line of a row in a text file, else its number."""
         if self.is_text:
             with (
                 rows_of(self.path) as (reader, rows),
@@ -95,7 +95,7 @@ class Columns(NamedTuple):
 
 
 def normal(name: object) -> str:
-    """A column's name in small letters with underscores."""
+    """A column's name in lower case with underscores."""
     return re.sub(r"[\s-]+", "_", str(name).strip().lower())
 
 
@@ -103,14 +103,15 @@ def read_columns(
     path: str | os.PathLike[str], wanted: Mapping[str, Column], words: frozenset[str],
     types: Mapping[str, str] = MappingProxyType({}),
 ) -> Columns:  # fmt: skip
-    """The wanted columns of a table with a header, and all others as attributes. Names are compared without case.
+    """The wanted columns of a table with a header, and all others as attributes. Names are compared regardless of case.
 
-    The delimiter (comma, tab or semicolon) is the one that the header has most of; with semicolons, numbers may have
-    decimal commas, all of them. Texts lose spaces at their ends. Columns whose names start with ``state_`` hold numbers
-    and may have empty cells. Others are what their cells are: integers, numbers, flags (true, false) or texts, or what
-    ``types`` says of them (of :data:`~connectome.graph.attributes.TYPES`); a column without any value is left out, and
-    ``words`` are no names of attributes. The file is read part by part. Raises :class:`ConnectomeError` for ragged
-    rows, for two columns of one name and for a cell that is no number.
+    The delimiter (comma, tab or semicolon) is the most frequent one in the header; with semicolons, numbers may have
+    decimal commas, but then all must. Spaces at the ends of texts are removed. Columns whose names start with
+    ``state_`` hold numbers and may have empty cells. The type of any other column follows from its cells (integers,
+    numbers, flags (true, false) or texts), unless ``types`` gives it (of :data:`~connectome.graph.attributes.TYPES`); a
+    column without any value is left out, and ``words`` are no names of attributes. The file is read in parts. Raises
+    :class:`ConnectomeError` for ragged rows, for two columns of the same name, and for a cell that must be a number and
+    is not.
     """
     where = os.fspath(path)
     header = read_header(path)
@@ -155,8 +156,8 @@ def read_columns(
 
 
 class _Parser:
-    """A file's columns: numbers as float64, keys and integers as int64, texts as :class:`Texts`. A column that turns
-    out not to be what its first rows are is a column of texts."""
+    """A file's columns: numbers as float64, keys and integers as int64, texts as :class:`Texts`. A column whose type
+    differs from that of its first rows becomes a column of texts."""
 
     def __init__(
         self, path: str | os.PathLike[str], header: list[str], chosen: Mapping[int, Column], others: Mapping[int, str],
@@ -345,7 +346,7 @@ def _attribute(where: str, column: Any, kind: str | None) -> Attribute:
 
 
 def _narrowest(where: str, integers: Attribute) -> Attribute:
-    """Integers in as few bytes as will do."""
+    """Integers in the fewest bytes that hold them."""
     lost = integers.is_missing
     known = integers.values[~lost] if lost.any() else integers.values
     low, high = (int(known.min()), int(known.max())) if known.size else (0, 0)

@@ -1,25 +1,24 @@
-"""Edge tables: CSV and parquet, ours and everybody else's.
+"""Edge tables: CSV and parquet, our own and those of others.
 
 ``name.csv`` has one row for each edge. Beside it may lie ``name_nodes.csv``, one row for each node, and
-``name_about.json``, what has no row (dt_ms, parameters of regions, empty sets, provenance). What is written is read
-back equal, digest for digest. A parquet table holds the last in its metadata.
+``name_about.json``, for what has no row (dt_ms, parameters of regions, empty sets, provenance). What is written is read
+back with the same digest. A parquet table holds the latter in its metadata.
 
-One's own table needs columns source and target (or pre and post, and other usual names: :data:`EDGE_COLUMNS`) and may
-have weight, delay_ms, tract_length_um or _mm, source_region and target_region, kind, birth_stage and
+A table of your own needs columns source and target (or pre and post, and other usual names: :data:`EDGE_COLUMNS`) and
+may have weight, delay_ms, tract_length_um or _mm, source_region and target_region, kind, birth_stage and
 ``state_<name>``; other columns, of nodes too, are attributes: integers, numbers, flags or texts, with empty cells where
-nothing is known. Nodes are known by what stands in source and target:
+nothing is known. The entries of source and target identify the nodes:
 
-- Without a nodes file nodes are the names that occur, sorted, in the regions that the rows name, in order of first
-  appearance, else in one region ``"all"``. A name is one node, so it has one region; numbers may begin again in each
+- Without a nodes file the nodes are the names that occur, sorted, in the regions that the rows name (in order of first
+  appearance), else in one region ``"all"``. A name is one node, so it has one region; numbers may start again in each
   region. Names become labels; so do numbers, unless they are 0 .. n - 1 in each region.
-- With a nodes file (:mod:`connectome.io.node_tables`) its column id, else label or name, is what the edges go by. Its
-  rows are the nodes, in order, and its word on regions is the only one. A column index says, as in our own files, that
+- With a nodes file (:mod:`connectome.io.node_tables`) its column id, else label or name, identifies the ends of edges.
+  Its rows are the nodes, in order, and it alone gives their regions. A column index means, as in our own files, that
   source and target are numbers counted from 0 in each region. Columns ``state_<name>``, numbers or empty cells, are
   state of the neurons.
 
 Regions' names lose what :data:`~connectome.graph.parts.NAME_RULE` does not allow. A weight is in pA, 1 if not given;
-see :func:`connectome.development.birth.scaled` for numbers of synapses. A tract length gives the delay where there is
-none.
+see :func:`connectome.development.birth.scaled` for synapse counts. A tract length gives the delay if no delay is given.
 """
 
 from __future__ import annotations
@@ -114,8 +113,8 @@ def read_csv(
     """Read an edge table as text in UTF-8, with commas, tabs or semicolons; a table without source and target is read
     as a matrix, by :func:`connectome.io.matrices.read_matrix`.
 
-    ``dt_ms`` is the resolution of delays (default: the file's own, else 0.1 ms); ``velocity_mm_per_ms`` that of spikes
-    along a tract length. ``unsigned``: weights are sizes, such as numbers of synapses; those of neurons whose sign is
+    ``dt_ms`` is the resolution of delays (default: the file's own, else 0.1 ms); ``velocity_mm_per_ms`` the conduction
+    velocity along tracts. ``unsigned``: weights are magnitudes, such as synapse counts; those of neurons whose sign is
     -1 become negative. Raises :class:`ConnectomeError` with file, line and column.
     """
     file = Path(path)
@@ -125,7 +124,8 @@ def read_csv(
         if not has and not may_be_matrix(read_text(file)):
             raise ConnectomeError(
                 f"{file}: line 1", "must name columns source and target, or be a square matrix of numbers",
-                ", ".join(read_header(file))[:200], f"Known besides: {', '.join(EDGE_COLUMNS['source'].aliases)}.",
+                ", ".join(read_header(file))[:200], "Other names for source: "
+                f"{', '.join(EDGE_COLUMNS['source'].aliases)}.",
             )  # fmt: skip
     if not has and not unsigned:
         return read_matrix(file, dt_ms=dt_ms)
@@ -153,8 +153,8 @@ def _types(header: Header) -> tuple[dict[str, str], dict[str, str]]:
 def write_csv(connectome: Connectome, path: str | os.PathLike[str], *, formulas: bool = True) -> None:
     """Write ``name.csv``, ``name_nodes.csv`` and ``name_about.json`` (for ``.tsv`` likewise, with tabs): columns of
     :func:`connectome.graph.views.to_pandas`. Each is written whole or not at all. Without ``formulas``, texts that a
-    spreadsheet would take for one (they begin with ``= + - @``) begin with an apostrophe, which stays when they are
-    read. Raises :class:`ConnectomeError`."""
+    spreadsheet would take for a formula (those that begin with ``= + - @``) get an apostrophe in front, which stays
+    when they are read. Raises :class:`ConnectomeError`."""
     file = Path(path)
     nodes, edges = to_pandas(connectome) if formulas else map(_without_formulas, to_pandas(connectome))
     separator = "\t" if file.suffix.lower() in (".tsv", ".tab") else ","
@@ -178,7 +178,7 @@ def _lines(frame: pandas.DataFrame, separator: str, rows: int = 1 << 14) -> Iter
 
 
 def _beside(path: Path, ending: str) -> Path:
-    """The file of this ending beside one, packed if there is a packed one alone."""
+    """The file with this ending beside a path; the compressed one if only that exists."""
     plain = unpacked(path)
     place = plain.with_name(f"{plain.stem}{ending}")
     packed = place.with_name(f"{place.name}.gz")
@@ -293,7 +293,7 @@ def _connectome(
 
 
 def _nodes_that_occur(edges: Columns) -> tuple[pandas.DataFrame, list[End]]:
-    """Nodes of edges that come without a table of them."""
+    """The nodes of edges that come without a table of nodes."""
     import pandas
 
     ends = [edges.texts[name] for name in _ENDS]

@@ -1,7 +1,7 @@
-"""Every format that a connectome is read from and written to, by name and by a file's ending.
+"""All formats that connectomes are read from and written to, by name and by file ending.
 
-A file says what it is by its ending and, where two formats share one, by its content. A folder of a run stands for its
-last stage.
+A file's format follows from its ending and, where two formats share one, from its content. The folder of a run stands
+for its last stage.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _nothing(path: Path) -> list[Path]:
 
 class Format(NamedTuple):
     """One format. ``suffixes`` are endings in lower case; ``read(path)`` and ``write(connectome, path)`` are None for a
-    format that is only written or only read; ``beside(path)`` is what ``write`` writes besides."""
+    format that is only written or only read; ``beside(path)`` gives the other files that ``write`` writes."""
 
     name: str
     suffixes: tuple[str, ...]
@@ -128,8 +128,8 @@ _UNSIGNED: Final = {"csv": edge_tables.read_csv, "parquet": edge_tables.read_par
 
 
 def format_of(path: str | os.PathLike[str], *, writing: bool = False) -> Format:
-    """The format of a path: by its ending or, to read where two have the same one, by its content. Raises
-    :class:`ConnectomeError` for an ending that none has."""
+    """The format of a path: by its ending or, for reading where two formats share one, by its content. Raises
+    :class:`ConnectomeError` for an unknown ending."""
     name = (Path(path) if writing else unpacked(path)).name.lower()
     able = [f for f in FORMATS.values() if (f.write if writing else f.read)]
     found = [f for f in able if name.endswith(f.suffixes)]
@@ -164,11 +164,11 @@ def read(
 
     Parameters
     ----------
-    format : a name in :data:`FORMATS` or in :data:`connectome.io.measured.MEASURED`; default: what the path is
-    unsigned : a table's weights are sizes, see :func:`connectome.io.edge_tables.read_csv`
-    regions_from : the attribute of neurons whose values are the regions: see
+    format : a name in :data:`FORMATS` or in :data:`connectome.io.measured.MEASURED`; default: recognised from the path
+    unsigned : a table's weights are magnitudes, see :func:`connectome.io.edge_tables.read_csv`
+    regions_from : the attribute of neurons whose values become the regions: see
         :func:`connectome.graph.partition.regions_from`
-    kinds_from : the attribute of edges whose values are sets of their own: see
+    kinds_from : the attribute of edges whose values become separate edge sets: see
         :func:`connectome.graph.partition.split_edges`
 
     Raises :class:`ConnectomeError` naming the file.

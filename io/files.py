@@ -1,4 +1,4 @@
-"""Files that are no HDF5: read whole and within a bound, written whole or not at all, refused in one line."""
+"""Files other than HDF5: read whole within a size limit, written whole or not at all, refused in one line."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _GZIP: Final = ".gz"
 
 @contextmanager
 def naming(path: str | os.PathLike[str], what: str) -> Iterator[None]:
-    """Whatever goes wrong with this file inside the block is one :class:`ConnectomeError` that names it; ``what`` it
-    must be, e.g. "a GraphML file", is the rule where the error has none of its own."""
+    """Turns any failure with this file inside the block into one :class:`ConnectomeError` that names it; ``what`` the
+    file must be, e.g. "a GraphML file", is the rule if the error has none of its own."""
     name = os.fspath(path)
     try:
         with np.errstate(all="ignore"):  # of what becomes of a huge number, whoever checks it speaks
@@ -51,15 +51,15 @@ def naming(path: str | os.PathLike[str], what: str) -> Iterator[None]:
 
 
 def unpacked(path: str | os.PathLike[str]) -> Path:
-    """The name of what a path holds: that without ``.gz`` for a compressed file."""
+    """The path without ``.gz``, for a compressed file; else the path."""
     place = Path(path)
     return place.with_suffix("") if place.suffix.lower() == _GZIP else place
 
 
 @contextmanager
 def plain_file(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> Iterator[BufferedReader[Any]]:
-    """A plain file, open to read, unpacked if its name ends in ``.gz``. Raises :class:`ConnectomeError` for one that is
-    none, is larger than ``max_bytes``, packed or not, or cannot be read."""
+    """A regular file, open for reading, decompressed if its name ends in ``.gz``. Raises :class:`ConnectomeError` if it
+    is not a regular file, is larger than ``max_bytes``, compressed or not, or cannot be read."""
     name = os.fspath(path)
     try:
         descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not block
@@ -80,8 +80,8 @@ def plain_file(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> Iter
 
 @contextmanager
 def gunzip(name: str, file: BufferedReader[Any], max_bytes: int) -> Iterator[BufferedReader[Any]]:
-    """What a file of this name holds: unpacked, within a bound, if the name ends in ``.gz``. Reading it raises
-    :class:`ConnectomeError`."""
+    """The content of a file with this name: decompressed, within a bound, if the name ends in ``.gz``. Reading it
+    raises :class:`ConnectomeError`."""
     if not name.lower().endswith(_GZIP):
         yield file
         return
@@ -90,7 +90,7 @@ def gunzip(name: str, file: BufferedReader[Any], max_bytes: int) -> Iterator[Buf
 
 
 class _Unpacked(RawIOBase):
-    """What a gzip file holds, within a bound."""
+    """The content of a gzip file, within a bound."""
 
     def __init__(self, name: str, file: gzip.GzipFile, max_bytes: int) -> None:
         self._name, self._file, self._most, self._left = name, file, max_bytes, max_bytes
@@ -129,8 +129,8 @@ def digest_of(path: str | os.PathLike[str]) -> str:
 
 @contextmanager
 def writing(path: str | os.PathLike[str]) -> Iterator[Sink]:
-    """A file to write in the block, which is there whole or not at all. Raises :class:`ConnectomeError` if that
-    fails; a file that was there is then as it was."""
+    """A file to write in the block, which appears whole or not at all. Raises :class:`ConnectomeError` if that fails;
+    an existing file is then unchanged."""
     try:
         with atomic(Path(path)) as sink:
             yield sink

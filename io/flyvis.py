@@ -1,18 +1,18 @@
 """The fly's eye as the package flyvis describes it: cell types on a hexagonal grid, and measured offsets between them.
 
 ``read("fib25-fib19_v2.2.json")`` is the network of Lappalainen et al. (2024), Nature 634, 1132-1140: 65 types, each a
-region with one hexagonal map, and 605 kernel sets. The package (MIT) carries the file; it is not needed to read it.
+region with one hexagonal map, and 605 kernel sets. The package (MIT) includes the file, but is not needed to read it.
 
 The file is a JSON object. ``nodes``: ``name`` and ``pattern`` of each type, which is ``["stride", [u, v]]``, a cell in
-each column whose coordinates are multiples of these, ``["tile", n]``, the same in both, or ``["single", null]``, one
-cell in the middle. ``edges``: ``src``, ``tar``, ``alpha`` (the sign, 1 or -1) and ``offsets``, a list of
-``[[du, dv], synapses]``: a cell in column (u, v) has so many on that of the target's type in (u + du, v + dv).
-``input_units``, ``output_units``: names of types.
+each column whose coordinates are multiples of these; ``["tile", n]``, the same with n for both; or
+``["single", null]``, one cell in the middle. ``edges``: ``src``, ``tar``, ``alpha`` (the sign, 1 or -1) and
+``offsets``, a list of ``[[du, dv], synapses]``: a cell in column (u, v) makes that many synapses on the cell of the
+target type in (u + du, v + dv). ``input_units``, ``output_units``: names of types.
 
-The reconstruction has gaps. As flyvis does, offsets without a count that lie among those with one have ``fill``
-synapses: all whole coordinates in the convex hull of three or more offsets, but for those in its lowest row, v being
-the row. (A point of the polygon is what matplotlib's ``Path.contains_points`` takes for one, which leaves out that side
-alone.) The published file has 238 of these beside 2,140 that were measured; the edges' flag ``is_assumed`` tells them.
+The reconstruction has gaps. As in flyvis, offsets without a count that lie among those with one get ``fill`` synapses:
+all integer coordinates in the convex hull of three or more offsets, except those in its lowest row, v being the row.
+(The points inside are those that matplotlib's ``Path.contains_points`` counts, which leaves out only that side.) The
+published file has 238 of these beside 2,140 that were measured; the edges' flag ``is_assumed`` marks them.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Offsets = NDArray[np.int64]
 
 
 class _Pair(NamedTuple):
-    """What one pair of types says: (n, 2) offsets from source to target, (n,) synapses."""
+    """One pair of types: (n, 2) offsets from source to target, (n,) synapse counts."""
 
     source: str
     target: str
@@ -64,20 +64,20 @@ def read(
     path: str | os.PathLike[str], *, radius: int = 15, fill: float = 1.0, mean_weight_pa: float | None = None,
     dt_ms: float = DEFAULT_DT_MS,
 ) -> Connectome:  # fmt: skip
-    """The eye with so many columns from the middle to the rim: 3 R (R + 1) + 1 columns.
+    """The eye with ``radius`` R columns from the middle to the rim: 3 R (R + 1) + 1 columns.
 
-    Regions bear the types' names, other characters than letters, digits, ``_``, ``.`` and ``-`` being ``_``
-    (``CT1_Lo1``), and a type's sign, 0 where its sets have both. Attributes of neurons: ``cell_type``, as the file has
-    it, ``u``, ``v``, and the flags ``is_sensory`` and ``is_output``.
+    Regions are named after the types, with ``_`` for characters other than letters, digits, ``_``, ``.`` and ``-``
+    (``CT1_Lo1``), and have the type's sign, 0 if its sets have both. Attributes of neurons: ``cell_type``, as the file
+    has it, ``u``, ``v``, and the flags ``is_sensory`` and ``is_output``.
 
     Parameters
     ----------
-    fill : synapses where the reconstruction has a gap; 0 leaves gaps
-    mean_weight_pa : None: weights are signed numbers of synapses. A number: the weights of each pair of types are
-        scaled by one factor, so that they have this mean, sign aside, over the pair's connections: the published
-        starting point, :data:`PUBLISHED_MEAN` there. With it a pair's weight does not depend on how many synapses it
-        has, but how it is spread over offsets does
-    dt_ms : delays are one step of it
+    fill : number of synapses in the reconstruction's gaps; 0 leaves them empty
+    mean_weight_pa : None: weights are signed synapse counts. A number: the weights of each pair of types are scaled by
+        one factor to this mean magnitude over the pair's connections, as at the published starting point with
+        :data:`PUBLISHED_MEAN`. Then a pair's mean weight does not depend on its number of synapses; only the
+        distribution over offsets does
+    dt_ms : all delays are one step of this length
 
     Raises :class:`ConnectomeError` naming the file.
     """
@@ -116,8 +116,8 @@ def region_name(cell_type: str) -> str:
 
 
 def within(offsets: Offsets) -> Offsets:
-    """(m, 2) the gaps among (n, 2) offsets (u, v), in rising order: whole coordinates in their convex hull that are
-    none of them and not in its lowest row v; none if all lie on a line.
+    """(m, 2) the gaps among (n, 2) offsets (u, v), in ascending order: integer coordinates in their convex hull that
+    are not among them and not in its lowest row v; empty if all lie on a line.
 
     >>> within(np.array([[0, 0], [2, 0], [0, 2]])).tolist()
     [[0, 1], [1, 1]]
@@ -136,7 +136,7 @@ def within(offsets: Offsets) -> Offsets:
 
 
 def _hull(points: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Corners of the convex hull, against the clock (Andrew's monotone chain)."""
+    """Corners of the convex hull, counterclockwise (Andrew's monotone chain)."""
 
     def half(ordered: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         found: list[tuple[int, int]] = []

@@ -1,5 +1,5 @@
-"""Tables that others export, as pandas has them: CSV and its kin, packed or not, parquet, feather; from a folder, a zip
-or a tar archive. Nothing is unpacked to disk, and no more is read than a bound allows.
+"""Tables that others export, as pandas reads them: CSV and similar, compressed or not, parquet, feather; from a folder,
+a zip or a tar archive. Nothing is unpacked to disk, and nothing is read beyond a bound.
 
 parquet and feather need ``pyarrow``, an optional package.
 """
@@ -36,8 +36,9 @@ _MOST_FILES: Final = 1000
 
 
 class Member(NamedTuple):
-    """A file of a folder or an archive: its name without folders, where it is for a message, and how it is opened,
-    unpacked if its name ends in ``.gz``. ``open`` raises :class:`ConnectomeError`, and so does what it gives."""
+    """A file of a folder or an archive: its name without folders, its location for messages, and a function that opens
+    it, decompressed if its name ends in ``.gz``. ``open`` raises :class:`ConnectomeError`, and so does reading what it
+    returns."""
 
     name: str
     where: str
@@ -45,13 +46,13 @@ class Member(NamedTuple):
 
 
 def is_archive(path: Path) -> bool:
-    """By its name."""
+    """Whether a path is an archive, by its name."""
     return path.name.lower().endswith(_ARCHIVES)
 
 
 def members(place: Path, wanted: Callable[[str], bool]) -> list[Member]:
-    """The files of a folder, no deeper than three floors, or of an archive, whose names are wanted; or a file alone.
-    In order of their names. Raises :class:`ConnectomeError`."""
+    """The files whose names are wanted in a folder, at most three levels deep, or in an archive; or a single file.
+    Sorted by name. Raises :class:`ConnectomeError`."""
     if place.is_dir():
         found = [Member(p.name, str(p), partial(plain_file, p, _LARGEST)) for p in _files(place) if wanted(p.name)]
     elif place.name.lower().endswith(".zip"):
@@ -99,8 +100,8 @@ def _untar(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
 
 
 def titles_of(member: Member) -> list[str]:
-    """The titles of a table's columns; none for what is no table. Raises :class:`ConnectomeError` for a file that
-    cannot be read, or a kind of table that needs a package."""
+    """The titles of a table's columns; empty for a file that is not a table. Raises :class:`ConnectomeError` for a file
+    that cannot be read, or a kind of table that needs a package."""
     if member.name.lower().endswith((".parquet", ".feather", ".ftr")):
         return list(_arrow(member, [], schema_only=True))
     line = _first_line(member)
@@ -108,7 +109,7 @@ def titles_of(member: Member) -> list[str]:
 
 
 def read_frame(member: Member, columns: Sequence[str] | None = None, kinds: Mapping[str, str] = {}) -> pandas.DataFrame:
-    """A table, or some columns of it. ``kinds``: types that columns must have, such as int64 for ids, or category.
+    """A table, or some of its columns. ``kinds``: types that columns must have, such as int64 for ids, or category.
     Raises :class:`ConnectomeError` naming the file."""
     import pandas
 
@@ -135,7 +136,7 @@ def _separator(line: str) -> str:
 
 
 def _arrow(member: Member, columns: Sequence[str] | None, *, schema_only: bool = False) -> dict[str, Any]:
-    """Columns of a parquet or feather table; integers stay integers, with -1 where one lacks."""
+    """Columns of a parquet or feather table; integers stay integers, with -1 for a missing one."""
     arrow, parquet = pyarrow_parquet()
     from pyarrow import feather
 

@@ -1,11 +1,11 @@
-"""Functional atlases: what was measured in every neuron when one was stimulated. Nothing of them comes with us: a user
-points at a file of their own.
+"""Functional atlases: the responses of every neuron to the stimulation of each one. None is included: users point to a
+file of their own.
 
 Two forms are read, arrays (N, N) with row = responding and column = stimulated neuron:
 
 - ``.h5``: ``funatlas.h5`` of the package ``wormneuroatlas`` (Randi et al. 2023, Nature 623, 406-414), which has texts
-  ``neuron_ids``, and of each strain (``wt``, ``unc31``) a group with ``dFF``, ``q``, ``q_eq`` and ``occ1``;
-- ``.npz``: ``neuron``, and of each strain ``STRAIN_dFF``, ``STRAIN_q``, ``STRAIN_q_eq``, ``STRAIN_occ1``.
+  ``neuron_ids``, and for each strain (``wt``, ``unc31``) a group with ``dFF``, ``q``, ``q_eq`` and ``occ1``;
+- ``.npz``: ``neuron``, and for each strain ``STRAIN_dFF``, ``STRAIN_q``, ``STRAIN_q_eq``, ``STRAIN_occ1``.
 
 Pickles are not opened.
 """

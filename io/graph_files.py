@@ -1,12 +1,13 @@
 """Graphs as text for the tools of network science: GraphML, GEXF, GML and Cytoscape JSON, written and read back.
 
-A node is a neuron with the id ``region:index`` and the attributes of :func:`connectome.graph.views.to_networkx`; so
-is an edge, with an id of its own, so that parallel edges stay apart. What belongs to the whole graph (dt_ms, parameters
-of regions, empty sets, provenance) is a graph attribute, in GEXF the description. What is missing is left out; a flag
-is a number in GML, which has no other.
+A node is a neuron, with the id ``region:index`` and the attributes of :func:`connectome.graph.views.to_networkx`. An
+edge has those attributes too, and an id of its own, so that parallel edges stay separate. What belongs to the whole
+graph (dt_ms, parameters of regions, empty sets, provenance) is a graph attribute, in GEXF the description. Missing
+values are left out; flags are numbers in GML, which has no flags.
 
-Our own writers, since networkx's give all edges one id, drop a GEXF graph's attributes and write the date; here equal
-graphs make equal bytes, and memory does not grow with the graph. What is read is in :mod:`connectome.io.graph_readers`.
+The writers are our own, since networkx's give all edges the same id, drop a GEXF graph's attributes and write the date;
+here equal graphs make equal bytes, and memory does not grow with the graph. The readers are in
+:mod:`connectome.io.graph_readers`.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ _NOT_ASCII: Final = re.compile("[^ -~]")
 def write_graphml(connectome: Connectome, path: str | os.PathLike[str]) -> None:
     """Write GraphML (http://graphml.graphdrawing.org), for igraph, networkx, Gephi, yEd, Cytoscape, R.
 
-    Raises :class:`ConnectomeError` if it cannot be written; a file that was there is then as it was.
+    Raises :class:`ConnectomeError` if it cannot be written; an existing file is then unchanged.
     """
     write_lines(path, _graphml(connectome.expanded()))
 
@@ -58,7 +59,7 @@ def write_gexf(connectome: Connectome, path: str | os.PathLike[str]) -> None:
 
 def write_gml(connectome: Connectome, path: str | os.PathLike[str]) -> None:
     """Write GML (Himsolt 1997), for networkx, igraph and Gephi. Raises as :func:`write_graphml`, and for a state whose
-    name or number GML does not have."""
+    name or value GML cannot hold."""
     write_lines(path, _gml(connectome.expanded()))
 
 
@@ -86,7 +87,7 @@ def _nodes(connectome: Connectome) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _rows(attributes: Mapping[str, Attribute], part: slice, n: int) -> Iterable[dict[str, Any]]:
-    """Of each neuron or edge in a part of them what there is."""
+    """The attributes present for each neuron or edge in a part of them."""
     if not attributes:
         return ({} for _ in range(n)[part])
     places = np.arange(n)[part]

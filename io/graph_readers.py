@@ -1,11 +1,12 @@
-"""GraphML, GEXF, GML and Cytoscape JSON from anywhere, read without being believed.
+"""GraphML, GEXF, GML and Cytoscape JSON from anywhere, read without trust.
 
-Every node and edge is checked where it is read: ids once, ends that exist, one graph. XML may declare nothing (no DTD,
-so no entity and nothing from outside). Files are bounded, and so are nodes and edges, so that memory stays within about
-2 kB for each of them. Attributes have the names of :func:`connectome.graph.views.to_networkx`; what a file does not say
-has the defaults of :func:`connectome.graph.views.from_networkx`. An undirected edge becomes one each way.
+Every node and edge is checked as it is read: unique ids, ends that exist, one graph. XML may declare nothing (no DTD,
+so no entities and nothing external). The size of files and the numbers of nodes and edges are limited, so that memory
+stays within about 2 kB for each of these. Attributes have the names of :func:`connectome.graph.views.to_networkx`;
+those that a file leaves out have the defaults of :func:`connectome.graph.views.from_networkx`. An undirected edge
+becomes one in each direction.
 
-networkx's own readers merge nodes and edges of the same id, make nodes of misspelt ends and leave out the defaults of
+networkx's own readers merge nodes and edges with the same id, turn misspelt ends into nodes and ignore the defaults of
 attributes.
 """
 
@@ -54,7 +55,7 @@ def read_graphml(path: str | os.PathLike[str]) -> Connectome:
 
 
 def read_gexf(path: str | os.PathLike[str]) -> Connectome:
-    """Read GEXF, 1.1 to 1.3. Nodes without x, y and z are where the layout puts them. Raises as
+    """Read GEXF, 1.1 to 1.3. Nodes without x, y and z take their positions from the layout. Raises as
     :func:`read_graphml`."""
     return _read(path, "a GEXF file", lambda data, found: _Gexf(found).parse(data))
 
@@ -65,8 +66,8 @@ def read_gml(path: str | os.PathLike[str]) -> Connectome:
 
 
 def read_cytoscape(path: str | os.PathLike[str]) -> Connectome:
-    """Read JSON of Cytoscape, of Cytoscape.js or of networkx. Edges go from source to target unless the file says that
-    it is not directed. Raises :class:`ConnectomeError` naming the file."""
+    """Read JSON of Cytoscape, of Cytoscape.js or of networkx. Edges are directed unless the file says that the graph is
+    undirected. Raises :class:`ConnectomeError` naming the file."""
     return _read(path, "Cytoscape's JSON", _cytoscape)
 
 
@@ -87,7 +88,7 @@ class _Found:
         self.nodes[name] = about
 
     def edge(self, source: Any, target: Any, about: dict[str, Any], *, directed: bool) -> None:
-        """Add an edge, or one each way. It may come before its nodes. Raises :class:`ConnectomeError`."""
+        """Add an edge, or one in each direction. It may come before its nodes. Raises :class:`ConnectomeError`."""
         self._count(about)
         self.edges.append((source, target, about))
         if not directed and source != target:
@@ -174,7 +175,7 @@ class _Xml:
         """An element begins; ``parents`` does not hold it yet."""
 
     def end(self, name: str, text: str) -> None:
-        """An element ends; ``parents`` does not hold it any more."""
+        """An element ends; ``parents`` no longer holds it."""
 
     @property
     def parent(self) -> str:

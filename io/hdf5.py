@@ -1,11 +1,11 @@
-"""HDF5 as this project uses it: files that appear whole or not at all, and are read without being believed.
+"""HDF5 as this project uses it: files that appear whole or not at all, and are read without trust.
 
-Written: chunked columns with a checksum (fletcher32), a column of one value as HDF5's fill value (it takes no room),
-tables of named columns, short texts. Nothing holds a time, so equal content makes equal bytes.
+Written: chunked columns with a checksum (fletcher32), a column of one repeated value as HDF5's fill value (which takes
+no space), tables of named columns, short texts. No time stamps are stored, so equal content makes equal bytes.
 
-Read: only a plain dataset inside the file, of exactly the type and shape that is asked for, not compressed, and backed
-by as many bytes as it claims. Soft and external links, external storage and virtual datasets are refused before they
-are opened. So memory stays within a few times the size of the file, whatever the file says.
+Read: only plain datasets inside the file, of exactly the type and shape asked for, not compressed, and with as many
+bytes as they claim. Soft and external links, external storage and virtual datasets are refused before they are opened.
+So memory stays within a few times the size of the file, whatever the file says.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ T = TypeVar("T")
 
 
 class Sink(FileIO):
-    """A file for HDF5 to write to. After a failure it only pretends, and :func:`atomic` raises the failure when HDF5
-    has closed: with a full disk HDF5 (1.14, 2.0) otherwise ends the process with a segmentation fault."""
+    """A file for HDF5 to write to. After a failure it only pretends to write, and :func:`atomic` raises the failure
+    after HDF5 has closed: otherwise HDF5 (1.14, 2.0) ends the process with a segmentation fault on a full disk."""
 
     failure: OSError | None = None
 
     def write(self, data: Any) -> int:
-        """All of ``data``."""
+        """Write all of ``data``."""
         rest = memoryview(data).cast("B")
         size = len(rest)
         try:
@@ -83,8 +83,8 @@ class Sink(FileIO):
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Sink]:
-    """A new file that takes the place of ``path`` when the block ends, on disk before it does. If the block fails, or
-    the disk does, ``path`` is as it was and nothing is left behind. Raises :class:`OSError`."""
+    """A new file that replaces ``path`` when the block ends, after it has been flushed to disk. If the block or the
+    disk fails, ``path`` is unchanged and nothing is left behind. Raises :class:`OSError`."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
@@ -101,7 +101,7 @@ def atomic(path: Path) -> Iterator[Sink]:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those above it, unless it is there. It is then on disk. Raises :class:`OSError`."""
+    """Make a folder and its parents, unless they exist, and flush them to disk. Raises :class:`OSError`."""
     if not path.is_dir():
         make_folder(path.parent)
         path.mkdir()
@@ -109,7 +109,7 @@ def make_folder(path: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """A new name is on disk when its folder is."""
+    """Flush a folder to disk, as a new file name is on disk only when its folder is."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -127,8 +127,8 @@ def create(sink: Sink) -> Iterator[Any]:
 
 
 def write_column(group: Any, name: str, array: NDArray[Any], *, shrink: bool = True) -> Any:
-    """Write an array, its rows chunked and checked. With ``shrink``, one value for all rows takes no room. Nothing is
-    compressed: a decompressor has no bound on its memory, and libsonata's HDF5 has none."""
+    """Write an array, its rows chunked and checked. With ``shrink``, one value for all rows takes no space. Nothing is
+    compressed: a decompressor's memory has no bound, and libsonata's HDF5 has no decompressor."""
     if shrink and array.ndim == 1 and array.size and _is_one_value(array):
         return write_constant(group, name, array.size, array[0], array.dtype)
     if not array.size:
@@ -178,7 +178,7 @@ def write_texts(group: Any, name: str, texts: Sequence[str]) -> None:
 
 
 def _is_one_value(array: NDArray[Any]) -> bool:
-    """Bit for bit, so that -0.0 is not 0.0 and nan is nan."""
+    """Whether all values are equal, bit for bit, so that -0.0 differs from 0.0 and nan equals nan."""
     if array.dtype.kind not in "biuf":
         return False
     bits = array.view(f"u{array.dtype.itemsize}")
@@ -197,7 +197,7 @@ def _encode(where: str, text: str) -> bytes:
 
 @contextmanager
 def reading(path: str | os.PathLike[str]) -> Iterator[Reader]:
-    """Open an HDF5 file to read; whatever goes wrong with it inside the block is a :class:`ConnectomeError` that names
+    """Open an HDF5 file for reading; any failure with it inside the block becomes a :class:`ConnectomeError` that names
     the file."""
     name = os.fspath(path)
     try:
@@ -232,13 +232,13 @@ def reading(path: str | os.PathLike[str]) -> Iterator[Reader]:
 
 
 class Reader:
-    """An open HDF5 file of ``size`` bytes. What is read from it may not add up to more than that."""
+    """An open HDF5 file of ``size`` bytes. All that is read from it must not add up to more than that."""
 
     def __init__(self, file: Any, size: int) -> None:
         self._file, self._size, self._left = file, size, size
 
     def backs(self, size: int) -> None:
-        """Refuse a claim of more bytes than the file has."""
+        """Refuse a claim to more bytes than the file has."""
         if size > self._size:
             raise ConnectomeError("/", f"must have the {size} bytes that its tables claim", f"a file of {self._size}")
 
@@ -270,8 +270,8 @@ class Reader:
         return value
 
     def column(self, *place: str, dtype: DTypeLike, shape: tuple[int, ...], shrunk: bool = True) -> NDArray[Any]:
-        """Read a dataset of this type and shape, read-only. One value for all rows stays one value (a broadcast
-        view), and is refused if not ``shrunk``: so the size of such a column is backed by bytes."""
+        """Read a dataset of this type and shape, read-only. One value for all rows stays one value (a broadcast view),
+        and is refused unless ``shrunk``: then the column's size is backed by bytes in the file."""
         dataset, where = self._open(place, h5py.Dataset), "/".join(("", *place))
         found = f"{dataset.dtype} of shape {dataset.shape}"
         if dataset.dtype != np.dtype(dtype) or dataset.shape != shape:
@@ -282,8 +282,9 @@ class Reader:
         self, *place: str, kinds: str, shape: tuple[int, ...] | None = None
     ) -> tuple[NDArray[Any], Mapping[str, Any]]:
         """Read a dataset that another program wrote, and its attributes: numbers ("f"), integers ("iu") or texts ("S")
-        of this shape, one row of any length by default; contiguous, in chunks, or compressed by deflate. Refused is
-        what claims more than its bytes can hold: contiguous ones as many, deflated ones 1032 times as many."""
+        of this shape, one row of any length by default; contiguous, in chunks, or compressed by deflate. A dataset that
+        claims more than its bytes can hold is refused: contiguous bytes hold as many, deflated ones at most 1032 times
+        as many."""
         dataset, where = self._open(place, h5py.Dataset), "/".join(("", *place))
         if dataset.dtype.kind not in kinds or (dataset.ndim != 1 if shape is None else dataset.shape != shape):
             wanted = _KINDS[kinds] if shape else f"one row of {_KINDS[kinds]}"

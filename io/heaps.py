@@ -1,4 +1,4 @@
-"""HDF5's global heaps, where it keeps texts of any length: looked through before HDF5 believes them."""
+"""HDF5's global heaps, where it keeps variable-length texts: checked before HDF5 reads them."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ _PART: Final = 1 << 22
 
 
 def check_heaps(path: str | os.PathLike[str]) -> None:
-    """Refuse a file with a damaged global heap, where HDF5 keeps texts of any length: HDF5 (2.0) reads one with an
-    object of no size for ever. They have no checksum, and may be anywhere. Raises :class:`OSError`, as HDF5 does."""
+    """Refuse a file with a damaged global heap, where HDF5 keeps variable-length texts: HDF5 (2.0) reads one that has
+    an object of size 0 for ever. Heaps have no checksum, and may be anywhere in the file. Raises :class:`OSError`, as
+    HDF5 does."""
     with open(path, "rb", buffering=0) as file:  # not mapped: a file that is cut short meanwhile would end the process
         number = file.fileno()
         _check_heaps(lambda first, count: os.pread(number, count, first), os.fstat(number).st_size)
 
 
 def check_heaps_of(data: bytes) -> None:
-    """As :func:`check_heaps`, of a file's bytes."""
+    """As :func:`check_heaps`, for a file's bytes."""
     _check_heaps(lambda first, count: data[first : first + count], len(data))
 
 
 def _check_heaps(read: Callable[[int, int], bytes], size: int) -> None:
-    """``read`` gives so many bytes from a place on, fewer at the end."""
+    """``read(place, size)`` gives that many bytes from a place on, fewer at the end of the file."""
     start = read(0, 15)
     widths = start[9:11] if start[8:9] >= b"\2" else start[13:15]
     if widths != b"\x08\x08":
@@ -59,8 +60,8 @@ def _check_heap(heap: bytes) -> None:
 
 
 def check_lengths(texts: Any, size: int) -> None:
-    """Refuse a dataset of texts of any length, in a file of ``size`` bytes, where one claims to be longer: HDF5 takes
-    the memory before it looks for the text, up to 4 GiB. Raises :class:`OSError`, as HDF5 does."""
+    """Refuse a dataset of variable-length texts, in a file of ``size`` bytes, if one claims to be longer than that:
+    HDF5 allocates the memory, up to 4 GiB, before it looks for the text. Raises :class:`OSError`, as HDF5 does."""
     lengths: list[NDArray[np.uint32]] = []
     filters = filters_of(texts)
 
@@ -87,7 +88,7 @@ def check_lengths(texts: Any, size: int) -> None:
 
 
 def _undone(code: int, data: bytes, most: int) -> bytes:
-    """What a filter was given; ``most`` bytes of it."""
+    """The data before a filter was applied, at most ``most`` bytes."""
     if code != h5py.h5z.FILTER_DEFLATE:  # HDF5 passes over others where texts may be of any length
         raise OSError(f"texts behind filter {code}")
     try:

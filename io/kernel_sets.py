@@ -1,9 +1,9 @@
-"""Kernel sets in a snapshot: the rows alone, whatever the number of their connections.
+"""Kernel sets in a snapshot: only their rows are stored, whatever the number of connections.
 
 ``/development/edges/<source:kind:target>/kernels`` has the columns ``in_map``, ``out_map``, ``dy``, ``dx``, ``weight``,
-``delay_steps`` and, in ``attributes``, those of the rows; what else edge sets have in our group, these have there, too.
-The stride is a column of the table ``edge_sets``, 0 for a set of edges; the maps are those of the regions: JSON in the
-table ``regions``, an empty text where there are none.
+``delay_steps`` and, in ``attributes``, those of the rows; anything else that edge sets have in our group, kernel sets
+have there, too. The stride is a column of the table ``edge_sets``, 0 for a set of edges; the maps are those of the
+regions: JSON in the table ``regions``, an empty text if a region has none.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def read(
     reader: Reader, key: EdgeKey, name: str, row: Mapping[str, Any], maps: tuple[Maps | None, Maps | None],
     dt_ms: float, types: attribute_columns.Types, texts: attribute_columns.Texts,
 ) -> KernelSet:  # fmt: skip
-    """The set of this ``name`` among the groups; ``row``: what the table says of it; maps of the source and the target.
-    Raises :class:`ConnectomeError`."""
+    """The set of this ``name`` among the groups; ``row``: its row of the table; ``maps``: those of the source and the
+    target. Raises :class:`ConnectomeError`."""
     ours, n = ("development", "edges", name), row["n_edges"]
     if maps[0] is None or maps[1] is None:
         raise ConnectomeError(f"edges[{key}]", "must join regions with maps", "none", "The file was changed.")
@@ -64,12 +64,12 @@ def read(
 
 
 def maps_text(maps: Maps | None) -> str:
-    """As the table of regions has them."""
+    """Maps as text for the table of regions."""
     return "" if maps is None else json.dumps(asdict(maps))
 
 
 def maps_of(reader: Reader, where: str, text: str) -> Maps | None:
-    """From there. Raises :class:`ConnectomeError`."""
+    """Maps from the text of that table. Raises :class:`ConnectomeError`."""
     if not text:
         return None
     try:

@@ -14,12 +14,12 @@ Written with scipy, for MATLAB, Octave and bctpy:
 ``connectome``     text       JSON: dt_ms, the parameters of regions, provenance
 =================  =========  =============================================================================
 
-No other state of edges, no attribute of them, and no state of neurons is in it. A missing text is empty, a missing
+It has no other state of edges, no attributes of edges, and no state of neurons. A missing text is empty, a missing
 number nan, a missing integer or flag the lowest number of its type. Matrices are full up to 4,096 nodes, as the toolbox
 wants them, and sparse above.
 
 Reading decodes the file itself (MATLAB 5 to 7.2): numbers, sparse matrices, text and cells of text, each backed by as
-many bytes as it claims. Structures, objects and functions are passed over: scipy's reader follows them to any depth.
+many bytes as it claims. Structures, objects and functions are skipped, where scipy's reader follows them to any depth.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ _COORDINATES: Final = ("coordinates", "Coordinates", "coords", "xyz")
 
 
 def write_mat(connectome: Connectome, path: str | os.PathLike[str]) -> None:
-    """Write a .mat file. Equal graphs make equal bytes. Raises :class:`ConnectomeError` if it cannot be written; a file
-    that was there is then as it was."""
+    """Write a .mat file. Equal graphs make equal bytes. Raises :class:`ConnectomeError` if it cannot be written; an
+    existing file is then unchanged."""
     import scipy.io
 
     connectome = connectome.expanded()
@@ -146,11 +146,12 @@ def _cell(texts: list[str]) -> NDArray[Any]:
 
 
 def read_mat(path: str | os.PathLike[str]) -> Connectome:
-    """Read a matrix with what names its nodes: ours, or any with one square matrix. Row = source.
+    """Read a matrix and the variables that describe its nodes: one of our files, or any with one square matrix.
+    Row = source.
 
-    The matrix is called connectivity, CIJ, W, A, SC or weights, or is the only square one; beside it may be the
-    variables of :mod:`connectome.io.mat_files`. Edges are the entries that are not 0, or have a delay. Without a delay
-    they take one step. Raises :class:`ConnectomeError` naming the file.
+    The matrix is called connectivity, CIJ, W, A, SC or weights, or is the only square one; the variables of
+    :mod:`connectome.io.mat_files` are optional. Edges are the entries that are not 0 or have a delay. Without a delay
+    variable all delays are one step. Raises :class:`ConnectomeError` naming the file.
     """
     content = read_bytes(path)
     with naming(path, "a MATLAB file, version 5 to 7.2"):
@@ -194,7 +195,7 @@ def _square(found: Mapping[str, Any]) -> tuple[Any, int]:
 
 
 def _nodes(found: Mapping[str, Any], n: int) -> dict[str, Any]:
-    """The columns of the nodes that there are."""
+    """The columns of nodes that are present."""
     nodes: dict[str, Any] = {}
     columns: dict[str, tuple[str, ...]] = {"label": _NAMES, "region": ("regions",)}
     for column, known in columns.items():
@@ -264,7 +265,7 @@ def decode_mat(content: bytes) -> dict[str, Any]:
             try:
                 data = memoryview(inflate.decompress(data, left + 1))
             except zlib.error as error:
-                raise ConnectomeError("variable", "must be compressed as zlib does", error) from None
+                raise ConnectomeError("variable", "must be compressed with zlib", error) from None
         left -= len(data)
         if left < 0:
             raise ConnectomeError("variables", f"must take at most {MAX_BYTES:,} bytes", "more")
@@ -314,7 +315,7 @@ class _Elements:
 
 
 def _variable(parts: _Elements) -> tuple[str, Any]:
-    """The name and the value of a variable, None for a class that is passed over."""
+    """The name and the value of a variable, None for a class that is skipped."""
     if not parts.rest():
         return "", None
     flags = parts.numbers()

@@ -1,12 +1,12 @@
 """A square matrix of weights as a connectome: CSV, TSV and other text, npy, npz. Row = source, column = target.
 
 Every entry that is not 0 is an edge, its weight in pA. Text may have a header of names, a first column of names, or
-both, which must then agree; names may be numbers, as pandas writes them. With semicolons between them numbers may have
-decimal commas. An npz file has ``weights`` and may have ``tract_lengths_mm`` (N, N), ``labels`` (N) and
-``position_um`` (N, 3); with one array in it, its name does not matter. Beside ``name.csv`` (.npy, ...) may lie
-``name_nodes.csv`` with the columns of :data:`connectome.io.node_tables.NODE_COLUMNS`: its rows are those of the
-matrix, by name where the matrix has names, else in order; regions, labels, positions, signs and attributes are taken
-from it, and no state.
+both, which must then agree; names may be numbers, as pandas writes them. Numbers separated by semicolons may have
+decimal commas. An npz file has ``weights`` and may have ``tract_lengths_mm`` (N, N), ``labels`` (N,) and
+``position_um`` (N, 3); if it holds only one array, the name does not matter. Beside ``name.csv`` (.npy, ...) may lie
+``name_nodes.csv`` with the columns of :data:`connectome.io.node_tables.NODE_COLUMNS`: its rows are matched with those
+of the matrix by name if the matrix has names, else by order; regions, labels, positions, signs and attributes are taken
+from it, but no state.
 
 A node is a neuron with a label, in the region that the nodes file gives it, else in one region ``"all"``. Pickles are
 not opened.
@@ -48,7 +48,7 @@ def read_matrix(
     velocity_mm_per_ms: float = TRACT_VELOCITY_MM_PER_MS,
 ) -> Connectome:  # fmt: skip
     """Read a matrix from ``.npy``, ``.npz`` or text. Delays are one step of ``dt_ms`` (default 0.1 ms) or, with tract
-    lengths, from them and the velocity. Raises :class:`ConnectomeError` naming the file and the place."""
+    lengths, follow from them and the velocity. Raises :class:`ConnectomeError` naming the file and the place."""
     file = Path(path)
     with naming(file, "a square matrix of numbers"):
         arrays: dict[str, NDArray[Any]] = {}
@@ -89,13 +89,14 @@ def _square(where: str, weight: NDArray[Any]) -> NDArray[Any]:
     if bad.any():
         row, column = np.argwhere(bad)[0].tolist()
         raise ConnectomeError(
-            f"{where}: row {row}, column {column}", "must be finite", weight[row, column], "0 is for no edge."
+            f"{where}: row {row}, column {column}", "must be finite", weight[row, column], "Write 0 for no edge."
         )
     return weight
 
 
 def read_npy(where: str, data: bytes) -> NDArray[Any]:
-    """The array of an npy file, once it has as many bytes as its header claims. Raises :class:`ConnectomeError`."""
+    """The array of an npy file, after a check that it has as many bytes as its header claims. Raises
+    :class:`ConnectomeError`."""
     file = io.BytesIO(data)
     try:
         formats: Any = np.lib.format  # not all of it has types
@@ -191,8 +192,8 @@ def _text(path: Path) -> tuple[NDArray[np.float64], list[str]]:
 
 
 def may_be_matrix(text: str) -> bool:
-    """Whether a text without known columns has numbers below its names, if it has names, and the shape of a square
-    matrix. (Of another the columns have names that nobody knows.)"""
+    """Whether a text without known columns is a square matrix of numbers, below names if it has any. (Otherwise it is a
+    table whose column names are unknown.)"""
     delimiter = delimiter_of(text)
     if delimiter not in text.lstrip("\r\n").partition("\n")[0]:
         return True
@@ -214,7 +215,7 @@ def _is_number(text: str) -> bool:
 
 
 def _of_nodes(nodes: Columns, n: int, names: list[str] | None, where: str) -> dict[str, Any]:
-    """What a nodes file says, in the order of the matrix."""
+    """The contents of a nodes file, in the order of the matrix."""
     table, _, _ = node_table(nodes)
     if len(table) != n:
         raise ConnectomeError(nodes.path, f"must have {n} rows, as {where} has", len(table))

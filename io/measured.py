@@ -1,12 +1,12 @@
-"""Measured connectomes as they are published: folders, archives and files under the names and columns that they have.
+"""Measured connectomes as they are published: folders, archives and files, with their original names and columns.
 
-``read("flywire", folder)``, or :func:`connectome.io.exchange.read` of the folder, which sees what it is. A cell is a
-neuron with its id as label, in one region; what the tables say of it (class, side, type, transmitter) are its
-attributes, ``--regions-from class`` makes regions of them, and a
-:class:`~connectome.experiment.physiology.Physiology` makes it live. A weight is a number of synapses. Edges that end
-outside of the cells of the tables are left out, and the provenance says how many.
+``read("flywire", folder)``, or :func:`connectome.io.exchange.read` on the folder, which recognises it. A cell is a
+neuron with its id as label, in one region; the entries of the tables (class, side, type, transmitter) are its
+attributes, ``--regions-from class`` makes regions of them, and a :class:`~connectome.experiment.physiology.Physiology`
+makes it live. Weights are synapse counts. Edges from or to cells that are not in the tables are left out, and the
+provenance says how many.
 
-What a table is, its columns say; its name does not matter. Files may be packed, in archives, and in folders within.
+Tables are recognised by their columns, not their names. Files may be compressed, in archives, and in subfolders.
 """
 
 from __future__ import annotations
@@ -46,21 +46,21 @@ _NO_ATTRIBUTE: Final = re.compile(r"position|[lL]ocation|supervoxel")
 
 @dataclass(frozen=True)
 class Measured:
-    """A measured connectome: what it is, whom to cite, and how its files are told and read.
+    """A measured connectome: what it is, whom to cite, and how its files are recognised and read.
 
     Parameters
     ----------
     pre, post : columns of ids in the table of edges
-    count : the column of the numbers of synapses; "" where a row is a synapse
-    index : columns of edges that say where source and target are in the table of cells, if there are such
-    keys : columns that hold ids in tables of cells; "" is the first one, whatever its title
-    not_with : a table of edges with one of these columns is another one
+    count : the column of synapse counts; "" if each row is one synapse
+    index : columns of edges with the row numbers of source and target in the table of cells, if there are any
+    keys : columns that hold ids in tables of cells; "" is the first column, whatever its title
+    not_with : a table with one of these columns is not this table of edges
     region : the name of the region
-    sections : how many there are along z: where places go beyond, they are in nanometres
-    voxel_um : of positions, along x, y, z
+    sections : number of sections along z: if positions go beyond it, they are in nanometres
+    voxel_um : voxel size of positions along x, y, z
     keep : a column of cells, and the values of those that are neurons
-    doi : of the files, where a repository has them, with their checksums, and which of them are wanted
-    read : for what is no table of edges: of members, and the file that was named, if one was
+    doi : DOI of the files, if a repository has them with checksums, and which of them are wanted
+    read : for data that are not a table of edges: a function of the members and of the file that was named, if any
     """
 
     description: str
@@ -80,7 +80,7 @@ class Measured:
     read: Callable[[list[Member]], Connectome | None] | None = None
 
     def fits(self, titles: list[str]) -> bool:
-        """Whether a table of these columns is that of the edges."""
+        """Whether a table with these columns is the table of edges."""
         wanted = {self.pre, self.post, *([self.count] if self.count else [])}
         return bool(self.pre) and wanted <= set(titles) and not set(self.not_with) & set(titles)
 
@@ -169,7 +169,7 @@ def recognise(path: str | os.PathLike[str]) -> str:
 
 
 def read(name: str, path: str | os.PathLike[str], *, dt_ms: float = DEFAULT_DT_MS) -> Connectome:
-    """Read a measured connectome from its folder, its archive, or its table of edges, beside which the others lie.
+    """Read a measured connectome from its folder, its archive, or its table of edges with the other files beside it.
     Delays are one step of ``dt_ms``. Raises :class:`ConnectomeError` naming the file."""
     if name not in MEASURED:
         raise ConnectomeError("measured connectome", f"must be one of {', '.join(MEASURED)}", repr(name))
@@ -190,8 +190,9 @@ def read(name: str, path: str | os.PathLike[str], *, dt_ms: float = DEFAULT_DT_M
 
 
 def download(name: str, folder: str | os.PathLike[str]) -> list[Path]:
-    """Fetch the files of a connectome that a repository has under a DOI, check them against the repository's checksums,
-    and put them into a folder; what is there already is not fetched again. Raises :class:`ConnectomeError`."""
+    """Fetch the files of a connectome that a repository holds under a DOI, check them against the repository's
+    checksums, and put them into a folder; files already there are not fetched again. Raises
+    :class:`ConnectomeError`."""
     known = MEASURED.get(name)
     if known is None or not known.doi:
         have = [n for n, k in MEASURED.items() if k.doi]
@@ -277,7 +278,8 @@ def _places(ids: NDArray[np.int64], given: NDArray[np.int64]) -> NDArray[np.int6
 
 
 def _dale(source: NDArray[np.int64], weight: NDArray[Any], n: int) -> NDArray[np.int8]:
-    """Signs of n neurons by the weights that leave them: 0 without any negative one in all, or with both."""
+    """Signs of n neurons from their outgoing weights: all 0 if no weight is negative, and 0 for a neuron with weights
+    of both signs."""
     sign = np.zeros(n, np.int8)
     if (weight < 0).any():
         sign[source] = np.sign(weight)
@@ -288,8 +290,8 @@ def _dale(source: NDArray[np.int64], weight: NDArray[Any], n: int) -> NDArray[np
 def _cells(
     known: Measured, others: list[Member]
 ) -> tuple[NDArray[np.int64] | None, dict[str, Attribute], NDArray[np.float64]]:
-    """Ids in the order of the table that says which there are, or of the one that has most of them, None without a
-    table; what is known of each; (n, 3) places."""
+    """Ids, in the order of the table that lists the cells, or of the one that has most of them, None without a table;
+    the attributes of cells; (n, 3) positions."""
     tables = [table for member in others if (table := _cell_table(known, member)) is not None]
     if not tables:
         return None, {}, None  # type: ignore[return-value]  # a region's default
@@ -341,7 +343,7 @@ def _cell_table(known: Measured, member: Member) -> tuple[NDArray[np.int64], pan
 
 
 def _add(found: dict[str, Attribute], title: str, column: Any, words: frozenset[str]) -> None:
-    """A column as an attribute, if it is one, and anything is known."""
+    """Add a column as an attribute, if it can be one and is not empty."""
     name = attribute_name(str(title), words, found)
     try:
         attribute = Attribute.of(name, column, len(column))
@@ -352,7 +354,7 @@ def _add(found: dict[str, Attribute], title: str, column: Any, words: frozenset[
 
 
 def _position(column: Any, known: Measured) -> NDArray[np.float64]:
-    """(n, 3) micrometres of a column of places, ``[x y z]`` in voxels."""
+    """(n, 3) micrometres from a column of positions, ``[x y z]`` in voxels."""
     found = np.full((len(column), 3), np.nan)
     for row, value in enumerate(column):
         numbers = _NUMBERS.findall(value) if isinstance(value, str) else value if np.ndim(value) == 1 else ()

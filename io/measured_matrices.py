@@ -30,7 +30,7 @@ _INPUTS_OUTPUTS: Final = frozenset({"axon_input", "dendrite_input", "axon_output
 
 
 def recognise(names: Sequence[str]) -> str:
-    """Which of the three files of these names are; "" if none."""
+    """Which of the three files with these names belong to; "" if none."""
     patterns = {"larva": _LARVA, "hcp": _ENIGMA, "allen": _ALLEN}
     return next((name for name, p in patterns.items() if any(p.fullmatch(n) for n in names)), "")
 
@@ -44,7 +44,7 @@ def load_npy(member: Member) -> NDArray[Any]:
 
 def larva(there: list[Member]) -> Connectome | None:
     """Winding et al. (2023): row = presynaptic cell. The four matrices of axons and dendrites are told apart by the
-    attribute ``synapse``; without all of them, the one of all."""
+    attribute ``synapse``; if not all four are present, the matrix of all connections is read."""
     by_name = {m.name.lower().removesuffix(".gz").split("_")[0]: m for m in there if _LARVA.fullmatch(m.name)}
     parts = {kind: by_name[part] for part, kind in _PARTS.items() if part in by_name}
     chosen = parts if len(parts) == len(_PARTS) else {"": by_name["all-all"]} if "all-all" in by_name else {}
@@ -114,8 +114,8 @@ def _larva_cells(there: list[Member], place: dict[str, int]) -> dict[str, Attrib
 
 
 def enigma(there: list[Member]) -> Connectome | None:
-    """HCP's group average, of ``strucMatrix_NAME.csv`` and ``strucLabels_NAME.csv``: without directions, so an edge
-    each way; weights are logarithms of numbers of streamlines."""
+    """HCP's group average, from ``strucMatrix_NAME.csv`` and ``strucLabels_NAME.csv``: undirected, so an edge in each
+    direction; weights are logarithms of streamline counts."""
     matrices = [m for m in there if _ENIGMA.fullmatch(m.name)]
     if len(matrices) != 1:
         if matrices:
@@ -152,8 +152,8 @@ def enigma(there: list[Member]) -> Connectome | None:
 
 
 def allen(there: list[Member]) -> Connectome | None:
-    """Knox et al. (2018): a row for each source; above the columns, ipsi or contra, and the target. As the model is of
-    injections into one side, it stands for both: each structure is a node on the left and one on the right."""
+    """Knox et al. (2018): a row for each source; column headers give ipsi or contra, and the target. The model is of
+    injections into one side and is used for both: each structure is a node on the left and one on the right."""
     matrices = [m for m in there if _ALLEN.fullmatch(m.name)]
     if len(matrices) != 1:
         if matrices:

@@ -1,7 +1,7 @@
 """The models of regions' neurons in a snapshot.
 
-A text in the table ``regions``: JSON of the model's name and parameters; null for those that are one for each neuron,
-which are in ``nodes/<region>/neuron/<parameter>``.
+A text in the table ``regions``: JSON of the model's name and parameters; null for parameters with a value for each
+neuron, which are in ``nodes/<region>/neuron/<parameter>``.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ OLD: Final = [f.name for f in fields(NeuronParameters)]
 
 
 def text_of(region: Region) -> str:
-    """As the table of regions has it."""
+    """The model as text for the table of regions."""
     scalars = {k: None if k in region.neuron.arrays() else v for k, v in to_table(region.neuron).items()}
     return json.dumps({"model": region.neuron.model} | scalars)
 
 
 def read(reader: Reader, name: str, row: Mapping[str, Any]) -> NeuronModel:
-    """From a row of that table. Raises :class:`ConnectomeError`."""
+    """The model from a row of that table. Raises :class:`ConnectomeError`."""
     if "neuron" not in row:
         return NeuronParameters(**{k: row[k] for k in OLD})
     where = f"regions[{name}].neuron"

@@ -1,8 +1,8 @@
-"""Node sets, SONATA's file of named sets of neurons: read for a connectome, and written.
+"""Node sets, SONATA's file of named sets of neurons: reading for a connectome, and writing.
 
-A set is an object of conditions that all must hold: ``population`` (a region or some), ``node_id`` (numbers in it), and
-attributes, with one value, some of which one must be there, or ``{"$regex": "..."}``, ``$gt``, ``$gte``, ``$lt``,
-``$lte``; or a list of names of other sets, all of them together. A neuron of which an attribute is missing meets no
+A set is an object of conditions that all must hold: ``population`` (one or more regions), ``node_id`` (numbers in
+them), and attributes, with one value, several alternatives, or ``{"$regex": "..."}``, ``$gt``, ``$gte``, ``$lt``,
+``$lte``; or a list of names of other sets, whose union it is. A neuron for which an attribute is missing meets no
 condition on it. See https://sonata-extension.readthedocs.io.
 """
 
@@ -49,7 +49,7 @@ def read_node_sets(path: str | os.PathLike[str], connectome: Connectome) -> dict
 
 
 def write_node_sets(node_sets: Mapping[str, NodeSet], path: str | os.PathLike[str]) -> None:
-    """Write sets by the numbers of their neurons: one for each region, ``name.region``, and one of all, ``name``.
+    """Write sets by the numbers of their neurons: one for each region, ``name.region``, and their union, ``name``.
     Raises :class:`ConnectomeError` if the file cannot be written."""
     found: dict[str, Any] = {}
     for name, nodes in node_sets.items():
@@ -123,8 +123,7 @@ def _holds(where: str, attribute: Attribute, wanted: Any) -> NDArray[np.bool_]:
 
 
 def _pattern(where: str, text: str) -> re.Pattern[str]:
-    """A regular expression that takes no time without end, whatever it is matched with: nothing in it is repeated of
-    what repeats."""
+    """A regular expression that always terminates quickly: it has no nested repeats."""
     repeats = len(re.findall(r"(?<!\\)[*+{]", text))
     if repeats > _MOST_REPEATS or re.search(r"\)[*+?{]", text) or re.search(r"\\[1-9]", text):
         rule = f"must repeat no group, refer to none, and have at most {_MOST_REPEATS} repeats"

@@ -59,7 +59,7 @@ def node_attributes(nodes: Columns, key: str = "") -> dict[str, Attribute]:
 
 
 def node_table(nodes: Columns) -> tuple[pandas.DataFrame, NDArray[np.int64], list[str]]:
-    """The nodes as :func:`from_pandas` takes them, the region of each (its place), and the regions' names."""
+    """The nodes as :func:`from_pandas` takes them, the place of each node's region, and the regions' names."""
     import pandas
 
     region, regions = np.zeros(nodes.size, np.int64), [DEFAULT_REGION]
@@ -91,7 +91,7 @@ def categorical(code: NDArray[np.int64], names: list[str]) -> pandas.Categorical
 
 
 def signed_weights(edges: Columns, table: pandas.DataFrame, source: End, unsigned: bool) -> NDArray[np.float64]:
-    """The weights with the signs of their sources. Raises :class:`ConnectomeError` where they have others."""
+    """The weights with the signs of their sources. Raises :class:`ConnectomeError` if they have other signs."""
     weight, region = edges.numbers["weight_pa"], table["region"].cat.codes.to_numpy().astype(np.int64)
     index = table["index"].to_numpy() if "index" in table else count_within(region)
     place = region << 32 | index.astype(np.int64)
@@ -109,7 +109,7 @@ def signed_weights(edges: Columns, table: pandas.DataFrame, source: End, unsigne
         row = int(np.argmax(bad))
         raise edges.refuse(
             "weight", row, f"must have its source's sign, {sign[row]:g}", f"{weight[row]:g}",
-            "Weights that are sizes, numbers of synapses say, are read with unsigned=True (sims.export --unsigned). A "
+            "Read weights that are magnitudes, such as synapse counts, with unsigned=True (sims.export --unsigned). A "
             "sign of 0 allows both.",
         )  # fmt: skip
     return weight

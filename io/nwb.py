@@ -1,11 +1,11 @@
 """Spikes as Neurodata Without Borders (NWB 2), for the tools of electrophysiology: a unit for each neuron.
 
 ``/units`` has spike_times (seconds), and the columns region, neuron (its number in the region) and, if the connectome
-is given, label, x, y, z (micrometres) and its attributes: numbers and flags as they are or, where one is missing, nan
-among numbers and an empty text among flags and integers, which are texts then; an attribute with a name that units have
-for something else ends in ``_``. State of neurons is not in it. The run's attributes are the session's notes,
-as JSON. The file holds the time at which it was written and random ids: the format asks for them. Needs ``pynwb``, an
-optional package.
+is given, label, x, y, z (micrometres) and its attributes: numbers and flags as they are; a missing number is nan; flags
+and integers with missing values become texts, empty where missing. An attribute whose name units use for something else
+gets a ``_`` at its end. The state of neurons is not included. The run's attributes are the session's notes, as JSON.
+The file holds the time at which it was written and random ids: the format asks for them. Needs ``pynwb``, an optional
+package.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ __all__ = ["write_nwb"]
 def write_nwb(spikes: xr.Dataset, path: str | os.PathLike[str], connectome: Connectome | None = None) -> None:
     """Write what :func:`connectome.simulate.run` or :func:`connectome.io.spikes.load_spikes` gave.
 
-    With the connectome there is a unit for every neuron, without it for each that fired. Raises
-    :class:`ConnectomeError` if ``pynwb`` is not installed, if the connectome has not the neurons that fired, and if the
-    file cannot be written; a file that was there is then as it was.
+    With the connectome there is a unit for every neuron, without it one for each neuron that fired. Raises
+    :class:`ConnectomeError` if ``pynwb`` is not installed, if the connectome lacks neurons that fired, and if the file
+    cannot be written; an existing file is then unchanged.
     """
     try:
         from hdmf.common import VectorData, VectorIndex
@@ -57,7 +57,7 @@ def write_nwb(spikes: xr.Dataset, path: str | os.PathLike[str], connectome: Conn
     if connectome is not None:
         regions = [connectome.regions[name] for name in names]
         labels = [label for r in regions for label in r.labels.tolist()]
-        columns.append(_column(VectorData, "label", "what the neuron is called", labels))
+        columns.append(_column(VectorData, "label", "name of the neuron", labels))
         for axis, values in zip(
             "xyz", np.concatenate([np.zeros((0, 3)), *(r.position_um for r in regions)]).T, strict=True
         ):
@@ -86,7 +86,7 @@ def write_nwb(spikes: xr.Dataset, path: str | os.PathLike[str], connectome: Conn
 def _units(
     region: NDArray[Any], neuron: NDArray[Any], names: list[str], connectome: Connectome | None
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """For each unit its region (place) and its number there, and where its spikes end."""
+    """For each unit its region (place), its number there, and the index at which its spikes end."""
     if connectome is None:
         new = np.ones(region.size, bool)
         new[1:] = (region[1:] != region[:-1]) | (neuron[1:] != neuron[:-1])

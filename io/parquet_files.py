@@ -1,4 +1,4 @@
-"""Columns of a parquet table, read without being believed. Needs ``pyarrow``, an optional package."""
+"""Columns of a parquet table, read without trust. Needs ``pyarrow``, an optional package."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ABOUT: Final = b"connectome"
 
 
 def pyarrow_parquet() -> tuple[Any, Any]:
-    """pyarrow and its part for parquet. Raises :class:`ConnectomeError` where it is not installed."""
+    """pyarrow and its parquet module. Raises :class:`ConnectomeError` where it is not installed."""
     try:
         import pyarrow
         import pyarrow.parquet
@@ -37,7 +37,7 @@ def pyarrow_parquet() -> tuple[Any, Any]:
 
 
 def read_columns(path: Path, wanted: Mapping[str, Column], words: frozenset[str]) -> tuple[Columns, dict[str, Any]]:
-    """The wanted columns, the others as attributes, and what the file says of itself."""
+    """The wanted columns, the others as attributes, and the file's metadata."""
     arrow, parquet = pyarrow_parquet()
     where = str(path)
     data = read_bytes(path, 1 << 33)

@@ -1,10 +1,10 @@
 """A connectome as a file of PyTorch tensors, for PyTorch Geometric.
 
-``HeteroData.from_dict(torch.load(path, weights_only=True))`` makes of it what :func:`connectome.graph.views.to_pyg`
+``HeteroData.from_dict(torch.load(path, weights_only=True))`` turns it into what :func:`connectome.graph.views.to_pyg`
 gives, with the provenance as JSON text. It holds tensors, numbers and texts only.
 
-Such a file is a zip with a pickle in it. This project opens no pickle, so it writes them and reads none: whoever trusts
-one loads it with torch, and :func:`connectome.graph.views.from_pyg` makes a connectome of it.
+Such a file is a zip with a pickle in it. This project opens no pickles, so it writes such files but does not read them:
+if you trust one, load it with torch, and :func:`connectome.graph.views.from_pyg` turns it into a connectome.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ __all__ = ["write_pyg"]
 
 
 def write_pyg(connectome: Connectome, path: str | os.PathLike[str]) -> None:
-    """Write a HeteroData as a dict of dicts of tensors. Raises :class:`ConnectomeError` if it cannot be written; a file
-    that was there is then as it was."""
+    """Write a HeteroData as a dict of dicts of tensors. Raises :class:`ConnectomeError` if it cannot be written; an
+    existing file is then unchanged."""
     import torch
 
     data = to_pyg(connectome)

@@ -24,7 +24,7 @@ __all__ = ["Film", "load_development", "load_results", "save_figure", "save_film
 
 
 class Film(NamedTuple):
-    """Pictures (T, height, width, 3) uint8, each shown for so long."""
+    """Pictures (T, height, width, 3) uint8, and how long each is shown."""
 
     frames: NDArray[np.uint8]
     frame_ms: int
@@ -42,7 +42,7 @@ def save_results(results: xr.Dataset, path: Path) -> None:
 
 
 def load_results(path: Path) -> xr.Dataset:
-    """Read a dataset into memory. Raises :class:`ConnectomeError` for what is not one."""
+    """Read a dataset into memory. Raises :class:`ConnectomeError` for a file that is not one."""
     from io import BytesIO
 
     import xarray as xr
@@ -69,7 +69,7 @@ def load_results(path: Path) -> xr.Dataset:
 
 
 def load_development(path: Path) -> xr.Dataset:
-    """The results of a run of ``sims.develop``, with all that its programs read of them. Raises
+    """The results of a run of ``sims.develop``, with everything that the programs read from them. Raises
     :class:`ConnectomeError` naming the file."""
     with naming(path, "the results of a development"):
         from connectome.development.results import checked_results
@@ -124,7 +124,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def save_film(film: Film, path: Path) -> None:
-    """Write a film as GIF, which begins anew at its end. Raises :class:`ConnectomeError` if it cannot be written."""
+    """Write a film as a GIF that loops. Raises :class:`ConnectomeError` if it cannot be written."""
     from io import BytesIO
 
     from PIL import Image

@@ -1,13 +1,13 @@
-"""A network as a script for another simulator: NEST, Brian 2 or PyNN, readable and runnable by who has only that.
+"""A network as a script for another simulator: NEST, Brian 2 or PyNN, which can be read and run without this package.
 
-Two files: the script, which has the parameters, the drive and everything that happens, and a NumPy archive beside it
-with what is one for each edge or neuron. The script is a head that is written here, and the code of two files in
-``simulators/``, word for word. A model that the simulator does not have is refused; what differs there from
-:func:`connectome.simulate.run` the script says at its top.
+Two files: the script, with the parameters, the drive and all the code, and a NumPy archive beside it with the values
+for each edge or neuron. The script is a head that is written here, followed by the code of two files in
+``simulators/``, word for word. A model that the simulator does not have is refused; differences from
+:func:`connectome.simulate.run` are listed at the top of the script.
 
-The archive takes 8 to 14 bytes an edge. In memory at once are, here, one column of one edge set (4 bytes an edge); in
-NEST's script a million edges, beside the network itself; in Brian's all columns of one edge set; in PyNN's a table of
-one edge set, 32 bytes an edge.
+The archive takes 8 to 14 bytes an edge. Memory at any one time: here, one column of one edge set (4 bytes an edge); in
+NEST's script, a million edges in addition to the network; in Brian's, all columns of one edge set; in PyNN's, a table
+of one edge set, 32 bytes an edge.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ Cells = Callable[[Region], tuple[str, Table]]
 
 
 class Simulator(NamedTuple):
-    """What a script begins with. ``module``: what it imports, so that it cannot have this name; ``needs``: to be
-    installed; ``example``: arguments that it needs; ``cells``: model -> region -> what the simulator calls the model,
-    and its parameters there; ``differs``: model -> what is not the same there."""
+    """A simulator, and the head of its scripts. ``module``: the module it imports, so that a script cannot have this
+    name; ``needs``: what must be installed; ``example``: arguments that it needs; ``cells``: model -> region -> the
+    simulator's name for the model, and its parameters there; ``differs``: model -> what differs there."""
 
     title: str
     module: str
@@ -61,7 +61,7 @@ class Simulator(NamedTuple):
 
 
 def _named(region: Region, **more: Any) -> Table:
-    """The parameters under NEST's names; what never fires has no threshold."""
+    """The parameters under NEST's names; cells that never fire have no threshold."""
     given = {NEST_NAMES[name]: value for name, value in region.neuron.parameters().items()}
     if region.role == "effector" or not region.neuron.fires:
         given["V_th"] = np.inf
@@ -193,9 +193,9 @@ def write_script(
     """Write a script for ``simulator``, a name in :data:`SIMULATORS`, and its data beside it. Files that exist are
     replaced.
 
-    ``stimulus``, ``duration_ms``, ``seed`` and ``initial_v_mv`` are those of :func:`connectome.simulate.run`, and what
-    the script does unless its command line says otherwise. Raises :class:`ConnectomeError` for what ``run`` refuses,
-    for currents that change in time, and for a region whose model the simulator does not have.
+    ``stimulus``, ``duration_ms``, ``seed`` and ``initial_v_mv`` are as in :func:`connectome.simulate.run`; they are the
+    script's defaults, which its command line can change. Raises :class:`ConnectomeError` for what ``run`` refuses, for
+    currents that change in time, and for a region whose model the simulator does not have.
     """
     out, about = Path(path), SIMULATORS[simulator]
     if out.suffix != ".py" or out.stem.lower() == about.module.lower():
@@ -235,7 +235,7 @@ def _drive(
     connectome: Connectome, stimulus: Stimulus | None, duration_ms: float, seed: int,
     initial_v_mv: Mapping[str, ArrayLike], data: Table,
 ) -> tuple[Table, Table]:  # fmt: skip
-    """What enters, as values of the script's constants; and potentials to begin with, by region."""
+    """The input, as values of the script's constants, and the initial potentials, by region."""
     from connectome.graph.flat import select
     from connectome.simulate.run_rules import whole_steps
     from connectome.simulate.stimulus import Stimulus, numbers, of_regions, prepare
@@ -334,7 +334,7 @@ class _Listed(NamedTuple):
 
 
 def _value(name: str, given: Any, data: Table) -> Any:
-    """One number as it is; numbers that are one for each neuron as a column of the data."""
+    """A single number as it is; one number for each neuron as a column of the data."""
     if isinstance(given, _Listed):
         inner = _value(name, given.value, data)
         return _Text(f"{inner}[:, None]") if isinstance(inner, _Text) else [inner]
@@ -355,7 +355,7 @@ def _constants(values: Table) -> Iterator[str]:
 
 
 def _literal(value: Any, indent: str = "") -> str:
-    """Python for a value, a line an item where it is long."""
+    """Python source for a value, one item a line if it is long."""
     if isinstance(value, _Text):
         return str(value)
     if isinstance(value, str):
@@ -377,5 +377,5 @@ def _wrapped(text: str) -> list[str]:
 
 
 def _code(name: str) -> str:
-    """What stands below the mark."""
+    """The code below the mark."""
     return (_CODE / f"{name}.py").read_text("utf-8").partition(_MARK)[2]

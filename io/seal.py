@@ -1,8 +1,9 @@
-"""A finished run under seal: ``manifest.json`` lists its files with their digests, is written last, and so says that
-the run is finished and whether anything in it has changed since: data, attributes, sidecars, page, pictures, texts.
+"""A finished run under seal: ``manifest.json`` lists its files with their digests, is written last, and so shows that
+the run is finished and whether any file in it (data, attributes, sidecars, page, pictures, texts) has changed since.
 
-A digest here is SHA-256 over a file's bytes. The manifest has one of its own content, and is the only text of that
-content that is believed. It keeps damage from passing unnoticed; who means to deceive can write another.
+A digest here is SHA-256 over a file's bytes. The manifest includes a digest of its own content, and only the exact text
+with that content is accepted. It reveals damage; it does not protect against someone who means to deceive, who can
+write another.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ class Manifest:
     Parameters
     ----------
     regions, seed, engine : what was developed
-    versions : of packages that its bytes depend on, with the source of what is not ours
-    machines : on which it ran
+    versions : versions of packages that its bytes depend on, with the source of those that are not ours
+    machines : the machines it ran on
     files : name, with ``/`` after a folder's -> digest
     """
 
@@ -53,7 +54,7 @@ def digests(run: Path, names: Iterable[str]) -> dict[str, str]:
 
 
 def check_files(run: Path, files: Mapping[str, str]) -> None:
-    """Raises :class:`ConnectomeError` for the first of these files that is not as it was written."""
+    """Raises :class:`ConnectomeError` for the first of these files that has changed since it was written."""
     for name, digest in files.items():
         if not (run / name).is_file():
             raise ConnectomeError(str(run / name), "must be there, as the run wrote it", "nothing there", _HINT)
@@ -67,7 +68,7 @@ def seal(run: Path, manifest: Manifest) -> None:
 
 
 def load_manifest(run: Path) -> Manifest:
-    """A finished run's manifest; every file in it is as it was written. Raises :class:`ConnectomeError`."""
+    """A finished run's manifest, after a check that no file in it has changed. Raises :class:`ConnectomeError`."""
     path = run / MANIFEST
     if not path.is_file():
         raise ConnectomeError(str(run), f"must be a finished run, with a {MANIFEST}", "none", _HINT)
@@ -77,8 +78,8 @@ def load_manifest(run: Path) -> Manifest:
 
 
 def renew(run: Path, name: str) -> None:
-    """Put a file of a finished run that was written anew, such as its page, under seal again; do nothing to a folder
-    without a manifest. Raises :class:`ConnectomeError`."""
+    """Update the seal of a finished run for a file that was rewritten, such as its page; do nothing in a folder without
+    a manifest. Raises :class:`ConnectomeError`."""
     if (run / MANIFEST).is_file():
         manifest = _load(run / MANIFEST)
         seal(run, replace(manifest, files={**manifest.files, name: digest_of(run / name)}))
@@ -86,7 +87,7 @@ def renew(run: Path, name: str) -> None:
 
 @contextmanager
 def renewing(run: Path, name: str) -> Iterator[None]:
-    """Write it anew in the block. Meanwhile it is not under seal, so that the manifest is true at any time. Raises as
+    """Rewrite a file in the block. Meanwhile it is not under seal, so that the manifest is true at any time. Raises as
     :func:`renew`."""
     if (run / MANIFEST).is_file():
         manifest = _load(run / MANIFEST)

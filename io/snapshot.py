@@ -1,23 +1,23 @@
 """Snapshots: a connectome in one HDF5 file, to the SONATA circuit format, with our own state in ``/development``.
 
-``01_perception.h5`` holds everything. The folder ``01_perception.sonata`` beside it holds what SONATA wants besides
-(``circuit_config.json``, ``node_types.csv``, ``edge_types.csv``); nothing is ever read from there.
+``01_perception.h5`` holds everything. The folder ``01_perception.sonata`` beside it holds the other files that SONATA
+needs (``circuit_config.json``, ``node_types.csv``, ``edge_types.csv``); nothing is ever read from there.
 
 ``/development`` has attributes ``format_version``, ``version``, ``digest``, ``dt_ms``; texts ``provenance`` (JSON) and
 ``config``; tables ``regions``, ``edge_sets`` (with each set's summary), ``attributes`` and ``rule_log``;
 ``nodes/<region>/sign`` and, where there are any, ``label`` and ``state/<name>``;
 ``edges/<source:kind:target>/birth_stage`` and ``.../state/<name>``. Targets, weights, delays, the index by source,
 positions and attributes are read from the SONATA groups, the texts of attributes from ``texts/<name>`` in the groups of
-regions and edge sets: UTF-8, a line each.
+regions and edge sets: UTF-8, one a line.
 
-A region's neurons are a text in the table ``regions``: JSON of the model's name and parameters; null for those that are
-one for each neuron, which are in ``nodes/<region>/neuron/<parameter>``.
+A region's neuron model is a text in the table ``regions``: JSON of its name and parameters; null for parameters with a
+value for each neuron, which are in ``nodes/<region>/neuron/<parameter>``.
 
-Format 5: regions with maps, and kernel sets (:mod:`connectome.io.kernel_sets`), which SONATA has no place for: it has
-their connections if :func:`save` is asked for them.
-Format 4: attributes; positions that are not known are nan. In earlier ones such positions were zeros.
-Format 3: regions may be of any model; until then they were of ``iaf_psc_exp``, its parameters columns of the table.
-Format 2: the edges of a source are by delay, then target. In format 1 they were by target alone.
+Format 5: regions with maps, and kernel sets (:mod:`connectome.io.kernel_sets`), for which SONATA has no place: the
+SONATA groups have their connections if :func:`save` is asked for them. Format 4: attributes; unknown positions are nan.
+In earlier formats they were zeros. Format 3: regions may have any neuron model; before, all had ``iaf_psc_exp``, with
+its parameters as columns of the table. Format 2: the edges of a source are sorted by delay, then target. In format 1
+they were sorted by target only.
 """
 
 from __future__ import annotations
@@ -80,11 +80,11 @@ def save(
     connections: bool = False,
 ) -> None:  # fmt: skip
     """Write a snapshot: whole, or not at all. The same connectome and ``config`` make the same bytes. ``connections``:
-    those of kernel sets besides, as edges of SONATA, for other programs; they are not read back.
+    also write the connections of kernel sets, as SONATA edges, for other programs; they are not read back.
 
     ``path`` ends in ``.h5``; ``config`` is the configuration of the run that made it, any text (TOML, JSON). Raises
-    :class:`ConnectomeError` for a file that exists unless ``overwrite``, and for one that cannot be written; the file
-    that was there is then as it was.
+    :class:`ConnectomeError` for a file that exists unless ``overwrite``, and for one that cannot be written; an
+    existing file is then unchanged.
     """
     file, folder = Path(path), Path(path).with_suffix(".sonata")
     if file.suffix != SUFFIX:
@@ -120,7 +120,7 @@ def save(
 
 def load(path: str | os.PathLike[str], *, regions_from: str | None = None) -> Connectome:
     """Read a whole snapshot and check it against its digest; with ``regions_from``, the name of an attribute of
-    neurons, its regions are the values of that. Raises :class:`ConnectomeError` naming the file."""
+    neurons, its values become the regions. Raises :class:`ConnectomeError` naming the file."""
     with hdf5.reading(path) as reader:
         snapshot = _header(reader, path)
         connectome = Connectome.of(
@@ -140,14 +140,14 @@ def load(path: str | os.PathLike[str], *, regions_from: str | None = None) -> Co
 
 
 def open_snapshot(path: str | os.PathLike[str]) -> Snapshot:
-    """Read what a snapshot says of itself, and no edge. Raises :class:`ConnectomeError` naming the file."""
+    """Read a snapshot's description, without its edges. Raises :class:`ConnectomeError` naming the file."""
     with hdf5.reading(path) as reader:
         return _header(reader, path)
 
 
 def list_stages(folder: str | os.PathLike[str]) -> list[Snapshot]:
     """The snapshots in a run's folder, by stage and then by name; other HDF5 files are left out. Raises
-    :class:`ConnectomeError` if the folder is not there, cannot be listed, or one of them cannot be read.
+    :class:`ConnectomeError` if the folder does not exist or cannot be listed, or if a snapshot cannot be read.
     """
     place = Path(folder)
     if not os.path.isdir(place):
@@ -166,7 +166,7 @@ def list_stages(folder: str | os.PathLike[str]) -> list[Snapshot]:
 
 @dataclass(frozen=True, eq=False)
 class Snapshot(ReadOnly):
-    """What a snapshot says of itself. It holds no file open; each method opens the file and reads only what it gives.
+    """A snapshot's description. It holds no file open; each method opens the file and reads only what it returns.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ class Snapshot(ReadOnly):
 
     @property
     def n_edges(self) -> int:
-        """All edges."""
+        """Number of all edges."""
         return sum(self.edges.values())
 
     def region(self, name: str) -> Region:
@@ -212,7 +212,7 @@ class Snapshot(ReadOnly):
             return _region(reader, self, name)
 
     def edge_set(self, key: EdgeKey | tuple[str, str, str]) -> EdgeSet:
-        """Read one edge set and nothing of the others. Raises :class:`ConnectomeError`."""
+        """Read one edge set and none of the others. Raises :class:`ConnectomeError`."""
         found = next((known for known in self.edges if known == tuple(key)), None)
         if found is None:
             raise ConnectomeError("edge set", f"must be one of {[tuple(k) for k in self.edges]}", repr(tuple(key)))
@@ -220,7 +220,7 @@ class Snapshot(ReadOnly):
             return _edge_set(reader, self, found)
 
     def region_connectivity(self) -> xarray.Dataset:
-        """What :meth:`Connectome.to_xarray` gives, from the summary that was stored: reads no edge."""
+        """What :meth:`Connectome.to_xarray` gives, from the stored summary, without reading edges."""
         frame = Connectome.of(
             [Region(name, row["size"], row["role"]) for name, row in self._regions.items()],
             dt_ms=self.dt_ms, provenance=self.provenance,

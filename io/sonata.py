@@ -1,11 +1,11 @@
 """The SONATA circuit format: regions as node populations, edge sets as edge populations.
 
 Layout after the SONATA developer guide (Dai et al. 2020, https://doi.org/10.1371/journal.pcbi.1007696): every dataset
-that libsonata 0.2 or bmtk 1.2 asks for, and both indices, so that an afferent and an efferent query are one look-up.
-A sensor is a population of virtual nodes. An effector is a population of point neurons that never fire: their ``V_th``
-is infinite. Attributes are properties of nodes and edges; texts are an enumeration, with an empty text for a missing
-one; integers and flags have the number that stands for a missing one as ``_FillValue``. State of neurons and of edges
-is no part of the circuit: a snapshot has it in a group of its own.
+that libsonata 0.2 or bmtk 1.2 needs, and both indices, so that afferent and efferent queries are one look-up each. A
+sensor is a population of virtual nodes. An effector is a population of point neurons that never fire: their ``V_th`` is
+infinite. Attributes are properties of nodes and edges; texts are an enumeration, with an empty text for a missing one;
+integers and flags have the number that stands for a missing one as ``_FillValue``. State of neurons and edges is not
+part of the circuit: a snapshot has it in a group of its own.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ FIRST_TYPE_ID: Final = 100
 
 
 def population(key: EdgeKey) -> str:
-    """The name of an edge set's population; no region's name has a colon, so no two are the same."""
+    """The name of an edge set's population; as region names have no colon, it is unique."""
     return ":".join(key)
 
 
 def write_root(file: Any) -> None:
-    """What marks a file as SONATA 0.1."""
+    """Mark a file as SONATA 0.1."""
     file.attrs["magic"] = np.uint32(MAGIC)
     file.attrs["version"] = np.array([0, 1], np.uint32)
     file.create_group("nodes")
@@ -111,7 +111,7 @@ def _write_index(edge_group: Any, name: str, ranges: NDArray[Any], first: NDArra
 
 
 def sidecars(connectome: Connectome, h5_name: str) -> dict[str, str]:
-    """File name -> text of what SONATA wants beside the HDF5 file, for a folder next to it."""
+    """File name -> text of the files that SONATA needs beside the HDF5 file, for a folder next to it."""
     regions, keys = list(connectome.regions.values()), list(connectome.edges)
     node_types = ["node_type_id pop_name model_type model_template"]
     for number, r in enumerate(regions, FIRST_TYPE_ID):

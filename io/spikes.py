@@ -2,10 +2,11 @@
 
 Layout after the SONATA developer guide (Dai et al. 2020, https://doi.org/10.1371/journal.pcbi.1007696), as libsonata's
 ``SpikeReader`` and bmtk's ``SpikeTrains`` open it: ``timestamps`` (float64, with the attribute ``units``), ``node_ids``
-(uint64), and the population's attribute ``sorting``, an enumeration. A region that never fired is a population of no
-spikes. The text ``/run/attributes`` (JSON) is ours: what :func:`connectome.simulate.run` says of its run.
+(uint64), and the population's attribute ``sorting``, an enumeration. A region that never fired is a population without
+spikes. The text ``/run/attributes`` (JSON) is our own: the attributes that :func:`connectome.simulate.run` gives its
+result.
 
-What other programs wrote is read too: any sorting, integers of any width, contiguous or compressed by deflate.
+Files of other programs are read too: any sorting, integers of any width, contiguous or compressed by deflate.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ MAX_ID: Final = np.iinfo(np.int32).max
 def save_spikes(spikes: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
     """Write what :func:`connectome.simulate.run` returned: whole, or not at all. Equal spikes make equal bytes.
 
-    Raises :class:`ConnectomeError` for a file that exists unless ``overwrite``, and for one that cannot be written; the
-    file that was there is then as it was.
+    Raises :class:`ConnectomeError` for a file that exists unless ``overwrite``, and for one that cannot be written; an
+    existing file is then unchanged.
     """
     file = Path(path)
     if not overwrite and os.path.lexists(file):
@@ -68,10 +69,10 @@ def save_spikes(spikes: xr.Dataset, path: str | os.PathLike[str], *, overwrite: 
 
 
 def load_spikes(path: str | os.PathLike[str]) -> xr.Dataset:
-    """Read spikes, of ours or of any SONATA file: a Dataset as :func:`connectome.simulate.run` returns it.
+    """Read spikes, from our own or any other SONATA file: a Dataset as :func:`connectome.simulate.run` returns it.
 
     ``spike_time_ms``, ``spike_region`` and ``spike_neuron`` in order of time, then region, then neuron; ``n_spikes`` by
-    ``region``; the run's attributes, none in a file that another program wrote. Raises :class:`ConnectomeError` naming
+    ``region``; the run's attributes, of which files of other programs have none. Raises :class:`ConnectomeError` naming
     the file.
     """
     import xarray as xr

@@ -1,4 +1,4 @@
-"""Text files in UTF-8, part by part: what is no such text is refused where it is, by its line."""
+"""Text files in UTF-8, read in parts: anything that is not such text is refused, with its line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DELIMITERS: Final = ",\t;"
 
 @contextmanager
 def opened(path: str | os.PathLike[str], max_bytes: int = MAX_TABLE_BYTES) -> Iterator[TextBytes]:
-    """A text file in UTF-8 as bytes, without a mark at its beginning. What is not such text is refused where it is
+    """A text file in UTF-8 as bytes, without a byte-order mark. Anything that is not such text is refused as it is
     read. Raises :class:`ConnectomeError`."""
     name = os.fspath(path)
     with plain_file(name, max_bytes) as file, _Checked(name, file) as checked:
@@ -32,7 +32,7 @@ def opened(path: str | os.PathLike[str], max_bytes: int = MAX_TABLE_BYTES) -> It
 
 
 class TextBytes(io.BufferedReader):
-    """A text as bytes; ``failure`` is why it could not be read on."""
+    """A text as bytes; ``failure`` is why reading stopped, if it did."""
 
     @property
     def failure(self) -> ConnectomeError | None:

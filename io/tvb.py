@@ -1,11 +1,11 @@
 """The Virtual Brain's connectivity, a zip of text files, read and written.
 
 ``weights.txt`` and ``tract_lengths.txt`` (mm) are N x N with row = target, column = source; ``centres.txt`` has a label
-and x, y, z in mm in each row; ``hemispheres.txt``, if it is there, 1 for the right one. ``nodes.txt``, which is ours
-and which TVB leaves alone, has the region and the label, spaces and all, of each row, with a tab between them. Others
-are known, as TVB knows them, by a part of their name; ``cortical``, ``areas`` and ``average_orientations`` have no
-place in a connectome and are left out. State of neurons, and of edges but for the tract length, has no place there.
-Sanz Leon et al. (2013), https://doi.org/10.3389/fninf.2013.00010.
+and x, y, z in mm in each row; ``hemispheres.txt``, if present, has 1 for the right hemisphere. ``nodes.txt``, which is
+our own and which TVB ignores, has the region and the label (spaces included) of each row, with a tab between them. The
+other files are recognised, as in TVB, by a part of their name; ``cortical``, ``areas`` and ``average_orientations``
+have no place in a connectome and are left out. State of neurons, and of edges except for the tract length, is not
+written. Sanz Leon et al. (2013), https://doi.org/10.3389/fninf.2013.00010.
 
 A brain region of TVB is a neuron here, with its label; regions are those of ``nodes.txt``, else the hemispheres,
 ``right`` and ``left``, or ``all``.
@@ -147,8 +147,8 @@ def write_tvb(connectome: Connectome, path: str | os.PathLike[str]) -> None:
     """Write a connectivity zip; every neuron is a region of TVB. The same connectome makes the same bytes.
 
     Weights of parallel edges are summed. A tract length is the edge's state ``tract_length_um`` or, where there is
-    none, its delay at 3 mm/ms, so that TVB at its default speed has the same delays; parallel edges give their mean. A
-    neuron without a label is ``region:index`` to TVB; spaces become ``_`` there, and ``#`` at the beginning ``_#``.
+    none, its delay at 3 mm/ms, so that TVB at its default speed has the same delays; parallel edges give their mean. In
+    TVB a neuron without a label is called ``region:index``; spaces become ``_``, and a leading ``#`` becomes ``_#``.
     Raises :class:`ConnectomeError` for more than 16,384 neurons, and if the file cannot be written.
     """
     n = connectome.n_neurons
@@ -195,7 +195,7 @@ def write_tvb(connectome: Connectome, path: str | os.PathLike[str]) -> None:
 
 
 def _word(label: str) -> str:
-    """A label as TVB can read it: in one word, and no comment."""
+    """A label as TVB can read it: one word that is not a comment."""
     word = "_".join(label.split())
     return f"_{word}" if word.startswith("#") else word
 

@@ -210,7 +210,7 @@ def test_counts_are_negated_where_told_so(tmp_path: Path, nodes: str, ending: st
     with pytest.raises(ConnectomeError) as error:
         exchange.read(place)
     row = "line 2" if ending == "csv" else "row 0"
-    assert f"{row}, weight must have its source's sign, -1; found 3. Weights that are sizes" in str(error.value)
+    assert f"{row}, weight must have its source's sign, -1; found 3. Read weights that are" in str(error.value)
     c = exchange.read(place, unsigned=True)
     assert named_edges(c) == {("a", "b", -3.0), ("b", "a", 2.0), ("b", "c", 0.5)}
 
@@ -266,7 +266,7 @@ def test_a_table_of_no_rows_has_no_nodes(read: Read) -> None:
         ("source,target\n" + "x" * 200 + ",b\n", "must be printable text of at most 128 characters"),
         ("", "must be a square matrix, or a table of edges"),
         ("von,nach,gewicht\na,b,1\nb,a,2\n", "line 1 must name columns source and target, or be a square matrix of "
-         "numbers; found von, nach, gewicht. Known besides: pre, presynaptic"),
+         "numbers; found von, nach, gewicht. Other names for source: pre, presynaptic"),
         ("source;target;weight\na;b;1,5\nb;a;2.5\n", "line 3, weight must be a number; found '2.5'. Elsewhere it"),
         ("source\ttarget\tweight\na\tb\t1,5\n", "line 2, weight must be a number; found '1,5'. Write a decimal"),
     ],

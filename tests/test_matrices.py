@@ -134,7 +134,7 @@ def test_nodes_beside(tmp_path: Path) -> None:
         ),
         ("1,2\n3\n", "line 2 must have 2 fields"),
         ("1,2\n3,x\n", "line 2, field 1 must be a number; found 'x'"),
-        ("a,b\n1,2\n3,nan\n", "row 1, column 1 must be finite; found nan. 0 is for no edge."),
+        ("a,b\n1,2\n3,nan\n", "row 1, column 1 must be finite; found nan. Write 0 for no edge."),
         ("a,b\n1,2\n3,inf\n", "must be finite"),
         (",a,b\na,1,2\nc,3,4\n", "must name its rows and its columns alike; found 'c' and 'b'"),
         ("", "found 0 rows"),

@@ -184,8 +184,7 @@ class PopulationAccount:
             if self.lacking:
                 yield f"The length of {plural(self.lacking, 'tract')} is not known: the delay given is used."
         if self.self_weights:
-            yield f"Left out: {plural(self.self_weights, 'weight')} from a node to itself; a node has local edges "
-            "instead."
+            yield f"Left out: {plural(self.self_weights, 'weight')} from a node to itself; local edges stand in."
         if self.without_weight:
             yield f"Left out: {plural(self.without_weight, 'tract')} of weight 0."
         if self.negative:
