@@ -281,7 +281,7 @@ def test_a_cell_is_found_by_keyboard_and_shows_its_partners(desk: Visit) -> None
     desk.page.click("#cell > button")
     assert "picked cell" not in desk.drawn()
     desk.page.fill("#find", "nobody")
-    assert desk.page.locator("#found").inner_text() == "No cell on this page is called so."
+    assert desk.page.locator("#found").inner_text() == "No cell on this page has that name."
     desk.page.press("#find", "Escape")
     assert desk.page.locator("#found").inner_text() == ""
     desk.do("document.getElementById('view').emit('plotly_click', {points: [{customdata: 7}]})")

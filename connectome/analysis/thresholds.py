@@ -71,9 +71,9 @@ def backbone(graph: SimpleGraph, alpha: float = 0.05) -> SimpleGraph:
 
 
 def disparity_p(graph: SimpleGraph) -> NDArray[np.float64]:
-    """(E,) the probability that an edge's share of the |weight| at one of its ends is at least as large by chance, ``(1
-    - share) ** (k - 1)`` for a node with k edges: the smaller of the two, out of the source and into the target. 1
-    where the edge is the node's only one."""
+    """(E,) the probability that an edge's share of the |weight| at one of its ends is at least as large by chance,
+    ``(1 - share) ** (k - 1)`` for a node with k edges: the smaller of the two, out of the source and into the target.
+    1 where the edge is the node's only one."""
     size = np.abs(graph.weight)
     p = np.ones(graph.n_edges)
     for end in (graph.source, graph.target):

@@ -94,7 +94,7 @@
 
   function search() {
     const query = byId("find").value, cells = found(query);
-    byId("found").textContent = !query.trim() ? "" : !cells.length ? "No cell on this page is called so."
+    byId("found").textContent = !query.trim() ? "" : !cells.length ? "No cell on this page has that name."
       : `${cells.length.toLocaleString("en")} ${cells.length === 1 ? "cell" : "cells"}${cells.length > MOST_FOUND ? `; the first ${MOST_FOUND}` : ""}:`;
     byId("matches").replaceChildren(...cells.slice(0, MOST_FOUND).map((i) => make("li", {}, button(i, name(i)))));
     return cells;

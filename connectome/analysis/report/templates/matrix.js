@@ -134,9 +134,9 @@
 
   function say() {
     const partition = matrix.by[chosen.by], isSingle = chosen.shows === "single";
-    const merged = partition && !isSingle && partition.merged ? ` ${partition.merged.toLocaleString("en")} small groups are together as ${partition.groups.find((g) => g === "(others)")}.` : "";
+    const merged = partition && !isSingle && partition.merged ? ` ${partition.merged.toLocaleString("en")} small groups are merged as ${partition.groups.find((g) => g === "(others)")}.` : "";
     byId("matrix-says").textContent = isSingle
-      ? `Each dot is an edge${page.has_signs ? ": blue if it excites, orange if it inhibits" : ""}. Lines part the groups; where names lack room some are left out.`
+      ? `Each dot is an edge${page.has_signs ? ": blue if it excites, orange if it inhibits" : ""}. Lines separate the groups; names for which there is no room are left out.`
       : `A block is all edges from the cells of one group (a row) to those of another (a column). Density is edges over pairs of cells. Blank: no edge.${merged}`;
   }
 
