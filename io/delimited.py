@@ -109,9 +109,9 @@ def read_columns(
     decimal commas, but then all must. Spaces at the ends of texts are removed. Columns whose names start with
     ``state_`` hold numbers and may have empty cells. The type of any other column follows from its cells (integers,
     numbers, flags (true, false) or texts), unless ``types`` gives it (of :data:`~connectome.graph.attributes.TYPES`); a
-    column without any value is left out, and ``words`` are no names of attributes. The file is read in parts. Raises
-    :class:`ConnectomeError` for ragged rows, for two columns of the same name, and for a cell that must be a number and
-    is not.
+    column without any value is left out, and the names in ``words`` cannot be attributes. The file is read in parts.
+    Raises :class:`ConnectomeError` for ragged rows, for two columns of the same name, and for a cell that must be a
+    number and is not.
     """
     where = os.fspath(path)
     header = read_header(path)

@@ -85,8 +85,8 @@ def _square(member: Member) -> tuple[list[str], NDArray[np.float64]]:
 
 
 def _larva_cells(there: list[Member], place: dict[str, int]) -> dict[str, Attribute]:
-    """Of each cell: its side, the one that is its like on the other, its type, what is said of it, its cluster; and
-    what goes in and out where."""
+    """Attributes of each cell: its side, its homologue on the other side, its type, its annotations, its cluster, and
+    its inputs and outputs by place."""
     found: dict[str, list[Any]] = {}
 
     def put(name: str, cell: object, value: object) -> None:

@@ -89,8 +89,8 @@ def load_development(path: Path) -> xr.Dataset:
 
 
 def _check(reader: Reader, name: str) -> None:
-    """Refuse what is no plain variable with the attributes that netCDF gives it: of others the libraries that read it
-    run out of their memory, or read other files. Raises :class:`ConnectomeError`."""
+    """Refuse anything but plain variables with the attributes that netCDF gives them: on others the libraries that read
+    the file overrun their memory, or read other files. Raises :class:`ConnectomeError`."""
     import h5py
 
     variable: Any = reader._open([name], h5py.Dataset)

@@ -274,7 +274,7 @@ def draw_functional_connectivity(results: xr.Dataset) -> Figure:
     if measured:
         axis.axhline(float(results.structural_r), color=GREY, ls="--", lw=1.2)
         axis.annotate(
-            "weights of tracts alone", (0.02, float(results.structural_r)), (0, 3), fontsize=8, color=GREY,
+            "tract weights only", (0.02, float(results.structural_r)), (0, 3), fontsize=8, color=GREY,
             xycoords=("axes fraction", "data"), textcoords="offset points",
         )  # fmt: skip
     axis.set_xticks(range(len(strips)), [name for name, *_ in strips])

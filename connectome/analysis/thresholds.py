@@ -24,7 +24,7 @@ ThresholdKind = Literal["absolute", "density", "backbone"]
 DEFINITIONS: Final[dict[ThresholdKind, str]] = {
     "absolute": "The edges of at least this |weight|, in the graph's own units (BCT threshold_absolute).",
     "density": (
-        "The strongest edges, so many that they are this share of all ordered pairs of nodes, above 0 and at most 1; "
+        "The strongest edges, as many as make up this share of all ordered pairs of nodes, above 0 and at most 1; "
         "of equally strong ones those that come first (BCT threshold_proportional)."
     ),
     "backbone": (

@@ -6,8 +6,8 @@ must be ahead. The published finding is that networks which hold a cue for long 
 next one, but that networks with gates that learn to forget are. Ours is a region of two halves that excite themselves
 and inhibit each other: at birth it holds its first cue for good.
 
-A turn counts if its effector's potential is ahead by 1 mV: effectors leak by rule, so that their order alone could be
-read off a potential of 1e-4 mV after ten time constants without any memory.
+A turn counts only if its effector's potential is ahead by 1 mV: effectors leak deterministically, so after ten time
+constants a lead of 1e-4 mV would still give the order away, without any memory.
 """
 
 from __future__ import annotations

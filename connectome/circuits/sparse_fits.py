@@ -83,7 +83,7 @@ def fit(
 
     Parameters
     ----------
-    trains : (D, T, N) spikes of the teacher; recorded : which of its neurons; none: it learns from outputs alone
+    trains : (D, T, N) spikes of the teacher; recorded : the recorded neurons; none: it learns from outputs alone
     performs : False to learn only from the recordings
 
     Raises :class:`ConnectomeError`.

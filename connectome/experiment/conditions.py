@@ -129,7 +129,8 @@ def _asked(ask: Callable[[], Any], where: str) -> Any:
 
 
 def manipulated(connectome: Connectome, m: Manipulation) -> Connectome:
-    """The connectome without the edges that are cut or lesioned, and with those weights that are scaled."""
+    """The connectome without the edges that are cut, or that join lesioned cells, and with scaled weights where a
+    condition scales them."""
     gone = union(connectome, m.lesion)
     edges = {}
     for key, e in connectome.edges.items():
@@ -148,8 +149,8 @@ def manipulated(connectome: Connectome, m: Manipulation) -> Connectome:
 
 
 def not_counted(connectome: Connectome, m: Manipulation) -> NodeSet:
-    """Cells that read-outs leave out: those that are lesioned, and those that are silenced or held at any time. What is
-    done to them is no effect on them."""
+    """Cells that read-outs leave out: those that are lesioned, and those that are silenced or held at any time, as a
+    manipulation is not an effect."""
     fixed = [nodes for _, nodes in (*m.silence, *m.hold)]
     return node_set(connectome, union(connectome, [*m.lesion, *fixed]))
 

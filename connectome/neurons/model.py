@@ -295,7 +295,7 @@ def _origin(model: type) -> tuple[str, str]:
 
 
 def model_named(name: str, field: str) -> type[NeuronModel]:
-    """The model of this name. Raises :class:`ConnectomeError`, with ``field``, where there is none."""
+    """The model with this name. Raises :class:`ConnectomeError` for ``field`` if there is none."""
     found: Any = _REGISTERED.get(name) or plugins.load("neurons", name, field)
     if not (isinstance(found, type) and issubclass(found, NeuronModel)) or found.model != name:
         raise ConnectomeError(field, f"must name a NeuronModel whose model is {name!r}", repr(found))

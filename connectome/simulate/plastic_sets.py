@@ -126,7 +126,7 @@ def _digest(*arrays: NDArray[Any]) -> str:
 
 
 def _shape(edges: EdgeSet) -> str:
-    """A digest of who is joined to whom, with which delay."""
+    """A digest of which neurons are joined, with which delay."""
     return _digest(edges.indptr, edges.indices, edges.delay_steps)
 
 

@@ -1,4 +1,4 @@
-"""STDP inside a run, on plain arrays: what a step does besides for edge sets that learn at spikes.
+"""STDP inside a run, on plain arrays: what a step does in addition for edge sets that learn at spikes.
 
 A step calls :func:`raise_weights`, delivers over the edge sets that do not learn, and calls :func:`deliver_and_lower`.
 
