@@ -11,7 +11,8 @@ from torch import Tensor
 
 from connectome import ConnectomeError, EdgeKey, EdgeSet
 from connectome.learning.learning_rule import State, Update
-from connectome.mechanisms.hlop import Hlop, oja, outside, rows_of, synaptic_traces
+from connectome.mechanisms.hlop import Hlop, oja, rows_of, synaptic_traces
+from connectome.mechanisms.projection import outside
 from sims.studies.mechanisms import hlop as trial
 from sims.studies.mechanisms import one_head
 
@@ -103,11 +104,14 @@ def test_where_nothing_is_left_of_traces_nothing_is_learnt() -> None:
     assert torch.equal(oja(torch.cat([old, new]), 2, x, 0.5, 5), new)
 
 
+@pytest.mark.parametrize("more", [0, N])
 @pytest.mark.parametrize("name", SETS)
-def test_a_step_is_projected_at_each_targets_own_sources(name: str) -> None:
-    """Against least squares, target by target; with all sources and orthonormal rows it is dw - H^T H dw."""
+def test_a_step_is_projected_at_each_targets_own_sources(name: str, more: int) -> None:
+    """Against least squares, target by target; with all sources and orthonormal rows it is dw - H^T H dw. Also with
+    more rows than a target has edges, which span no more."""
     edges, rng = SETS[name], np.random.default_rng(8)
     rows = np.linalg.qr(rng.normal(size=(N, 3)))[0].T
+    rows = np.concatenate([rows, rng.normal(size=(more, 3)) @ rows])
     change = rng.normal(size=len(edges))
     expected = np.empty(len(edges))
     for j in range(M):
@@ -116,7 +120,7 @@ def test_a_step_is_projected_at_each_targets_own_sources(name: str) -> None:
         expected[here] = change[here] - a.T @ np.linalg.lstsq(a.T, change[here], rcond=None)[0]
     found = outside(torch.from_numpy(rows), torch.from_numpy(change), edges).numpy()
     np.testing.assert_allclose(found, expected, atol=2e-5)
-    if name == "dense":
+    if name == "dense" and not more:
         matrix = change.reshape(N, M)
         np.testing.assert_allclose(found.reshape(N, M), matrix - rows.T @ rows @ matrix, atol=2e-5)
 
@@ -176,6 +180,19 @@ def test_in_the_first_stage_a_step_is_as_it_was_and_rows_of_rate_0_stay() -> Non
     assert (rows @ rows.T - torch.eye(len(rows))).abs().max() < 1e-6
     rule(update_of(edges, 2, spikes_like(2)), change, state)
     assert torch.equal(rows_of(edges, state), rows)
+
+
+def test_rows_learn_in_one_of_so_many_updates_and_steps_are_projected_in_all() -> None:
+    edges, often, seldom = SETS["sparse"], Hlop(first=0.25, more=0.2), Hlop(first=0.25, more=0.2, every=2)
+    state = begin(often, edges)
+    stage(often, edges, state, updates=3)
+    other, change = {n: v.clone() for n, v in state.items()}, torch.ones(len(edges))
+    for k in (1, 2):
+        update = update_of(edges, k, spikes_like(k))
+        step = often(update, change, state)
+        assert torch.equal(seldom(update, change, other), step)
+        assert not torch.equal(step, change)
+    assert not torch.equal(rows_of(edges, state), rows_of(edges, other)), "the second update was not for learning"
 
 
 def test_new_edges_have_what_others_of_their_source_have() -> None:

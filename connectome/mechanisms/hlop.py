@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,12 +16,11 @@ from connectome.graph.kernel_set import KernelSet
 from connectome.graph.parts import EdgeSet
 from connectome.learning.learning_rule import State, Update, one_thread
 from connectome.learning.noise import normal, uniform
+from connectome.mechanisms.projection import outside, without
 from connectome.parameters import Parameters, bounded
 
-__all__ = ["Hlop", "oja", "outside", "rows_of", "synaptic_traces"]
+__all__ = ["Hlop", "oja", "rows_of", "synaptic_traces"]
 
-#: Of a row of length 1, added to the Gram matrix of rows: a target that has few sources may have more rows than those.
-_RIDGE = 1e-6
 #: Of the length of traces: what is left of them below this is rounding.
 _NOTHING = 1e-4
 
@@ -27,9 +28,9 @@ _NOTHING = 1e-4
 @dataclass(frozen=True)
 class Hlop(Parameters):
     """Hebbian learning based orthogonal projection (Xiao et al. 2024, ICLR, arXiv 2402.11984), no task told but by the
-    end of its stage. Each edge set has lateral neurons with weights H (M, N) from its N sources. In every update, of
-    synaptic traces x, ``c <- exp(-1 / tau) c + s`` of the sources' spikes at ``samples`` moments of the batch, those
-    rows of H that are new in this stage learn the principal subspace by Oja's rule, ``passes`` times:
+    end of its stage. Each edge set has lateral neurons with weights H (M, N) from its N sources. In each update, or one
+    of ``every``, of synaptic traces x, ``c <- exp(-1 / tau) c + s`` of the sources' spikes at ``samples`` moments of
+    the batch, those rows of H that are new in this stage learn the principal subspace by Oja's rule, ``passes`` times:
     ``y = H x;  dH = rate mean(y (x - H^T y)^T)``. Rows of earlier stages stay, and take part in H^T y. What moves along
     those, they take out of each target's step: ``dw <- dw - H^T (H H^T)^-1 H dw``, H at this target's own sources. So
     what arrives from earlier tasks' traces stays as it was.
@@ -48,6 +49,7 @@ class Hlop(Parameters):
     first : new rows in the first stage in which a set learns, as a share of its sources; ``more`` : in each later one
     rows : of a set, at most; with all in use no more are learnt
     rate, passes : of Oja's rule; with a rate of 0 rows stay as they began, at random
+    every : rows learn in one of so many updates
     samples : moments of a batch; tau_steps : of the synaptic current
     """
 
@@ -56,6 +58,7 @@ class Hlop(Parameters):
     rows: int = bounded(64, 1, 4096)
     rate: float = bounded(0.5, 0, 1)
     passes: int = bounded(5, 1, 1000)
+    every: int = bounded(1, 1, 1000)
     samples: int = bounded(256, 1)
     tau_steps: float = bounded(4.0, 1e-3)
 
@@ -82,17 +85,23 @@ class Hlop(Parameters):
             return self._projected(update, edges, change, state)
 
     def _projected(self, update: Update, edges: EdgeSet, change: Tensor, state: State) -> Tensor:
+        learns = (update.number - 1) % self.every == 0
+        if not learns and not state["hlop_old"]:
+            return change
         held = rows_of(edges, state)
         if update.number == 1:
             state["hlop_old"].fill_(len(held))
         old = int(state["hlop_old"])
+        if not learns:
+            return outside(held[:old], change, edges)
         held = self._begun(update, edges, held, old)
         assert update.pre is not None  # a source always fires: it is a region or a sensor
         if len(held) > old and self.rate:
             held[old:] = oja(held, old, self._seen(update, edges, update.pre), self.rate, self.passes)
         source = torch.from_numpy(edges.source.astype(np.int64)).to(change.device)
-        for k, row in enumerate(held):
-            state[f"hlop_{k}"].copy_(row[source])
+        names = [f"hlop_{k}" for k in range(len(held))]
+        for k in range(old if old and _known(state, names[:old]).all() else 0, len(held)):
+            state[names[k]].copy_(held[k][source])
         return outside(held[:old], change, edges) if old else change
 
     def _begun(self, update: Update, edges: EdgeSet, held: Tensor, old: int) -> Tensor:
@@ -105,7 +114,7 @@ class Hlop(Parameters):
             return held
         number = np.arange(missing * edges.n_source, dtype=np.uint64)
         drawn = torch.from_numpy(normal(number, update.key, "hlop", update.seed)).to(held).view(missing, -1) * alive
-        return torch.cat([held, torch.linalg.qr(_without(held, drawn).T).Q.T])
+        return torch.cat([held, torch.linalg.qr(without(held, drawn).T).Q.T])
 
     def _seen(self, update: Update, edges: EdgeSet, spikes: Tensor) -> Tensor:
         """(S, N) traces at some moments of the batch, 0 of sources without edges: nothing could keep their part."""
@@ -128,21 +137,32 @@ def rows_of(edges: EdgeSet, state: State) -> Tensor:
     """(M, N) float64: the rows that have begun, as the state of E edges has them. An edge that is new has 0, and its
     source what the others have."""
     names = [f"hlop_{k}" for k in range(len(state)) if f"hlop_{k}" in state]
-    begun = next((k for k, name in reversed(list(enumerate(names, 1))) if bool(state[name].any())), 0)
-    device = state["hlop_old"].device
-    if not begun:
-        return torch.zeros((0, edges.n_source), dtype=torch.float64, device=device)
-    values = torch.stack([state[name] for name in names[:begun]])
-    source = torch.from_numpy(edges.source.astype(np.int64)).to(device).expand(begun, -1)
-    zero = torch.zeros((begun, edges.n_source), dtype=values.dtype, device=device)
-    found = zero.scatter_reduce(1, source, values, "amax") + zero.scatter_reduce(1, source, values, "amin")
-    return found.to(torch.float64)
+    begun = bisect_left(names, True, key=lambda name: not state[name].any())  # they begin in order
+    found = torch.zeros((begun, edges.n_source), dtype=torch.float64, device=state["hlop_old"].device)
+    if begun:
+        # Of each source that has any, one edge that knows its rows: the last in which one of them is not 0.
+        known = _known(state, names[:begun])
+        which = torch.nonzero(known)[:, 0]
+        source = torch.from_numpy(edges.source.astype(np.int64)).to(which.device)[which]
+        one = torch.full((edges.n_source,), -1, device=which.device).scatter_reduce(0, source, which, "amax")
+        found[:, one >= 0] = torch.stack([state[name][one[one >= 0]] for name in names[:begun]]).to(found)
+    return found
+
+
+def _known(state: State, names: Sequence[str]) -> Tensor:
+    """(E,) whether any of these rows is not 0 at an edge: at an edge that is new, all are."""
+    known = state[names[0]] != 0
+    for name in names[1:]:
+        if known.all():
+            break
+        known = known | (state[name] != 0)
+    return known
 
 
 def oja(rows: Tensor, old: int, traces: Tensor, rate: float, passes: int) -> Tensor:
     """The (M - old, N) new of M rows, after so many passes of Oja's subspace rule over (S, N) traces, of which the old
     rows explain their part."""
-    new, x = rows[old:], _without(rows[:old], traces)
+    new, x = rows[old:], without(rows[:old], traces)
     length, whole = (values.square().sum(1).mean().sqrt() for values in (x, traces))
     if not length > _NOTHING * whole:
         return new
@@ -153,38 +173,6 @@ def oja(rows: Tensor, old: int, traces: Tensor, rate: float, passes: int) -> Ten
     return new
 
 
-def outside(rows: Tensor, change: Tensor, edges: EdgeSet) -> Tensor:
-    """(E,) what is left of a change of E weights when each target's part along the (M, N) rows has gone, the rows taken
-    at the sources that the target has."""
-    source, target = (torch.from_numpy(x.astype(np.int64)).to(rows.device) for x in (edges.source, edges.target))
-    n, m = edges.n_source, edges.n_target
-    place = source * m + target
-
-    def matrix(values: Tensor) -> Tensor:
-        return torch.zeros(n * m, dtype=rows.dtype, device=rows.device).index_add_(0, place, values).view(n, m)
-
-    met = rows @ matrix(change.to(rows.dtype))
-    joined = matrix(torch.ones_like(place, dtype=rows.dtype))
-    if bool((joined == joined[:, :1]).all()):
-        along = torch.cholesky_solve(met, _factor(rows * joined[:, 0] @ rows.T))
-    else:
-        pairs = torch.einsum("kn,ln->nkl", rows, rows).flatten(1)
-        gram = (joined.T @ pairs).view(m, len(rows), len(rows))
-        along = torch.cholesky_solve(met.T[..., None], _factor(gram))[..., 0].T
-    return change - (rows.T @ along).flatten()[place].to(change.dtype)
-
-
 def _alive(edges: EdgeSet, like: Tensor) -> Tensor:
     """(N,) whether a source has an edge."""
     return torch.from_numpy(np.diff(edges.indptr) > 0).to(like.device)
-
-
-def _factor(gram: Tensor) -> Tensor:
-    ridge = _RIDGE * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-    factor: Tensor = torch.linalg.cholesky(gram + ridge)
-    return factor
-
-
-def _without(rows: Tensor, values: Tensor) -> Tensor:
-    """(S, N) without what (M, N) rows span."""
-    return values - torch.cholesky_solve(rows @ values.T, _factor(rows @ rows.T)).T @ rows if len(rows) else values

@@ -21,7 +21,7 @@ _FAST: Final = ("learning_rates.mature_local=1.0", "learning_rates.mature_other=
 _MIDDLE: Final = ("learning_rates.mature_local=0.2", "learning_rates.mature_other=0.06")
 _HLOP: Final = (
     "learning.chain=['adam', 'hlop', 'dale']", "learning.hlop.first=0.3", "learning.hlop.more=0.15",
-    "learning.hlop.rows=128", "learning.hlop.rate=1.0",
+    "learning.hlop.rows=128", "learning.hlop.rate=1.0", "learning.hlop.every=4",
 )  # fmt: skip
 _FEWER: Final = ("learning.hlop.first=0.15", "learning.hlop.more=0.08")
 _MORE: Final = ("learning.hlop.first=0.45", "learning.hlop.more=0.25")
@@ -33,6 +33,7 @@ _RULES: Final = "rules.act=['low_rank_birth', 'growth', 'strengthening', 'prunin
 #: Settings of the configuration, as ``sims.develop --set`` takes them.
 COMBINATIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "default": (),
+    "matured edges stand still": ("learning_rates.mature_local=0.0", "learning_rates.mature_other=0.0"),
     "fast": _FAST,
     "middle": _MIDDLE,
     "HLOP": _HLOP,
@@ -61,6 +62,12 @@ COMBINATIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "half is kept": ("rules.pruning.keep=0.1", "rules.pruning.keep_long_range=0.11"),
 }  # fmt: skip
 
+_HALF: Final = (
+    "anatomy.neurons=128", "training.perception=400", "training.motor=500", "training.interaction=500",
+    "training.validate_every=100000", "training.validation_trials=1",
+)  # fmt: skip
+_SHORT: Final = ("anatomy.neurons=64", *(f"training.{name}=40" for name in ORDER))
+
 #: The best of them on validation data.
 CHOSEN: Final = "HLOP, fast"
 
@@ -68,9 +75,9 @@ CHOSEN: Final = "HLOP, fast"
 def combinations(quick: bool, images: str) -> Study:
     """The search: which combination of mechanisms is best on validation data?"""
     return Study(
-        "Perception, motor and interaction with mechanisms in combination. Scores are of validation data, seeds "
-        f"{_FIRST_SEED} and on: to choose by, not to report.",
-        tuple(COMBINATIONS), _search, _tables, seeds=2 if quick else 3, options=_options(quick, images),
+        "Perception, motor and interaction with mechanisms in combination, half as large and half as long as the "
+        f"default. Scores are of validation data, seeds {_FIRST_SEED} and on: to choose by, not to report.",
+        tuple(COMBINATIONS), _search, _tables, seeds=2 if quick else 3, options=_options(quick, images, _HALF),
     )  # fmt: skip
 
 
@@ -83,9 +90,9 @@ def candidate(quick: bool, images: str) -> Study:
     )  # fmt: skip
 
 
-def _options(quick: bool, images: str) -> dict[str, Any]:
-    changes = ["anatomy.neurons=64", *(f"training.{name}=40" for name in ORDER)] if quick else []
-    return {"images": images, "changes": changes, "trials": 100 if quick else 400, "defaults": defaults()}
+def _options(quick: bool, images: str, changes: Sequence[str] = ()) -> dict[str, Any]:
+    chosen = [*(_SHORT if quick else changes)]
+    return {"images": images, "changes": chosen, "trials": 100 if quick else 400, "defaults": defaults()}
 
 
 def _search(cell: Cell, options: Mapping[str, Any]) -> xr.Dataset:
