@@ -33,8 +33,7 @@ class Fit(NamedTuple):
 class Reach:
     """The task of moving the hand as the teacher does. See :class:`connectome.learning.task.Task`.
 
-    spikes : (D, T, units) spikes of the sensor for D directions; potential : (D, T, 2) mV, the teacher's hand. The
-        target of a
+    spikes : (D, T, units) of the sensor for D directions; potential : (D, T, 2) mV, the teacher's hand. The target of a
     batch is this potential, with the numbers of the batch's directions.
     """
 

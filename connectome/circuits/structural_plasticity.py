@@ -7,8 +7,8 @@ the calcium of a neuron,
 
     ``dCa/dt = -Ca / tau_Ca``, Ca <- Ca + beta at a spike;  ``dz/dt = nu (2 exp(-((Ca - xi) / zeta)^2) - 1)``
 
-eta = 0, and eps, where elements stop growing, is the set point: 0.05 for excitatory neurons (5 Hz: Ca is beta tau_Ca
-times the rate), 0.2 for inhibitory ones (20 Hz). The excitatory and inhibitory spines and the boutons of both
+Elements neither grow nor shrink at eta = 0 and at eps, the set point: 0.05 for excitatory neurons (5 Hz: Ca is beta
+tau_Ca times the rate), 0.2 for inhibitory ones (20 Hz). The excitatory and inhibitory spines and the boutons of both
 populations follow their own neuron's calcium. The engine's part is :mod:`connectome.simulate.structural`.
 
 All constants are NEST's except the interval between two updates of the edges, which is a choice: NEST's example had 0.1
