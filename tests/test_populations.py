@@ -148,7 +148,7 @@ def test_what_is_odd_about_weights_is_said() -> None:
     odd[:, 2] = 0
     account = populate(tracts(odd), SMALL)[1]
     assert "directed: weights differ" in str(account)
-    assert "Left out: 1 weight of a node to itself" in str(account)
+    assert "Left out: 1 weight from a node to itself" in str(account)
     assert "No tract reaches 1 node." in str(account)
     odd[2, 1] = -0.2
     with pytest.raises(ConnectomeError, match=r"weights must be 0 or more.*-0.2 from node 2 to node 1, 1 below 0"):
