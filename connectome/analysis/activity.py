@@ -40,12 +40,12 @@ class _Window(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """Its length."""
+        """Its length, s."""
         return self.n_steps * self.dt_ms / 1000
 
     @property
     def bin_ms(self) -> float:
-        """Width of a bin."""
+        """Width of a bin, ms."""
         return self.bin_steps * self.dt_ms
 
     @property

@@ -145,7 +145,7 @@ def node_labels(c: Connectome, *, kinds: Collection[str] = ("local", "long_range
 
 def subgraph(graph: SimpleGraph, nodes: ArrayLike, *, position_um: ArrayLike | None = None) -> SimpleGraph:
     """These nodes, in this order, and the edges among them. With positions ``position_um`` (P, 3) the nodes are moved
-    there and lengths are taken anew. Raises :class:`ConnectomeError` for a node given twice."""
+    there and lengths are computed from there. Raises :class:`ConnectomeError` for a node given twice."""
     kept = checked_ids("nodes", nodes, graph.n, "the nodes").astype(np.int64)
     if np.unique(kept).size != kept.size:
         raise ConnectomeError("nodes", "must be different", "one of them twice")

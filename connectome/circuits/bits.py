@@ -93,7 +93,7 @@ class BitMemory:
 
     @property
     def recruits(self) -> tuple[str, ...]:
-        """What takes part."""
+        """The regions that take part."""
         return (self._sensor, self.name, *self.effectors)
 
     def bits(self, rng: np.random.Generator, size: int) -> NDArray[np.bool_]:
@@ -176,7 +176,7 @@ class BitStage(BitMemory):
 
     @property
     def recruits(self) -> tuple[str, ...]:
-        """What takes part."""
+        """The regions that take part."""
         return (self._sensor, *self.requires, self.name, *self.effectors)
 
 

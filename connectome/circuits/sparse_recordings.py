@@ -102,8 +102,8 @@ def teacher(n: int, rng: np.random.Generator, read: int = 1) -> Connectome:
 
 
 def student(n: int, rng: np.random.Generator, strength: float = 1.0) -> Connectome:
-    """The same with weights drawn from normal distributions. Those of recurrence have an eigenvalue of about
-    ``strength`` where the teacher's are ``1 + tau_s A``. Raises :class:`ConnectomeError`."""
+    """As :func:`teacher`, with weights drawn from normal distributions. The recurrent weights have an eigenvalue of
+    about ``strength`` where the teacher's are ``1 + tau_s A``. Raises :class:`ConnectomeError`."""
     integer("n", n, 2, 10_000)
     current = _currents(n, rng)
     local = rng.normal(0, strength / np.sqrt(n), (n, n)) / (_CHARGE * slope_hz_per_pa(current))

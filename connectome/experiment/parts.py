@@ -24,7 +24,7 @@ def several(given: Any) -> list[Any]:
 
 
 def plain_table(part: Any) -> Any:
-    """As TOML has it."""
+    """A part of a condition in TOML's types."""
     if hasattr(part, "__dataclass_fields__"):
         shown = {f.name: plain_table(getattr(part, f.name)) for f in fields(part)}
         return {k: v for k, v in shown.items() if v is not None}

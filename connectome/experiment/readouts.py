@@ -78,7 +78,7 @@ class Counted(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """How long."""
+        """Length of the window, s."""
         return (self.to_ms - self.from_ms) / 1000
 
     @property
