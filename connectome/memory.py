@@ -8,7 +8,7 @@ from typing import Final
 
 from connectome.errors import ConnectomeError
 
-__all__ = ["ran_out", "refuse_memory"]
+__all__ = ["fits", "ran_out", "refuse_memory"]
 
 #: What torch and HDF5 say when memory runs out; their errors are of no type of its own.
 _SAYS: Final = re.compile(r"(allocate|out of|not enough) memory|memory allocation failed", re.IGNORECASE)
@@ -28,6 +28,12 @@ def refuse_memory(what: str, needed_bytes: float, hint: str) -> None:
         raise ConnectomeError(
             "memory", f"must have about {needed_bytes / 1e9:,.1f} GB free for {what}", f"{free / 1e9:,.1f} GB", hint
         )
+
+
+def fits(needed_bytes: float) -> bool:
+    """Whether so much memory is free, as far as the system says."""
+    free = _free_bytes()
+    return free is None or needed_bytes <= free
 
 
 def _free_bytes(root: Path = Path("/")) -> int | None:

@@ -149,7 +149,7 @@ def random_network(
     )  # fmt: skip
 
 
-def potjans_diesmann(scale: float = 1.0, *, seed: int = 1) -> Model:
+def potjans_diesmann(scale: float = 1.0, *, drive: Drive = "poisson", seed: int = 1) -> Model:
     """The cortical microcircuit of Potjans & Diesmann (2014), Cereb. Cortex 24:785, as in NEST's reference example
     (``Potjans_2014``): the cortex under 1 mm2, 77,169 neurons and 298,880,968 synapses.
 
@@ -162,8 +162,9 @@ def potjans_diesmann(scale: float = 1.0, *, seed: int = 1) -> Model:
     pair and autapses allowed, with the table of probabilities p. Weights are normal, 87.8 pA (a potential of 0.15 mV)
     +- 10 %, twice that from L4E to L23E, and -4 times from inhibitory neurons. Delays are normal, 1.5 +- 0.75 ms from
     excitatory and 0.75 +- 0.375 ms from inhibitory neurons, redrawn below half a step and rounded to steps of 0.1 ms.
-    Each neuron gets K_ext Poisson inputs of 8 Hz and 87.8 pA. Initial potentials are normal with the "optimized" mean
-    and sd of each population, which shorten the transient.
+    Each neuron gets K_ext Poisson inputs of 8 Hz and 87.8 pA; with ``drive="dc"`` their mean instead, a current, for
+    which most speeds of this model are published. Initial potentials are normal with the "optimized" mean and sd of
+    each population, which shorten the transient.
 
     ``scale`` < 1 multiplies the numbers of neurons and of inputs to each neuron (so synapses by its square), divides
     weights by its root, and adds the constant current that the mean input lacks (van Albada, Helias & Diesmann 2015,
@@ -173,6 +174,7 @@ def potjans_diesmann(scale: float = 1.0, *, seed: int = 1) -> Model:
     :class:`ConnectomeError`.
     """
     check("scale", scale, 0.01, 1)
+    _check_choice("drive", drive, get_args(Drive))
     rng = _generator(seed)
     size = np.rint(_PD_SIZE * scale).astype(np.int64)
     pairs = np.outer(_PD_SIZE, _PD_SIZE).astype(np.float64)
@@ -183,8 +185,11 @@ def potjans_diesmann(scale: float = 1.0, *, seed: int = 1) -> Model:
     full_pa[0, 2] *= 2
     full_pa[:, 1::2] *= -4
     rate = np.array([a.rate_hz[0] for a in POTJANS_DIESMANN_ACTIVITY.values()])
-    lost_pa = (full_pa * full_number / _PD_SIZE[:, None]) @ rate + unit_pa * _PD_EXTERNAL * _PD_BACKGROUND_HZ
-    constant_pa = (1 - math.sqrt(scale)) * lost_pa * _PD_NEURON.tau_syn_ex_ms / 1000
+    recurrent_pa = (full_pa * full_number / _PD_SIZE[:, None]) @ rate  # times tau_syn
+    external_pa = unit_pa * _PD_EXTERNAL * _PD_BACKGROUND_HZ
+    lost = 1 - math.sqrt(scale)
+    mean_pa = lost * (recurrent_pa + external_pa) if drive == "poisson" else lost * recurrent_pa + external_pa
+    constant_pa = mean_pa * _PD_NEURON.tau_syn_ex_ms / 1000
     weight_pa = full_pa / math.sqrt(scale)
     background_hz = np.rint(_PD_EXTERNAL * scale) * _PD_BACKGROUND_HZ
 
@@ -205,9 +210,12 @@ def potjans_diesmann(scale: float = 1.0, *, seed: int = 1) -> Model:
             key = EdgeKey(source, kind, target)
             edges.append(_random_rows(key, size[s], size[t], number[t, s], weight_pa[t, s], rng))
     stimulus = Stimulus(
-        current_pa={} if scale == 1 else {name: each(name, constant_pa) for name in layers},
-        poisson={name: Poisson(each(name, background_hz), unit_pa / math.sqrt(scale)) for name in layers},
-    )
+        current_pa={name: each(name, constant_pa) for name in layers} if constant_pa.any() else {},
+        poisson={
+            name: Poisson(each(name, background_hz), unit_pa / math.sqrt(scale))
+            for name in layers if drive == "poisson"
+        },
+    )  # fmt: skip
     return Model(
         Connectome.of(regions, edges, dt_ms=_DT_MS, provenance=Provenance(seed=seed)), stimulus,
         {name: rng.normal(each(name, _PD_V0_MEAN_MV), each(name, _PD_V0_SD_MV)) for name in layers},

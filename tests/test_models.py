@@ -162,8 +162,10 @@ def test_microcircuit_drive_and_start() -> None:
 
 
 def test_scale_keeps_mean_and_variance_of_the_input() -> None:
-    """At the published rates every population gets the mean and the variance that it gets at full scale."""
-    model, unit = microcircuit(), 87.81
+    """At the published rates every population gets the mean and the variance that it gets at full scale; and the mean
+    from a steady drive as well."""
+    model, steady, unit = microcircuit(), potjans_diesmann(SCALE, drive="dc", seed=3), 87.81
+    assert not steady.stimulus.poisson
     weight = np.full((8, 8), unit)
     weight[0, 2] *= 2
     weight[:, 1::2] *= -4
@@ -176,7 +178,10 @@ def test_scale_keeps_mean_and_variance_of_the_input() -> None:
         poisson = model.stimulus.poisson[layer]
         rate, w = np.asarray(poisson.rate_hz)[here][0], float(cast(float, poisson.weight_pa))
         found_pa, found = rate * w * 0.5e-3, rate * w**2
-        found_pa += np.asarray(model.stimulus.current_pa[layer])[here][0]
+        current_pa = np.asarray(model.stimulus.current_pa[layer])[here][0]
+        constant = np.asarray(steady.stimulus.current_pa[layer])[here][0]
+        assert constant == pytest.approx(current_pa + found_pa, abs=0.005 * unit * EXTERNAL[b] * 8 * 0.5e-3)
+        found_pa += current_pa
         for a, source in enumerate(POPULATIONS):
             strength = between(model, source, target)[2].astype(np.float64)
             found_pa += strength.sum() / n * RATES_HZ[a] * 0.5e-3
@@ -250,6 +255,7 @@ MODELS: dict[str, Callable[[int], Model]] = {
     "random": lambda seed: random_network(500, 20, seed=seed),
     "random, constant": lambda seed: random_network(500, 20, weights="constant", seed=seed),
     "microcircuit": lambda seed: potjans_diesmann(0.01, seed=seed),
+    "microcircuit, dc": lambda seed: potjans_diesmann(0.01, drive="dc", seed=seed),
 }
 
 
@@ -299,7 +305,9 @@ def test_weights_are_stored_or_constant(make: Any) -> None:
         (lambda: brunel(49), "n must be"), (lambda: brunel(drive=cast(Any, "ac")), "drive must be one of poisson, dc"),
         (lambda: random_network(10, 11), "k must"), (lambda: random_network(10, 0), "k must"),
         (lambda: potjans_diesmann(0.0), "scale must be a number in 0.01 .. 1"),
-        (lambda: potjans_diesmann(1.5), "scale must"), (lambda: potjans_diesmann(math.nan), "scale must"),
+        (lambda: potjans_diesmann(1.5), "scale must"),
+        (lambda: potjans_diesmann(drive=cast(Any, "ac")), "drive must be one of poisson, dc"),
+        (lambda: potjans_diesmann(math.nan), "scale must"),
         (lambda: cuba(100, 10, seed=-1), "seed must"), (lambda: potjans_diesmann(seed=cast(int, 0.5)), "seed must"),
     ],
 )  # fmt: skip

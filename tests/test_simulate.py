@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from connectome import Connectome, ConnectomeError, EdgeSet, Edit, NeuronParameters, Region
+from connectome import Connectome, ConnectomeError, EdgeKey, EdgeSet, Edit, NeuronParameters, Region, memory
 from connectome.graph.flat import Engine, flatten
 from connectome.neurons import NeuronModel
-from connectome.simulate import event_engine, torch_runs
+from connectome.simulate import PairSTDP, event_engine, merging, torch_runs
 from connectome.simulate import streams as layout
 from connectome.simulate.runs import Poisson, Stimulus, run
 from connectome.simulate.table_kernels import bounds_in_groups
@@ -390,6 +390,105 @@ def test_tables_say_where_delays_and_cuts_begin(seed: int, groups: int, cuts: li
     for row, start, found in zip(rows, ends, table, strict=False):
         expected = [start + sum((d, t) < (group, cut) for d, t in row) for group, cut in places]
         assert found.tolist() == [*expected, start + len(row)]
+
+
+def merged_or_not(merge: bool, **asked: Any) -> xr.Dataset:
+    """A run with edge sets merged wherever they may be, or nowhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(merging, "_pays", lambda group, duration_ms: merge)
+        result: xr.Dataset = run(**asked)
+        return result
+
+
+@settings(max_examples=30)
+@given(driven())
+def test_merged_edge_sets_are_as_those_apart(case: tuple[Connectome, Stimulus, int, int]) -> None:
+    connectome, stimulus, n_steps, seed = case
+    asked = dict(connectome=connectome, duration_ms=n_steps * connectome.dt_ms, stimulus=stimulus, seed=seed)
+    asked["record_v"] = {r.name: "all" for r in connectome.regions.values() if r.role != "sensor"}
+    apart = merged_or_not(False, **asked)
+    for size in (layout._TABLE_BYTES, 0):  # of tables: fine, and coarse
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(layout, "_TABLE_BYTES", size)
+            for threads in (1, 2, 3):
+                assert merged_or_not(True, threads=threads, **asked).identical(apart)
+
+
+@pytest.mark.parametrize("weight", ["one", "each"])
+@pytest.mark.parametrize("delay", ["one", "each"])
+def test_merged_regions_share_threads_and_learn_as_those_apart(weight: str, delay: str) -> None:
+    """Regions that several threads own; sums of many arrivals, in single precision; and one set that learns."""
+    connectome, stimulus = balanced(150, 40.0)
+    rng, regions = np.random.default_rng(1), {**connectome.regions, "f": Region("f", 90), "big": Region("big", 70_000)}
+    edges = []
+    for e in connectome.edges.values():
+        for name in ("i", "f", "big") if e.key.target == "i" else (e.key.target,):
+            n = regions[name].size
+            ends = (e.source, rng.integers(0, n, len(e)))
+            edges.append(
+                EdgeSet.from_arrays(
+                    (e.key.source, e.key.kind, name), *ends, float(e.weight[0]) if weight == "one" else e.weight,
+                    n_source=e.n_source, n_target=n, dt_ms=0.1,
+                    delay_ms=1.5 if delay == "one" else e.delay_steps * 0.1,
+                )
+            )  # fmt: skip
+    network = Connectome.of(regions.values(), edges)
+    rule = PairSTDP(20.0, 20.0, 0.1, 0.1, 0.0, 300.0)
+    for plasticity in ({}, {("e", "local", "e"): rule}):
+        asked = dict(connectome=network, duration_ms=40.0, stimulus=stimulus, plasticity=plasticity)
+        apart = merged_or_not(False, **asked)
+        assert apart.attrs["n_spikes"] > 300
+        for threads in (1, 3):
+            assert merged_or_not(True, threads=threads, **asked).identical(apart)
+
+
+def one_edge(source: str, target: str, kind: str = "local", **given: Any) -> EdgeSet:
+    return EdgeSet.from_arrays(
+        (source, f"local-{kind}" if source == target else f"long_range-{kind}", target), [0, 1], [0, 0],
+        given.pop("weight", [1.0, 2.0]), n_source=2, n_target=1, dt_ms=0.1, delay_ms=[0.1, 0.2], **given,
+    )  # fmt: skip
+
+
+@given(st.lists(st.tuples(*map(st.sampled_from, ("ab", "abc", ("x", "y")))), unique=True))
+def test_merging_keeps_the_order_of_sets_into_a_region(keys: list[tuple[str, str, str]]) -> None:
+    edges, start = [one_edge(*key) for key in keys], {"a": 0, "b": 16, "c": 32}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(merging, "_pays", lambda group, duration_ms: True)
+        groups = merging.grouped(edges, {e.key: 0 for e in edges}, start, 1.0)
+    for name in start:
+        into = [e for group in groups for e in group if e.key.target == name]
+        assert into == [e for e in edges if e.key.target == name]
+    for group in groups:
+        targets = [e.key.target for e in group]
+        assert len({e.key.source for e in group}) == 1
+        assert targets == sorted(set(targets))
+    if len({kind for *_, kind in keys}) == 1 and keys == sorted(keys):
+        assert len(groups) == len({source for source, *_ in keys})
+
+
+def test_what_is_merged_and_when(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = {"a": 0, "b": 16, "c": 32}
+    sets = [one_edge("a", "a"), one_edge("a", "b"), one_edge("b", "a"), one_edge("a", "c", weight=3.0)]
+    alike: dict[EdgeKey, Any] = {e.key: 0 for e in sets}
+
+    def sizes(duration_ms: float) -> list[int]:
+        return [len(group) for group in merging.grouped(sets, alike, start, duration_ms)]
+
+    assert sizes(10.0) == [1, 1, 1, 1]  # a short run does not pay for it
+    assert sizes(1e6) == [2, 1, 1]  # one weight for all is kept as one
+    assert [len(g) for g in merging.grouped(sets, alike | {sets[1].key: 1}, start, 1e6)] == [1, 1, 1, 1]
+    monkeypatch.setattr(memory, "_free_bytes", lambda: 100)
+    assert sizes(1e6) == [1, 1, 1, 1]  # no room
+    made = merging.rows_of(sets[:2], start)
+    assert sizes(10.0) == [2, 1, 1]  # it is there already
+    assert merging.rows_of(sets[:2], start) is made
+    assert merging.rows_of(sets[:2], start | {"b": 32}).indices.tolist() == [0, 32, 0, 32]
+    assert made.indices.tolist() == [0, 16, 0, 16]
+    assert made.weight.tolist() == [1, 1, 2, 2]
+    assert made.delay_steps.tolist() == [1, 1, 2, 2]
+    assert len(merging._MERGED) == 1
+    sets.clear()
+    assert len(merging._MERGED) == 0
 
 
 def test_float32_stays_close_to_float64(engine: Engine) -> None:

@@ -108,7 +108,7 @@ class State(NamedTuple):
     ids : (capacity,) places of the neurons that fired (for a sensor: numbers), step after step
     begin, end : (H + steps, G) where a segment's spikes of a step are in ``ids``. Row H is the first step.
     free : (threads,) where a thread's next spike goes
-    done : (8 * threads,) steps completed since the beginning of the run, at every eighth place
+    done : (8 * threads,) steps since the beginning of the run whose spikes are known, at every eighth place
     """
 
     v: NDArray[Any]
@@ -344,7 +344,7 @@ def add_poisson(
 
 @inner
 def wait_for(thread: int, until: int, done: NDArray[np.int64]) -> None:
-    """Until the other threads have completed so many steps."""
+    """Until the other threads know their spikes of so many steps."""
     for k in range(np.uint64(done.size // 8)):
         if k != np.uint64(thread):
             spins = 0
@@ -403,6 +403,7 @@ def advance(
                 flush(current, start, stop)
                 if inhibitory:
                     flush(current, start + inhibitory, stop + inhibitory)
+        publish(state.done, np.uint64(8 * thread), step + 1)  # the spikes are all that others ask for
         if poisson is not None:
             add_poisson(step, t == 0, thread, poisson, scratch, current)
         if threads > 1:
@@ -416,5 +417,4 @@ def advance(
             if record[k].owner == thread:
                 value = value_at(record[k].address, v.dtype.type(0), _U0)
                 recorded[t, k] = record[k].held if value == -np.inf else value
-        publish(state.done, np.uint64(8 * thread), step + 1)
     state.free[thread] = free

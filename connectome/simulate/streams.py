@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from connectome.arrays import is_constant
 from connectome.errors import ConnectomeError
 from connectome.graph.flat import Selection, finite, linear_step
-from connectome.graph.parts import EdgeKey, EdgeSet, Region
+from connectome.graph.parts import EdgeKey, Region
 from connectome.neurons.iaf_psc_exp import Dynamics
 from connectome.simulate import simulate_kernels as kernels
 from connectome.simulate import table_kernels as tables
 from connectome.simulate.cells import Cells, in_lanes, make_cells
 from connectome.simulate.clamp import Clamped
+from connectome.simulate.merging import Rows, grouped, rows_of
 from connectome.simulate.poisson_kernels import PoissonDrive
 from connectome.simulate.run_state import RunState
 from connectome.simulate.stimulus import Input, PoissonRun, poisson_drive
@@ -136,10 +137,14 @@ def lay_out(
     streams, dues, kept = [np.zeros(0, kernels.STREAM)], [np.zeros(0, kernels.DUE)], []
     learning: list[list[NDArray[Any]]] = [[], [], []]  # as ``plastic_kernels`` has them
     twin_of = {of: name for name, of in twins.items()}
-    for e, target in [(s, name) for s in edges for name in (s.key.target, twin_of.get(s.key.target)) if name]:
+    alike = {e.key: neurons["inhibitory"][number[e.key.target]] for e in edges if e.key not in plastic and not twins}
+    groups = grouped(edges, alike, start, n_steps * selection.dt_ms)
+    for group, target in [(g, n) for g in groups for n in (g[0].key.target, twin_of.get(g[0].key.target)) if n]:
+        e = group[0]
         learns, targets = plastic.get(e.key), span[target]
         coarse = learns is None or learns.acting is not None
-        due, rows, arrays = _streams(e, selection.regions[e.key.source], segments[targets], coarse=coarse)
+        shares = segments[targets] if len(group) == 1 else _shares([segments[span[s.key.target]] for s in group])
+        due, rows, arrays = _streams(rows_of(group, start), selection.regions[e.key.source], shares, coarse=coarse)
         rows["first_segment"], rows["last_segment"] = span[e.key.source].start, span[e.key.source].stop
         rows["source_start"], rows["plus"] = start.get(e.key.source, 0), start[target]
         rows["minus"] = rows["plus"] + neurons["inhibitory"][number[target]]
@@ -216,27 +221,32 @@ def _segments(
     return np.array(segments, kernels.SEGMENT), span
 
 
+def _shares(segments: list[NDArray[Any]]) -> NDArray[Any]:
+    """Segments of several regions, in order of place, as if these were one: one for each thread."""
+    every = np.concatenate(segments)
+    _, first = np.unique(every["owner"], return_index=True)
+    shares: NDArray[Any] = every[first]
+    shares["stop"] = every["stop"][np.append(first[1:], every.size) - 1]
+    return shares
+
+
 def _streams(
-    e: EdgeSet, source: Region, targets: NDArray[Any], *, coarse: bool
+    e: Rows, source: Region, targets: NDArray[Any], *, coarse: bool
 ) -> tuple[NDArray[Any], NDArray[Any], list[NDArray[Any]]]:
-    """An edge set into the segments of its target: its delays, a stream for each, what their addresses point to.
+    """Edges into the segments of their target: their delays, a stream for each, what their addresses point to.
     ``coarse``: the table may be."""
-    if len(e) >= 2**32:
+    n_edges, n_source = e.indices.size, e.indptr.size - 1
+    if n_edges >= 2**32:
         raise ConnectomeError(
-            f"edges[{e.key}]", "must have fewer than 2**32 edges to run", len(e), "Split its regions."
+            f"edges[{e.key}]", "must have fewer than 2**32 edges to run", n_edges, "Split its regions."
         )
     delay = e.delay_steps[:1] if is_constant(e.delay_steps) else e.delay_steps
-    seen, indices = np.zeros(2**16, np.bool_), np.ascontiguousarray(e.indices)  # it may be one for all
-    if delay.size > 1:
-        tables.mark(delay, seen)
-    else:  # nothing to compile
-        seen[delay] = True
-    delays = np.flatnonzero(seen)
+    delays, indices = e.delays, np.ascontiguousarray(e.indices)  # it may be one for all
     cuts = targets["start"][1:] - targets["start"][:1]
     due = np.zeros(delays.size, kernels.DUE)
     due["delay"] = delays
     # A place in the table for each source, delay and thread; or for several delays at once, if that would be large.
-    most = max(int(max(_TABLE_BYTES, _BYTES_AN_EDGE * len(e)) / e.n_source / 4) - 1, 1)
+    most = max(int(max(_TABLE_BYTES, _BYTES_AN_EDGE * n_edges) / n_source / 4) - 1, 1)
     coarse = coarse and delays.size * targets.size > most and delays.size > 1
     group = np.arange(delays.size) * most // delays.size if coarse else np.arange(delays.size)
     due["column"] = group if coarse else group * targets.size
@@ -245,7 +255,7 @@ def _streams(
     else:
         group_of = np.zeros(int(delays[-1]) + 1, np.uint32)
         group_of[delays] = group
-        table = np.empty((e.n_source, int(due["column"][-1]) + (1 if coarse else targets.size) + 1), np.uint32)
+        table = np.empty((n_source, int(due["column"][-1]) + (1 if coarse else targets.size) + 1), np.uint32)
         tables.bounds_in_groups(e.indptr, indices, delay, group_of, cuts[:0] if coarse else cuts, table)
     arrays, rows = [table, indices], np.zeros(targets.size, kernels.STREAM)
     rows["owner"], rows["table"], rows["row"] = targets["owner"], table.ctypes.data, table.shape[1]

@@ -7,11 +7,12 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import numpy as np
 
 from sims.benchmarks.bench import Bench, Ours, Peer, PeerFailed, Spread, Table, forget_peak, peak_gb
+from sims.benchmarks.models import Drive
 from sims.benchmarks.peers import Network
 
 if TYPE_CHECKING:
@@ -27,21 +28,33 @@ _DELAY_MS: Final = (1.5, 0.75)  # of excitatory and of inhibitory neurons
 
 
 def microcircuit(bench: Bench) -> Iterator[Table]:
-    """Cost and activity at full scale; then, with less of it, ours and NEST in turns."""
+    """Cost and activity at full scale, with either drive; then, with less of it, ours and NEST in turns."""
+    scale, duration_ms = (0.02, 200.0) if bench.quick else (1.0, 1000.0)
+    for drive in get_args(Drive):
+        yield from _alone(bench, scale, duration_ms, drive)
+        gc.collect()
+    if "nest" not in bench.peers:
+        return
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    most = (_MEMORY * free / _NEST_BYTES / _FULL_SYNAPSES) ** 0.5
+    yield _against_nest(bench, min(1.0, max(0.1, int(most * 10) / 10)), duration_ms)
+
+
+def _alone(bench: Bench, scale: float, duration_ms: float, drive: Drive) -> Iterator[Table]:
     from connectome.models import potjans_diesmann
 
-    scale, duration_ms = (0.02, 200.0) if bench.quick else (1.0, 1000.0)
     bench.say(f"building at scale {scale:g}")
     forget_peak()
     began = time.perf_counter()
-    model = potjans_diesmann(scale)
+    model = potjans_diesmann(scale, drive=drive)
     build_s, build_gb = time.perf_counter() - began, peak_gb()
     forget_peak()
-    bench.say(f"running at scale {scale:g}")
+    bench.say(f"running at scale {scale:g}, drive {drive}")
     ours = Ours(model, duration_ms, bench, bench.threads)
     trials = [ours.trial() for _ in range(bench.repeats)]
     yield Table(
-        f"scale {scale:g}, {duration_ms:g} ms", "real_time_factor: wall seconds for a second; memory at its peak.",
+        f"scale {scale:g}, drive {drive}, {duration_ms:g} ms",
+        "real_time_factor: wall seconds for a second; the first run merges edge sets, too. Memory at its peak.",
         [{
             "neurons": model.connectome.n_neurons, "synapses": model.connectome.n_edges, "threads": bench.threads,
             "build_s": build_s, "build_peak_gb": build_gb, "run_peak_gb": peak_gb(),
@@ -50,13 +63,6 @@ def microcircuit(bench: Bench) -> Iterator[Table]:
         }],
     )  # fmt: skip
     yield _activity(model, ours, duration_ms)
-    if "nest" not in bench.peers:
-        return
-    del model, ours
-    gc.collect()
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    most = (_MEMORY * free / _NEST_BYTES / _FULL_SYNAPSES) ** 0.5
-    yield _against_nest(bench, min(1.0, max(0.1, int(most * 10) / 10)), duration_ms)
 
 
 def _activity(model: Model, ours: Ours, duration_ms: float) -> Table:
