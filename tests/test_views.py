@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import math
@@ -123,6 +124,18 @@ def test_methods_are_the_views(small: Connectome) -> None:
 
 
 # networkx
+
+
+@given(connectomes())
+def test_edges_are_as_networkx_would_add_them(connectome: Connectome) -> None:
+    graph = to_networkx(connectome)
+    added = nx.MultiDiGraph(**graph.graph)
+    added.add_nodes_from(graph.nodes(data=True))
+    added.add_edges_from(graph.edges(data=True))
+    assert nx.utils.graphs_equal(graph, added)
+    assert graph.pred == added.pred
+    assert graph.number_of_edges() == connectome.n_edges
+    assert gc.isenabled()
 
 
 def test_networkx_says_what_there_is(small: Connectome) -> None:

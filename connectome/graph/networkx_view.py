@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -42,9 +44,26 @@ def to_networkx(connectome: Connectome) -> networkx.MultiDiGraph:
     are attributes here too; where one is missing, or a coordinate, it is left out. The graph has ``dt_ms``, and
     ``regions``, ``edge_sets`` and ``provenance`` as JSON text, because GraphML takes only scalars there.
     """
+    with _nothing_collected():
+        return _graph(connectome.expanded())
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Pause Python's search for garbage: it would go through a million dictionaries, all of them to stay, again and
+    again while they are made."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def _graph(connectome: Connectome) -> networkx.MultiDiGraph:
     import networkx
 
-    connectome = connectome.expanded()
     header = header_of(connectome)
     graph = networkx.MultiDiGraph(dt_ms=header.pop("dt_ms"), **{k: json.dumps(v) for k, v in header.items()})
     node = {}
@@ -74,10 +93,24 @@ def to_networkx(connectome: Connectome) -> networkx.MultiDiGraph:
             for edge, value in zip(about, attribute.tolist(), strict=True):
                 if value is not None:
                     edge[name] = value
-        source, target = node[key.source], node[key.target]
         ends = zip(e.source.tolist(), e.target.tolist(), about, strict=True)
-        graph.add_edges_from((source[i], target[j], row) for i, j, row in ends)
+        _add_edges(graph, node[key.source], node[key.target], ends)
     return graph
+
+
+def _add_edges(
+    graph: networkx.MultiDiGraph, source: Sequence[Any], target: Sequence[Any],
+    ends: Iterable[tuple[int, int, dict[str, Any]]],
+) -> None:  # fmt: skip
+    """What ``add_edges_from`` does, for nodes that are there and edges without keys: three times as fast."""
+    after, before = graph._succ, graph._pred
+    for i, j, about in ends:
+        a, b = source[i], target[j]
+        parallel = after[a].get(b)
+        if parallel is None:
+            after[a][b] = before[b][a] = {0: about}
+        else:
+            parallel[len(parallel)] = about
 
 
 def from_networkx(graph: networkx.Graph, *, weight: str = "weight", dt_ms: float | None = None) -> Connectome:
