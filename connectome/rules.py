@@ -18,23 +18,47 @@ from numpy.typing import NDArray
 
 from connectome.arrays import ReadOnly
 from connectome.graph.connectome import Connectome, Edit, RuleRecord
-from connectome.graph.parts import EdgeKey
+from connectome.graph.parts import EdgeKey, EdgeSet
 
 __all__ = ["Context", "Importance", "Link", "LinkRule", "Probe", "Rule", "Sample", "acts", "normalise"]
 
 Array = NDArray[Any]
 
 
-class Sample(NamedTuple):
-    """One update's view of an edge set, (E,) each: the weight (pA), the loss's gradient for it, and the spikes per
-    step of the source and the target neuron, with the target's running mean. ``pair`` (uint64) names the two."""
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One update's view of an edge set: weights (pA) and the loss's gradient for them, (E,) each; and the spikes per
+    step of source neurons (n_source,) and of target neurons (n_target,), with the latter's running mean.
 
+    What it has for each edge besides is made when it is asked for.
+    """
+
+    edges: EdgeSet
     weight: Array
     gradient: Array
-    pre: Array
-    post: Array
-    post_mean: Array
-    pair: Array
+    source_rate: Array
+    target_rate: Array
+    target_mean_rate: Array
+
+    @property
+    def pre(self) -> Array:
+        """(E,) spikes per step of the source neuron."""
+        return self.edges.at_source(self.source_rate)
+
+    @property
+    def post(self) -> Array:
+        """(E,) spikes per step of the target neuron."""
+        return self.edges.at_target(self.target_rate)
+
+    @property
+    def post_mean(self) -> Array:
+        """(E,) running mean of :attr:`post`."""
+        return self.edges.at_target(self.target_mean_rate)
+
+    @property
+    def pair(self) -> NDArray[np.uint64]:
+        """(E,) source and target in one number, which names the two."""
+        return self.edges.pair
 
 
 #: How much each edge matters, (E,), from one update; development averages it over an epoch.

@@ -174,8 +174,9 @@ def test_normalise_by_hand() -> None:
 @given(seed=seeds, n=st.integers(0, 20))
 def test_importance_formulas(seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)
-    pair = rng.integers(0, 2**63, n, np.uint64)
-    s = Sample(rng.normal(size=n), rng.normal(size=n), rng.random(n), rng.random(n), rng.random(n), pair)
+    ends = (rng.integers(0, 4, n), rng.integers(0, 3, n))
+    edges = EdgeSet.from_arrays(("a", "long_range", "b"), *ends, n_source=4, n_target=3, dt_ms=1.0)
+    s = Sample(edges, rng.normal(size=n), rng.normal(size=n), rng.random(4), rng.random(3), rng.random(3))
     formulas = {
         "feedback": lambda w, g, pre, post, theta: abs(w) * abs(g) ** 0.5,
         "taylor": lambda w, g, pre, post, theta: abs(w * g),
@@ -189,16 +190,21 @@ def test_importance_formulas(seed: int, n: int) -> None:
         found = plugins.load("importance", name, "importance")(s)
         assert found.shape == (n,)
         assert (found >= 0).all()
-        rows = zip(*s[:-1], strict=True)
+        source, target = edges.source, edges.target
+        at_ends = (s.source_rate[source], s.target_rate[target], s.target_mean_rate[target])
+        rows = zip(s.weight, s.gradient, *at_ends, strict=True)
         expected = [formula(*map(float, row)) for row in rows]  # type: ignore[no-untyped-call]  # a lambda
         np.testing.assert_allclose(found, np.array(expected), rtol=1e-12)
 
 
 def test_random_importance_is_even_and_always_the_same() -> None:
-    pair = np.arange(20000, dtype=np.uint64) << np.uint64(32) | np.uint64(5)
-    none = np.zeros(pair.size)
-    found = importance.random(Sample(none, none, none, none, none, pair))
-    assert (found == importance.random(Sample(none + 1, none, none, none, none, pair.copy()))).all()
+    n = 20_000
+    edges = EdgeSet.from_arrays(
+        ("a", "long_range", "b"), np.arange(n), np.full(n, 5), n_source=n, n_target=6, dt_ms=1.0
+    )
+    none, ends = np.zeros(n), (np.zeros(n), np.zeros(6), np.zeros(6))
+    found = importance.random(Sample(edges, none, none, *ends))
+    assert (found == importance.random(Sample(edges, none + 1, none, *ends))).all()
     assert np.histogram(found, 10, (0, 1))[0] == pytest.approx(2000, abs=200)
     assert abs(np.corrcoef(found[1:], found[:-1])[0, 1]) < 0.03
 

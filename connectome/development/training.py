@@ -142,7 +142,7 @@ class Training:
                 edges.weight
             )  # a typical weight when the stage began, or it was new
             if key.base != "efferent":
-                self.ends[key] = edges, edges.pair
+                self.ends[key] = edges
                 self.importance[key] = np.array(edges.state.get("importance", np.zeros(len(edges), np.float32)))
         self.rate = {name: np.zeros(self.connectome.regions[name].size) for name in self.stage.task.recruits}
         self.seen, self.loss = 0, 0.0
@@ -154,17 +154,15 @@ class Training:
             self.rate[name] += rate
             self.mean_rate[name] = 0.9 * self.mean_rate.get(name, rate) + 0.1 * rate
         network = self.learner.network
-        for key, (edges, pair) in self.ends.items():
+        for key, edges in self.ends.items():
             weight = network.weight[key]
             gradient = weight.grad
             assert gradient is not None
             self.importance[key] += self._measure(
                 Sample(
-                    network.by_edge(key, weight.detach()).numpy(force=True),
-                    network.by_edge(key, gradient).numpy(force=True),
-                    edges.at_source(activity.counts[key.source] / samples),
-                    edges.at_target(activity.counts[key.target] / samples), edges.at_target(self.mean_rate[key.target]),
-                    pair,
+                    edges, network.by_edge(key, weight.detach()).numpy(force=True),
+                    network.by_edge(key, gradient).numpy(force=True), activity.counts[key.source] / samples,
+                    activity.counts[key.target] / samples, self.mean_rate[key.target],
                 )
             )  # fmt: skip
         self.seen += 1

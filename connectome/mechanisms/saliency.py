@@ -207,9 +207,9 @@ def _importance(measure: Importance, c: Connectome, task: Task, batches: Sequenc
         samples = int(np.prod(next(iter(spikes.values())).shape[:2]))
         for key, g in _gradient(network, task.loss(activity, target)).items():
             e = c.edges[key]
-            pre = e.at_source(activity.counts[key.source] / samples)
-            post = e.at_target(activity.counts.get(key.target, np.zeros(e.n_target)) / samples)
-            total[key] += measure(Sample(e.weight, g, pre, post, post, e.pair))
+            pre = activity.counts[key.source] / samples
+            post = activity.counts.get(key.target, np.zeros(e.n_target)) / samples
+            total[key] += measure(Sample(e, e.weight, g, pre, post, post))
     return {key: values / len(batches) for key, values in total.items()}
 
 
