@@ -18,7 +18,7 @@ from connectome.simulate import table_kernels as tables
 __all__ = ["Rows", "grouped", "rows_of"]
 
 _RATE_HZ: Final = 3.0  # that neurons are taken to fire at
-_VISIT: Final = 10.0  # edges that are merged in the time that a visit takes; twice as many, since runs come in series
+_VISIT: Final = 20.0  # edges that are merged in the time of two visits: runs come in series, and only the first merges
 _BYTES_AN_EDGE: Final = 10
 _PART_OF_MEMORY: Final = 0.25  # of what is free
 
