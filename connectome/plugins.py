@@ -21,6 +21,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import inspect
+import platform
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -28,9 +29,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+import connectome
 from connectome.errors import ConnectomeError
 
-__all__ = ["GROUPS", "Plugin", "has", "known", "load", "origin_of"]
+__all__ = ["GROUPS", "Plugin", "has", "known", "load", "origin_of", "package_versions"]
 
 #: Group -> name -> ``module:attribute``, in the order in which rules act.
 _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
@@ -242,6 +244,13 @@ def origin_of(things: Iterable[object]) -> dict[str, str]:
         version = " ".join(f"{name} {importlib.metadata.version(name)}" for name in packages[:1])
         found[f"{module}:{getattr(made, '__qualname__', '')}"] = f"{version} {digest}".strip()
     return found
+
+
+def package_versions() -> dict[str, str]:
+    """The versions of what results' last bits depend on: Python, ours, and the packages that compute and write."""
+    names = ("numpy", "numba", "torch", "torch-geometric", "h5py")
+    ours = {"connectome": connectome.__version__, "python": platform.python_version()}
+    return ours | {name: importlib.metadata.version(name) for name in names}
 
 
 @functools.cache  # it reads every installed package's list of files

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from connectome.errors import ConnectomeError
 from connectome.texts import plural, readable
-from sims.program import add_loudness, ended, exit_codes, locked, refuse_taken
+from sims.program import add_cells, add_loudness, ended, exit_codes, refuse_taken, seed_range
 from sims.screen import console_of, print_json, print_table, progress
 
 if TYPE_CHECKING:
@@ -44,8 +44,10 @@ def parser() -> argparse.ArgumentParser:
         "--draft", metavar="GRAPH", help="write SPEC.toml to begin with, for this graph and the columns that it has"
     )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: runs/NAME-OF-SPEC")
-    parser.add_argument("--seeds", type=int, metavar="N", help="how many trials of each condition")
-    parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: one a core)")
+    parser.add_argument(
+        "--seeds", metavar="N", help="how many trials of each condition; or the first seed and the last, such as 10-19"
+    )
+    add_cells(parser)
     parser.add_argument(
         "--set", action="append", default=[], metavar="TABLE.KEY=VALUE", dest="changes",
         help="change the specification, for example readouts.bin_ms=5; may be given several times",
@@ -71,9 +73,8 @@ def _main(options: argparse.Namespace, out: Path) -> int:
     console = console_of(options)
     if options.draft:
         return _draft(options, console)
-    for name in ("seeds", "jobs"):
-        if getattr(options, name) is not None and getattr(options, name) < 1:
-            raise ConnectomeError(f"--{name}", "must be 1 or more", getattr(options, name))
+    if options.jobs is not None and options.jobs < 1:
+        raise ConnectomeError("--jobs", "must be 1 or more", options.jobs)
     experiment, graph = _read(options)
     from connectome.experiment.trials import prepare
     from sims.inputs import open_graph
@@ -93,8 +94,11 @@ def _read(options: argparse.Namespace) -> tuple[Experiment, str]:
     path: Path = options.specification
     if not path.exists():
         raise ConnectomeError(str(path), "must be there", "no such file", "Begin with --draft GRAPH.")
-    seeds = [f"seeds={options.seeds}"] if options.seeds else []
-    experiment = read_experiment(path, [*options.changes, *seeds])
+    changes: list[str] = list(options.changes)
+    if options.seeds is not None:
+        seeds = seed_range(options.seeds)
+        changes += [f"seeds={len(seeds)}", *([f"first_seed={seeds.start}"] if "-" in options.seeds else [])]
+    experiment = read_experiment(path, changes)
     if not experiment.connectome:
         raise ConnectomeError(f"{path}: connectome", "must be a file, or the name of a measured connectome", "none")
     beside = path.parent / experiment.connectome
@@ -153,15 +157,17 @@ def _run(setup: Setup, graph: str, out: Path, options: argparse.Namespace, conso
     from connectome.experiment.page import page
     from connectome.experiment.trials import assemble
     from connectome.io.results import save_results, save_text
-    from sims.studies.cells import keep_plan, make_folder, run_shown
+    from sims.studies.cells import keep_plan, run_shown
+    from sims.studies.sharing import shared
     from sims.studies.trials import cells_of, found, plan_of, study_of
 
     began = time.monotonic()
-    make_folder(out)
-    with locked("--out", out):
-        keep_plan(plan_of(setup, __version__), out / PLAN, "experiment", grows="conditions")
+    with shared(out) as folder:
+        with folder.alone():
+            keep_plan(plan_of(setup, __version__), out / PLAN, "experiment", grows="conditions")
         cells = cells_of(setup)
-        run_shown(study_of(setup.experiment, graph), cells, out, options, console)
+        if not run_shown(study_of(setup.experiment, graph), cells, folder, options, console):
+            return
         results = assemble(setup, found(cells, out))
         save_results(results, out / RESULTS)
         tables = dict(_tables(setup, results))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from connectome.errors import ConnectomeError
 from connectome.texts import plural, shown_p
-from sims.program import add_loudness, ended, exit_codes, locked, refuse_taken, split_names
+from sims.program import add_cells, add_loudness, ended, exit_codes, refuse_taken, split_names
 from sims.screen import console_of, print_json, print_table, progress
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
         "erdos_renyi, lattice, or weights, dealt out anew on the same tracts (%(default)s)",
     )  # fmt: skip
     runs.add_argument("--nulls", type=int, default=20, metavar="N", help="of each kind, a run on each (%(default)s)")
-    runs.add_argument("--jobs", type=int, metavar="N", help="processes (default: one a core)")
+    add_cells(runs)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: runs/populations")
     parser.add_argument("--overwrite", action="store_true", help="replace --network if it exists")
     add_loudness(parser, tables=True)
@@ -221,22 +221,24 @@ def _run(
     from connectome.experiment.resting import agreement_table, gather_runs
     from connectome.io.results import save_figure, save_results, save_text
     from connectome.parameters import to_table
-    from sims.studies.cells import keep_plan, make_folder, run_shown
+    from sims.studies.cells import keep_plan, run_shown
     from sims.studies.populations import MEASURED, cells_of, found, study_of
+    from sims.studies.sharing import shared
 
     began = time.monotonic()
-    make_folder(out)
     seen = {"duration_s": options.duration, "skip_s": options.skip, "tr_s": options.tr}
-    with locked("--out", out):
+    with shared(out) as folder:
         table = {k: v for k, v in to_table(populations).items() if k != "coupling"}
         asked = {"rate_hz": options.rate} if options.background is None else {"background_hz": options.background}
         plan = {"version": __version__, "tracts": tracts.digest(), "populations": table, **seen, **asked}
-        keep_plan(plan, out / PLAN, "run")
-        background = _backgrounds(options, tracts, populations, couplings, out, console)
+        with folder.alone():
+            keep_plan(plan, out / PLAN, "run")
+            background = _backgrounds(options, tracts, populations, couplings, out, console)
         nulls = dict.fromkeys(split_names(options.null), options.nulls) if options.nulls else {}
         cells = cells_of(couplings, options.seeds, nulls)
         study = study_of(options.graph, populations, background, seen)
-        run_shown(study, cells, out, options, console)
+        if not run_shown(study, cells, folder, options, console):
+            return
         each = []
         for coupling in couplings:
             runs = found(cells, out, coupling)

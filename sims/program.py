@@ -7,6 +7,7 @@ import fcntl
 import gc
 import os
 import platform
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -20,8 +21,8 @@ from connectome.errors import ConnectomeError
 from connectome.memory import ran_out
 
 __all__ = [
-    "Interrupted", "Interrupts", "add_common", "add_json", "add_loudness", "complete_names", "ended", "exit_codes",
-    "locked", "machine", "refuse_seed", "refuse_taken", "split_names",
+    "Interrupted", "Interrupts", "add_cells", "add_common", "add_json", "add_loudness", "complete_names", "ended",
+    "exit_codes", "locked", "machine", "numbers", "refuse_seed", "refuse_taken", "seed_range", "split_names",
 ]  # fmt: skip
 
 #: Bytes of a file's name, so that a temporary one beside it has room (255 on most systems).
@@ -67,6 +68,40 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="print the numbers as JSON, with names, dimensions and units, and no tables"
     )
+
+
+def add_cells(parser: Any) -> None:
+    """The options of every program whose work is cells; ``parser`` may be a group of one."""
+    parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: one a core)")
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS", help="do it on a Dask cluster: its scheduler's address, or the file that it "
+        "wrote (extra dask)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--cells", metavar="K,L-M,...", help="only these parts of the work, by number from 0; others may do the others"
+    )
+
+
+def numbers(option: str, text: str, below: int) -> list[int]:
+    """The whole numbers in an option, such as ``3,7`` or ``0-9``. Raises :class:`ConnectomeError`."""
+    found: set[int] = set()
+    for part in split_names(text):
+        bounds = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part, re.ASCII)
+        first, last = (int(bounds[1]), int(bounds[2] or bounds[1])) if bounds else (0, -1)
+        if not first <= last < below:
+            raise ConnectomeError(option, f"must be numbers in 0 .. {below - 1:,}, such as 3,7 or 0-9", repr(text))
+        found |= {*range(first, last + 1)}
+    return sorted(found)
+
+
+def seed_range(text: str) -> range:
+    """The seeds that ``--seeds`` asks for: so many from 0, or from the first to the last. Raises
+    :class:`ConnectomeError`."""
+    bounds = re.fullmatch(r"(?:(\d{1,9})-)?(\d{1,9})", text, re.ASCII)
+    found = range(0) if bounds is None else range(int(bounds[1] or 0), int(bounds[2]) + (bounds[1] is not None))
+    if not found:
+        raise ConnectomeError("--seeds", "must be 1 or more", text, "Or the first and the last, such as 10-19.")
+    return found
 
 
 def complete_names(action: argparse.Action, *groups: str) -> None:
@@ -193,13 +228,13 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def locked(option: str, folder: Path) -> Iterator[None]:
-    """A run's folder for this process alone. The system lets go of it when the process ends, however it ends. Raises
-    :class:`ConnectomeError` if another process has it."""
+def locked(option: str, folder: Path, *, shared: bool = False) -> Iterator[None]:
+    """A run's folder for this process alone, or for those that share it. The system lets go of it when the process
+    ends, however it ends. Raises :class:`ConnectomeError` if another process has it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConnectomeError(
                 option, "must be a folder that no other run writes to", repr(str(folder)),

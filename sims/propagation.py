@@ -17,7 +17,7 @@ import numpy as np
 
 from connectome.errors import ConnectomeError
 from connectome.texts import plural, shown_p
-from sims.program import add_loudness, ended, exit_codes, locked
+from sims.program import add_cells, add_loudness, ended, exit_codes
 from sims.screen import console_of, print_json, print_table, progress
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="trials of each neuron (default: 5)")
     parser.add_argument("--nulls", type=int, default=100, metavar="N", help="shuffled wirings (default: 100)")
     parser.add_argument("--draws", type=int, default=1000, metavar="N", help="of the bootstrap (default: 1000)")
-    parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: one a core)")
+    add_cells(parser)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: runs/propagation")
     add_loudness(parser, tables=True)
     return parser
@@ -161,19 +161,21 @@ def _run(setup: Setup, told: dict[str, Any], out: Path, options: argparse.Namesp
     from connectome.analysis.style import styled
     from connectome.io.files import digest_of
     from connectome.io.results import save_figure, save_results, save_text
-    from sims.studies.cells import keep_plan, loaded, make_folder, run_shown
+    from sims.studies.cells import keep_plan, loaded, run_shown
     from sims.studies.propagation import assemble, cells_of, draw, study_of
+    from sims.studies.sharing import shared
 
     began = time.monotonic()
-    make_folder(out)
-    with locked("--out", out):
+    with shared(out) as folder:
         digests = {  # of the atlas in place of its path
             "atlas": digest_of(options.atlas), "chemical": setup.chemical.digest(),
             "electrical": setup.electrical.digest(),
         }  # fmt: skip
-        keep_plan({"version": __version__, **told, **digests}, out / PLAN, "comparison")
+        with folder.alone():
+            keep_plan({"version": __version__, **told, **digests}, out / PLAN, "comparison")
         cells = cells_of(options.nulls)
-        run_shown(study_of(told), cells, out, options, console)
+        if not run_shown(study_of(told), cells, folder, options, console):
+            return
         results = assemble(loaded(cells, out))
         save_results(results, out / RESULTS)
         save_text(_csv(results), out / TABLE)

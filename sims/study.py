@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from connectome import plugins
 from connectome.errors import ConnectomeError
-from sims.program import add_loudness, complete_names, ended, exit_codes, locked, split_names
+from sims.program import add_cells, add_loudness, complete_names, ended, exit_codes, seed_range, split_names
 from sims.screen import console_of, print_json, print_table
 
 if TYPE_CHECKING:
@@ -59,9 +59,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, metavar="FILE", help="of wiring: a development's, whose wiring is tried")
     only = parser.add_argument("--only", metavar="A,B,...", help="of circuits and mechanisms: only these systems")
     complete_names(only, "circuits", "mechanisms")
-    parser.add_argument("--seeds", type=int, metavar="N", help="how many seeds, from 0")
+    parser.add_argument("--seeds", metavar="N", help="how many seeds, from 0; or the first and the last, such as 10-19")
     parser.add_argument("--conditions", metavar="A,B,...", help="only these")
-    parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: one a core)")
+    add_cells(parser)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: runs/STUDY")
     add_loudness(parser, tables=True)
     return parser
@@ -73,7 +73,8 @@ def _study(options: argparse.Namespace, out: Path) -> int:
     from connectome import __version__
     from connectome.analysis.style import styled
     from connectome.io.results import save_results, save_text
-    from sims.studies.cells import gather, keep_plan, make_folder, run_shown
+    from sims.studies.cells import gather, keep_plan, run_shown
+    from sims.studies.sharing import shared
 
     make = plugins.load("studies", options.study, "study")
     more: dict[str, Any] = {} if options.config is None else {"config": options.config}
@@ -83,25 +84,26 @@ def _study(options: argparse.Namespace, out: Path) -> int:
         if name in more and name not in inspect.signature(make).parameters:
             raise ConnectomeError(f"--{name}", f"must go with a study that takes one, such as {such}", options.study)
     study: Study = make(options.quick, options.images, **more)
-    for name in ("seeds", "jobs"):
-        if getattr(options, name) is not None and getattr(options, name) < 1:
-            raise ConnectomeError(f"--{name}", "must be 1 or more", getattr(options, name))
-    if options.seeds:
-        study = replace(study, seeds=options.seeds)
+    if options.jobs is not None and options.jobs < 1:
+        raise ConnectomeError("--jobs", "must be 1 or more", options.jobs)
+    if options.seeds is not None:
+        seeds = seed_range(options.seeds)
+        study = replace(study, seeds=len(seeds), first_seed=seeds.start)
     if options.conditions is not None:
         chosen = tuple(split_names(options.conditions))
         for name in chosen:
             if name not in study.conditions:
                 raise ConnectomeError("--conditions", f"must be among {', '.join(study.conditions)}", repr(name))
         study = replace(study, conditions=chosen)
-    make_folder(out)
     console = console_of(options)
-    with locked("--out", out):
+    with shared(out) as folder:
         plan = {"study": options.study, "version": __version__, "options": dict(study.options)}
-        keep_plan(plan, out / PLAN, "study")
+        with folder.alone():
+            keep_plan(plan, out / PLAN, "study")
         cells = study.cells()
         began = time.monotonic()
-        run_shown(study, cells, out, options, console)
+        if not run_shown(study, cells, folder, options, console):
+            return 0
         results = gather(study, cells, out).assign_attrs(study=options.study, options=json.dumps(study.options))
         save_results(results, out / RESULTS)
         pictures = styled(_draw)(study, results, out)

@@ -94,18 +94,19 @@ def _ran(name: str, options: list[str]) -> tuple[int, list[str], str]:
     return code, said.getvalue().splitlines(), printed.getvalue()
 
 
-def _cells_here(study: Any, cells: Sequence[Any], folder: Path, jobs: int) -> Iterator[Any]:
+def _cells_here(study: Any, cells: Sequence[Any], folder: Any, jobs: int, scheduler: str | None) -> Iterator[Any]:
     """As :func:`sims.studies.cells.run_cells`, in this process, where it is watched."""
-    from sims.studies.cells import CELLS, _work
+    from connectome.io.results import save_results
+    from sims.studies.cells import _work
+    from sims.studies.sharing import CELLS
 
     for function in vars(import_module(study.cell.__module__)).values():
         if hasattr(function, "cache_clear"):
             function.cache_clear()  # the same path is another input
     for cell in cells:
-        path = folder / CELLS / cell.file
+        path = folder.path / CELLS / cell.file
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _work(study.cell, cell, dict(study.options), path)
+            save_results(_work(study.cell, cell, dict(study.options)), path)
         yield cell
 
 

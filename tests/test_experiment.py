@@ -73,7 +73,7 @@ def test_killed_and_resumed_it_ends_in_the_same_bytes(here: Path, capsys: pytest
     assert one == two
     tables = {f"{name}.csv" for name in ("effects", "cells", "sweep", "paths", "structure")}
     assert {"experiment.html", "results.nc", "experiment.toml", *tables} <= one.keys()
-    assert sum(name.startswith("cells/") for name in one) == 18 + 20
+    assert sum(name.startswith("cells/") and name.endswith(".nc") for name in one) == 18 + 20
     effects = pandas.read_csv(here / "one" / "effects.csv")
     results = load_results(here / "one" / "results.nc")
     row = effects[

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from connectome import ConnectomeError, plugins
+from connectome.io.results import save_results
 from sims import study as program
 from sims.studies import published
 from sims.studies.published import Check, Measure, Trial
@@ -44,7 +45,9 @@ def test_a_trial_is_run_and_judged(
     assert study.conditions == ("gain_control: ours", "gain_control: theirs", "gain_control: worse")
     cells = [study.cell(cell, study.options) for cell in study.cells()]
     assert [c.value.sizes["measure"] for c in cells] == [2, 1, 2] * 2
-    monkeypatch.setattr("sims.studies.cells.run_cells", lambda study, cells, out, jobs: _inline(study, cells, out))
+    monkeypatch.setattr(
+        "sims.studies.cells.run_cells", lambda study, cells, folder, *_: _inline(study, cells, folder.path)
+    )
     out = tmp_path / "out"
     assert program.main(["circuits", "--quick", "--only", "gain_control", "--out", str(out)]) == 0
     report = (out / "report.md").read_text()
@@ -56,9 +59,9 @@ def test_a_trial_is_run_and_judged(
 def _inline(study: object, cells: list[object], out: Path) -> list[object]:
     from sims.studies.cells import _work
 
-    (out / "cells").mkdir()
     for cell in cells:
-        _work(study.cell, cell, study.options, out / "cells" / cell.file)  # type: ignore[attr-defined, arg-type]
+        results = _work(study.cell, cell, study.options)  # type: ignore[attr-defined, arg-type]
+        save_results(results, out / "cells" / cell.file)  # type: ignore[attr-defined]
     return cells
 
 
@@ -88,7 +91,9 @@ def test_films_and_figures_are_written(tmp_path: Path, monkeypatch: pytest.Monke
     film = Film(np.zeros((2, 8, 8, 3), np.uint8), 50)
     drawn = replace(TOY, draw=lambda quick: {"swims": film, "curve": Figure()})
     monkeypatch.setattr(published, "_load", lambda group, name: drawn)
-    monkeypatch.setattr("sims.studies.cells.run_cells", lambda study, cells, out, jobs: _inline(study, cells, out))
+    monkeypatch.setattr(
+        "sims.studies.cells.run_cells", lambda study, cells, folder, *_: _inline(study, cells, folder.path)
+    )
     out = tmp_path / "out"
     assert program.main(["circuits", "--quick", "--quiet", "--only", "ncap", "--out", str(out)]) == 0
     assert (out / "ncap-swims.gif").read_bytes()[:3] == b"GIF"

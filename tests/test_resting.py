@@ -173,7 +173,7 @@ def test_the_program_writes_tables_a_picture_and_goes_on(
     matrices(tmp_path)
     command = ["sc.csv", "--compare", "fc.csv", "--null", "weights", "--out", "out", *SHORT]
     assert main(command) == 0
-    cells = sorted(path.name for path in Path("out/cells").iterdir())
+    cells = sorted(path.name for path in Path("out/cells").glob("*.nc"))
     assert cells == [f"{name}-1_seed{seed}.nc" for name in ("measured", "weights") for seed in (0, 1)]
     results = load_results(Path("out/results.nc"))
     assert results.fc.shape == (1, 2, 4, 4)

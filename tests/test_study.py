@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,14 @@ from connectome import ConnectomeError
 from connectome.analysis.intervals import mean_of
 from connectome.io.results import load_results, save_results
 from sims import study as program
-from sims.studies.cells import Cell, Study, StudyTable, gather, run_cells
+from sims.studies.cells import Cell, Study, StudyTable, gather
+from sims.studies.cells import run_cells as run_in
+from sims.studies.sharing import shared
+
+
+def run_cells(study: Study, cells: Sequence[Cell], out: Path, jobs: int, scheduler: str | None = None) -> list[Cell]:
+    with shared(out) as folder:
+        return list(run_in(study, cells, folder, jobs, scheduler))
 
 
 def measure(cell: Cell, options: Mapping[str, Any]) -> xr.Dataset:
@@ -50,7 +57,7 @@ def test_cells_run_once_and_are_gathered(tmp_path: Path) -> None:
     assert first.curve.dims == ("condition", "seed", "x")
     assert os.getpid() not in first.process
     (tmp_path / "cells" / Cell("a", 1).file).unlink()
-    assert list(run_cells(study, cells, tmp_path, 1))[-1] == Cell("a", 1), "those that are there come first"
+    assert run_cells(study, cells, tmp_path, 1)[-1] == Cell("a", 1), "those that are there come first"
     again = gather(study, cells, tmp_path)
     assert again.drop_vars("process").identical(first.drop_vars("process"))
     same = again.process == first.process
@@ -61,6 +68,7 @@ def test_workers_end_with_a_study_that_is_killed(tmp_path: Path) -> None:
     (tmp_path / "study.py").write_text(
         """import os, pathlib, sys, time
 from sims.studies.cells import Study, run_cells
+from sims.studies.sharing import shared
 
 def cell(cell, options):
     pathlib.Path(options["out"], f"{os.getpid()}.pid").touch()
@@ -68,7 +76,8 @@ def cell(cell, options):
 
 if __name__ == "__main__":
     study = Study("Of sleep.", ("a", "b"), cell, list, seeds=1, options={"out": sys.argv[1]})
-    list(run_cells(study, study.cells(), pathlib.Path(sys.argv[1]), 2))
+    with shared(pathlib.Path(sys.argv[1])) as folder:
+        list(run_cells(study, study.cells(), folder, 2))
 """
     )
     root = Path(__file__).parents[1]
@@ -101,7 +110,7 @@ def stages_in_turn(cell: Cell, options: Mapping[str, Any]) -> xr.Dataset:
 def test_stages_stay_in_the_first_cell_s_order(tmp_path: Path) -> None:
     """Not in that of the alphabet, in which results of different orders are joined."""
     study = Study("A study of stages.", ("a", "b"), stages_in_turn, table, seeds=2)
-    list(run_cells(study, study.cells(), tmp_path, 1))
+    run_cells(study, study.cells(), tmp_path, 1)
     results = gather(study, study.cells(), tmp_path)
     assert results.stage.values.tolist() == ["see", "act", "meet"]
     assert results.length.sel(condition="b", seed=1).values.tolist() == [4, 4, 5]
@@ -110,14 +119,14 @@ def test_stages_stay_in_the_first_cell_s_order(tmp_path: Path) -> None:
 def test_a_cell_that_fails_says_why(tmp_path: Path) -> None:
     study = toy(broken="a b")
     with pytest.raises(ConnectomeError, match=r"cell must work; found a b. Mend it."):
-        list(run_cells(study, study.cells(), tmp_path, 1))
+        run_cells(study, study.cells(), tmp_path, 1)
 
 
 def test_a_cell_s_file_must_be_its_own(tmp_path: Path) -> None:
     study = toy()
     cells = study.cells()[:2]
     a, b = (tmp_path / "cells" / cell.file for cell in cells)
-    list(run_cells(study, cells[:1], tmp_path, 1))
+    run_cells(study, cells[:1], tmp_path, 1)
     gather(study, cells[:1], tmp_path)
     whole = load_results(a)
     for damaged in (whole.assign_attrs(seed=1), whole.drop_vars("curve"), whole.assign(score=whole.score + 1)):
@@ -156,10 +165,26 @@ def test_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert not capsys.readouterr().out
 
 
+def test_parts_of_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the jobs of an array do them: the last one writes what they say together."""
+    offer_toy(monkeypatch)
+    command = ["toy", "--out", str(tmp_path), "--seeds", "5-6", "--jobs", "1", "--cells"]
+    assert program.main([*command, "0,3"]) == 0
+    assert "2 of 4 cells are there" in capsys.readouterr().out
+    assert not (tmp_path / "report.md").exists()
+    assert {path.name for path in (tmp_path / "cells").glob("*.nc")} == {"a_seed5.nc", "a-b_seed6.nc"}
+    assert program.main([*command, "1-2"]) == 0
+    assert "Seeds 5, 6" in (tmp_path / "report.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--seeds", "0"], "--seeds must be 1 or more; found 0"),
+        (["--seeds", "9-3"], "--seeds must be 1 or more; found 9-3. Or the first and the last, such as 10-19."),
+        (["--cells", "6"], "--cells must be numbers in 0 .. 5, such as 3,7 or 0-9; found '6'"),
+        (["--cells", "3-1"], "--cells must be numbers in 0 .. 5"),
+        (["--cells", "1,"], "--cells must be numbers in 0 .. 5"),
         (["--jobs", "-2"], "--jobs must be 1 or more; found -2"),
         (["--conditions", "a,c"], "--conditions must be among a, a b; found 'c'"),
     ],

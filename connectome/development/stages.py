@@ -7,9 +7,7 @@ weight: what has matured stays plastic, at a stated fraction of a new region's r
 
 from __future__ import annotations
 
-import importlib.metadata
 import itertools
-import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -18,7 +16,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from connectome import __version__, plugins
+from connectome import plugins
 from connectome.development.birth import Anatomy, birth, new_links
 from connectome.development.stage import Progress, Stage, StageOutcome, StageState
 from connectome.development.training import Training, context_of
@@ -139,11 +137,9 @@ def perform(
 
 def versions(stages: Sequence[Stage] = ()) -> dict[str, str]:
     """The versions of what a development's bytes depend on, and the origin of what in its stages is not ours."""
-    names = ("numpy", "numba", "torch", "torch-geometric", "h5py")
-    ours = {"connectome": __version__, "python": platform.python_version()}
     used: list[object] = []
     for s in stages:
         used += [s.task, *s.rules, *s.learning, *itertools.chain(*s.chains.values()), s.extra_loss, s.select, s.inputs]
         used.append(plugins.load("importance", s.importance, "importance"))
         used += [*s.views.values(), s.neuron, *(plugins.load("diagnostics", n, "diagnostics") for n in s.diagnostics)]
-    return ours | {name: importlib.metadata.version(name) for name in names} | plugins.origin_of(used)
+    return plugins.package_versions() | plugins.origin_of(used)

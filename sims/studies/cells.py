@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import multiprocessing
-import os
 import re
-import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from connectome.errors import ConnectomeError
+from sims.program import numbers
+from sims.studies.sharing import CELLS, Shared
+from sims.studies.workers import on_cluster, on_this_machine
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
 
     from connectome.io.results import Film
 
-__all__ = ["Cell", "Study", "StudyTable", "gather", "keep_plan", "loaded", "make_folder", "run_cells", "run_shown"]
+__all__ = ["Cell", "Study", "StudyTable", "gather", "keep_plan", "loaded", "run_cells", "run_shown"]
 
-CELLS, DIGEST = "cells", "digest"
+DIGEST = "digest"
+#: Seconds between two looks at what other processes have done.
+_LOOK_S = 0.5
 
 
 class Cell(NamedTuple):
@@ -65,10 +68,11 @@ class Study:
     Parameters
     ----------
     about : one sentence
-    conditions, seeds : its cells are each of the one with each of the other
+    conditions, seeds : its cells are each of the one with each of the other; so many seeds
     cell : (cell, options) -> its results: scalars and small arrays. A function that another process can import
     tables, figures : what the report says of all cells together, a dataset with dims ``condition`` and ``seed``
     options : what the cells are told besides; a change of it makes other cells
+    first_seed : the others follow it
     """
 
     about: str
@@ -78,79 +82,64 @@ class Study:
     figures: Callable[[xr.Dataset], Mapping[str, Figure | Film]] = lambda results: {}
     seeds: int = 5
     options: Mapping[str, Any] = field(default_factory=dict)
+    first_seed: int = 0
 
     def cells(self) -> list[Cell]:
         """Seed by seed, so that what is finished first can be compared."""
-        return [Cell(condition, seed) for seed in range(self.seeds) for condition in self.conditions]
+        seeds = range(self.first_seed, self.first_seed + self.seeds)
+        return [Cell(condition, seed) for seed in seeds for condition in self.conditions]
 
 
-def run_cells(study: Study, cells: Sequence[Cell], folder: Path, jobs: int) -> Iterator[Cell]:
-    """Run the cells that have no file yet, ``jobs`` at a time, each in a process with its share of the cores; yield
+def run_cells(
+    study: Study, cells: Sequence[Cell], folder: Shared, jobs: int, scheduler: str | None = None
+) -> Iterator[Cell]:
+    """Run the cells that have no file yet, ``jobs`` at a time, or all of them on the cluster of a ``scheduler``; yield
     each cell as it is finished, those that were finished before first.
 
-    A cell's results do not depend on ``jobs``. Files are written whole or not at all: a killed study goes on from them.
+    A cell's results do not depend on who runs it. Files are written whole or not at all: a killed study goes on from
+    them. Cells that another process has claimed are waited for, and run here if it ends without them. Raises
+    :class:`ConnectomeError` for a cluster that cannot be used.
     """
-    from connectome.graph.flat import cores
+    from connectome.io.results import save_results
 
     todo = []
     for cell in cells:
-        if (folder / CELLS / cell.file).exists():
+        if (folder.path / CELLS / cell.file).exists():
             yield cell
         else:
             todo.append(cell)
     if not todo:
         return
-    (folder / CELLS).mkdir(parents=True, exist_ok=True)
-    share = multiprocessing.get_context("spawn").Queue()
-    for k in range(jobs):
-        share.put((k, jobs, cores()))
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _take_share, (share,))
-    try:
-        waiting: dict[Future[None], Cell] = {
-            pool.submit(_work, study.cell, cell, dict(study.options), folder / CELLS / cell.file): cell for cell in todo
-        }
-        while waiting:
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+    room = len(todo) if scheduler else jobs
+    with on_cluster(scheduler) if scheduler else on_this_machine(jobs) as pool:
+        waiting: dict[Future[xr.Dataset], Cell] = {}
+        while todo or waiting:
+            for cell in list(todo):
+                if len(waiting) == room:
+                    break
+                if folder.take(cell.file):
+                    todo.remove(cell)
+                    if (folder.path / CELLS / cell.file).exists():  # by another process, meanwhile
+                        folder.give_back(cell.file)
+                        yield cell
+                    else:
+                        waiting[pool.submit(_work, study.cell, cell, dict(study.options))] = cell
+            is_full = not todo or len(waiting) == room
+            done, _ = wait(waiting, None if is_full else _LOOK_S, FIRST_COMPLETED)
+            if not waiting:
+                time.sleep(_LOOK_S)
             for future in done:
                 cell = waiting.pop(future)
-                future.result()
+                save_results(future.result(), folder.path / CELLS / cell.file)
+                folder.give_back(cell.file)
                 yield cell
-    except BaseException:
-        for process in multiprocessing.active_children():
-            process.terminate()  # what is half done is done again
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _take_share(share: Any) -> None:
-    """Bind a worker to its share of the cores, so that workers do not crowd each other; it ends when its parent does,
-    also if that is killed."""
-    import signal
-
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the workers
-    k, jobs, n = share.get()
-    if hasattr(os, "sched_setaffinity"):
-        mine = sorted(os.sched_getaffinity(0))[k % n :: jobs]
-        os.sched_setaffinity(0, mine)
-    os.environ["OMP_NUM_THREADS"] = str(max(1, n // jobs))  # torch, once it is imported
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)  # what is half done is done again
 
 
 def _work(
-    function: Callable[[Cell, Mapping[str, Any]], xr.Dataset], cell: Cell, options: Mapping[str, Any], path: Path
-) -> None:
-    from connectome.io.results import save_results
-
+    function: Callable[[Cell, Mapping[str, Any]], xr.Dataset], cell: Cell, options: Mapping[str, Any]
+) -> xr.Dataset:
     results = function(cell, options).assign_attrs(condition=cell.condition, seed=cell.seed)
-    save_results(results.assign_attrs({DIGEST: _digest(results)}), path)
+    return results.assign_attrs({DIGEST: _digest(results)})
 
 
 def _digest(results: xr.Dataset) -> str:
@@ -166,14 +155,6 @@ def _digest(results: xr.Dataset) -> str:
     attributes = {k: np.ravel(v).tolist() for k, v in results.attrs.items() if k != DIGEST}
     sha.update(repr(sorted(attributes.items())).encode())
     return sha.hexdigest()
-
-
-def make_folder(out: Path) -> None:
-    """The folder of a study. Raises :class:`ConnectomeError`."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConnectomeError("--out", "must be a folder that can be written", f"{out}: {error.strerror}") from error
 
 
 def keep_plan(plan: Mapping[str, Any], path: Path, what: str, grows: str = "") -> None:
@@ -203,9 +184,11 @@ def keep_plan(plan: Mapping[str, Any], path: Path, what: str, grows: str = "") -
     save_text(json.dumps(new, indent=1), path)
 
 
-def run_shown(study: Study, cells: Sequence[Cell], out: Path, options: argparse.Namespace, console: Console) -> None:
-    """:func:`run_cells` in as many processes as ``--jobs`` says, with a line that says how far it is; with
-    ``--verbose`` one that stays for each cell."""
+def run_shown(
+    study: Study, cells: Sequence[Cell], folder: Shared, options: argparse.Namespace, console: Console
+) -> bool:
+    """:func:`run_cells` as ``--jobs``, ``--scheduler`` and ``--cells`` say, with a line that says how far it is; with
+    ``--verbose`` one that stays for each cell. Returns whether all cells are there now."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -222,12 +205,17 @@ def run_shown(study: Study, cells: Sequence[Cell], out: Path, options: argparse.
         TextColumn("cells"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
         TextColumn("{task.description}", markup=False),
     )  # fmt: skip
-    jobs, say = min(options.jobs or cores(), len(cells)), teller() if options.verbose else lambda text: None
+    mine = cells if options.cells is None else [cells[k] for k in numbers("--cells", options.cells, len(cells))]
+    jobs, say = min(options.jobs or cores(), len(mine)), teller() if options.verbose else lambda text: None
     with Progress(*columns, console=console, disable=options.verbose) as progress:
-        bar = progress.add_task("", total=len(cells))
-        for cell in run_cells(study, cells, out, jobs):
+        bar = progress.add_task("", total=len(mine))
+        for cell in run_cells(study, mine, folder, jobs, options.scheduler):
             progress.update(bar, advance=1, description=f"{cell.condition}, seed {cell.seed}")
             say(f"{cell.condition}, seed {cell.seed}")
+    there = sum((folder.path / CELLS / cell.file).exists() for cell in cells)
+    if there < len(cells):
+        console.print(f"{there} of {len(cells)} cells are there; what they say together comes with the last one.")
+    return there == len(cells)
 
 
 def loaded(cells: Sequence[Cell], folder: Path) -> Iterator[tuple[Cell, xr.Dataset]]:
