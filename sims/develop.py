@@ -12,15 +12,15 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connectome.errors import ConnectomeError
-from connectome.memory import refuse_memory
 from sims import wirings
+from sims.planned import planned
 from sims.program import Interrupts, add_loudness, complete_names, ended, exit_codes, locked, machine, refuse_seed
 from sims.screen import StageLines, console_of, print_json, print_table, progress
 
@@ -28,18 +28,16 @@ if TYPE_CHECKING:
     import xarray as xr
     from rich.console import Console
 
-    from connectome.development.birth import Anatomy
     from connectome.development.configuration import Configuration
     from connectome.development.stage import Progress, Stage, StageState
     from connectome.graph.connectome import Connectome
     from connectome.io.checkpoint import Checkpoint
+    from connectome.learning.ranks import Ranks
 
 __all__ = ["CONFIGURATION", "RESULTS", "main", "parser", "start"]
 
 RESULTS, CONFIGURATION, CHECKPOINTS = "results.nc", "configuration.toml", "checkpoints"
 FIGURE, REPORT = "development.png", "report.html"
-#: About as many steps as a task's samples have: for an estimate.
-_STEPS = 30
 _WHAT_A_RUN_IS = (
     "regions", "out", "seed", "config", "set", "engine", "overwrite", "wiring", "regions-from", "sensory", "output",
     "signs", "wiring-shuffled",
@@ -119,17 +117,50 @@ def _develop(options: argparse.Namespace, out: Path) -> int:
     if not 0 <= options.checkpoint_every < math.inf:
         raise ConnectomeError("--checkpoint-every", "must be finite and 0 or more", options.checkpoint_every)
     _check_device(options.device)
+    if "TORCHELASTIC_RUN_ID" not in os.environ:  # torchrun did not start it: no torch needed yet
+        return _begin(options, out, None)
+    from connectome.learning.ranks import joined
+
+    with joined(options.device or "cpu") as ranks:
+        return _follow(options, out, ranks) if ranks.rank else _begin(options, out, ranks)
+
+
+def _begin(options: argparse.Namespace, out: Path, ranks: Ranks | None) -> int:
     if options.resume:
         if not out.is_dir():
             raise ConnectomeError("--resume", "must be the folder of a run", repr(str(out)))
         with locked("--resume", out), _saving(out):
-            return _resume(options, out)
-    return start(options, out)
+            return _resume(options, out, ranks)
+    return start(options, out, ranks=ranks)
 
 
-def start(options: argparse.Namespace, out: Path, held: Path | None = None) -> int:
-    """Begin a run and do it to its end, with the wiring that another run holds, if it took one. Raises
-    :class:`ConnectomeError`."""
+def _follow(options: argparse.Namespace, out: Path, ranks: Ranks) -> int:
+    """Develop what rank 0 develops, and write nothing. The run's folder is read only where it holds a wiring."""
+    from connectome.development.stages import develop, versions
+
+    found = ranks.given(None)
+    if found is None:  # the run is finished
+        return 0
+    configuration, begun = found
+    _, _, stages, data = planned(begun.regions, configuration, out)
+    _check_versions("torchrun", begun, versions(stages) | data | _shared(ranks))
+    with Interrupts() as interrupts:
+
+        def on_point(state: Callable[[], StageState]) -> None:
+            if ranks.any(bool(interrupts)):
+                interrupts.raise_it()
+
+        for _ in develop(
+            stages, configuration.anatomy, seed=begun.seed, engine=begun.engine, resume=begun.state,
+            test_trials=configuration.data.test_trials, device=options.device or "cpu", on_point=on_point, ranks=ranks,
+        ):  # fmt: skip
+            pass
+    return 0
+
+
+def start(options: argparse.Namespace, out: Path, held: Path | None = None, ranks: Ranks | None = None) -> int:
+    """Begin a run and do it to its end, with the wiring that another run holds, if it took one, and the processes that
+    share it, if there are more. Raises :class:`ConnectomeError`."""
     # Heavy imports wait until the options are known to parse: --help answers at once.
     import tomli_w
 
@@ -141,9 +172,10 @@ def start(options: argparse.Namespace, out: Path, held: Path | None = None) -> i
     seed = options.seed or 0
     refuse_seed(seed)
     regions, configuration = wirings.told(options)
-    configuration, wiring, stages, data = _plan(regions, configuration, held)
+    configuration, wiring, stages, data = planned(regions, configuration, held)
     text = tomli_w.dumps(configuration.table())
-    begun = Checkpoint(0, regions, seed, options.engine or "numba", text, versions(stages) | data, (machine(),))
+    made_with = versions(stages) | data | _shared(ranks)
+    begun = Checkpoint(0, regions, seed, options.engine or "numba", text, made_with, (machine(),))
     with _writable(out):
         make_folder(out)
     with locked("--out", out):
@@ -153,10 +185,10 @@ def start(options: argparse.Namespace, out: Path, held: Path | None = None) -> i
         save_checkpoint(begun, out)
         with _saving(out):
             save_text(begun.configuration, out / CONFIGURATION)
-            return _run(options, out, stages, configuration, begun)
+            return _run(options, out, stages, configuration, begun, ranks)
 
 
-def _resume(options: argparse.Namespace, out: Path) -> int:
+def _resume(options: argparse.Namespace, out: Path, ranks: Ranks | None) -> int:
     from connectome.development.configuration import read_configuration
     from connectome.development.stages import versions
     from connectome.io.checkpoint import has_checkpoint, load_checkpoint
@@ -165,6 +197,8 @@ def _resume(options: argparse.Namespace, out: Path) -> int:
 
     if not has_checkpoint(out) and (out / MANIFEST).exists():
         load_manifest(out)
+        if ranks is not None:
+            ranks.given(None)
         if not options.quiet:
             print(f"{out} holds a finished run, whole: there is nothing to go on with.")
         return 0
@@ -179,72 +213,34 @@ def _resume(options: argparse.Namespace, out: Path) -> int:
     if not written.exists():
         save_text(begun.configuration, written)
     configuration = read_configuration(written)
-    configuration, _, stages, data = _plan(begun.regions, configuration, out)
-    now = versions(stages) | data
-    changed = [f"{name} {then}, now {now.get(name)}" for name, then in begun.versions.items() if now.get(name) != then]
-    if changed:
-        raise ConnectomeError(
-            "--resume", "must be with the versions and data that the run began with", "; ".join(changed),
-            "With others its bytes could differ. Bring those back, or start the run again.",
-        )  # fmt: skip
+    configuration, _, stages, data = planned(begun.regions, configuration, out)
+    _check_versions("--resume", begun, versions(stages) | data | _shared(ranks))
     if machine() not in begun.machines:
         print(f"develop: this machine is not {begun.machines[-1]}: last bits could differ.", file=sys.stderr)
         begun = replace(begun, machines=(*begun.machines, machine()))
-    return _run(options, out, stages, configuration, begun)
+    return _run(options, out, stages, configuration, begun, ranks)
 
 
-def _plan(
-    regions: Sequence[str], configuration: Configuration, held: Path | None
-) -> tuple[Configuration, Connectome | None, list[Stage], dict[str, str]]:
-    """The configuration with the digest of its wiring, what is taken of that, the stages, and digests of their data;
-    refused if they cannot be, or would not fit in memory. ``held``: the run that holds the wiring."""
-    from connectome.datasets.images import load_images
-    from connectome.datasets.tasks import known_tasks
-    from connectome.development.configuration import plan_stages
-
-    data = configuration.data
-    images = load_images(data.idx_folder)
-    tasks = {
-        name: make(images, data.jitter_pixels, **configuration.tasks.get(name, {}))
-        for name, make in known_tasks().items()
-        if name in regions
-    }
-    known = [tasks[name] for name in dict.fromkeys(regions) if name in tasks]
-    configuration, wiring = wirings.wired(configuration, known, held)
-    stages = plan_stages(list(regions), tasks, configuration, wiring)
-    edges, needed = _size(stages, configuration.anatomy)
-    refuse_memory(
-        f"about {edges:,.0f} edges", needed,
-        "Lower anatomy.neurons (edges go with its square), anatomy.local_density or training.batch.",
-    )  # fmt: skip
-    data_digests = {"images": images.digest()[:16]}
-    if wiring is not None:
-        data_digests["wiring"] = configuration.anatomy.wiring_digest[:16]
-    return configuration, wiring, stages, data_digests
+def _shared(ranks: Ranks | None) -> dict[str, str]:
+    """What a run's last bits hang on besides versions."""
+    return {"ranks": str(ranks.size)} if ranks is not None and ranks.size > 1 else {}
 
 
-def _size(stages: Sequence[Stage], anatomy: Anatomy) -> tuple[float, float]:
-    """Edges expected when all regions are born, and bytes to train them. Measured at 35,000 to 2.6 million edges."""
-    from connectome.graph.parts import EdgeKey
-
-    neurons = edges = 0.0
-    for earlier, stage in enumerate(stages):
-        own = stage.anatomy or anatomy
-        sensors, effectors = sum(stage.task.sensors.values()), sum(stage.task.effectors.values())
-        n, local = own.neurons, own.neurons**2 * own.local_density * own.over_production
-        if stage.wiring is not None and stage.task.name in stage.wiring.regions:
-            n = stage.wiring.regions[stage.task.name].size
-            local = len(stage.wiring.edges[EdgeKey(stage.task.name, "local", stage.task.name)])
-        others = sensors * own.afferent_density + effectors + 2 * earlier * n * own.long_range_density
-        edges += local + n * others
-        neurons += n + sensors + effectors
-    samples = max(stage.batch for stage in stages)
-    return edges, 600e6 + 200 * edges + 4.5 * _STEPS * samples * neurons
+def _check_versions(option: str, begun: Checkpoint, now: Mapping[str, str]) -> None:
+    names = {**begun.versions, "ranks": ""}
+    then = {name: begun.versions.get(name) for name in names}
+    changed = [f"{name} {then[name]}, now {now.get(name)}" for name in names if now.get(name) != then[name]]
+    if changed:
+        raise ConnectomeError(
+            option, "must be with the versions and data that the run began with", "; ".join(changed),
+            "With others its bytes could differ. Bring those back, or start the run again.",
+        )  # fmt: skip
 
 
 def _run(
-    options: argparse.Namespace, out: Path, stages: Sequence[Stage], configuration: Configuration, begun: Checkpoint
-) -> int:
+    options: argparse.Namespace, out: Path, stages: Sequence[Stage], configuration: Configuration, begun: Checkpoint,
+    ranks: Ranks | None,
+) -> int:  # fmt: skip
     """Develop from where the run stands to its end."""
     from connectome.analysis.figures import draw_development
     from connectome.development.measured import account_of
@@ -254,8 +250,11 @@ def _run(
     from connectome.io.results import save_figure, save_results
     from connectome.io.seal import Manifest, digests, seal
     from connectome.io.snapshot import save
+    from connectome.learning.ranks import ALONE
     from sims.report import write_report
 
+    ranks = ranks or ALONE
+    ranks.given((configuration, begun))
     text = begun.configuration
     attrs: dict[str, str | int] = {
         "seed": begun.seed, "engine": begun.engine, "regions": ",".join(begun.regions), "configuration": text,
@@ -282,7 +281,8 @@ def _run(
 
         def on_point(state: Callable[[], StageState]) -> None:
             nonlocal last, saved
-            if not interrupts and time.monotonic() - saved < options.checkpoint_every:
+            interrupted = ranks.any(bool(interrupts))  # asked by all ranks at once
+            if not interrupted and time.monotonic() - saved < options.checkpoint_every:
                 return
             following = replace(
                 last, number=last.number + 1, state=state(), history=tuple(history), outcomes=tuple(outcomes),
@@ -294,7 +294,7 @@ def _run(
             except ConnectomeError as error:
                 console.print(f"develop: no checkpoint: {error}", highlight=False, markup=False)
             saved = time.monotonic()  # no clock that can be set
-            if interrupts:
+            if interrupted:
                 interrupts.raise_it()
 
         def keep(connectome: Connectome) -> None:
@@ -307,7 +307,7 @@ def _run(
         for outcome in develop(
             stages, configuration.anatomy, seed=begun.seed, engine=begun.engine, resume=begun.state,
             test_trials=configuration.data.test_trials, device=options.device or "cpu", on_birth=keep,
-            on_progress=on_progress, on_point=on_point,
+            on_progress=on_progress, on_point=on_point, ranks=ranks,
         ):  # fmt: skip
             outcomes.append(outcome)
             keep(outcome.connectome)

@@ -170,8 +170,8 @@ class Interrupts:
         return self._number != 0
 
     def raise_it(self) -> NoReturn:
-        """Stop here."""
-        raise Interrupted(self._number)
+        """Stop here; as if by SIGTERM, where it was another process that was interrupted."""
+        raise Interrupted(self._number or signal.SIGTERM)
 
     def __enter__(self) -> Interrupts:
         self._handling = _handled(self._note)

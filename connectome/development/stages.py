@@ -24,6 +24,7 @@ from connectome.graph.connectome import Connectome
 from connectome.graph.flat import Engine
 from connectome.learning.network import SpikingNetwork
 from connectome.learning.probe import Probe
+from connectome.learning.ranks import ALONE, Ranks
 from connectome.learning.task import More, Score, Task, acting, checked_score, given
 from connectome.rules import acts
 
@@ -40,7 +41,7 @@ def develop(
     on_birth: Callable[[Connectome], None] = lambda c: None, on_progress: Callable[[Progress], None] = lambda p: None,
     on_update: Callable[[Training], None] = lambda training: None,
     on_point: Callable[[Callable[[], StageState]], None] = lambda state: None, resume: StageState | None = None,
-    test_trials: int = 400,
+    test_trials: int = 400, ranks: Ranks = ALONE,
 ) -> Iterator[StageOutcome]:  # fmt: skip
     """Develop a connectome through the stages, yielding the outcome of each. The same seed gives the same bytes.
 
@@ -48,7 +49,8 @@ def develop(
     can be taken up again, between two updates for one: with a function that gives its state there. From that state,
     with ``resume``, the stage under way and those after it go on to the same bytes. So tasks and rules keep nothing
     from one call to the next, and draw from the generator they are given. ``device`` is where weights are and learn;
-    on another than the CPU the engine must be ``"torch"``.
+    on another than the CPU the engine must be ``"torch"``. ``ranks``: the processes that share each batch, all of which
+    develop this.
     """
     connectome: Connectome | None = None
     peak, end = 0, np.random.default_rng([seed, _END_STREAM])
@@ -63,7 +65,7 @@ def develop(
             if number == 1:
                 newborn = replace(state.connectome.provenance, stage=0, stage_name="birth")
                 on_birth(replace(state.connectome, provenance=newborn))
-        training = Training(state, stage, earlier, engine, seed, last=last, device=device)
+        training = Training(state, stage, earlier, engine, seed, last=last, device=device, ranks=ranks)
         on_point(training.state)
         while not training.finished:
             progress = training.step()

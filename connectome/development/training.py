@@ -14,6 +14,7 @@ from torch import Tensor
 
 from connectome import plugins
 from connectome.development.stage import LossContext, Progress, Stage, StageState
+from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome, Edit
 from connectome.graph.flat import Engine
 from connectome.graph.parts import EdgeKey
@@ -21,6 +22,7 @@ from connectome.learning.learner import Learner, of_kind, without
 from connectome.learning.learning_rule import LearningRule
 from connectome.learning.network import BatchActivity
 from connectome.learning.probe import Probe
+from connectome.learning.ranks import ALONE, Ranks
 from connectome.learning.task import Batch, Task, acting, checked_score
 from connectome.rules import Context, Sample, acts
 
@@ -32,10 +34,12 @@ class Training:
 
     def __init__(
         self, state: StageState, stage: Stage, earlier: Sequence[Task], engine: Engine, seed: int, *, last: bool,
-        device: str = "cpu",
+        device: str = "cpu", ranks: Ranks = ALONE,
     ) -> None:  # fmt: skip
         self.stage, self.engine, self.number, self.links = stage, engine, state.stage, state.links
-        self.earlier, self.seed, self.device = tuple(earlier), seed, device
+        self.earlier, self.seed, self.device, self.ranks = tuple(earlier), seed, device, ranks
+        if ranks.size > 1 and stage.extra_loss is not None:
+            raise ConnectomeError("training.method", "must add no loss when ranks share a batch", "one that does")
         self.region = stage.task.name
         self.last = last
         self.scale, self.peak_local_edges = dict(state.scale), state.peak_local_edges
@@ -132,7 +136,7 @@ class Training:
             views={key: view for key, view in views.items() if view is not None},
             block=[key for key in recruited if {key.kind, key.base} & {*s.block}],
             surrogate_width_mv=s.surrogate_width_mv,
-            learn={n: names for n, names in s.learn.items() if n in neurons},
+            learn={n: names for n, names in s.learn.items() if n in neurons}, ranks=self.ranks,
         )  # fmt: skip
         self.connectome = self.learner.network.connectome
         self.ends, self.importance = {}, {}

@@ -26,6 +26,7 @@ from connectome.learning.modes import MODE, Mode, mode_key
 from connectome.learning.network import BatchActivity, SpikingNetwork
 from connectome.learning.neuron_parameters import NEURON, coordinate, neuron_key
 from connectome.learning.optimisers import Adam, Dale
+from connectome.learning.ranks import ALONE, Ranks
 from connectome.learning.task import More, Task, checked_loss, given
 from connectome.learning.views import WeightView
 
@@ -87,6 +88,9 @@ class Learner:
         the weights do; what rules keep of it is state ``NAME.STATE``. Noise is drawn by the seed and the update
     learn : region -> names of parameters of its neurons that learn, by ``chain``; what rules keep of one is state
         ``neuron-NAME.STATE`` of the region
+    ranks : the processes that share each batch, if there are more; the task's loss must be a mean over samples
+
+    Raises :class:`ConnectomeError` for ranks with a chain whose rules hear spikes, of which each rank has a part.
     """
 
     def __init__(
@@ -94,9 +98,9 @@ class Learner:
         seed: Sequence[int] = (), number: int = 0, engine: Engine = "numba", device: str = "cpu",
         views: Mapping[EdgeKey, WeightView] | None = None, block: Collection[EdgeKey] = (),
         inputs: More = MappingProxyType({}), mode: str = "", surrogate_width_mv: float = 10.0,
-        learn: Mapping[str, Collection[str]] | None = None,
+        learn: Mapping[str, Collection[str]] | None = None, ranks: Ranks = ALONE,
     ) -> None:  # fmt: skip
-        self.task, self.seed, self.number = task, tuple(seed), number
+        self.task, self.seed, self.number, self.ranks = task, tuple(seed), number, ranks
         bare = without(connectome, {name for rules in (chain, *(chains or {}).values()) for name in names_kept(rules)})
         self.network = SpikingNetwork(
             bare, recruit=task.recruits, engine=engine, views=views, block=block, surrogate_width_mv=surrogate_width_mv,
@@ -109,6 +113,8 @@ class Learner:
             check_chain(rules)
         found = {key: of_kind(others, key) for key in self.network.weight}
         self.chain = {key: chain if own is None else own for key, own in found.items()}
+        if ranks.size > 1 and any(map(_hear, self.chain.values())):
+            raise ConnectomeError("learning.chain", "must not hear spikes when ranks share a batch", "a rule that does")
         self._learnt: dict[tuple[EdgeKey, str], _Learnt] = {}
         for key, weight in self.network.weight.items():
             for name, parameter in {"weight": weight, **self.network.beside.get(key, {})}.items():
@@ -157,13 +163,16 @@ class Learner:
         and added to it. ``watch`` is called with the same when every ``weight.grad`` is known and no weight has changed
         yet. Raises :class:`ConnectomeError` for a loss that is no finite scalar.
         """
-        network = self.network
+        network, samples = self.network, len(next(iter(spikes.values()), ()))
+        spikes, target = self.ranks.part((spikes, target), samples)
         if network.views:
             network.moment = (*self.seed, self.number + 1)
         activity: BatchActivity = network(spikes, record=self._record, **self.inputs(spikes))
         loss = checked_loss(self.task.loss(activity, _to(target, self._device)), self.task)
         if extra_loss is not None:
             loss = loss + extra_loss(activity)
+        if self.ranks.size > 1:
+            loss = loss * self.ranks.weight(samples)
         if not torch.isfinite(loss):
             raise ConnectomeError(
                 f"stage {self.task.name}", "must have a finite loss", f"{loss.item()} at update {self.number}",
@@ -174,6 +183,8 @@ class Learner:
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         if network.views:
             network.moment = None
+        if self.ranks.size > 1:
+            activity, loss = self._added_up(activity, loss.detach())
         watch(activity)
         self.number += 1
         with torch.no_grad():
@@ -187,6 +198,17 @@ class Learner:
             where, hint = f"stage {self.task.name}: {error.field}", "Lower learning_rates.neuron."
             raise ConnectomeError(where, error.rule, f"{error.found} at update {self.number}", hint) from None
         return float(loss.item())
+
+    def _added_up(self, activity: BatchActivity, loss: Tensor) -> tuple[BatchActivity, Tensor]:
+        """Counts and the loss over all ranks, and gradients likewise, in their place."""
+        found = [learnt.parameter.grad for learnt in self._learnt.values()]
+        gradients = [gradient for gradient in found if gradient is not None]
+        self.ranks.add_up([*gradients, loss])
+        counts = [torch.from_numpy(count).to(self._device) for count in activity.counts.values()]
+        operations = torch.tensor([activity.operations], device=self._device)
+        self.ranks.add_up([*counts, operations])
+        summed = {name: count.numpy(force=True) for name, count in zip(activity.counts, counts, strict=True)}
+        return activity._replace(counts=summed, operations=int(operations.item())), loss
 
     def connectome(self) -> Connectome:
         """The connectome as it is now, with what rules keep as state of its edges, and a mode as state of regions."""
