@@ -25,8 +25,7 @@ from tests.kill_runs import contents, say
 
 __all__ = ["main"]
 
-STUDY: Final = ("sims.study", "pruning", "--quick", "--quiet", "--conditions", "random structured,magnitude structured",
-                "--seeds", "3")  # fmt: skip
+STUDY: Final = ("sims.study", "pruning", "--quick", "--quiet", "--conditions", "random structured,magnitude structured")
 FAULTS: Final = ("nothing", "worker", "nanny", "link", "study", "scheduler")
 _BRIDGE, _HOSTS = "ckbridge", ("ckstudy", "ckscheduler", "ckworker1", "ckworker2")
 _ADDRESS: Final = "tcp://10.231.77.2:8786"
