@@ -157,15 +157,16 @@ def _run(setup: Setup, graph: str, out: Path, options: argparse.Namespace, conso
     from connectome.experiment.page import page
     from connectome.experiment.trials import assemble
     from connectome.io.results import save_results, save_text
-    from sims.studies.cells import keep_plan, run_shown
+    from sims.studies.cells import chosen_cells, keep_plan, run_shown
     from sims.studies.sharing import shared
     from sims.studies.trials import cells_of, found, plan_of, study_of
 
     began = time.monotonic()
+    cells = cells_of(setup)
+    chosen_cells(cells, options)
     with shared(out) as folder:
         with folder.alone():
             keep_plan(plan_of(setup, __version__), out / PLAN, "experiment", grows="conditions")
-        cells = cells_of(setup)
         if not run_shown(study_of(setup.experiment, graph), cells, folder, options, console):
             return
         results = assemble(setup, found(cells, out))

@@ -221,12 +221,15 @@ def _run(
     from connectome.experiment.resting import agreement_table, gather_runs
     from connectome.io.results import save_figure, save_results, save_text
     from connectome.parameters import to_table
-    from sims.studies.cells import keep_plan, run_shown
+    from sims.studies.cells import chosen_cells, keep_plan, run_shown
     from sims.studies.populations import MEASURED, cells_of, found, study_of
     from sims.studies.sharing import shared
 
     began = time.monotonic()
     seen = {"duration_s": options.duration, "skip_s": options.skip, "tr_s": options.tr}
+    nulls = dict.fromkeys(split_names(options.null), options.nulls) if options.nulls else {}
+    cells = cells_of(couplings, options.seeds, nulls)
+    chosen_cells(cells, options)
     with shared(out) as folder:
         table = {k: v for k, v in to_table(populations).items() if k != "coupling"}
         asked = {"rate_hz": options.rate} if options.background is None else {"background_hz": options.background}
@@ -234,8 +237,6 @@ def _run(
         with folder.alone():
             keep_plan(plan, out / PLAN, "run")
             background = _backgrounds(options, tracts, populations, couplings, out, console)
-        nulls = dict.fromkeys(split_names(options.null), options.nulls) if options.nulls else {}
-        cells = cells_of(couplings, options.seeds, nulls)
         study = study_of(options.graph, populations, background, seen)
         if not run_shown(study, cells, folder, options, console):
             return

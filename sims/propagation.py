@@ -161,11 +161,13 @@ def _run(setup: Setup, told: dict[str, Any], out: Path, options: argparse.Namesp
     from connectome.analysis.style import styled
     from connectome.io.files import digest_of
     from connectome.io.results import save_figure, save_results, save_text
-    from sims.studies.cells import keep_plan, loaded, run_shown
+    from sims.studies.cells import chosen_cells, keep_plan, loaded, run_shown
     from sims.studies.propagation import assemble, cells_of, draw, study_of
     from sims.studies.sharing import shared
 
     began = time.monotonic()
+    cells = cells_of(options.nulls)
+    chosen_cells(cells, options)
     with shared(out) as folder:
         digests = {  # of the atlas in place of its path
             "atlas": digest_of(options.atlas), "chemical": setup.chemical.digest(),
@@ -173,7 +175,6 @@ def _run(setup: Setup, told: dict[str, Any], out: Path, options: argparse.Namesp
         }  # fmt: skip
         with folder.alone():
             keep_plan({"version": __version__, **told, **digests}, out / PLAN, "comparison")
-        cells = cells_of(options.nulls)
         if not run_shown(study_of(told), cells, folder, options, console):
             return
         results = assemble(loaded(cells, out))

@@ -73,7 +73,7 @@ def _study(options: argparse.Namespace, out: Path) -> int:
     from connectome import __version__
     from connectome.analysis.style import styled
     from connectome.io.results import save_results, save_text
-    from sims.studies.cells import gather, keep_plan, run_shown
+    from sims.studies.cells import chosen_cells, gather, keep_plan, run_shown
     from sims.studies.sharing import shared
 
     make = plugins.load("studies", options.study, "study")
@@ -95,12 +95,12 @@ def _study(options: argparse.Namespace, out: Path) -> int:
             if name not in study.conditions:
                 raise ConnectomeError("--conditions", f"must be among {', '.join(study.conditions)}", repr(name))
         study = replace(study, conditions=chosen)
-    console = console_of(options)
+    console, cells = console_of(options), study.cells()
+    chosen_cells(cells, options)
     with shared(out) as folder:
         plan = {"study": options.study, "version": __version__, "options": dict(study.options)}
         with folder.alone():
             keep_plan(plan, out / PLAN, "study")
-        cells = study.cells()
         began = time.monotonic()
         if not run_shown(study, cells, folder, options, console):
             return 0

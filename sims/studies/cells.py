@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from connectome.io.results import Film
 
-__all__ = ["Cell", "Study", "StudyTable", "gather", "keep_plan", "loaded", "run_cells", "run_shown"]
+__all__ = ["Cell", "Study", "StudyTable", "chosen_cells", "gather", "keep_plan", "loaded", "run_cells", "run_shown"]
 
 DIGEST = "digest"
 #: Seconds between two looks at what other processes have done.
@@ -205,7 +205,7 @@ def run_shown(
         TextColumn("cells"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
         TextColumn("{task.description}", markup=False),
     )  # fmt: skip
-    mine = cells if options.cells is None else [cells[k] for k in numbers("--cells", options.cells, len(cells))]
+    mine = chosen_cells(cells, options)
     jobs, say = min(options.jobs or cores(), len(mine)), teller() if options.verbose else lambda text: None
     with Progress(*columns, console=console, disable=options.verbose) as progress:
         bar = progress.add_task("", total=len(mine))
@@ -216,6 +216,11 @@ def run_shown(
     if there < len(cells):
         console.print(f"{there} of {len(cells)} cells are there; what they say together comes with the last one.")
     return there == len(cells)
+
+
+def chosen_cells(cells: Sequence[Cell], options: argparse.Namespace) -> Sequence[Cell]:
+    """Those that ``--cells`` names. Raises :class:`ConnectomeError`: programs ask before they write anything."""
+    return cells if options.cells is None else [cells[k] for k in numbers("--cells", options.cells, len(cells))]
 
 
 def loaded(cells: Sequence[Cell], folder: Path) -> Iterator[tuple[Cell, xr.Dataset]]:
