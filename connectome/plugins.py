@@ -44,6 +44,8 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "homeostasis": "connectome.mechanisms.homeostasis:Homeostasis",
             "shuffled": "connectome.analysis.shuffled:Shuffled",
             "low_rank_birth": "connectome.mechanisms.low_rank_birth:LowRankBirth",
+            "dead_maps": "connectome.mechanisms.dead_maps:DeadMaps",
+            "balanced_birth": "connectome.mechanisms.balanced_birth:BalancedBirth",
         },
         "learning": {
             "adam": "connectome.learning.optimisers:Adam",

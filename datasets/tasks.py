@@ -33,6 +33,7 @@ from connectome.datasets.arm import (
 from connectome.datasets.encoding import ENCODERS, population_code, rate_code
 from connectome.datasets.images import Images
 from connectome.errors import ConnectomeError
+from connectome.graph.maps import Maps
 from connectome.learning.network import BatchActivity
 from connectome.learning.task import Act, Score, Task
 
@@ -99,6 +100,12 @@ class Perception(ReadOnly):
     def sensors(self) -> Mapping[str, int]:
         """One unit a pixel, and for each colour."""
         return {self._sensor: int(np.prod(self.images.shape))}
+
+    @property
+    def maps(self) -> Mapping[str, Maps]:
+        """A map for each colour."""
+        height, width, *colours = self.images.shape
+        return {self._sensor: Maps(colours[0] if colours else 1, height, width)}
 
     @property
     def effectors(self) -> Mapping[str, int]:

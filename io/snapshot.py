@@ -14,10 +14,10 @@ A region's neuron model is a text in the table ``regions``: JSON of its name and
 value for each neuron, which are in ``nodes/<region>/neuron/<parameter>``.
 
 Format 5: regions with maps, and kernel sets (:mod:`connectome.io.kernel_sets`), for which SONATA has no place: the
-SONATA groups have their connections if :func:`save` is asked for them. Format 4: attributes; unknown positions are nan.
-In earlier formats they were zeros. Format 3: regions may have any neuron model; before, all had ``iaf_psc_exp``, with
-its parameters as columns of the table. Format 2: the edges of a source are sorted by delay, then target. In format 1
-they were sorted by target only.
+SONATA groups have their connections if :func:`save` is asked for them; ``areas``, if there, names the area of each
+region. Format 4: attributes; unknown positions are nan. In earlier formats they were zeros. Format 3: regions may have
+any neuron model; before, all had ``iaf_psc_exp``, with its parameters as columns of the table. Format 2: the edges of a
+source are sorted by delay, then target. In format 1 they were sorted by target only.
 """
 
 from __future__ import annotations
@@ -222,7 +222,7 @@ class Snapshot(ReadOnly):
     def region_connectivity(self) -> xarray.Dataset:
         """What :meth:`Connectome.to_xarray` gives, from the stored summary, without reading edges."""
         frame = Connectome.of(
-            [Region(name, row["size"], row["role"]) for name, row in self._regions.items()],
+            [Region(n, row["size"], row["role"], area=row["area"]) for n, row in self._regions.items()],
             dt_ms=self.dt_ms, provenance=self.provenance,
         ).to_xarray()  # fmt: skip
         for key, row in self._summary.items():
@@ -265,6 +265,8 @@ def _write(h5: Any, connectome: Connectome, circuit: Connectome, config: str) ->
         for name, kind in _REGION_KINDS.items()
     }
     hdf5.write_table(ours, "regions", table)
+    if any(r.area for r in regions):
+        hdf5.write_texts(ours, "areas", [r.area for r in regions])
     summary = connectome.to_xarray()
     rows = [summary.loc[{"source": k.source, "kind": k.kind, "target": k.target}] for k in connectome.edges]
     table = {name: (str, [getattr(k, name) for k in connectome.edges]) for name in EdgeKey._fields}
@@ -311,12 +313,14 @@ def _header(reader: hdf5.Reader, path: str | os.PathLike[str]) -> Snapshot:
             "format", f"must be 1 .. {FORMAT_VERSION}, which connectome {package.__version__} reads",
             f"{number}, made by {version}", "Upgrade connectome." if number > FORMAT_VERSION else "",
         )  # fmt: skip
-    kinds = _REGION_KINDS if number > 2 else _OLD_REGION_KINDS
-    edge_kinds = _EDGE_KINDS
+    kinds, edge_kinds = _REGION_KINDS if number > 2 else _OLD_REGION_KINDS, _EDGE_KINDS
     if number < 5:
         kinds = {name: kind for name, kind in kinds.items() if name != "maps"}
         edge_kinds = {name: kind for name, kind in edge_kinds.items() if name not in ("n_connections", "stride")}
     regions = _rows(reader.table("development", "regions", kinds=kinds), ["name"])
+    n, place = len(regions), ("development", "areas")
+    areas = reader.texts(*place, size=n) if reader.has(*place) else [""] * n
+    regions = {key: row | {"area": area} for (key, row), area in zip(regions.items(), areas, strict=True)}
     edges = _rows(reader.table("development", "edge_sets", kinds=edge_kinds), list(EdgeKey._fields))
     reader.backs(sum(24 * row["size"] for row in regions.values()) + sum(4 * row["n_edges"] for row in edges.values()))
     for name, row in regions.items():
@@ -397,7 +401,7 @@ def _region(reader: hdf5.Reader, snapshot: Snapshot, name: str) -> Region:
         label=np.array(reader.texts(*label, size=n, longest=4 * MAX_LABEL), object) if reader.has(*label) else None,
         state={state: reader.column(*kept, state, dtype=np.float32, shape=(n,)) for state in names},
         attributes=attribute_columns.read(reader, "nodes", name, n, snapshot.attributes, snapshot._texts),
-        maps=_maps(reader, snapshot, name),
+        maps=_maps(reader, snapshot, name), area=row["area"],
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +54,8 @@ def planned(
 
 def _size(stages: Sequence[Stage], anatomy: Anatomy) -> tuple[float, float]:
     """Edges expected when all regions are born, and bytes to train them. Measured at 35,000 to 2.6 million edges."""
+    from connectome.development.areas import maps_of, parse_areas
+    from connectome.development.birth import sensor_maps
     from connectome.graph.parts import EdgeKey
 
     neurons = edges = 0.0
@@ -63,8 +66,14 @@ def _size(stages: Sequence[Stage], anatomy: Anatomy) -> tuple[float, float]:
         if stage.wiring is not None and stage.task.name in stage.wiring.regions:
             n = stage.wiring.regions[stage.task.name].size
             local = len(stage.wiring.edges[EdgeKey(stage.task.name, "local", stage.task.name)])
+        seen = sensor_maps(stage.task, own)
+        for maps in seen.values():
+            for layer, made in zip(parse_areas(own.areas), maps_of(parse_areas(own.areas), maps), strict=True):
+                edges += math.prod(layer.kernel(maps))
+                neurons, maps = neurons + made.size, made
+            sensors += maps.size - sum(stage.task.sensors[name] for name in seen)
         others = sensors * own.afferent_density + effectors + 2 * earlier * n * own.long_range_density
         edges += local + n * others
-        neurons += n + sensors + effectors
+        neurons += n + sum(stage.task.sensors.values()) + effectors
     samples = max(stage.batch for stage in stages)
     return edges, 600e6 + 200 * edges + 4.5 * _STEPS * samples * neurons

@@ -63,7 +63,12 @@ WAYS: Final[dict[str, tuple[str, ...]]] = {
         "anatomy.wiring=celegans_witvliet2021_8",
         "anatomy.sensory=region == 'sensory'",
     ),
-    **{name: (_ACT.format(name),) for name in ("generative_growth", "low_rank_birth")},
+    **{name: (_ACT.format(name),) for name in ("generative_growth", "low_rank_birth", "balanced_birth", "dead_maps")},
+    "areas": (
+        "regions.perception.areas='4x3, 6x3/2'",
+        "rules.pruning.unit=kernel",
+        _ACT.format("dead_maps', 'balanced_birth"),
+    ),
     "hlop": (_CHAIN.format("hlop"),),
     **{f"by {name}": (f"training.importance={name}",) for name in plugins.known("importance") if name != "feedback"},
     **{name: tuple(f"edges.{kind}.view={name}" for kind in _KINDS) for name in plugins.known("views")},

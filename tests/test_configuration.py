@@ -76,7 +76,7 @@ def test_every_field_can_be_set(tmp_path: Path, table: str, part: Any, field: da
         group = {"importance": "importance", "method": "comparators", "diagnostics": "diagnostics"}[field.name]
         new: Any = next(name for name in plugins.known(group) if name != old)
     elif isinstance(old, str):
-        new = old + "x"
+        new = {"areas": "4x3/2", "first_layer": "copy", "unit": "kernel"}.get(field.name, old + "x")
     else:
         assert low is not None, "a number without bounds"
         new = low if old != low else min(high, low + 1)
@@ -316,7 +316,15 @@ def test_rules_of_other_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         return [importlib.metadata.EntryPoint(name, value, group) for name, value in found.items()]
 
     monkeypatch.setattr(importlib.metadata, "entry_points", entries)
-    assert list(plugins.known("rules")) == [*Configuration().rules, "shuffled", "low_rank_birth", "broken", "luck"]
+    assert list(plugins.known("rules")) == [
+        *Configuration().rules,
+        "shuffled",
+        "low_rank_birth",
+        "dead_maps",
+        "balanced_birth",
+        "broken",
+        "luck",
+    ]
     assert plugins.load("rules", "pruning", "rules") is not Luck
     assert "luck" not in Configuration().rules
     found = read(tmp_path, "[rules.luck]\nchance = 0.25")

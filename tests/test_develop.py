@@ -289,7 +289,10 @@ def test_a_mistake_gets_one_line(
         ("[anatomy]\nneurons = 1.5", "anatomy.neurons must be of type int; found 1.5, a float"),
         ("[anatomy]\nneuron = 5", "anatomy must have no keys but"),
         ("[brain]", "must have no tables but"),
-        ("[rules.magic]", "homeostasis, shuffled, low_rank_birth, generative_growth; found 'magic'"),
+        (
+            "[rules.magic]",
+            "homeostasis, shuffled, low_rank_birth, dead_maps, balanced_birth, generative_growth; found 'magic'",
+        ),
         ("[rules.pruning]\nkeep = 2", "rules.pruning.keep must be in 0 .. 1; found 2"),
         ("[training]\nimportance = 'luck'", "training.importance must be among"),
         ("not toml", "must be a readable TOML file"),

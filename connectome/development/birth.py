@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectome.arrays import finite_step
+from connectome.development.areas import FIRST, lower, maps_of, parse_areas
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome, Edit
+from connectome.graph.maps import Maps
 from connectome.graph.parts import EdgeKey, EdgeSet, Region, Role
 from connectome.learning.task import Task
 from connectome.neurons.iaf_psc_exp import NeuronParameters
@@ -22,7 +24,8 @@ from connectome.rules import Link
 from connectome.wiring.edges import Bernoulli, ByDistance, Conduction, Normal, dale_signs, positions_in_sphere, wire
 
 __all__ = [
-    "NEURON", "OUTPUT", "SENSORY", "Anatomy", "birth", "is_unsigned", "new_links", "scaled", "weight_to_threshold_pa",
+    "NEURON", "OUTPUT", "SENSORY", "Anatomy", "birth", "is_unsigned", "new_links", "scaled", "sensor_maps",
+    "weight_to_threshold_pa",
 ]  # fmt: skip
 
 #: The step of a developing network.
@@ -63,6 +66,12 @@ class Anatomy(Parameters):
     unknown_signs : what becomes of edges of which that says nothing: "refuse" all, keep them as "excitatory" or
         "inhibitory", or "drop" them
     wiring_digest : of what was taken from the wiring; it must be the same again. A run writes it down
+    areas : layers of maps between the sensors and each region, ``"24x5/2, 48x3/2"``: 24 maps that kernels of 5 x 5
+        make at every second place of the image, and 48 that see those. The region with its layers is then an area:
+        what joins these is local, and the region hears the last one at the density of afferents. Empty: none
+    kernel_gain : of their kernels
+    first_layer : of an area upon an earlier one with a like first layer: "new", "copy" (it begins with those kernels)
+        or "share" (it has none of its own: its second layer sees the earlier one's first)
     """
 
     neurons: int = bounded(256, 1, 2**20)
@@ -86,6 +95,15 @@ class Anatomy(Parameters):
     signs: str = ""
     unknown_signs: str = "refuse"
     wiring_digest: str = ""
+    areas: str = ""
+    kernel_gain: float = bounded(1.0, 0)
+    first_layer: str = "new"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        parse_areas(self.areas, "Anatomy.areas")
+        if self.first_layer not in FIRST:
+            raise ConnectomeError("Anatomy.first_layer", f"must be one of {', '.join(FIRST)}", repr(self.first_layer))
 
 
 def weight_to_threshold_pa(neuron: NeuronModel) -> float:
@@ -140,7 +158,8 @@ def new_links(
 ) -> tuple[Link, ...]:
     """The links of a new region with each earlier one, both ways, or those chosen, equally probable. Raises
     :class:`ConnectomeError` for a pair that does not join it with an earlier region."""
-    earlier = [] if connectome is None else [r.name for r in connectome.regions.values() if r.role == "neuron"]
+    regions = [] if connectome is None else [*connectome.regions.values()]
+    earlier = [r.name for r in regions if r.role == "neuron" and not r.area]
     pairs = [pair for other in earlier for pair in ((other, name), (name, other))]
     for pair in chosen or ():
         if tuple(pair) not in pairs:
@@ -167,7 +186,12 @@ def birth(
     """
     a = anatomy
     base = Connectome.of([], dt_ms=DT_MS) if connectome is None else connectome
-    number = sum(r.role == "neuron" for r in base.regions.values())
+    number = sum(r.role == "neuron" and not r.area for r in base.regions.values())
+    seen = sensor_maps(task, a)
+    for name, maps in seen.items():
+        there = base.regions.get(name)
+        if there is not None and there.maps is None and there.size == maps.size:
+            base = replace(base, regions={**base.regions, name: replace(there, maps=maps)})
     centre = np.array([_SPACING_UM * number, 0.0, 0.0])
 
     def border(name: str, size: int, role: Role, offset: float) -> Region:
@@ -179,7 +203,7 @@ def birth(
                 raise ConnectomeError(f"{role} {name!r}", rule, found)
             return there
         position = positions_in_sphere(size, _RADIUS_UM, rng) + centre + [0.0, 0.0, offset]
-        return Region(name, size, role, NEURON, position, birth_stage=stage)
+        return Region(name, size, role, NEURON, position, birth_stage=stage, maps=seen.get(name))
 
     sensors = [border(n, size, "sensor", -_SPACING_UM / 2) for n, size in task.sensors.items()]
     effectors = [border(n, size, "effector", _SPACING_UM / 2) for n, size in task.effectors.items()]
@@ -190,6 +214,15 @@ def birth(
         region = Region(task.name, a.neurons, "neuron", neuron, position, sign, stage)
     else:
         region = _placed(given, task.name, a, stage, centre, rng, neuron)
+    unit = a.unit_weight or (weight_to_threshold_pa(neuron) if seen else 1.0)
+    below = [
+        lower(base, s, region, parse_areas(a.areas), a.kernel_gain * unit, a.first_layer, task.recruits, rng)
+        for s in sensors
+        if s.name in seen
+    ]
+    layers = [layer for part in below for layer in part.regions]
+    heard = [*(s for s in sensors if s.name not in seen), *(part.last for part in below)]
+    new = [r for r in (*sensors, *layers, region, *effectors) if base.regions.get(r.name) is not r]
     regions = {**base.regions, **{r.name: r for r in (*sensors, region, *effectors)}}
 
     def edges(source: Region, target: Region, density: float, gain: float) -> EdgeSet:
@@ -220,11 +253,29 @@ def birth(
 
     made = [
         joined(task.name, task.name, a.local_density, a.local_gain),
-        *(_among(edges, s, region, SENSORY, a.afferent_density, a.afferent_gain) for s in sensors),
+        *(kernels for part in below for kernels in part.kernels),
+        *(_among(edges, s, region, SENSORY, a.afferent_density, a.afferent_gain) for s in heard),
         *(_among(edges, region, e, OUTPUT, 1.0, a.efferent_gain) for e in effectors),
         *(joined(k.source, k.target, a.long_range_density, a.long_range_gain) for k in links),
     ]
-    return base.grow([r for r in (*sensors, region, *effectors) if base.regions.get(r.name) is not r], made)
+    return base.grow(new, made)
+
+
+def sensor_maps(task: Task, anatomy: Anatomy) -> dict[str, Maps]:
+    """The sensor that the layers of a task's area see, with its maps; none if there are no layers. Raises
+    :class:`ConnectomeError` if it has not one such sensor."""
+    layers = parse_areas(anatomy.areas)
+    if not layers:
+        return {}
+    known: Mapping[str, Maps] = getattr(task, "maps", {})
+    if len(known) != 1:
+        raise ConnectomeError(
+            "anatomy.areas", "must be of regions with one sensor that has maps, such as an image",
+            f"{task.name}, with {', '.join(known) or 'none'}", f'Leave others out: regions.{task.name}.areas="".',
+        )  # fmt: skip
+    for maps in known.values():
+        maps_of(layers, maps)
+    return dict(known)
 
 
 def _placed(

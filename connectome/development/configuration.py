@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 
 from connectome import plugins
 from connectome.arrays import ReadOnly
-from connectome.development.birth import NEURON, Anatomy
+from connectome.development.birth import NEURON, Anatomy, sensor_maps
 from connectome.development.links import LinkEvolution
 from connectome.development.stage import LearningRates, Stage
 from connectome.errors import ConnectomeError
@@ -380,6 +380,8 @@ def plan_stages(
         if alone and not configuration.anatomy.wiring:
             where = name if name == "anatomy" else f"regions.{name}"
             raise ConnectomeError(f"{where}.{alone[0]}", "must go with anatomy.wiring", repr(table[alone[0]]))
+    for name in regions:
+        sensor_maps(tasks[name], configuration.anatomy_of(name))
     wanted = [name for name in regions if configuration.anatomy_of(name).wiring]
     taken = [name for name in regions if wiring is not None and name in wiring.regions]
     if wanted != taken:

@@ -16,7 +16,7 @@ from connectome import plugins
 from connectome.development.stage import LossContext, Progress, Stage, StageState
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome, Edit
-from connectome.graph.flat import Engine
+from connectome.graph.flat import Engine, select
 from connectome.graph.parts import EdgeKey
 from connectome.learning.learner import Learner, of_kind, without
 from connectome.learning.learning_rule import LearningRule
@@ -76,7 +76,7 @@ class Training:
         stage = self.stage
         spikes, target = self._batch()
         samples = stage.batch * next(iter(spikes.values())).shape[1]
-        rates, done = stage.learning_rates, self.update / stage.updates
+        by_area, rates, done = self.connectome.by_area, stage.learning_rates, self.update / stage.updates
         cosine = rates.final + (1 - rates.final) * 0.5 * (1 + np.cos(np.pi * done))
 
         def extra_loss(activity: BatchActivity) -> Tensor:
@@ -86,8 +86,8 @@ class Training:
 
         self.loss += self.learner.step(
             spikes, target,
-            lambda key: rates.rate * cosine * rates.factor(key, self.region) * self.scale[key],
-            rate=lambda key: rates.step(key, self.region) * cosine,
+            lambda key: rates.rate * cosine * rates.factor(by_area(key), self.region) * self.scale[key],
+            rate=lambda key: rates.step(by_area(key), self.region) * cosine,
             extra_loss=None if stage.extra_loss is None else extra_loss,
             watch=lambda activity: self._watch(activity, samples),
         )  # fmt: skip
@@ -127,16 +127,17 @@ class Training:
         """Make the learner of a connectome, and start an epoch. The importance that is state of its edges for their way
         here ends here."""
         s = self.stage
-        recruited = [key for key in connectome.edges if {key.source, key.target} <= {*s.task.recruits}]
+        there = select(connectome, s.task.recruits)
+        recruited = list(there.edges)
         views = {key: of_kind(s.views, key) for key in recruited}
-        neurons = [name for name in s.task.recruits if connectome.regions[name].role == "neuron"]
+        neurons = {n: connectome.area_of(n) for n, r in there.regions.items() if r.role == "neuron"}
         self.learner = Learner(
             without(connectome, {"importance"}), s.task, s.learning, chains=s.chains, seed=(self.seed, self.number),
             number=update, engine=self.engine, device=self.device, inputs=s.inputs, mode=s.mode,
             views={key: view for key, view in views.items() if view is not None},
             block=[key for key in recruited if {key.kind, key.base} & {*s.block}],
             surrogate_width_mv=s.surrogate_width_mv,
-            learn={n: names for n, names in s.learn.items() if n in neurons}, ranks=self.ranks,
+            learn={n: s.learn[area] for n, area in neurons.items() if area in s.learn}, ranks=self.ranks,
         )  # fmt: skip
         self.connectome = self.learner.network.connectome
         self.ends, self.importance = {}, {}
@@ -148,7 +149,7 @@ class Training:
             if key.base != "efferent":
                 self.ends[key] = edges
                 self.importance[key] = np.array(edges.state.get("importance", np.zeros(len(edges), np.float32)))
-        self.rate = {name: np.zeros(self.connectome.regions[name].size) for name in self.stage.task.recruits}
+        self.rate = {name: np.zeros(self.connectome.regions[name].size) for name in there.regions}
         self.seen, self.loss = 0, 0.0
 
     def _watch(self, activity: BatchActivity, samples: int) -> None:
@@ -228,11 +229,11 @@ def context_of(
     epoch: int = 0, rate: Mapping[str, NDArray[np.float64]] | None = None, engine: Engine = "numba",
 ) -> Context:  # fmt: skip
     """What a rule is told."""
-    regions = [r.name for r in connectome.regions.values() if r.role == "neuron"]
+    regions = [r for r in connectome.regions.values() if r.role == "neuron"]
     return Context(
         stage=number, step=step, epoch=epoch, region=stage.task.name,
         # Nothing matures after the last region, so its own effectors' feedback prunes it within its stage.
-        prunable=tuple(regions if last else [r for r in regions if r != stage.task.name]),
+        prunable=tuple(r.name for r in regions if last or (r.area or r.name) != stage.task.name),
         ever=_ever(connectome), done=step / stage.updates, rate=rate or {}, links=links,
         probe=Probe(stage.task, stage.batch, (seed, number, step), engine),
     )  # fmt: skip

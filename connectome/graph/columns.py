@@ -17,6 +17,7 @@ from connectome.errors import ConnectomeError
 __all__ = [
     "MAX_LABEL",
     "NO_FLAG",
+    "ReverseView",
     "Values",
     "checked_labels",
     "clean_text",
@@ -33,6 +34,14 @@ MAX_TEXT: Final = 10_000
 MAX_LABEL: Final = 128
 #: Control characters, which no text format can hold, halves of surrogate pairs, and what is no character.
 _NO_TEXT: Final = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+class ReverseView(NamedTuple):
+    """An edge set by target: the edges into neuron j are ``edge[indptr[j]:indptr[j + 1]]``, from ``source[...]``."""
+
+    indptr: NDArray[np.int64]
+    source: NDArray[np.int32]
+    edge: NDArray[np.int64]
 
 
 class Values(NamedTuple):

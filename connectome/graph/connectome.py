@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from connectome.arrays import ReadOnly, boolean_mask, finite_step
 from connectome.errors import ConnectomeError
-from connectome.graph.kernel_set import KERNEL_COLUMNS, MOST_CONNECTIONS, KernelSet, expanded
+from connectome.graph.kernel_set import KERNEL_COLUMNS, MOST_CONNECTIONS, KernelSet, among, expanded
 from connectome.graph.parts import ENDS, EdgeKey, EdgeSet, Kind, Region
 from connectome.printed import html_table
 
@@ -64,7 +64,7 @@ class Provenance(ReadOnly):
 @dataclass(frozen=True, eq=False)
 class Edit(ReadOnly):
     """An edit. Indices count edges of the set as it is before the edit; weights and state change first, then edges
-    are removed, then regions, with the edges that they had, then regions are added, then edges.
+    are removed, then neurons and regions, with the edges that they had, then regions are added, then edges.
 
     Parameters
     ----------
@@ -74,6 +74,7 @@ class Edit(ReadOnly):
     add : edge sets with the edges to add
     records : what to append to the rule log
     region_state : region -> name -> (N,) new values
+    neurons : region -> (N,) mask of those that stay, whole maps where kernels join them
     remove_regions : regions to remove
     add_regions : regions to add, after those that there are
     """
@@ -86,6 +87,7 @@ class Edit(ReadOnly):
     region_state: Mapping[str, Mapping[str, NDArray[np.float32]]] = field(default_factory=dict)
     remove_regions: tuple[str, ...] = ()
     add_regions: tuple[Region, ...] = ()
+    neurons: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,10 +140,12 @@ class Connectome(ReadOnly):
                     raise ConnectomeError(f"{where}.{end}", f"must be a {role} region", f"{name!r}, a {region.role}")
                 if region.size != n:
                     raise ConnectomeError(f"{where}.n_{end}", f"must be {region.size}, the size of {name!r}", n)
-            if (key.base == "local") != (key.source == key.target):
+            by_area = self.by_area(key)
+            if (key.base == "local") != (by_area.source == by_area.target):
                 raise ConnectomeError(
-                    where, "must be 'local' inside one region and only there", key.kind, "Use 'long_range' between two."
-                )
+                    where, "must be 'local' inside one region and only there", key.kind,
+                    "Use 'long_range' between two; layers of one area are as one region.",
+                )  # fmt: skip
             if isinstance(edge_set, KernelSet):
                 self._check_maps(where, edge_set)
             if edge_set.dt_ms != self.dt_ms:
@@ -208,6 +212,14 @@ class Connectome(ReadOnly):
         """All connections: the edges, but for kernel sets, whose free weights are shared by many."""
         return sum(e.n_connections for e in self.edges.values())
 
+    def area_of(self, region: str) -> str:
+        """The area that a region is a layer of, or its own name."""
+        return self.regions[region].area or region
+
+    def by_area(self, key: EdgeKey) -> EdgeKey:
+        """The key with areas in place of regions."""
+        return EdgeKey(self.area_of(key.source), key.kind, self.area_of(key.target))
+
     def expanded(self, most: int = MOST_CONNECTIONS) -> Connectome:
         """With an edge set in place of each kernel set, for what needs single edges; itself where there is none. Raises
         :class:`ConnectomeError` if these are more than ``most`` connections."""
@@ -232,7 +244,7 @@ class Connectome(ReadOnly):
         for key in [*delta.reweight, *delta.state, *delta.remove]:
             if key not in edges:
                 raise ConnectomeError("delta", "must name edge sets that exist", str(key))
-        for name in [*delta.region_state, *delta.remove_regions]:
+        for name in [*delta.region_state, *delta.remove_regions, *delta.neurons]:
             if name not in regions:
                 raise ConnectomeError("delta", f"must name regions of {list(regions)}", repr(name))
         for name, values in delta.region_state.items():
@@ -243,6 +255,13 @@ class Connectome(ReadOnly):
             edges[key] = replace(edges[key], state={**edges[key].state, **state})
         for key, mask in delta.remove.items():
             edges[key] = edges[key].take(~boolean_mask(f"delta.remove[{key}]", mask, len(edges[key])))
+        for name, mask in delta.neurons.items():
+            stay = boolean_mask(f"delta.neurons[{name}]", mask, regions[name].size)
+            regions[name] = regions[name].take(stay)
+            for key, e in edges.items():
+                ends = ((key.source, e.n_source), (key.target, e.n_target))
+                masks = [stay if end == name else np.ones(n, bool) for end, n in ends]
+                edges[key] = among(e, *masks) if name in key else e
         for name in delta.remove_regions:
             del regions[name]
         edges = {key: e for key, e in edges.items() if not {key.source, key.target} & {*delta.remove_regions}}
@@ -271,6 +290,8 @@ class Connectome(ReadOnly):
                 attribute.feed(name, sha)
             if r.maps is not None:
                 sha.update(repr(r.maps).encode())
+            if r.area:
+                sha.update(repr(("area", r.area)).encode())
         for e in self.edges.values():
             sha.update(repr((tuple(e.key), e.n_source, e.n_target, list(e.state))).encode())
             ends: tuple[NDArray[Any], ...]

@@ -104,14 +104,14 @@ def cores() -> int:
 
 
 def select(connectome: Connectome, recruit: Collection[str] | None = None) -> Selection:
-    """Number the neurons of a connectome, or of its regions named in ``recruit`` only.
+    """Number the neurons of a connectome, or of its regions named in ``recruit`` only, with the layers of their areas.
 
     Raises :class:`ConnectomeError` for a region that does not exist.
     """
     for name in recruit or ():
         if name not in connectome.regions:
             raise ConnectomeError("recruit", f"must name regions of {list(connectome.regions)}", repr(name))
-    regions = {r.name: r for r in connectome.regions.values() if recruit is None or r.name in recruit}
+    regions = {r.name: r for r in connectome.regions.values() if recruit is None or {r.name, r.area} & {*recruit}}
     span, start = {}, 0
     for r in regions.values():
         span[r.name] = slice(start, start + r.size)

@@ -28,7 +28,7 @@ from connectome.graph.columns import delay_to_steps
 from connectome.graph.maps import MAX_SIDE, Maps
 from connectome.graph.parts import TIED, EdgeKey, EdgeSet, checked_key, checked_state
 
-__all__ = ["KERNEL_COLUMNS", "MOST_CONNECTIONS", "KernelSet", "expanded", "without_kernels"]
+__all__ = ["KERNEL_COLUMNS", "MOST_CONNECTIONS", "KernelSet", "among", "expanded", "without_kernels"]
 
 #: What a weight joins, in the order of rows.
 KERNEL_COLUMNS: Final = ("out_map", "in_map", "dy", "dx")
@@ -212,6 +212,12 @@ class KernelSet(EdgeSet):
         return _place(**{name: getattr(self, name) for name in KERNEL_COLUMNS})
 
     @property
+    def kernel(self) -> NDArray[np.int64]:
+        """(K,) which kernel it is of, counted from 0 in the order of rows: those of one map for another."""
+        new = np.diff(self.in_map.astype(np.int64), prepend=-1) | np.diff(self.out_map.astype(np.int64), prepend=0)
+        return np.cumsum(new != 0) - 1
+
+    @property
     def density(self) -> float:
         """Connections over the pairs of neurons that could be joined."""
         return self.n_connections / (self.n_source * self.n_target)
@@ -324,6 +330,17 @@ class KernelSet(EdgeSet):
         for number, offset in enumerate(offsets):
             there[number] = np.bincount(self.reach(*offset)[end], minlength=maps.places)
         return np.rint(rows @ there).astype(np.int64).ravel()
+
+
+def among(edges: EdgeSet, source: NDArray[np.bool_], target: NDArray[np.bool_]) -> EdgeSet:
+    """The edges of a set between the neurons that these (n_source,) and (n_target,) masks take, who are all there are.
+    Raises :class:`ConnectomeError` where kernels join a part of a map."""
+    if isinstance(edges, KernelSet):
+        return edges.of_maps(source, target)
+    kept = edges.take(edges.at_source(source) & edges.at_target(target))
+    indptr = np.append(kept.indptr[:-1][source], len(kept))  # the rows of other sources are empty now
+    number = np.cumsum(target) - 1
+    return replace(kept, n_target=int(target.sum()), indptr=indptr, indices=number[kept.indices])
 
 
 def expanded(edges: Mapping[EdgeKey, EdgeSet], most: int = MOST_CONNECTIONS) -> dict[EdgeKey, EdgeSet]:

@@ -33,7 +33,7 @@ from connectome.arrays import (
 )
 from connectome.errors import ConnectomeError
 from connectome.graph.attributes import EDGE_WORDS, NODE_WORDS, Attribute, checked_attributes, joined_attributes
-from connectome.graph.columns import checked_labels, delay_to_steps
+from connectome.graph.columns import ReverseView, checked_labels, delay_to_steps
 from connectome.graph.maps import Maps
 from connectome.neurons.iaf_psc_exp import NeuronParameters
 from connectome.neurons.model import NeuronModel, checked_neuron
@@ -103,6 +103,8 @@ class Region(ReadOnly):
     attributes : name -> (N,) numbers, flags or texts, some of them missing: what else is known of each neuron (class,
         side, transmitter, volume). Anything that :meth:`Attribute.of` takes.
     maps : how its neurons are maps of a grid, for kernel sets; None if they are not
+    area : of neurons: the area that it is a layer of; "" if it is one by itself, or the top of one, whose name it has.
+        What joins regions of one area is local
     """
 
     name: str
@@ -116,6 +118,7 @@ class Region(ReadOnly):
     state: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     maps: Maps | None = None
+    area: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
@@ -142,6 +145,9 @@ class Region(ReadOnly):
         label = None if self.label is None else checked_labels(f"{where}.label", self.label, n)
         if self.maps is not None and (not isinstance(self.maps, Maps) or self.maps.size != n):
             raise ConnectomeError(f"{where}.maps", f"must be Maps of {n} neurons, the region's size", self.maps)
+        if self.area and (not isinstance(self.area, str) or not _NAME.fullmatch(self.area) or self.role != "neuron"):
+            found = f"{self.area!r} of a {self.role}"
+            raise ConnectomeError(f"{where}.area", f"must be of neurons, and {NAME_RULE}", found)
         for name, value in (
             ("name", str(self.name)), ("size", n), ("position_um", position), ("sign", sign), ("birth_stage", birth),
             ("label", label), ("state", checked_state(where, self.state, (n,))),
@@ -164,14 +170,6 @@ class Region(ReadOnly):
             state={k: v[which] for k, v in self.state.items()},
             attributes={k: a.take(which) for k, a in self.attributes.items()},
         )  # fmt: skip
-
-
-class ReverseView(NamedTuple):
-    """An edge set by target: the edges into neuron j are ``edge[indptr[j]:indptr[j + 1]]``, from ``source[...]``."""
-
-    indptr: NDArray[np.int64]
-    source: NDArray[np.int32]
-    edge: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -66,6 +66,8 @@ def to_pyg(connectome: Connectome) -> HeteroData:
             store.label = r.label.tolist()
         if r.maps is not None:
             store.maps = asdict(r.maps)
+        if r.area:
+            store.area = r.area
         for name, value in r.state.items():
             store[STATE + name] = tensor(value)
         keep(store, r.attributes)
@@ -119,6 +121,8 @@ def from_pyg(data: HeteroData, *, dt_ms: float | None = None) -> Connectome:
             about["label"] = store["label"]
         if isinstance(store.get("maps"), dict):
             about["maps"] = Maps(**store["maps"])
+        if isinstance(store.get("area"), str):
+            about["area"] = store["area"]
         state = {k: v for k, v in store.items() if k.startswith(STATE) and np.shape(v) == (size,)}
         about["state"] = {k.removeprefix(STATE): v for k, v in state.items()}
         about["attributes"] = _attributes(f"data[{name}]", store)

@@ -17,7 +17,7 @@ NodeSet(1 of 4 neurons: MB 1)
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -28,7 +28,7 @@ from connectome.arrays import ReadOnly, boolean_mask, lock
 from connectome.errors import ConnectomeError
 from connectome.graph.attributes import Attribute, joined_attributes
 from connectome.graph.connectome import Connectome
-from connectome.graph.kernel_set import KernelSet
+from connectome.graph.kernel_set import KernelSet, among
 from connectome.graph.parts import EdgeKey, EdgeSet, Region
 from connectome.graph.query import evaluate
 from connectome.graph.tables import STATE
@@ -215,15 +215,7 @@ def subnetwork(connectome: Connectome, nodes: NodeSet) -> Connectome:
     for key, e in connectome.edges.items():
         if key.source not in masks or key.target not in masks:
             continue
-        source, target = masks[key.source], masks[key.target]
-        if isinstance(e, KernelSet):
-            kernels = e.of_maps(source, target)
-            edges += [kernels] if len(kernels) else []
-            continue
-        kept = e.take(np.repeat(source, np.diff(e.indptr)) & target[e.indices])
-        if len(kept):  # the rows of other sources are empty now
-            number = np.cumsum(target) - 1
-            indptr = np.append(kept.indptr[:-1][source], len(kept))
-            edges.append(replace(kept, n_target=int(target.sum()), indptr=indptr, indices=number[kept.indices]))
+        kept = among(e, masks[key.source], masks[key.target])
+        edges += [kept] if len(kept) else []
     regions = [connectome.regions[name].take(mask) for name, mask in masks.items()]
     return Connectome.of(regions, edges, dt_ms=connectome.dt_ms, provenance=connectome.provenance)

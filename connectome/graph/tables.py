@@ -70,7 +70,7 @@ def header_of(c: Connectome) -> dict[str, Any]:
                 "name": r.name, "role": r.role, "birth_stage": r.birth_stage, "neuron": to_table(r.neuron),
                 **({"state": list(r.state)} if r.state else {}),
                 **({"attributes": types_of(r)} if r.attributes else {}),
-                **({"maps": asdict(r.maps)} if r.maps else {}),
+                **({"maps": asdict(r.maps)} if r.maps else {}), **({"area": r.area} if r.area else {}),
             } for r in c.regions.values()
         ],
         "edge_sets": [[*key, list(e.state), *([types_of(e)] if e.attributes else ())] for key, e in c.edges.items()],
@@ -99,6 +99,7 @@ def read_header(given: Mapping[Any, Any], where: str, dt_ms: float | None = None
                 "neuron": from_table(r["neuron"], f"regions[{r['name']}].neuron"),
                 "state": [str(name) for name in r.get("state", ())], "attributes": dict(r.get("attributes", {})),
                 **({"maps": Maps(**r["maps"])} if "maps" in r else {}),
+                **({"area": r["area"]} if "area" in r else {}),
             } for r in regions
         }  # fmt: skip
         by_key = {EdgeKey(source, kind, target): states for source, kind, target, states, *_ in edge_sets}
@@ -130,12 +131,12 @@ def _typed(p: Provenance) -> Provenance:
 
 
 def kind_between(source: Region, target: Region) -> Kind:
-    """The only kind of edge that can join these two regions: their roles and names decide it.
+    """The only kind of edge that can join these two regions: their roles and areas decide it.
 
     Raises :class:`ConnectomeError` if none can, e.g. from an effector.
     """
     if (source.role, target.role) == ENDS["local"]:
-        return "local" if source.name == target.name else "long_range"
+        return "local" if (source.area or source.name) == (target.area or target.name) else "long_range"
     if (source.role, target.role) == ENDS["afferent"]:
         return "afferent"
     if (source.role, target.role) == ENDS["efferent"]:

@@ -48,7 +48,7 @@ class Probe:
     def spikes(self, connectome: Connectome, regions: Sequence[str] | None = None) -> dict[str, NDArray[np.float32]]:
         """Sensor or region -> (B, T, N) spikes of the batch, 0 or 1; by default of all that the task recruits."""
         network = SpikingNetwork(connectome, recruit=self.task.recruits, engine=self.engine)
-        there = [name for name in self.task.recruits if connectome.regions[name].role == "neuron"]
+        there = [name for name, r in network.selection.regions.items() if r.role == "neuron"]
         given, _ = self.batch
         with torch.no_grad():
             seen = network(given, record=there if regions is None else [n for n in there if n in regions]).spikes

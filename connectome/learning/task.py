@@ -42,7 +42,7 @@ class Task(Protocol):
     name : also the region's; requires : regions that must have matured before; sensors, effectors : name -> size, the
     body parts that this region is wired to; recruits : the regions, sensors and effectors that perform the task. A task
     may also have ``record``, a tuple of names of regions: the activity that its loss is given has their spikes; and
-    ``outputs(activity) -> (B, K)``: see :func:`outputs_of`.
+    ``outputs(activity) -> (B, K)``: see :func:`outputs_of`; and ``maps``, sensor -> Maps: how its units lie on a grid.
     """
 
     @property

@@ -8,7 +8,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome, Edit
+from connectome.graph.kernel_set import KernelSet
 from connectome.graph.parts import EdgeKey, EdgeSet
 from connectome.parameters import Parameters, bounded
 from connectome.rules import Context
@@ -57,6 +59,8 @@ class FeedbackPruning(Parameters):
     keep, keep_long_range, keep_afferent : what is kept of each kind, as a fraction of all that a set ever had
     keep_own : what is kept of a region's local edges in its own stage
     start, end, late : fractions of a stage
+    unit : "weight", or "kernel": the weights of a kernel, from one map to another, go together, by their mean value.
+        What is kept of them is then rounded up to whole kernels
     """
 
     keep: float = bounded(0.2, 0, 1)
@@ -70,6 +74,12 @@ class FeedbackPruning(Parameters):
     update: float = bounded(0.2, 0.001, 1)
     inhibition: float = bounded(0.1, 0.001, 0.9)
     floor: float = bounded(0.3, 0.01, 0.99)
+    unit: str = "weight"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.unit not in ("weight", "kernel"):
+            raise ConnectomeError("FeedbackPruning.unit", "must be 'weight' or 'kernel'", repr(self.unit))
 
     def __call__(self, connectome: Connectome, context: Context, rng: np.random.Generator) -> Edit:
         """The edit."""
@@ -82,14 +92,12 @@ class FeedbackPruning(Parameters):
             if key.base == "efferent" or not len(edges):
                 continue
             state[key] = kept = self.remember(edges, first=context.epoch == 1)
-            if not _up_for_pruning(key, context):
+            if not _up_for_pruning(connectome.by_area(key), context):
                 continue
             value, held = np.hypot(kept["memory"], kept["recent"]), kept["inhibition"]
             judged = hurry | (kept["seen"] >= self.grace)
             no_room = max(len(edges) - self.room(key, context), 0)
-            weakest = np.zeros(len(edges), bool)
-            weakest[np.argsort(np.where(judged, value, np.inf), kind="stable")[:no_room]] = True
-            weakest &= judged
+            weakest = self._weakest(edges, np.where(judged, value, np.inf), no_room) & judged
             left = 1 - held
             gone = weakest & (hurry | (left <= self.floor * _ABOVE))
             now_left = np.where(weakest, left * (1 - self.inhibition), left / (1 - self.inhibition))
@@ -105,6 +113,15 @@ class FeedbackPruning(Parameters):
                 )
             )  # fmt: skip
         return Edit(reweight=weights, state=state, remove=remove, records=tuple(records))
+
+    def _weakest(self, edges: EdgeSet, value: Array, n: int) -> NDArray[np.bool_]:
+        """(E,) the ``n`` edges of the least value; of kernels that go whole, as many as have no more weights."""
+        of = edges.kernel if self.unit == "kernel" and isinstance(edges, KernelSet) else np.arange(len(edges))
+        size = np.bincount(of)
+        order = np.argsort(np.bincount(of, value) / size, kind="stable")
+        weakest = np.zeros(size.size, bool)
+        weakest[order[np.cumsum(size[order]) <= n]] = True
+        return weakest[of]
 
     def remember(self, edges: EdgeSet, *, first: bool) -> dict[str, Array]:
         """The state of edges after an epoch, the ``first`` of a stage or a later one."""

@@ -30,17 +30,17 @@ class Homeostasis(Parameters):
 
     def __call__(self, connectome: Connectome, context: Context, rng: np.random.Generator) -> Edit:
         """The edit."""
-        region = context.region
-        if region not in context.rate or not self.rate:
+        area = {key: connectome.area_of(key.target) for key in connectome.edges}
+        if context.region not in context.rate or not self.rate:
             return Edit()
-        senses = any(key.base == "afferent" and key.target == region for key in connectome.edges)
+        senses = any(key.base == "afferent" and of == context.region for key, of in area.items())
         target = self.target if senses else self.target_association
-        left = (1 - self.rate * np.clip(context.rate[region] / target - 1, 0, 1)).astype(np.float32)
         weights, records = {}, []
         for key, edges in connectome.edges.items():
-            if key.target != region or key.source not in context.rate:
+            if area[key] != context.region or key.source not in context.rate:
                 continue
-            factor = edges.at_target(left)
+            excess = np.clip(context.rate[key.target] / target - 1, 0, 1)
+            factor = edges.at_target((1 - self.rate * excess).astype(np.float32))
             weights[key] = np.where(edges.weight > 0, edges.weight * factor, edges.weight)
             records.append(context.record("homeostasis", key, inhibited=int((weights[key] != edges.weight).sum())))
         return Edit(reweight=weights, records=tuple(records))

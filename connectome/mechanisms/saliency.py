@@ -22,6 +22,7 @@ from torch import Tensor
 from connectome import plugins
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome, Edit
+from connectome.graph.flat import select
 from connectome.graph.parts import EdgeKey
 from connectome.learning.network import BatchActivity, SpikingNetwork
 from connectome.learning.task import Task
@@ -214,7 +215,7 @@ def _importance(measure: Importance, c: Connectome, task: Task, batches: Sequenc
 
 
 def _recruited(connectome: Connectome, task: Task) -> list[EdgeKey]:
-    return [key for key in connectome.edges if {key.source, key.target} <= set(task.recruits)]
+    return list(select(connectome, task.recruits).edges)
 
 
 def _gradient(network: SpikingNetwork, loss: Tensor) -> dict[EdgeKey, NDArray[Any]]:
@@ -239,7 +240,7 @@ def _drawn_labels(activity: BatchActivity, task: Task, rng: np.random.Generator)
 
 def _all_spikes(c: Connectome, task: Task, batches: Sequence[Batch]) -> dict[str, NDArray[np.float32]]:
     """Sensor or region -> (samples, T, N) spikes."""
-    regions = [name for name in task.recruits if c.regions[name].role == "neuron"]
+    regions = [name for name, r in select(c, task.recruits).regions.items() if r.role == "neuron"]
     network = SpikingNetwork(c, recruit=task.recruits)
     with torch.no_grad():
         seen = [{**spikes, **network(spikes, record=regions).spikes} for spikes, _ in batches]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from connectome.analysis.intervals import mean_of, paired
+from connectome.graph.flat import select
 from connectome.graph.parts import KINDS
 from sims.studies.cells import StudyTable
 
@@ -110,8 +111,8 @@ def go_through(stages: Sequence[Stage], anatomy: Anatomy, method: str, seed: int
             validation[row, column] = perform(connectome, task, "validation", trials, [seed, _VALIDATION]).value
     for column, task in enumerate(s.task for s in stages):
         steps = next(iter(task.batch(np.random.default_rng(0), 1)[0].values())).shape[1]
-        size = {name: connectome.regions[name].size for name in task.recruits}
-        joined = [k for k in connectome.edges if k.source in size and k.target in size]
+        there = select(connectome, task.recruits)
+        size, joined = {name: r.size for name, r in there.regions.items()}, list(there.edges)
         neurons[column] = steps * sum(size[name] for name in size if connectome.regions[name].role == "neuron")
         dense[column] = steps * sum(size[k.source] * size[k.target] for k in joined)
     own = np.diagonal(score)

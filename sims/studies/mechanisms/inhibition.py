@@ -22,11 +22,11 @@ __all__ = ["inhibition"]
 _EARLY: Final = {"start": 0.0, "end": 0.2, "late": 0.25, "grace": 0.0}
 _NOISY: Final = {"update": 1.0, "grace": 0.0}  # what an edge is worth is what the last few samples say
 #: Regime -> parameters of pruning, and updates in an epoch.
-_REGIMES: Final[Mapping[str, tuple[Mapping[str, float], int]]] = {
+_REGIMES: Final[Mapping[str, tuple[Mapping[str, Any], int]]] = {
     "usual": ({}, 20), "early": (_EARLY, 5), "noisy": (_NOISY, 2), "early and noisy": (_EARLY | _NOISY, 2),
 }  # fmt: skip
 #: Next to nothing is held back, and what has been is pruned in the epoch after.
-_AT_ONCE: Final = {"inhibition": 0.001, "floor": 0.99}
+_AT_ONCE: Final[Mapping[str, Any]] = {"inhibition": 0.001, "floor": 0.99}
 _UPDATES: Final = {"perception": 150, "motor": 200, "interaction": 300}
 
 
