@@ -119,8 +119,10 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "mechanisms": "sims.studies.published:mechanisms",
             "split-mnist": "sims.studies.streams:split_mnist",
             "permuted-mnist": "sims.studies.streams:permuted_mnist",
+            "rotated-mnist": "sims.studies.streams:rotated_mnist",
             "split-cifar10": "sims.studies.streams:split_cifar10",
             "split-cifar100": "sims.studies.streams:split_cifar100",
+            "split-pictures": "sims.studies.streams:split_pictures",
         },
         "circuits": {
             "clamping": "sims.studies.circuits.clamping:clamping",

@@ -173,8 +173,9 @@ def _records(where: str, data: bytes, label_bytes: int, names: tuple[str, ...]) 
     return Labelled(np.ascontiguousarray(image), label, names)
 
 
-def read_pictures(path: Path) -> dict[str, Labelled]:
-    """Pictures of one size in ``train/<class>/`` and ``test/<class>/`` of a folder or a ``.zip``, by name.
+def read_pictures(path: Path, pixels: int = 0) -> dict[str, Labelled]:
+    """Pictures in ``train/<class>/`` and ``test/<class>/`` of a folder or a ``.zip``, by name: of one size, or of any,
+    of which the square in the middle is taken, ``pixels`` wide and high.
 
     PNG, JPEG, BMP or PNM; grey or colour as the first one is. Raises :class:`ConnectomeError`.
     """
@@ -195,13 +196,13 @@ def read_pictures(path: Path) -> dict[str, Labelled]:
             where = f"{path}: {member}"
             if name not in names:
                 raise ConnectomeError(where, f"must be of a class of train/: {', '.join(names)}", repr(name))
-            pixels = _decoded(where, data, shape)
+            decoded = _decoded(where, data, shape, pixels)
             if not i:
-                shape = shape or pixels.shape
-                if len(listed) * pixels.size > _LARGEST:
+                shape = shape or decoded.shape
+                if len(listed) * decoded.size > _LARGEST:
                     raise ConnectomeError(str(path), "must hold at most 2 GiB", f"{len(listed)} pictures of {shape}")
                 image = np.empty((len(listed), *shape), np.uint8)
-            image[i], label[i] = pixels, names.index(name)
+            image[i], label[i] = decoded, names.index(name)
         found[split] = Labelled(image, label, names)
     return found
 
@@ -248,20 +249,22 @@ def _contents(path: Path, listed: list[tuple[str, str]]) -> Iterator[bytes]:
             yield data
 
 
-def _decoded(where: str, data: bytes, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """One picture as (height, width) or (height, width, 3); of this shape, if there is one."""
+def _decoded(where: str, data: bytes, shape: tuple[int, ...], side: int) -> NDArray[np.uint8]:
+    """One picture as (height, width) or (height, width, 3); of this shape, if there is one. ``side``: its middle, that
+    wide and high."""
     from io import BytesIO
 
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(BytesIO(data), formats=("PNG", "JPEG", "BMP", "PPM")) as picture:
-            if shape and picture.size != (shape[1], shape[0]):
+            if shape and not side and picture.size != (shape[1], shape[0]):
                 raise ConnectomeError(where, f"must be {shape[1]} x {shape[0]} pixels, as the first", picture.size)
             if math.prod(picture.size) > _LARGEST_PICTURE or not math.prod(picture.size):
                 raise ConnectomeError(where, f"must have 1 .. {_LARGEST_PICTURE} pixels", f"size {picture.size}")
             grey = len(shape) == 2 if shape else picture.mode in ("1", "L")
-            array: NDArray[Any] = np.asarray(picture.convert("L" if grey else "RGB"), np.uint8)
+            plain = picture.convert("L" if grey else "RGB")
+            array: NDArray[Any] = np.asarray(ImageOps.fit(plain, (side, side)) if side else plain, np.uint8)
     except Exception as error:  # Pillow's decoders raise what they like
         if isinstance(error, ConnectomeError):
             raise

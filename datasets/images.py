@@ -74,10 +74,11 @@ class Images(ReadOnly):
         return np.divide(chosen, 255, dtype=np.float32) if chosen.dtype == np.uint8 else chosen
 
 
-def load_images(source: str = "") -> Images:
+def load_images(source: str = "", pixels: int = 0) -> Images:
     """Images from a source: nothing (scikit-learn's digits), ``mnist``, ``cifar10`` or ``cifar100`` (downloaded once,
     with a checksum), or a path: a folder of MNIST's IDX files, CIFAR's binary archive or its folder, a folder or zip
-    of pictures in ``train/<class>/`` and ``test/<class>/``.
+    of pictures in ``train/<class>/`` and ``test/<class>/``. ``pixels``, if not 0: of pictures of any size the square in
+    the middle, that wide and high.
 
     A tenth of the training images, chosen at random once and for all, validates. For IDX files it is the last tenth:
     they are in random order. Raises :class:`ConnectomeError`.
@@ -92,7 +93,7 @@ def load_images(source: str = "") -> Images:
     if ".tar" in path.name or (path.is_dir() and any(path.glob("*.bin"))):
         return _split(path, read_cifar(path), shuffle=True)
     if path.is_file() or (path / "train").is_dir():
-        return _split(path, read_pictures(path), shuffle=True)
+        return _split(path, read_pictures(path, pixels), shuffle=True)
     return _split(path, read_idx(path), shuffle=False)
 
 

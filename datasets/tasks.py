@@ -16,6 +16,7 @@ import gymnasium
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 
 from connectome import plugins
@@ -39,7 +40,7 @@ from connectome.learning.task import Act, Score, Task
 
 __all__ = [
     "PLACES", "Interaction", "Motor", "Perception", "encode_goal", "encode_image", "encode_joints", "known_tasks",
-    "make_motor", "permuted_tasks", "readout", "split_tasks",
+    "make_motor", "permuted_tasks", "readout", "split_tasks", "stream",
 ]  # fmt: skip
 
 Array = NDArray[Any]
@@ -73,6 +74,7 @@ class Perception(ReadOnly):
     jitter : each training image is shifted at random by up to this many pixels
     encoder : how an image reaches the sensor, one of :data:`connectome.datasets.encoding.ENCODERS`
     pixels : (number of pixels,) a permutation that every image undergoes
+    degrees : by which every image is turned; mirrored : the part of training images that are, left to right
     earlier : regions that are recruited besides: what they know can be of use
     """
 
@@ -84,6 +86,8 @@ class Perception(ReadOnly):
     encoder: str = "rate"
     pixels: NDArray[np.int64] | None = None
     earlier: tuple[str, ...] = ()
+    degrees: float = 0.0
+    mirrored: float = 0.0
     _sensor: ClassVar[str] = "image"
 
     @property
@@ -113,10 +117,13 @@ class Perception(ReadOnly):
         return {self.effector: len(self._classes)}
 
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Mapping[str, Tensor], Any]:
-        """Training images, each shifted at random by up to ``jitter`` pixels, and their labels."""
+        """Training images, each shifted at random by up to ``jitter`` pixels, some mirrored, and their labels."""
         pick, label = self._of("train")
         chosen = rng.integers(0, len(pick), size)
         image = shifted(self.images.look("train", pick[chosen]), self.jitter, rng)
+        if self.mirrored:
+            flip = rng.random(size) < self.mirrored
+            image[flip] = image[flip, :, ::-1]
         return {self._sensor: self._spikes_of(image, rng)}, torch.from_numpy(label[chosen])
 
     def outputs(self, activity: BatchActivity) -> Tensor:
@@ -139,6 +146,12 @@ class Perception(ReadOnly):
         n = len(chosen)
         return Score(right / n, operations / n, spikes / n, right / n)
 
+    def seen(self, split: str, trials: int, rng: np.random.Generator) -> tuple[Mapping[str, Tensor], NDArray[np.int64]]:
+        """At most this many images of a split, and their labels."""
+        pick, label = self._of(split)
+        chosen = rng.permutation(len(pick))[:trials]
+        return {self._sensor: self._spikes_of(self.images.look(split, pick[chosen]), rng)}, label[chosen]
+
     @property
     def _classes(self) -> tuple[int, ...]:
         return self.classes or tuple(range(len(self.images.classes)))
@@ -149,23 +162,34 @@ class Perception(ReadOnly):
         place = np.full(len(self.images.classes), -1)
         place[list(self._classes)] = np.arange(len(self._classes))
         pick = np.flatnonzero(place[label] >= 0)
+        if not pick.size:
+            names = ", ".join(self.images.classes[i] for i in self._classes)
+            raise ConnectomeError("images", f"must have some of {names} among those of {split}", "none")
         return pick, place[label[pick]]
 
     def _spikes_of(self, image: Array, rng: np.random.Generator) -> Tensor:
+        if self.degrees:
+            image = ndimage.rotate(image, self.degrees, axes=(2, 1), reshape=False, order=1)
         return encode_image(image, STEPS, rng, self.encoder, self.pixels)
 
 
-def split_tasks(images: Images, tasks: int, **options: Any) -> list[Perception]:
+def split_tasks(
+    images: Images, tasks: int, order: Sequence[int] | int | None = None, **options: Any
+) -> list[Perception]:
     """The classes of a set dealt out, in order, to this many tasks (split MNIST: Zenke et al. 2017): each a region of
-    its own, ``task1`` .., which may make use of those before. Which task an image is of is known.
+    its own, ``task1`` .., which may make use of those before. Which task an image is of is known. ``order`` : numbers
+    of all classes in another order, or the seed of a random one.
 
     ``options`` are those of :class:`Perception`. Raises :class:`ConnectomeError` if the classes do not divide evenly.
     """
     n = len(images.classes)
     if tasks < 1 or n % tasks:
         raise ConnectomeError("tasks", f"must divide {n}, the number of classes", tasks)
-    width = n // tasks
-    return _stream(images, [{"classes": tuple(range(i * width, (i + 1) * width))} for i in range(tasks)], options)
+    if order is None or isinstance(order, int):
+        order = range(n) if order is None else np.random.default_rng(order).permutation(n).tolist()
+    if sorted(order) != list(range(n)):
+        raise ConnectomeError("order", f"must be a seed, or have each of 0 .. {n - 1} once", list(order))
+    return stream(images, [{"classes": tuple(part)} for part in np.reshape(order, (tasks, -1)).tolist()], options)
 
 
 def permuted_tasks(images: Images, tasks: int, seed: int = 0, **options: Any) -> list[Perception]:
@@ -174,10 +198,11 @@ def permuted_tasks(images: Images, tasks: int, seed: int = 0, **options: Any) ->
     """
     rng = np.random.default_rng(seed)
     n = int(np.prod(images.shape))
-    return _stream(images, [{"pixels": rng.permutation(n) if i else None} for i in range(tasks)], options)
+    return stream(images, [{"pixels": rng.permutation(n) if i else None} for i in range(tasks)], options)
 
 
-def _stream(images: Images, each: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> list[Perception]:
+def stream(images: Images, each: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> list[Perception]:
+    """Tasks that come one after the other, ``task1`` .., of what is said of each and of all."""
     names = [f"task{i}" for i in range(1, len(each) + 1)]
     return [
         Perception(images, name=name, effector=f"{name}_class", earlier=tuple(names[:i]), **what, **options)

@@ -56,7 +56,9 @@ def parser() -> argparse.ArgumentParser:
         "--images", default="", metavar="SOURCE",
         help="mnist, cifar10, cifar100, or a file or folder of images (default: scikit-learn's digits)",
     )  # fmt: skip
-    parser.add_argument("--config", type=Path, metavar="FILE", help="of wiring: a development's, whose wiring is tried")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="a development's: of wiring, which is tried; of streams"
+    )
     only = parser.add_argument("--only", metavar="A,B,...", help="of circuits and mechanisms: only these systems")
     complete_names(only, "circuits", "mechanisms")
     parser.add_argument("--seeds", metavar="N", help="how many seeds, from 0; or the first and the last, such as 10-19")

@@ -19,7 +19,14 @@ from connectome.mechanisms.feedback_pruning import FeedbackPruning
 from connectome.mechanisms.growth import LongRangeGrowth
 from sims.studies.claims import ABLATIONS, CLAIMS, ablations, claims
 from sims.studies.development import differences, draw_scores, energy, go_through, outcome_table
-from sims.studies.streams import METHODS, permuted_mnist, split_cifar10, split_cifar100, split_mnist
+from sims.studies.streams import (
+    METHODS,
+    permuted_mnist,
+    rotated_mnist,
+    split_cifar10,
+    split_cifar100,
+    split_mnist,
+)  # fmt: skip
 from sims.studies.transfer import WAYS, transfer
 from tests.test_development import ANATOMY, stages
 
@@ -106,7 +113,9 @@ def test_the_report_says_what_the_cells_say(results: xr.Dataset) -> None:
     assert len(draw_scores(results).axes) == 2
 
 
-@pytest.mark.parametrize("make", [claims, ablations, split_mnist, permuted_mnist, split_cifar10, split_cifar100])
+@pytest.mark.parametrize(
+    "make", [claims, ablations, split_mnist, permuted_mnist, rotated_mnist, split_cifar10, split_cifar100]
+)
 def test_studies_are_whole(make: object) -> None:
     for quick in (True, False):
         study = make(quick, "")  # type: ignore[operator]  # a function of two

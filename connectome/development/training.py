@@ -234,7 +234,7 @@ def context_of(
         stage=number, step=step, epoch=epoch, region=stage.task.name,
         # Nothing matures after the last region, so its own effectors' feedback prunes it within its stage.
         prunable=tuple(r.name for r in regions if last or (r.area or r.name) != stage.task.name),
-        ever=_ever(connectome), done=step / stage.updates, rate=rate or {}, links=links,
+        ever=_ever(connectome), done=step / max(stage.updates, 1), rate=rate or {}, links=links,
         probe=Probe(stage.task, stage.batch, (seed, number, step), engine),
     )  # fmt: skip
 

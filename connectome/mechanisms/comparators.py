@@ -127,9 +127,10 @@ def regularised(stage: Stage, *terms: Divergence, beta: float = 0.0) -> Stage:
 
 
 def _plain(stage: Stage, mature: float) -> Stage:
-    """Without rules, the matured as plastic as this."""
+    """Without rules but those of birth alone, the matured as plastic as this."""
     rates: LearningRates = replace(stage.learning_rates, mature_local=mature, mature_other=mature)
-    return replace(stage, rules=(), learning_rates=rates)
+    rules = tuple(rule for rule in stage.rules if getattr(rule, "when", ()) == {"birth"})
+    return replace(stage, rules=rules, learning_rates=rates)
 
 
 #: Of 0, 1, 10, 100, 1e3 and 1e5 the best average on validation data, in the study ``claims``, seed 100.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from connectome.datasets.images import Images
+    from connectome.datasets.tasks import Perception
     from connectome.development.birth import Anatomy
     from connectome.development.configuration import Configuration
     from connectome.development.stage import Progress, Stage
@@ -49,11 +50,11 @@ def defaults(configuration: Configuration | None = None) -> str:
 
 
 @lru_cache(maxsize=1)
-def read_images(source: str) -> Images:
+def read_images(source: str, pixels: int = 0) -> Images:
     """Images from a source; a worker reads them once, not for each cell."""
     from connectome.datasets.images import load_images
 
-    return load_images(source)
+    return load_images(source, pixels)
 
 
 def planned(
@@ -68,7 +69,10 @@ def planned(
     return tasks, plan_stages(list(order), tasks, configuration)
 
 
-def go_through(stages: Sequence[Stage], anatomy: Anatomy, method: str, seed: int, trials: int) -> xr.Dataset:
+def go_through(
+    stages: Sequence[Stage], anatomy: Anatomy, method: str, seed: int, trials: int,
+    choice: Sequence[Perception] = (),
+) -> xr.Dataset:  # fmt: skip
     """Learn the stages' tasks by a method of :data:`connectome.mechanisms.comparators.METHODS`; what came of
     it, on test data.
 
@@ -77,19 +81,23 @@ def go_through(stages: Sequence[Stage], anatomy: Anatomy, method: str, seed: int
     ``final[task]``; ``at_end[task]``, the stricter score; ``lost[task]`` since the task's own stage; ``saved[task]``,
     its operations at their most, in its own stage, over those at the end; ``average`` and ``backward``, the mean score
     and the mean change since each task's own stage; ``end_edges`` and ``left``, as a part of the most there were.
+    ``one_choice[stage]``: the score of those tasks of ``choice`` that were learnt, where it is not known which it is.
     """
     import time
 
     import xarray as xr
 
+    from connectome.datasets.streams import one_choice
     from connectome.development.stages import perform
+    from connectome.learning.network import SpikingNetwork
+    from connectome.learning.task import acting
     from connectome.mechanisms.comparators import learn
 
     names = [s.task.name for s in stages]
     n = len(names)
     score, validation, operations, spikes = (np.full((n, n), np.nan) for _ in range(4))
     edges, neurons = np.zeros((n, len(KINDS)), np.int64), np.zeros(n)
-    at_end, dense = np.zeros(n), np.zeros(n)
+    at_end, dense, one = np.zeros(n), np.zeros(n), np.full(n, np.nan)
     most_edges, most_operations = 0, np.zeros(n)
     began = time.process_time()
 
@@ -109,6 +117,9 @@ def go_through(stages: Sequence[Stage], anatomy: Anatomy, method: str, seed: int
             score[row, column], at_end[column] = found.value, found.at_end
             operations[row, column], spikes[row, column] = found.operations, found.spikes
             validation[row, column] = perform(connectome, task, "validation", trials, [seed, _VALIDATION]).value
+        if choice:
+            act = acting(SpikingNetwork(connectome))
+            one[row] = one_choice(act, choice[: row + 1], "test", trials, np.random.default_rng([seed, _VALIDATION]))
     for column, task in enumerate(s.task for s in stages):
         steps = next(iter(task.batch(np.random.default_rng(0), 1)[0].values())).shape[1]
         there = select(connectome, task.recruits)
@@ -127,6 +138,7 @@ def go_through(stages: Sequence[Stage], anatomy: Anatomy, method: str, seed: int
             "neuron_updates": ("task", neurons), "dense_operations": ("task", dense), "average": score[-1].mean(),
             "backward": (score[-1] - own)[before].mean() if n > 1 else np.nan, "end_edges": int(edges[-1].sum()),
             "left": edges[-1].sum() / max(most_edges, edges.sum(1).max()), "cpu_s": time.process_time() - began,
+            **({"one_choice": ("stage", one)} if choice else {}),
         },
         coords={"stage": names, "task": names, "kind": list(KINDS)},
     )  # fmt: skip
