@@ -35,7 +35,9 @@ from connectome.io.sonata import NEST_NAMES
 if TYPE_CHECKING:
     from connectome.simulate.stimulus import Stimulus
 
-__all__ = ["SIMULATORS", "Simulator", "data_file", "write_script"]
+__all__ = [
+    "SIMULATORS", "Simulator", "as_json", "checked_drive", "data_file", "region_values", "write_parts", "write_script",
+]  # fmt: skip
 
 _CODE: Final = Path(__file__).resolve().with_name("simulators")
 _MARK: Final = "# %%\n"
@@ -135,8 +137,8 @@ SIMULATORS: Final[Mapping[str, Simulator]] = MappingProxyType(
             "import argparse\nimport csv\nimport zipfile\nfrom pathlib import Path\n\nimport nest\nimport numpy as np",
             "",
             {
-                "iaf_psc_exp": _same, "iaf_cond_exp": _same, "izhikevich": _same, "aeif_psc_exp": _same,
-                "alif": _nest_alif, "leaky_integrator": _leaky,
+                "iaf_psc_exp": _same, "iaf_psc_alpha": _same, "iaf_cond_exp": _same, "izhikevich": _same,
+                "aeif_psc_exp": _same, "alif": _nest_alif, "leaky_integrator": _leaky,
             },
             {
                 "iaf_cond_exp": f"iaf_cond_exp {_ADAPTIVE}.",
@@ -205,20 +207,29 @@ def write_script(
         )  # fmt: skip
     connectome = connectome.expanded()
     data: Table = {}
-    drive, v_mv = _drive(connectome, stimulus, duration_ms, seed, initial_v_mv, data)
+    drive, v_mv = checked_drive(connectome, stimulus, duration_ms, seed, initial_v_mv, data)
     regions = [r for r in connectome.regions.values() if r.size]
     values = {
-        "DT_MS": connectome.dt_ms, "DURATION_MS": float(duration_ms), "SEED": int(seed),
-        "REGIONS": {r.name: _region(r, about, v_mv.get(r.name), data) for r in regions},
+        "REGIONS": {r.name: region_values(r, about, v_mv.get(r.name), data) for r in regions},
         "EDGES": [_edges(e, f"edges{k}", data) for k, e in enumerate(e for e in connectome.edges.values() if len(e))],
         **drive,
     }  # fmt: skip
-    models = dict.fromkeys(r.neuron.model for r in regions if r.role != "sensor")
-    sizes = f"{connectome.n_neurons:,} neurons and {connectome.n_edges:,} edges"
     said = [f"Needs {about.needs} and, beside it, {data_file(out).name}."]
-    said += [about.differs[m] for m in models if m in about.differs]
+    code = (["nest_archive"] if simulator == "nest" else []) + [f"{simulator}_script", "shared"]
+    write_parts(connectome, out, about, connectome.n_edges, values, data, said, code)
+
+
+def write_parts(
+    connectome: Connectome, out: Path, about: Simulator, n_edges: int, values: Table, data: Table, said: list[str],
+    code: Sequence[str],
+) -> None:  # fmt: skip
+    """Write a script of the code in these files, and its data. ``values``: the constants REGIONS and EDGES, and those
+    of :func:`checked_drive`; ``said``: sentences for its top, to which what differs there is added."""
+    models = dict.fromkeys(r.neuron.model for r in connectome.regions.values() if r.size and r.role != "sensor")
+    said = said + [about.differs[m] for m in models if m in about.differs]
     head = _HEAD.format(
-        what=f"A network of {sizes} for {about.title}, written by connectome {package.__version__}.",
+        what=f"A network of {connectome.n_neurons:,} neurons and {n_edges:,} edges for {about.title}, written by "
+        f"connectome {package.__version__}.",
         command=f"python {out.name} {about.example}--duration-ms 1000 --drive REGION:current=PA --out spikes.csv",
         said="\n".join(line for text in said for line in _wrapped(text)), imports=about.imports,
         data=data_file(out).name,
@@ -228,14 +239,16 @@ def write_script(
         for name, column in data.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 write_array(member, column() if callable(column) else column, (1, 0), False)
-    write_lines(out, [head, *_constants(values), _code(f"{simulator}_script"), "", _code("shared").rstrip("\n")])
+    constants = _constants({"DT_MS": connectome.dt_ms, **values})
+    write_lines(out, [head, *constants, "\n\n".join(_code(name) for name in code).rstrip("\n")])
 
 
-def _drive(
+def checked_drive(
     connectome: Connectome, stimulus: Stimulus | None, duration_ms: float, seed: int,
     initial_v_mv: Mapping[str, ArrayLike], data: Table,
 ) -> tuple[Table, Table]:  # fmt: skip
-    """The input, as values of the script's constants, and the initial potentials, by region."""
+    """The duration and the input, as values of a script's constants, and the initial potentials, by region. Raises
+    :class:`ConnectomeError`."""
     from connectome.graph.flat import select
     from connectome.simulate.run_rules import whole_steps
     from connectome.simulate.stimulus import Stimulus, numbers, of_regions, prepare
@@ -247,7 +260,8 @@ def _drive(
         r.name: numbers(where, v, (r.size,))
         for where, r, v in of_regions("initial_v_mv", initial_v_mv, connectome, whole.regions)
     }
-    drive: Table = {"POISSON": {}, "CURRENT_PA": {}, "SPIKES": {}}
+    drive: Table = {"DURATION_MS": float(duration_ms), "SEED": int(seed)}
+    drive |= {"POISSON": {}, "CURRENT_PA": {}, "SPIKES": {}}
     sized = {r.name for r in connectome.regions.values() if r.size}  # a script has no others
     for name, p in given.poisson.items():
         if name not in sized:
@@ -271,7 +285,8 @@ def _drive(
     return drive, v_mv
 
 
-def _region(r: Region, about: Simulator, v_mv: Any, data: Table) -> Table:
+def region_values(r: Region, about: Simulator, v_mv: Any, data: Table) -> Table:
+    """A region as the constant REGIONS has it. Raises :class:`ConnectomeError` for a model that is not there."""
     if r.role == "sensor":
         return {"role": r.role, "size": r.size}
     if r.neuron.model not in about.cells:
@@ -344,6 +359,13 @@ def _value(name: str, given: Any, data: Table) -> Any:
         return number if np.isfinite(number) else _Text("np.inf")
     data[name] = values
     return _Text(f'DATA["{name}"]')
+
+
+def as_json(value: Any, data: Table) -> Any:
+    """A number or a column among the constants, as JSON has it."""
+    if not isinstance(value, _Text):
+        return value
+    return np.inf if value == "np.inf" else data[value.split('"')[1]].tolist()
 
 
 def _constants(values: Table) -> Iterator[str]:

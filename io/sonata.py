@@ -23,7 +23,16 @@ from connectome.graph.parts import EdgeKey, EdgeSet, Region
 from connectome.io.attribute_columns import write_properties
 from connectome.io.hdf5 import write_column, write_constant
 
-__all__ = ["NEST_MODELS", "NEST_NAMES", "population", "sidecars", "write_edges", "write_nodes", "write_root"]
+__all__ = [
+    "NEST_MODELS",
+    "NEST_NAMES",
+    "population",
+    "sidecars",
+    "write_edges",
+    "write_marks",
+    "write_nodes",
+    "write_root",
+]
 
 MAGIC: Final = 0x0A7A
 #: NEST's names of the parameters of its models, which is what a SONATA point neuron's ``dynamics_params`` are.
@@ -44,10 +53,15 @@ def population(key: EdgeKey) -> str:
     return ":".join(key)
 
 
-def write_root(file: Any) -> None:
+def write_marks(file: Any) -> None:
     """Mark a file as SONATA 0.1."""
     file.attrs["magic"] = np.uint32(MAGIC)
     file.attrs["version"] = np.array([0, 1], np.uint32)
+
+
+def write_root(file: Any) -> None:
+    """A SONATA file with groups for nodes and edges."""
+    write_marks(file)
     file.create_group("nodes")
     file.create_group("edges")
 

@@ -1,8 +1,9 @@
 """Take a graph, or spikes, to another tool: GraphML, GEXF, GML, Cytoscape, MATLAB, tables, The Virtual Brain, NWB, or
-as a script that runs it in NEST, Brian 2 or PyNN.
+as a script that runs it in NEST, Brian 2 or PyNN; for NEST also as a folder of links, for what no machine holds.
 
 python -m sims.export runs/seed0 --stage motor --format graphml --out motor.graphml
 python -m sims.export runs/seed0 --format nest --drive image:poisson=60 --out motor.nest.py
+python -m sims.export large.h5 --format nest --drive '*:current=100' --out large.nest
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from connectome.errors import ConnectomeError
 from connectome.graph.parts import KINDS
-from sims.inputs import add_shape, open_graph, shaped
+from sims.inputs import add_shape, open_graph, shaped, stage_path
 from sims.program import add_common, ended, exit_codes, refuse_seed, refuse_taken, split_names
 from sims.screen import progress
 from sims.simulate import stimulus_of
@@ -49,7 +50,13 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "path", metavar="PATH", help="a snapshot, a run's folder, any file that can be read, a measured connectome"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where to write")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="where to write; a folder of links if NEST is named and it does not end in .py",
+    )
     parser.add_argument(
         "--format", choices=list(formats), metavar="NAME", help="see below (default: by the ending of --out)"
     )
@@ -110,12 +117,15 @@ def _export(options: argparse.Namespace) -> int:
     from connectome.io.scripts import SIMULATORS
 
     out: Path = options.out
-    refuse_taken("--out", out, overwrite=options.overwrite)
+    if not (options.format == "nest" and out.suffix != ".py"):
+        refuse_taken("--out", out, overwrite=options.overwrite)
     if os.path.exists(out) and os.path.exists(options.path) and os.path.samefile(out, options.path):
         raise ConnectomeError("--out", "must not be PATH", repr(str(out)))
     if options.format == "nwb" or (options.format is None and out.suffix.lower() == ".nwb"):
         return _export_spikes(options)
     chosen = FORMATS[options.format] if options.format else format_of(out, writing=True)
+    if chosen.name == "nest" and out.suffix != ".py":
+        return _export_folder(options)
     for name in ("drive", "spikes", "duration_ms", "seed"):
         if getattr(options, name) is not None and chosen.name not in SIMULATORS:
             option = f"--{name.replace('_', '-')}"
@@ -157,20 +167,46 @@ def _write(connectome: Connectome, chosen: Format, options: argparse.Namespace) 
         chosen.write(connectome, out)
 
 
+def _export_folder(options: argparse.Namespace) -> int:
+    from connectome.io.nest_folder import write_folder
+    from connectome.io.snapshot import open_snapshot
+
+    out: Path = options.out
+    _refuse_given(options, "a folder for NEST", "kinds", "regions", "regions_from", "kinds_from", "merge_edges")
+    refuse_seed(options.seed or 0)
+    if os.path.lexists(out) and not (options.overwrite and out.is_dir()):
+        raise ConnectomeError(
+            "--out", "must not exist already", repr(str(out)), "Choose another name, or add --overwrite to a folder."
+        )
+    place = stage_path(options.path, options.stage)
+    found = open_snapshot(place)
+    regions = {name: found.region(name) for name in found.regions}
+    stimulus, _ = stimulus_of(options.drive or [], options.spikes, regions)
+    duration_ms = 1000.0 if options.duration_ms is None else options.duration_ms
+    write_folder(place, out, stimulus, duration_ms=duration_ms, seed=options.seed or 0)
+    if not options.quiet:
+        neurons = sum(found.regions.values())
+        print(f"{place}: {neurons:,} neurons, {found.n_edges:,} edges\nLinked by a folder for NEST: {out}")
+    return 0
+
+
 def _export_spikes(options: argparse.Namespace) -> int:
     from connectome.io.nwb import write_nwb
     from connectome.io.spikes import load_spikes
 
-    for name in ("stage", "kinds", "regions", "regions_from", "kinds_from"):
-        if getattr(options, name) is not None:
-            raise ConnectomeError(
-                f"--{name.replace('_', '-')}", "must not go with spikes", repr(getattr(options, name))
-            )
+    _refuse_given(options, "spikes", "stage", "kinds", "regions", "regions_from", "kinds_from")
     spikes = load_spikes(options.path)
     write_nwb(spikes, options.out)
     if not options.quiet:
         print(f"{options.path}: {spikes.sizes['spike']:,} spikes\nWritten as nwb: {options.out}")
     return 0
+
+
+def _refuse_given(options: argparse.Namespace, what: str, *names: str) -> None:
+    for name in names:
+        if getattr(options, name):
+            option = f"--{name.replace('_', '-')}"
+            raise ConnectomeError(option, f"must not go with {what}", repr(getattr(options, name)))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "add_graph_options", "add_shape", "check_graph_options", "open_graph", "open_graphs", "prepared", "shaped",
+    "stage_path",
 ]  # fmt: skip
 
 
@@ -117,18 +118,11 @@ def open_graph(text: str, stage: str | None = None, *, unsigned: bool = False) -
     :class:`ConnectomeError`."""
     from connectome.datasets import references
     from connectome.io.exchange import read
-    from connectome.io.snapshot import list_stages, load
+    from connectome.io.snapshot import load
 
-    place = Path(text)
     if stage is not None:
-        if not place.is_dir():
-            raise ConnectomeError("--stage", "must go with a run's folder", repr(text))
-        stages = {str(s.provenance.stage): s for s in list_stages(place)}
-        by_name = {s.provenance.stage_name: s for s in stages.values()} | stages
-        if stage not in by_name:
-            names = [s.provenance.stage_name or number for number, s in stages.items()]
-            raise ConnectomeError("--stage", f"must be one of {', '.join(names) or 'the stages'}", repr(stage))
-        return load(by_name[stage].path)
+        return load(stage_path(text, stage))
+    place = Path(text)
     if not place.exists() and text in references.names():
         return references.load(text)
     if not place.exists():
@@ -137,6 +131,26 @@ def open_graph(text: str, stage: str | None = None, *, unsigned: bool = False) -
             f"Names: {', '.join(references.names())}.",
         )  # fmt: skip
     return read(place, unsigned=unsigned)
+
+
+def stage_path(text: str, stage: str | None = None) -> Path:
+    """The snapshot that a path stands for: of a run's folder the stage of this name or number, its last one by default.
+    Raises :class:`ConnectomeError`."""
+    from connectome.io.snapshot import list_stages
+
+    place = Path(text)
+    if not place.is_dir():
+        if stage is not None:
+            raise ConnectomeError("--stage", "must go with a run's folder", repr(text))
+        return place
+    found = list_stages(place)
+    by_name = {s.provenance.stage_name: s for s in found} | {str(s.provenance.stage): s for s in found}
+    if stage is None and found:
+        return found[-1].path
+    if stage not in by_name:
+        names = [s.provenance.stage_name or str(s.provenance.stage) for s in found]
+        raise ConnectomeError("--stage", f"must be one of {', '.join(names) or 'the stages'}", repr(stage))
+    return by_name[stage].path
 
 
 def open_graphs(path: str, *, many: bool = False) -> Iterator[tuple[str, Connectome]]:

@@ -412,6 +412,10 @@ PROGRAMS: Final[Mapping[str, Reader]] = {
     ),
     "export": Reader(_program("export", "IN", "--out", "a.graphml", "--quiet"), _snapshots, "input.h5", _HDF5,
                      writes=_WRITES, share=0.3),
+    "export_folder": Reader(
+        _program("export", "IN", "--format", "nest", "--out", "a.nest", "--duration-ms", "2", "--quiet"), _snapshots,
+        "input.h5", _HDF5, writes=_WRITES, share=0.3,
+    ),
     "export_script": _many(
         _program("export", "IN/net.h5", "--out", "a.nest.py", "--spikes", "IN/spikes.h5", "--quiet"),
         _spikes_of_a_run, _HDF5, 0.3,

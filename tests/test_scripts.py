@@ -24,13 +24,13 @@ from connectome import Connectome, ConnectomeError, EdgeSet, NeuronParameters, R
 from connectome.io.scripts import SIMULATORS, data_file, write_script
 from connectome.io.snapshot import save
 from connectome.io.spikes import save_spikes
-from connectome.neurons import AeifPscExp, Alif, IafCondExp, Izhikevich, LeakyIntegrator, NeuronModel
+from connectome.neurons import AeifPscExp, Alif, IafCondExp, IafPscAlpha, Izhikevich, LeakyIntegrator, NeuronModel
 from connectome.simulate import Poisson, Stimulus, run
 from sims.export import main
 
 DT_MS, DURATION_MS, N, SENSORS = 0.1, 200.0, 24, 30
-MODELS = (NeuronParameters, IafCondExp, Izhikevich, AeifPscExp, Alif, LeakyIntegrator)
-EXACT = {"iaf_psc_exp", "alif", "leaky_integrator", "hand"}
+MODELS = (NeuronParameters, IafCondExp, Izhikevich, AeifPscExp, Alif, LeakyIntegrator, IafPscAlpha)
+EXACT = {"iaf_psc_exp", "iaf_psc_alpha", "alif", "leaky_integrator", "hand"}
 #: Whose spikes and potentials are ours to the last step, in each simulator.
 SAME = {simulator: EXACT | {"iaf_cond_exp"} for simulator in SIMULATORS}
 SAME["brian2"] |= {"izhikevich"}
@@ -57,6 +57,8 @@ def neurons(model: type[NeuronModel], rng: np.random.Generator) -> NeuronModel:
             np.where(np.arange(N) % 3, u(8, 20), 5.0), u(150, 300), rng.integers(0, 30, N) * 0.1, u(-58, -50),
             u(-72, -62), u(-75, -68), 5.0, u(1, 10), u(100, 400),
         )  # fmt: skip
+    if model is IafPscAlpha:
+        return IafPscAlpha(t_ref_ms=rng.integers(0, 30, N) * 0.1, v_th_mv=u(-58, -50), i_e_pa=u(200, 400))
     if model is IafCondExp:
         return IafCondExp(t_ref_ms=rng.integers(0, 30, N) * 0.1, v_th_mv=u(-58, -52), i_e_pa=u(100, 300))
     if model is Izhikevich:

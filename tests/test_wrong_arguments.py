@@ -199,6 +199,9 @@ OTHERS = {
         (["good.h5", "--out", "x.nest.py", "--seed", "-1"], "--seed"),
         (["good.h5", "--out", "x.nest.py", "--duration-ms", "nan"], "duration_ms"),
         (["good.h5", "--out", "x.txt", "--format", "brian2"], "must end in .py"),
+        (["good.h5", "--out", "run", "--format", "nest"], "--out must not exist"),
+        (["good.h5", "--out", "x.nest", "--format", "nest", "--kinds", "local"], "--kinds must not go with a folder"),
+        (["good.graphml", "--out", "x.nest", "--format", "nest"], "HDF5"),
     ],
     "grow": [
         ([], "required"), (["good.graphml", "--from", "far.graphml"], "nodes"),

@@ -1,11 +1,10 @@
 """How an exported script builds and runs its network in NEST: see ``connectome.io.scripts``."""
 
-import zipfile
-
 import nest
 import numpy as np
 
-DT_MS, REGIONS, EDGES, DATA_FILE = 0.1, {}, [], ""
+DT_MS, REGIONS, EDGES = 0.1, {}, []
+chunks = print
 
 
 # %%
@@ -20,30 +19,21 @@ def add_options(parser):
     parser.add_argument("--threads", type=int, default=1, help="of NEST (default: %(default)s)")
 
 
-def listed(value, size):
-    """What NEST takes: one number for all neurons, or a list with one for each; it may be a list itself."""
+def listed(value, mine):
+    """What NEST takes: one number for all neurons, or a list with one for each of these; it may be a list itself."""
     if isinstance(value, list):
-        return [value] * size
-    return value.tolist() if isinstance(value, np.ndarray) else value
+        return [value] * mine.size
+    return value[mine].tolist() if isinstance(value, np.ndarray) else value
 
 
-def chunks(name, edges, value, size=2**20):
-    """A column of an edge set, a million numbers at a time, so that a large network is in memory only once: in NEST.
-    ``value``: the number that is the same for all edges, or None."""
-    if value is not None:
-        for start in range(0, edges, size):
-            yield np.full(min(size, edges - start), value)
-        return
-    with zipfile.ZipFile(DATA_FILE) as archive, archive.open(f"{name}.npy") as file:
-        np.lib.format.read_magic(file)
-        _, _, dtype = np.lib.format.read_array_header_1_0(file)
-        for start in range(0, edges, size):
-            yield np.frombuffer(file.read(min(size, edges - start) * dtype.itemsize), dtype)
+def local(node):
+    """Which neurons of a region this rank has: NEST deals them out one by one. All of them, without MPI."""
+    return slice((nest.Rank() - node[0].global_id) % nest.NumProcesses(), None, nest.NumProcesses())
 
 
 def connect(nodes):
-    """All edges, one by one as they are in the data. What arrives at gif_psc_exp is felt a step earlier than elsewhere:
-    its delays are a step longer."""
+    """All edges into neurons of this rank, one by one as they are in the data. What arrives at gif_psc_exp is felt a
+    step earlier than elsewhere: its delays are a step longer."""
     first = {name: node[0].global_id for name, node in nodes.items()}
     for number, e in enumerate(EDGES):
         later = 1 if REGIONS[e["target_region"]]["model"] == "gif_psc_exp" else 0
@@ -52,12 +42,34 @@ def connect(nodes):
             for column in ("source", "target", "weight", "delay_steps")
         )
         for source, target, weight, delay in zip(*columns):
+            target = target.astype(np.int64) + first[e["target_region"]]
+            mine = target % nest.NumProcesses() == nest.Rank()
             nest.Connect(
-                source.astype(np.int64) + first[e["source_region"]],
-                target.astype(np.int64) + first[e["target_region"]],
+                source[mine].astype(np.int64) + first[e["source_region"]],
+                target[mine],
                 "one_to_one",
-                {"weight": weight.astype(float), "delay": (delay + later) * DT_MS},
+                {
+                    "weight": weight[mine].astype(float),
+                    "delay": (delay[mine] + later) * DT_MS,
+                    **e.get("synapse", {}),
+                },
             )
+
+
+def on_first_rank(found, out):
+    """What all ranks have found, on the first one, by way of files beside ``out``; the others end here."""
+    ranks, rank = nest.NumProcesses(), nest.Rank()
+    if ranks == 1:
+        return found
+    files = [out.with_name(f"{out.stem}.rank{k}.npz") for k in range(ranks)]
+    np.savez(files[rank], **found)
+    nest.SyncProcesses()
+    if rank:
+        raise SystemExit
+    parts = [dict(np.load(file)) for file in files]
+    for file in files:
+        file.unlink()
+    return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in found}
 
 
 def simulate(options, steps, poisson, current_pa, spikes):
@@ -68,37 +80,47 @@ def simulate(options, steps, poisson, current_pa, spikes):
     nodes, meters = {}, {}
     recorder = nest.Create("spike_recorder")
     for name, region in REGIONS.items():
-        if region["role"] == "sensor":
+        sensor = region["role"] == "sensor"
+        nodes[name] = node = nest.Create("spike_train_injector" if sensor else region["model"], region["size"])
+        mine = np.arange(region["size"])[local(node)]
+        if sensor:
             step, neuron = spikes[name]
             order = np.argsort(neuron, kind="stable")
             trains = np.split(step[order] * DT_MS, np.cumsum(np.bincount(neuron, minlength=region["size"]))[:-1])
-            nodes[name] = nest.Create("spike_generator", region["size"], [{"spike_times": t.tolist()} for t in trains])
+            if mine.size:
+                node[local(node)].set([{"spike_times": trains[k].tolist()} for k in mine])
             continue
         parameters = region["parameters"] | {f"{k.upper()}_m": value for k, value in region["start"].items()}
         parameters["I_e"] = parameters["I_e"] + current_pa.get(name, 0.0)
-        parameters = {key: listed(value, region["size"]) for key, value in parameters.items()}
-        nodes[name] = nest.Create(region["model"], region["size"], parameters)
-        nest.Connect(nodes[name], recorder)
+        if mine.size:
+            node[local(node)].set({key: listed(value, mine) for key, value in parameters.items()})
+        nest.Connect(node, recorder)
         if name in options.record_v:
             meters[name] = nest.Create("multimeter", params={"interval": DT_MS, "record_from": ["V_m"]})
-            nest.Connect(meters[name], nodes[name])
-        if name in poisson:  # a generator gives each of its targets a train of its own
-            rate_hz, weight = (np.broadcast_to(x, region["size"]).astype(float) for x in poisson[name])
-            sources = nest.Create("poisson_generator", region["size"], {"rate": rate_hz.tolist()})
-            nest.Connect(sources, nodes[name], "one_to_one", {"weight": weight, "delay": np.full(weight.size, DT_MS)})
+            nest.Connect(meters[name], node)
+        if name in poisson and mine.size:  # a generator gives each of its targets a train of its own
+            rate_hz, weight = (np.broadcast_to(x, region["size"])[mine].astype(float) for x in poisson[name])
+            sources = nest.Create("poisson_generator", mine.size, {"rate": rate_hz.tolist()})
+            syn = {"weight": weight, "delay": np.full(mine.size, DT_MS)}
+            nest.Connect(sources, node[local(node)], "one_to_one", syn)
     connect(nodes)
     nest.Simulate((steps + 2) * DT_MS)  # devices hear of the last step two steps later
 
-    fired, v_mv = {}, {}
+    found = {}
     events = recorder.events
+    step = np.rint(events["times"] / DT_MS).astype(np.int64)
     for name, node in nodes.items():
         if REGIONS[name]["role"] != "sensor":
             k = events["senders"] - node[0].global_id
-            step = np.rint(events["times"] / DT_MS).astype(np.int64)
             mine = (k >= 0) & (k < REGIONS[name]["size"]) & (step <= steps)
-            fired[name] = step[mine], k[mine]
+            found |= {f"{name}:step": step[mine], f"{name}:neuron": k[mine]}
     for name, meter in meters.items():
         seen = meter.events
         order = np.lexsort((seen["senders"], seen["times"]))
-        v_mv[name] = seen["V_m"][order].reshape(-1, REGIONS[name]["size"])[:steps]
+        neuron = np.unique(seen["senders"]) - nodes[name][0].global_id
+        v_mv = seen["V_m"][order].reshape(-1, max(neuron.size, 1))[:steps, : neuron.size]
+        found |= {f"{name}:v_mv": v_mv, f"{name}:measured": neuron}
+    found = on_first_rank(found, options.out)
+    fired = {name: (found[f"{name}:step"], found[f"{name}:neuron"]) for name in nodes if f"{name}:step" in found}
+    v_mv = {name: found[f"{name}:v_mv"][:, np.argsort(found[f"{name}:measured"])] for name in meters}
     return fired, v_mv

@@ -81,6 +81,28 @@ def sensor_spikes(poisson, given, steps, rng):
     return found
 
 
+def write_spikes(path, found):
+    """Spikes, region -> (steps, neurons), in the order of time, region and neuron: as a table or as a SONATA file."""
+    if path.suffix == ".h5":
+        import h5py
+
+        with h5py.File(path, "w") as file:
+            populations = file.create_group("spikes", track_order=True)
+            for name, (step, neuron) in found.items():
+                order = np.lexsort((neuron, step))
+                group = populations.create_group(name)
+                group["timestamps"], group["node_ids"] = step[order] * DT_MS, neuron[order].astype(np.uint64)
+                group["timestamps"].attrs["units"] = "ms"
+        return
+    rows = []
+    for place, (name, (step, neuron)) in enumerate(found.items()):
+        rows += zip(step.tolist(), [place] * step.size, neuron.tolist(), [name] * step.size)
+    with open(path, "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["time_ms", "region", "neuron"])
+        table.writerows((round(step * DT_MS, 9), name, neuron) for step, _, neuron, name in sorted(rows))
+
+
 def main():
     """Run the network, write its spikes, print rates."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -93,7 +115,10 @@ def main():
     parser.add_argument("--spikes", type=Path, metavar="CSV", help="spikes of sensors: time_ms, region, neuron")
     parser.add_argument("--record-v", action="append", default=[], metavar="REGION", help="potentials, beside --out")
     parser.add_argument("--seed", type=int, default=SEED, help="of the Poisson drive")
-    parser.add_argument("--out", type=Path, default=Path("spikes.csv"), metavar="CSV", help="default: %(default)s")
+    parser.add_argument(
+        "--out", type=Path, default=Path("spikes.csv"), metavar="FILE",
+        help="a table; or, if it ends in .h5, SONATA's format, by h5py (default: %(default)s)",
+    )  # fmt: skip
     add_options(parser)
     options = parser.parse_args()
     steps = round(options.duration_ms / DT_MS)
@@ -108,17 +133,11 @@ def main():
 
     fired, v_mv = simulate(options, steps, poisson, current_pa, spikes)
 
-    rows = []
-    for name, (step, neuron) in {**spikes, **fired}.items():
+    found = {name: (spikes if name in spikes else fired)[name] for name in REGIONS}
+    for name, (step, _) in found.items():
         rate = step.size / REGIONS[name]["size"] / (steps * DT_MS / 1000)
         print(f"{name}: {REGIONS[name]['size']:,} neurons, {step.size:,} spikes, {rate:.2f} Hz")
-        rows += zip(step.tolist(), [name] * step.size, neuron.tolist())
-    order = {name: place for place, name in enumerate(REGIONS)}
-    rows.sort(key=lambda row: (row[0], order[row[1]], row[2]))
-    with open(options.out, "w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["time_ms", "region", "neuron"])
-        table.writerows((round(step * DT_MS, 9), name, neuron) for step, name, neuron in rows)
+    write_spikes(options.out, found)
     if v_mv:
         np.savez(options.out.with_suffix(".npz"), **v_mv)  # region -> (steps, neurons), mV, after each step
 
