@@ -8,7 +8,7 @@ from typing import Final
 
 from connectome.errors import ConnectomeError
 
-__all__ = ["fits", "ran_out", "refuse_memory"]
+__all__ = ["fits", "free_bytes", "ran_out", "refuse_memory"]
 
 #: What torch and HDF5 say when memory runs out; their errors are of no type of its own.
 _SAYS: Final = re.compile(r"(allocate|out of|not enough) memory|memory allocation failed", re.IGNORECASE)
@@ -23,7 +23,7 @@ def ran_out(error: BaseException) -> bool:
 
 def refuse_memory(what: str, needed_bytes: float, hint: str) -> None:
     """Refuse to start what would not fit in the memory that is free, swap included. Raises :class:`ConnectomeError`."""
-    free = _free_bytes()
+    free = free_bytes()
     if free is not None and needed_bytes > free:
         raise ConnectomeError(
             "memory", f"must have about {needed_bytes / 1e9:,.1f} GB free for {what}", f"{free / 1e9:,.1f} GB", hint
@@ -32,11 +32,11 @@ def refuse_memory(what: str, needed_bytes: float, hint: str) -> None:
 
 def fits(needed_bytes: float) -> bool:
     """Whether so much memory is free, as far as the system says."""
-    free = _free_bytes()
+    free = free_bytes()
     return free is None or needed_bytes <= free
 
 
-def _free_bytes(root: Path = Path("/")) -> int | None:
+def free_bytes(root: Path = Path("/")) -> int | None:
     """What the system and the control group leave this process; None where Linux's files do not say."""
     free = []
     try:

@@ -38,7 +38,7 @@ __all__ = ["main", "parser"]
 
 _NO_PEERS: Final = ("none", "auto")
 #: Each a function of a module of its name, which is imported when it is asked for.
-_OTHERS: Final = ("microcircuit", "neurons", "shiu2024", "analysis", "annotated", "convolutions")
+_OTHERS: Final = ("microcircuit", "neurons", "shiu2024", "analysis", "annotated", "convolutions", "planned")
 _ALL: Final = (*MODELS, *_OTHERS)
 
 
@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
         "models",
         nargs="*",
         metavar="MODEL",
-        help="what to measure (default: all but microcircuit, neurons, shiu2024, analysis, annotated and convolutions)",
+        help=f"what to measure (default: all but {', '.join(_OTHERS)})",
     )
     parser.add_argument(
         "--peers",

@@ -11,26 +11,26 @@ from connectome.memory import ran_out, refuse_memory
 
 
 def test_free_memory_is_what_the_system_and_the_group_leave(tmp_path: Path) -> None:
-    assert memory._free_bytes(tmp_path) is None
+    assert memory.free_bytes(tmp_path) is None
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/meminfo").write_text("MemTotal: 9000 kB\nMemAvailable: 4000 kB\nSwapFree: 1000 kB\n")
-    assert memory._free_bytes(tmp_path) == 5000 * 1024
+    assert memory.free_bytes(tmp_path) == 5000 * 1024
     group = tmp_path / "sys/fs/cgroup"
     group.mkdir(parents=True)
     (group / "memory.max").write_text("max\n")
     (group / "memory.current").write_text("3000000\n")
     (group / "memory.stat").write_text("anon 1\ninactive_file 500000\n")
-    assert memory._free_bytes(tmp_path) == 5000 * 1024
+    assert memory.free_bytes(tmp_path) == 5000 * 1024
     (group / "memory.max").write_text("4000000\n")
-    assert memory._free_bytes(tmp_path) == 1500000
+    assert memory.free_bytes(tmp_path) == 1500000
 
 
 def test_memory_is_refused_with_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_free_bytes", lambda: 2e9)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 2e9)
     refuse_memory("a run", 1.9e9, "")
     with pytest.raises(ConnectomeError, match=r"must have about 2.1 GB free for a run; found 2.0 GB. Take less."):
         refuse_memory("a run", 2.1e9, "Take less.")
-    monkeypatch.setattr(memory, "_free_bytes", lambda: None)
+    monkeypatch.setattr(memory, "free_bytes", lambda: None)
     refuse_memory("a run", 1e30, "")
 
 

@@ -271,7 +271,7 @@ def test_bad_requests_are_refused_by_name(case: str, engine: Engine) -> None:
 
 def test_what_would_not_fit_is_refused_before_the_run(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     connectome = Connectome.of([Region("a", 100)])
-    monkeypatch.setattr(memory, "_free_bytes", lambda: 1e6)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 1e6)
     seen: list[float] = []
     with pytest.raises(
         ConnectomeError, match=r"memory must have about .* GB free for 200 numbers in each of 2,000 steps"

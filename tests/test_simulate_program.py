@@ -345,7 +345,7 @@ def test_usage_is_shown(arguments: list[str], snapshot: Path, capsys: pytest.Cap
 def test_what_would_not_fit_in_memory_is_refused(
     snapshot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("connectome.memory._free_bytes", lambda: 100e6)
+    monkeypatch.setattr("connectome.memory.free_bytes", lambda: 100e6)
     assert main([str(snapshot), "--out", str(tmp_path / "spikes.h5")]) == 2
     error = capsys.readouterr().err
     assert "memory must have about 0.3 GB free for" in error

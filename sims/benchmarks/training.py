@@ -21,13 +21,24 @@ from connectome import Connectome, EdgeSet, NeuronParameters, Region
 from connectome.learning.network import SpikingNetwork
 from connectome.neurons.iaf_psc_exp import propagators
 
-__all__ = ["CLASSES", "NEURON", "WIDTH_MV", "Layers", "Steps", "feed_forward", "recurrent", "steps", "trained"]
+__all__ = [
+    "CLASSES",
+    "INPUT_RATE",
+    "NEURON",
+    "WIDTH_MV",
+    "Layers",
+    "Steps",
+    "feed_forward",
+    "recurrent",
+    "steps",
+    "trained",
+]
 
 #: Time constants for steps of 1 ms. The threshold is 15 mV above rest.
 NEURON = NeuronParameters(tau_m_ms=10.0, t_ref_ms=1.0, tau_syn_ex_ms=4.0, tau_syn_in_ms=4.0)
 _DT_MS = 1.0
 WIDTH_MV = 10.0
-_INPUT_RATE = 0.05
+INPUT_RATE = 0.05
 CLASSES = 10
 
 
@@ -57,7 +68,7 @@ def steps(connectome: Connectome, n_steps: int, batch: int, seed: int = 0, **opt
     """Training steps on the same batches of random spikes. ``options`` are :class:`SpikingNetwork`'s."""
     generator = torch.Generator().manual_seed(seed)
     size = connectome.regions["image"].size
-    x = (torch.rand(batch, n_steps, size, generator=generator) < _INPUT_RATE).float()
+    x = (torch.rand(batch, n_steps, size, generator=generator) < INPUT_RATE).float()
     y = torch.randint(0, CLASSES, (batch,), generator=generator)
     network = SpikingNetwork(connectome, surrogate_width_mv=WIDTH_MV, **options)
     peer = _Dense(connectome)
