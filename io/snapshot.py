@@ -13,11 +13,12 @@ regions and edge sets: UTF-8, one a line.
 A region's neuron model is a text in the table ``regions``: JSON of its name and parameters; null for parameters with a
 value for each neuron, which are in ``nodes/<region>/neuron/<parameter>``.
 
-Format 5: regions with maps, and kernel sets (:mod:`connectome.io.kernel_sets`), for which SONATA has no place: the
-SONATA groups have their connections if :func:`save` is asked for them; ``areas``, if there, names the area of each
-region. Format 4: attributes; unknown positions are nan. In earlier formats they were zeros. Format 3: regions may have
-any neuron model; before, all had ``iaf_psc_exp``, with its parameters as columns of the table. Format 2: the edges of a
-source are sorted by delay, then target. In format 1 they were sorted by target only.
+Format 6: weights of few values as codes (:mod:`connectome.io.weight_codes`) if :func:`save` is asked for them, for
+which SONATA has no place; ``areas``, if there, names the area of each region. Format 5: regions with maps, and kernel
+sets (:mod:`connectome.io.kernel_sets`), for which it has none either: the SONATA groups have their connections if
+:func:`save` is asked for them. Format 4: attributes; unknown positions are nan. In earlier formats they were zeros.
+Format 3: regions may have any neuron model; before, all had ``iaf_psc_exp``, with its parameters as columns of the
+table. Format 2: the edges of a source are sorted by delay, then target. In format 1 they were sorted by target only.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from connectome.graph.connectome import Connectome, Provenance, RuleRecord
 from connectome.graph.kernel_set import KernelSet, without_kernels
 from connectome.graph.maps import Maps
 from connectome.graph.parts import ROLES, EdgeKey, EdgeSet, Region, checked_key
-from connectome.io import attribute_columns, hdf5, kernel_sets, neuron_columns, sonata
+from connectome.io import attribute_columns, hdf5, kernel_sets, neuron_columns, sonata, weight_codes
 
 if TYPE_CHECKING:
     import xarray
@@ -53,7 +54,7 @@ __all__ = ["FORMAT_VERSION", "Snapshot", "list_stages", "load", "open_snapshot",
 
 #: The format that this version writes. Raise it when a file of the new format could not be read by the old code, keep
 #: reading the old ones, and archive a file of each in tests/archives.
-FORMAT_VERSION: Final = 5
+FORMAT_VERSION: Final = 6
 SUFFIX: Final = ".h5"
 _REGION_KINDS: Final[Mapping[str, type]] = {
     "name": str, "role": str, "size": int, "birth_stage": int, "neuron": str, "maps": str,
@@ -66,10 +67,12 @@ _OLD_REGION_KINDS: Final[Mapping[str, type]] = {
 _SUMMARY: Final[Mapping[str, type]] = {
     "n_edges": int, "density": float, "mean_abs_weight_pa": float, "total_weight_pa": float, "mean_delay_ms": float,
 }  # fmt: skip
-#: Formats 1 to 4 have neither of the last two; the stride is 0 for a set of edges.
+#: The stride is 0 for a set of edges, and so are values where weights are no codes.
 _EDGE_KINDS: Final[Mapping[str, type]] = {
-    "source": str, "kind": str, "target": str, **_SUMMARY, "n_connections": int, "stride": int,
+    "source": str, "kind": str, "target": str, **_SUMMARY, "n_connections": int, "stride": int, "n_values": int,
 }  # fmt: skip
+#: Columns that earlier formats do not have.
+_SINCE: Final = {"maps": 5, "n_connections": 5, "stride": 5, "n_values": 6}
 _RULE_KINDS: Final[Mapping[str, type]] = {
     name: str if name in ("rule", "source", "kind", "target") else int for name in RuleRecord._fields
 }
@@ -77,10 +80,12 @@ _RULE_KINDS: Final[Mapping[str, type]] = {
 
 def save(
     connectome: Connectome, path: str | os.PathLike[str], *, config: str = "", overwrite: bool = False,
-    connections: bool = False,
+    connections: bool = False, codebooks: bool = False,
 ) -> None:  # fmt: skip
     """Write a snapshot: whole, or not at all. The same connectome and ``config`` make the same bytes. ``connections``:
     also write the connections of kernel sets, as SONATA edges, for other programs; they are not read back.
+    ``codebooks``: store the weights of each set that has at most 256 different ones as codes, which other programs do
+    not read.
 
     ``path`` ends in ``.h5``; ``config`` is the configuration of the run that made it, any text (TOML, JSON). Raises
     :class:`ConnectomeError` for a file that exists unless ``overwrite``, and for one that cannot be written; an
@@ -102,7 +107,7 @@ def save(
     try:
         with hdf5.atomic(file) as sink:
             with hdf5.create(sink) as h5:
-                _write(h5, connectome, circuit, config)
+                _write(h5, connectome, circuit, config, codebooks)
             hdf5.make_folder(folder)
             for name, text in sonata.sidecars(circuit, file.name).items():
                 with hdf5.atomic(folder / name) as sidecar:
@@ -239,7 +244,7 @@ class Snapshot(ReadOnly):
             yield reader
 
 
-def _write(h5: Any, connectome: Connectome, circuit: Connectome, config: str) -> None:
+def _write(h5: Any, connectome: Connectome, circuit: Connectome, config: str, codebooks: bool) -> None:
     sonata.write_root(h5)
     ours = h5.create_group("development")
     ours.attrs["format_version"] = FORMAT_VERSION
@@ -273,6 +278,8 @@ def _write(h5: Any, connectome: Connectome, circuit: Connectome, config: str) ->
     table |= {name: (kind, [row[name].item() for row in rows]) for name, kind in _SUMMARY.items()}
     table["n_connections"] = (int, [e.n_connections for e in connectome.edges.values()])
     table["stride"] = (int, [e.stride if isinstance(e, KernelSet) else 0 for e in connectome.edges.values()])
+    books = weight_codes.codebooks(connectome) if codebooks else {}
+    table["n_values"] = (int, [len(books[key].values) if key in books else 0 for key in connectome.edges])
     hdf5.write_table(ours, "edge_sets", table)
     attribute_columns.write(ours, connectome)
     for number, region in enumerate(regions):
@@ -288,7 +295,7 @@ def _write(h5: Any, connectome: Connectome, circuit: Connectome, config: str) ->
         for name, parameter in region.neuron.arrays().items():
             hdf5.write_column(about.require_group("neuron"), name, parameter, shrink=False)
     for number, edges in enumerate(circuit.edges.values()):
-        sonata.write_edges(h5, edges, number)
+        sonata.write_edges(h5, edges, number, weights=edges.key not in books)
     for edges in connectome.edges.values():
         group = ours.require_group(f"edges/{sonata.population(edges.key)}")
         hdf5.write_column(group, "birth_stage", edges.birth_stage)
@@ -297,6 +304,8 @@ def _write(h5: Any, connectome: Connectome, circuit: Connectome, config: str) ->
             hdf5.write_column(state, name, kept)
         if isinstance(edges, KernelSet):
             kernel_sets.write(group, edges)
+        elif edges.key in books:
+            weight_codes.write(group, books[edges.key])
 
 
 def _header(reader: hdf5.Reader, path: str | os.PathLike[str]) -> Snapshot:
@@ -313,10 +322,8 @@ def _header(reader: hdf5.Reader, path: str | os.PathLike[str]) -> Snapshot:
             "format", f"must be 1 .. {FORMAT_VERSION}, which connectome {package.__version__} reads",
             f"{number}, made by {version}", "Upgrade connectome." if number > FORMAT_VERSION else "",
         )  # fmt: skip
-    kinds, edge_kinds = _REGION_KINDS if number > 2 else _OLD_REGION_KINDS, _EDGE_KINDS
-    if number < 5:
-        kinds = {name: kind for name, kind in kinds.items() if name != "maps"}
-        edge_kinds = {name: kind for name, kind in edge_kinds.items() if name not in ("n_connections", "stride")}
+    tables = _REGION_KINDS if number > 2 else _OLD_REGION_KINDS, _EDGE_KINDS
+    kinds, edge_kinds = ({k: v for k, v in table.items() if _SINCE.get(k, 1) <= number} for table in tables)
     regions = _rows(reader.table("development", "regions", kinds=kinds), ["name"])
     n, place = len(regions), ("development", "areas")
     areas = reader.texts(*place, size=n) if reader.has(*place) else [""] * n
@@ -339,7 +346,7 @@ def _header(reader: hdf5.Reader, path: str | os.PathLike[str]) -> Snapshot:
         for end in (source, target):
             if (end,) not in regions:
                 raise ConnectomeError(where, f"must join regions of {[name for (name,) in regions]}", repr(end))
-        summary[key] = {"n_connections": row["n_edges"], "stride": 0} | row
+        summary[key] = {"n_connections": row["n_edges"], "stride": 0, "n_values": 0} | row
     attributes, texts = attribute_columns.read_types(reader) if number > 3 else ({}, {})
     return Snapshot(
         path=Path(path), format_version=number, version=version,
@@ -429,16 +436,13 @@ def _edge_set(reader: hdf5.Reader, snapshot: Snapshot, key: EdgeKey) -> EdgeSet:
         return reader.column(*place, dtype=dtype, shape=(n,))
 
     delay_ms = column(*theirs, "0", "delay", dtype=np.float64)
-    weight = column(*theirs, "0", "syn_weight", dtype=np.float32)
+    weight = weight_codes.read(reader, key, name, row, indptr)
     birth = column(*ours, "birth_stage", dtype=np.int16)
     state = {name: column(*ours, "state", name, dtype=np.float32) for name in reader.members(*ours, "state")}
     attributes = attribute_columns.read(reader, "edges", name, n, snapshot.attributes, snapshot._texts)
     n_source, n_target = snapshot.regions[key.source], snapshot.regions[key.target]
     if snapshot.format_version == 1 and not is_constant(delay_ms):
-        lengths = np.diff(indptr)
-        if (lengths < 0).any() or indptr[-1] != n:
-            raise ConnectomeError(f"edges[{key}].indices", f"must rise from 0 to {n}", indptr)
-        source = np.repeat(np.arange(n_source), lengths)
+        source = np.repeat(np.arange(n_source), sonata.edges_each(key, indptr, n))
         return EdgeSet.from_arrays(
             key, source, target, weight, n_source=n_source, n_target=n_target, dt_ms=snapshot.dt_ms, delay_ms=delay_ms,
             birth_stage=birth, state=state,

@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.graph.parts import EdgeKey, EdgeSet, Region
 from connectome.io.attribute_columns import write_properties
@@ -26,6 +27,7 @@ from connectome.io.hdf5 import write_column, write_constant
 __all__ = [
     "NEST_MODELS",
     "NEST_NAMES",
+    "edges_each",
     "population",
     "sidecars",
     "write_edges",
@@ -93,7 +95,7 @@ def write_nodes(file: Any, region: Region, number: int) -> None:
                 write_constant(dynamics, NEST_NAMES.get(name, name), n, value, np.float64)
 
 
-def write_edges(file: Any, edges: EdgeSet, number: int) -> None:
+def write_edges(file: Any, edges: EdgeSet, number: int, *, weights: bool = True) -> None:
     """Write the ``number``-th edge set as an edge population, with its index by source and by target."""
     n = len(edges)
     group = file.create_group(f"edges/{population(edges.key)}")
@@ -105,7 +107,8 @@ def write_edges(file: Any, edges: EdgeSet, number: int) -> None:
     write_constant(group, "edge_group_id", n, 0, np.uint32)
     write_column(group, "edge_group_index", np.arange(n, dtype=np.uint32))
     properties = group.create_group("0")
-    write_column(properties, "syn_weight", edges.weight)
+    if weights:
+        write_column(properties, "syn_weight", edges.weight)
     write_column(properties, "delay", edges.delay)
     write_properties(properties, edges.attributes)
     # Edges are in the order of their source: one range of edges for each source, one range of one edge for each edge
@@ -115,6 +118,14 @@ def write_edges(file: Any, edges: EdgeSet, number: int) -> None:
     reverse = edges.reverse
     edge = reverse.edge.astype(np.uint32) if n < 2**32 else reverse.edge
     _write_index(group, "target_to_source", reverse.indptr, edge, edge + edge.dtype.type(1))
+
+
+def edges_each(key: EdgeKey, indptr: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """How many edges each source has, of n, by the index. Raises :class:`ConnectomeError` if that does not rise."""
+    found = np.diff(indptr)
+    if (found < 0).any() or indptr[-1] != n:
+        raise ConnectomeError(f"edges[{key}].indices", f"must rise from 0 to {n}", indptr)
+    return found
 
 
 def _write_index(edge_group: Any, name: str, ranges: NDArray[Any], first: NDArray[Any], last: NDArray[Any]) -> None:

@@ -9,7 +9,7 @@ import os
 import resource
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -201,7 +201,7 @@ def test_a_million_edges(tmp_path: Path) -> None:
 
 
 def test_archives_still_open() -> None:
-    numbers, digest = (1, 2, 3, 4, 5), "92d8732904863172a04151d6ed80c9af08e5efac69ed7a3a51f86d37f2d10d91"
+    numbers, digest = (1, 2, 3, 4, 5, 6), "92d8732904863172a04151d6ed80c9af08e5efac69ed7a3a51f86d37f2d10d91"
     for number in numbers:
         archive = ARCHIVES / f"format_{number}.h5"
         snapshot = open_snapshot(archive)
@@ -212,6 +212,87 @@ def test_archives_still_open() -> None:
         assert found.provenance == example().provenance
         assert [tuple(k) for k in found.edges] == [tuple(k) for k in example().edges]
     assert list(numbers) == list(range(1, FORMAT_VERSION + 1)), "archive a file of each format"
+
+
+# Weights of few values.
+
+
+def of_values(values: Sequence[float], sign: Sequence[int], n: int = 24, seed: int = 0) -> Connectome:
+    """A set of n edges between neurons of these signs, whose weights are of these values."""
+    rng, size = np.random.default_rng(seed), len(sign)
+    weight = np.append(rng.choice(np.array(values, np.float32), n - len(values)), np.array(values, np.float32))
+    edges = EdgeSet.from_arrays(
+        ("a", "local", "a"), rng.integers(0, size, n), rng.integers(0, size, n), weight, n_source=size, n_target=size,
+        dt_ms=0.1,
+    )  # fmt: skip
+    signed = np.array(sign, np.int8)
+    free = edges.at_source(signed) == 0
+    return Connectome.of(
+        [Region("a", size, sign=signed)],
+        [replace(edges, weight=np.where(free, edges.weight, np.copysign(edges.weight, edges.at_source(signed))))],
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.floats(-1e6, 1e6, width=32) | st.just(-0.0), min_size=1, max_size=300),
+    st.lists(st.sampled_from([-1, 1]), min_size=1, max_size=9) | st.lists(st.just(0), min_size=1, max_size=9),
+    st.integers(0, 40),
+)
+def test_weights_of_few_values_come_back_bit_for_bit(values: list[float], sign: list[int], more: int) -> None:
+    wanted = of_values(values, sign, len(values) + more)
+    (edges,) = wanted.edges.values()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.h5"
+        save(wanted, path, codebooks=True)
+        assert_same(load(path), wanted)
+        weights = {*np.where(edges.weight == 0, edges.weight, np.abs(edges.weight) if any(sign) else edges.weight)
+                   .view(np.uint32).tolist()}  # fmt: skip
+        population = libsonata.EdgeStorage(str(path)).open_population("a:local:a")
+        assert ("syn_weight" in population.attribute_names) == (not 1 < len(weights) <= 256)
+        assert population.size == len(edges)
+
+
+@pytest.mark.parametrize(("k", "bits"), [(2, 1), (4, 2), (5, 3), (8, 3), (256, 8)])
+def test_a_file_is_smaller_by_what_codes_save(tmp_path: Path, k: int, bits: int) -> None:
+    """3 bits for one of eight magnitudes, whatever the sign, in place of 32."""
+    n = 2**18
+    c = of_values(np.arange(1, k + 1).tolist(), [1, -1, 1], n)
+    save(c, tmp_path / "plain.h5")
+    save(c, tmp_path / "codes.h5", codebooks=True)
+    plain, codes = ((tmp_path / f"{name}.h5").stat().st_size for name in ("plain", "codes"))
+    with h5py.File(tmp_path / "codes.h5") as h5:
+        group = h5["development/edges/a:local:a/codebook"]
+        assert {name: len(group[name]) for name in group} == {"code": n * bits // 8, "magnitude": k}
+    assert plain - codes == pytest.approx(4 * n - n * bits // 8 - 4 * k, abs=4096)
+    assert load(tmp_path / "codes.h5").digest() == c.digest()
+
+
+def test_a_weight_of_another_sign_takes_a_bit_more(tmp_path: Path) -> None:
+    c = of_values([-2.0, -1.0, 1.0, 2.0], [0])
+    save(c, tmp_path / "x.h5", codebooks=True)
+    with h5py.File(tmp_path / "x.h5") as h5:
+        assert h5["development/edges/a:local:a/codebook/value"][:].tolist() == [1, 2, -1, -2]
+
+
+def test_the_archive_of_codebooks_opens() -> None:
+    assert load(ARCHIVES / "format_6_codebooks.h5").digest() == example().digest()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda group: group["code"].__setitem__(0, 255), r"codebook/code must have codes below 5"),
+        (lambda group: group.move("magnitude", "values"), r"codebook/value must be there"),
+        (lambda group: group.move("code", "codes"), r"codebook/code must be there"),
+    ],
+)
+def test_a_spoilt_codebook_is_refused(tmp_path: Path, spoil: Callable[[Any], None], message: str) -> None:
+    save(of_values([1, 2, 3, 4, 5], [1]), tmp_path / "x.h5", codebooks=True)
+    with h5py.File(tmp_path / "x.h5", "r+") as h5:
+        spoil(h5["development/edges/a:local:a/codebook"])
+    with pytest.raises(ConnectomeError, match=message):
+        load(tmp_path / "x.h5")
 
 
 # Kernel sets.

@@ -61,13 +61,15 @@ class Quantised(Parameters):
             steps = (weight / values["quantum"]).clamp(1 - self.levels, self.levels - 1)
             return _straight_through(steps.round(), steps) * values["quantum"]
         size = weight.detach().abs()
-        if not len(size):
+        if not size.any():
             return weight
         return _straight_through(self._nearest_code(size) * weight.detach().sign(), weight)
 
     def _nearest_code(self, size: Tensor) -> Tensor:
         ordered = size.sort().values
-        share = (torch.arange(self.levels, device=size.device) + 0.5) / self.levels
+        zeros = int((ordered == 0).sum())  # a weight of 0 has no sign that a code could take: one value is theirs
+        ordered, levels = ordered[zeros:], self.levels - (zeros > 0)
+        share = (torch.arange(levels, device=size.device) + 0.5) / levels
         code = ordered[(share * len(ordered)).long()]
         total = torch.cat([ordered.new_zeros(1, dtype=torch.float64), ordered.double().cumsum(0)])
         for _ in range(_ROUNDS):
