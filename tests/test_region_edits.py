@@ -8,8 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from connectome import Connectome, ConnectomeError, EdgeKey, EdgeSet, Region
-from connectome.graph.region_edits import average_regions, copy_region, merge_regions, remove_regions, route_edges
+from connectome import Connectome, ConnectomeError, EdgeKey, EdgeSet, Edit, Region
+from connectome.graph.region_edits import (
+    average_regions,
+    copy_region,
+    insert_region,
+    merge_regions,
+    remove_regions,
+    route_edges,
+    split_region,
+)
 from connectome.simulate import Stimulus, run
 
 DT = 0.1
@@ -146,7 +154,62 @@ def test_what_cannot_be_is_refused() -> None:
         (lambda: merge_regions(c, ["a", "eye"], "x"), r"must have regions of one role and one kind of neuron"),
         (lambda: average_regions(c, ["a", "hand"], "x"), r"must have two regions or more of one size, role and sign"),
         (lambda: route_edges(c, EdgeKey("eye", "afferent", "a"), "hand"), r"must lead to another neuron region of 20"),
+        (lambda: split_region(c, "a", {"x": [0, 1]}), r"must have each of 20 neurons in one part"),
+        (lambda: split_region(c, "a", {"x": range(20), "y": [3]}), r"must have each of 20 neurons in one part"),
+        (lambda: insert_region(c, EdgeKey("a", "local", "c"), Region("x", 20), 1.0, 1.0), r"edge set that exists"),
+        (
+            lambda: insert_region(c, EdgeKey("a", "local", "a"), Region("x", 3), 1.0, 1.0),
+            r"must have a region of 20 neurons; found x, a neuron of 3",
+        ),
         (lambda: route_edges(c, EdgeKey("eye", "afferent", "c"), "a"), r"must name an edge set that exists"),
     ):
         with pytest.raises(ConnectomeError, match=message):
             edit()
+
+
+def test_a_split_network_does_what_it_did_and_merging_gives_it_back() -> None:
+    before = network()
+    order = np.random.default_rng(1).permutation(20)
+    parts = {"x": order[:7], "y": order[7:]}
+    after = before.apply(split_region(before, "a", parts))
+    was, now = spikes(before), spikes(after)
+    assert min(len(now["x"]), len(now["y"])) > 5
+    for part, which in parts.items():
+        assert {(time, int(which[neuron])) for time, neuron in now[part]} == {s for s in was["a"] if s[1] in which}
+    assert now["c"] == was["c"]
+    assert EdgeKey("x", "long_range", "y") in after.edges
+    assert EdgeKey("x", "local", "x") in after.edges
+    back = after.apply(merge_regions(after, ["x", "y"], "xy"))
+    back = back.apply(split_region(back, "xy", {"a": np.argsort(order)}))
+    assert back.edges[EdgeKey("a", "local", "a")].state["memory"].tolist() == (
+        before.edges[EdgeKey("a", "local", "a")].state["memory"].tolist()
+    )
+    for key, e in before.edges.items():
+        assert (back.edges[key].weight == e.weight).all()
+    assert sum(r.added for r in after.provenance.rule_log if r.rule == "split_region") == 120 * 4
+
+
+def test_an_inserted_region_hears_what_its_target_heard() -> None:
+    before = network()
+    key = EdgeKey("b", "long_range", "c")
+    after = before.apply(insert_region(before, key, Region("relay", 20), 20000.0, 1.5))
+    was, now = spikes(before), spikes(after)
+    assert len(was["c"]) > 20
+    assert now["relay"] == was["c"]
+    assert {neuron for _, neuron in now["c"]} == {neuron for _, neuron in was["c"]}
+    onward = after.edges[EdgeKey("relay", "long_range", "c")]
+    assert (onward.source == onward.target).all()
+    assert {*onward.weight.tolist()} == {20000.0}
+    assert {*onward.delay.tolist()} == {1.5}
+    assert [(r.target, r.removed, r.added) for r in after.provenance.rule_log] == [
+        ("c", 120, 0), ("relay", 0, 120), ("c", 0, 20),
+    ]  # fmt: skip
+
+
+def test_kinds_keep_their_own_names() -> None:
+    before = network()
+    key = EdgeKey("a", "local", "a")
+    slow = replace(before.edges[key], key=EdgeKey("a", "local-slow", "a"))
+    before = before.apply(Edit(add=(slow,)))
+    after = before.apply(split_region(before, "a", {"x": range(10), "y": range(10, 20)}))
+    assert {k.kind for k in after.edges if {k.source, k.target} == {"x", "y"}} == {"long_range", "long_range-slow"}

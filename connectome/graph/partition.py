@@ -13,14 +13,13 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from connectome.arrays import is_constant
 from connectome.errors import ConnectomeError
 from connectome.graph.attributes import Attribute, joined_attributes
 from connectome.graph.connectome import Connectome, RuleRecord
 from connectome.graph.flat import starts
 from connectome.graph.kernel_set import KernelSet
 from connectome.graph.parts import TIED, EdgeKey, EdgeSet, Region
-from connectome.graph.region_edits import join_regions
+from connectome.graph.region_edits import edges_between, join_regions
 from connectome.graph.tables import DEFAULT_REGION, kind_between, region_names
 
 __all__ = ["FORMER_KIND", "FORMER_REGION", "Merged", "merge_edges", "regions_from", "split_edges"]
@@ -96,7 +95,9 @@ def regions_from(connectome: Connectome, name: str, *, missing: str = "unknown")
         for code, part in zip(found.tolist(), np.split(order, first[1:]), strict=False):
             s, t = (regions[i] for i in divmod(code, len(regions)))
             kind = kind_between(s, t) + (f"-{own}" if own else "")
-            there = _part(e, EdgeKey(s.name, kind, t.name), part, source[1][part], target[1][part], (s.size, t.size))
+            there = edges_between(
+                e, EdgeKey(s.name, kind, t.name), part, source[1][part], target[1][part], (s.size, t.size)
+            )
             edges[there.key] = edges[there.key].join(there) if there.key in edges else there
     return Connectome.of(regions, edges.values(), dt_ms=connectome.dt_ms, provenance=connectome.provenance)
 
@@ -170,22 +171,6 @@ def merge_edges(connectome: Connectome, *, kinds: bool = False) -> tuple[Connect
     provenance = replace(connectome.provenance, rule_log=connectome.provenance.rule_log + tuple(records))
     made = Connectome.of(connectome.regions.values(), edges.values(), dt_ms=connectome.dt_ms, provenance=provenance)
     return made, Merged(connectome.n_edges, made.n_edges, lost)
-
-
-def _part(
-    e: EdgeSet, key: EdgeKey, which: NDArray[np.int64], source: NDArray[np.int64], target: NDArray[np.int64],
-    sizes: tuple[int, int],
-) -> EdgeSet:  # fmt: skip
-    """Some edges of a set as a set between other regions."""
-
-    def column(values: NDArray[Any]) -> NDArray[Any]:
-        return np.broadcast_to(values[0], which.size) if is_constant(values) else values[which]
-
-    return EdgeSet.from_arrays(
-        key, source, target, column(e.weight), n_source=sizes[0], n_target=sizes[1], dt_ms=e.dt_ms,
-        delay_ms=column(e.delay), birth_stage=column(e.birth_stage), state={k: column(v) for k, v in e.state.items()},
-        attributes={k: a.take(which) for k, a in e.attributes.items()},
-    )  # fmt: skip
 
 
 class _Groups(NamedTuple):

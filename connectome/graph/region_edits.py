@@ -1,21 +1,28 @@
-"""Edits of whole regions: copy, merge, average, route, remove. Each gives an edit with a line in the rule log."""
+"""Edits of whole regions: copy, merge, split, average, insert, route, remove. Each gives an edit with lines in the rule
+log."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from connectome.arrays import is_constant
 from connectome.errors import ConnectomeError
 from connectome.graph.attributes import joined_attributes
 from connectome.graph.connectome import Connectome, Edit, RuleRecord
 from connectome.graph.flat import starts
 from connectome.graph.parts import EdgeKey, EdgeSet, Region
+from connectome.graph.tables import kind_between
 from connectome.neurons.model import NeuronModel
 
-__all__ = ["average_regions", "copy_region", "join_regions", "merge_regions", "remove_regions", "route_edges"]
+__all__ = [
+    "average_regions", "copy_region", "edges_between", "insert_region", "join_regions", "merge_regions",
+    "remove_regions", "route_edges", "split_region",
+]  # fmt: skip
 
 
 def remove_regions(connectome: Connectome, names: Sequence[str]) -> Edit:
@@ -78,6 +85,60 @@ def merge_regions(connectome: Connectome, names: Sequence[str], new: str) -> Edi
     )  # fmt: skip
 
 
+def split_region(connectome: Connectome, name: str, parts: Mapping[str, ArrayLike]) -> Edit:
+    """The edit that makes several regions of one: part -> the numbers of its neurons, in the order that they are to
+    have; so one part with all of them is the region in another order. Edges stay, those between two parts being
+    long-range. The network does what it did before.
+
+    Raises :class:`ConnectomeError` unless each neuron is in one part, and for kernel sets, which join whole maps.
+    """
+    region = _region(connectome, name)
+    chosen = {part: np.asarray(which, np.int64) for part, which in parts.items()}
+    number = np.concatenate([np.zeros(0, np.int64), *chosen.values()])
+    if not np.array_equal(np.sort(number), np.arange(region.size)):
+        raise ConnectomeError("split_region", f"must have each of {region.size} neurons in one part", number)
+    made = [replace(region.take(which), name=part) for part, which in chosen.items()]
+    add = []
+    for key, e in connectome.edges.items():
+        if name not in (key.source, key.target):
+            continue
+        ends = [
+            list(zip(made, chosen.values(), strict=True)) if end == name
+            else [(connectome.regions[end], np.arange(connectome.regions[end].size))]
+            for end in (key.source, key.target)
+        ]  # fmt: skip
+        add += [_among(e, *source, *target) for source in ends[0] for target in ends[1]]
+    add = [e for e in add if len(e)]
+    records = tuple(_record(connectome, "split_region", e.key, added=len(e)) for e in add)
+    return Edit(remove_regions=(name,), add_regions=tuple(made), add=tuple(add), records=records)
+
+
+def insert_region(connectome: Connectome, key: EdgeKey, region: Region, weight_pa: float, delay_ms: float) -> Edit:
+    """The edit that puts a new region between those that a set joins, neuron for neuron of the target: the edges of the
+    set lead to it, and an edge of this weight from each of its neurons to the target's of the same number.
+
+    Raises :class:`ConnectomeError` for a set that does not exist, and for a region that is no neurons, or not as many.
+    """
+    if key not in connectome.edges:
+        raise ConnectomeError("insert_region", "must name an edge set that exists", str(key))
+    source, target, old = connectome.regions[key.source], connectome.regions[key.target], connectome.edges[key]
+    if (region.role, region.size) != ("neuron", target.size):
+        found = f"{region.name}, a {region.role} of {region.size}"
+        raise ConnectomeError("insert_region", f"must have a region of {target.size} neurons", found)
+    now = EdgeKey(key.source, _named(key, source, region), region.name)
+    each = np.arange(target.size)
+    onward = EdgeSet.from_arrays(
+        (region.name, kind_between(region, target), target.name), each, each, weight_pa, n_source=target.size,
+        n_target=target.size, dt_ms=connectome.dt_ms, delay_ms=delay_ms, birth_stage=region.birth_stage,
+    )  # fmt: skip
+    add = replace(old, key=now), onward
+    records = (
+        _record(connectome, "insert_region", key, removed=len(old)),
+        *(_record(connectome, "insert_region", e.key, added=len(e)) for e in add),
+    )
+    return Edit(remove={key: np.ones(len(old), bool)}, add_regions=(region,), add=add, records=records)
+
+
 def join_regions(parts: Sequence[Region], name: str) -> Region:
     """One region with the neurons of several, one after the other: of one role and one model of neuron, whose
     parameters may differ. State that only some have is 0 for the others, an attribute is missing there. Raises
@@ -97,6 +158,22 @@ def join_regions(parts: Sequence[Region], name: str) -> Region:
         state={s: np.concatenate([p.state.get(s, np.zeros(p.size, np.float32)) for p in parts]) for s in states},
         attributes=joined_attributes(f"regions[{name}]", [(p.attributes, p.size) for p in parts]),
         maps=first.maps if len(parts) == 1 else None,
+    )  # fmt: skip
+
+
+def edges_between(
+    e: EdgeSet, key: EdgeKey, which: NDArray[np.int64], source: NDArray[np.int64], target: NDArray[np.int64],
+    sizes: tuple[int, int],
+) -> EdgeSet:  # fmt: skip
+    """The n edges of a set that have these numbers as a set between other regions, (n,) neurons of which they join."""
+
+    def column(values: NDArray[Any]) -> NDArray[Any]:
+        return np.broadcast_to(values[0], which.size) if is_constant(values) else values[which]
+
+    return EdgeSet.from_arrays(
+        key, source, target, column(e.weight), n_source=sizes[0], n_target=sizes[1], dt_ms=e.dt_ms,
+        delay_ms=column(e.delay), birth_stage=column(e.birth_stage), state={k: column(v) for k, v in e.state.items()},
+        attributes={k: a.take(which) for k, a in e.attributes.items()},
     )  # fmt: skip
 
 
@@ -154,6 +231,24 @@ def route_edges(connectome: Connectome, key: EdgeKey, target: str) -> Edit:
         _record(connectome, "route_edges", led.key, added=len(edges)),
     )
     return Edit(remove={key: np.ones(len(edges), bool)}, add=(led,), records=records)
+
+
+def _among(
+    edges: EdgeSet, source: Region, sources: NDArray[np.int64], target: Region, targets: NDArray[np.int64]
+) -> EdgeSet:
+    """The edges from these neurons to those, which are all of two regions."""
+    places = [np.full(n, -1) for n in (edges.n_source, edges.n_target)]
+    for place, which in zip(places, (sources, targets), strict=True):
+        place[which] = np.arange(which.size)
+    from_, to = places[0][edges.source], places[1][edges.target]
+    which = np.flatnonzero((from_ >= 0) & (to >= 0))
+    key = EdgeKey(source.name, _named(edges.key, source, target), target.name)
+    return edges_between(edges, key, which, from_[which], to[which], (source.size, target.size))
+
+
+def _named(key: EdgeKey, source: Region, target: Region) -> str:
+    """The kind of edges that now join these, with the name of its own that it had."""
+    return key.kind.replace(key.base, kind_between(source, target), 1)
 
 
 def _mean(key: EdgeKey, sets: Sequence[EdgeSet], parts: int) -> EdgeSet:
