@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from connectome.datasets.spike_codes import adaptive_code
+
 __all__ = ["ENCODERS", "current_code", "latency_code", "poisson_code", "population_code", "rate_code"]
 
 #: Successive multiples of the golden ratio are spread evenly over 0 .. 1.
@@ -79,5 +81,6 @@ ENCODERS: Final[Mapping[str, Callable[[NDArray[Any], int, float, np.random.Gener
         "current": lambda activity, steps, peak, rng: current_code(activity, steps, peak),
         "latency": lambda activity, steps, peak, rng: latency_code(activity, steps),
         "poisson": poisson_code,
+        "adaptive": lambda activity, steps, peak, rng: adaptive_code(activity, steps),
     }
 )
