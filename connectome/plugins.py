@@ -59,6 +59,8 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "teacher": "connectome.mechanisms.teacher:Teacher",
             "frozen": "connectome.mechanisms.frozen:Frozen",
             "hlop": "connectome.mechanisms.hlop:Hlop",
+            "devices": "connectome.mechanisms.devices:Devices",
+            "hypergradient": "connectome.mechanisms.hypergradient:Hypergradient",
         },
         "comparators": {
             name: f"connectome.mechanisms.comparators:{name}"
@@ -153,6 +155,13 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "voids": "sims.studies.mechanisms.voids:voids",
             "modes": "sims.studies.mechanisms.modes:modes",
             "rich_lazy": "sims.studies.mechanisms.rich_lazy:rich_lazy",
+            "devices": "sims.studies.mechanisms.devices:devices",
+            "codebooks": "sims.studies.mechanisms.codebooks:codebooks",
+            "classp": "sims.studies.mechanisms.classp:classp",
+            "selection": "sims.studies.mechanisms.selection:selection",
+            "spike_code": "sims.studies.mechanisms.spike_code:spike_code",
+            "concept_shift": "sims.studies.mechanisms.concept_shift:concept_shift",
+            "bricks": "sims.studies.mechanisms.bricks:bricks",
         },
         "tasks": {
             "perception": "connectome.datasets.tasks:Perception",

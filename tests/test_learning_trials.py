@@ -12,7 +12,19 @@ from numpy.typing import NDArray
 from connectome.graph.parts import EdgeKey
 from connectome.learning.learning_rule import Update
 from sims.studies.development import read_images
-from sims.studies.mechanisms import memory_momentum, modes, one_region, variability, voids
+from sims.studies.mechanisms import (
+    bricks,
+    codebooks,
+    concept_shift,
+    devices,
+    memory_momentum,
+    modes,
+    one_region,
+    selection,
+    spike_code,
+    variability,
+    voids,
+)
 from sims.studies.published import Trial
 
 SPREAD = np.array([-0.001, 0.0, 0.001, 0.0, 0.0])
@@ -128,3 +140,123 @@ def test_modes_are_judged() -> None:
     v["mode (mixture)"]["turned"] = 0.21 + 20 * SPREAD
     v["base (upright)"]["turned"] = 0.31 + SPREAD
     assert len(failed(trial, v)) == 3
+
+
+def test_devices_are_judged() -> None:
+    trial = devices.devices
+    v = {c: {"right": (0.93 if c.endswith("two-way") else 0.95) + SPREAD} for c in trial.conditions}
+    assert failed(trial, v) == []
+    v["software"] = {"right": 0.956 + SPREAD}
+    v["16 states, two-way"] = {"right": 0.945 + SPREAD}
+    assert len(failed(trial, v)) == 2
+    v["256 states, varied"] = {"right": 0.94 + SPREAD}
+    assert len(failed(trial, v)) == 3
+
+
+def test_codebooks_are_judged() -> None:
+    trial = codebooks.codebooks
+    v = values(trial, {"right": 0.95, "bits": 3.2}, {"right": 0.93, "bits": 32})
+    v["float"]["right"] = 0.955 + SPREAD
+    assert failed(trial, v) == []
+    v["2 bits"] = {"right": 0.92 + SPREAD, "bits": SPREAD}
+    v["3 bits, grid"] = v["3 bits, rounded"] = {"right": 0.95 - SPREAD, "bits": SPREAD}
+    assert len(failed(trial, v)) == 3
+    v["3 bits"] = {"right": 0.946 + SPREAD, "bits": np.array([3.2, 3.6, 3.2, 3.2, 3.2])}
+    assert len(failed(trial, v)) == 4
+
+
+def test_few_values_take_few_bits() -> None:
+    way = codebooks._WAYS["3 bits, rounded"]
+    found = codebooks.learn(way, 1, True)
+    assert 3 < found["bits"] < 3.6
+    assert 0.1 < found["right"] < 1
+
+
+def test_a_concept_shifts() -> None:
+    task = concept_shift.Renamed(read_images(""), 0.0)
+    rng = np.random.default_rng(0)
+    other = task.swapped(rng)
+    changed = [name for name, now in zip(task.names, other.names, strict=True) if name != now]
+    assert len(changed) == 2
+    assert sorted(other.names) == list(range(10))
+    before, after = (t.batch(np.random.default_rng(1), 200)[1].numpy() for t in (task, other))
+    np.testing.assert_array_equal(np.array(other.names)[before], after)
+    with pytest.raises(ValueError, match="larger sample"):
+        concept_shift.Renamed(read_images(""), names=(0,)).swapped(rng)
+
+
+def test_a_rate_is_controlled_by_what_does_better() -> None:
+    """It stays within steps of a tenth of the first; a rule of chance takes another half of the time."""
+    for by in ("", "need", "chance"):
+        found = concept_shift.prequential(concept_shift.Way(1e5, by), 5, 1, 12)
+        assert 0 <= found["right"] <= 1
+        assert (found["rate"] == 1) == (not by)
+
+
+def test_concept_shift_is_judged() -> None:
+    trial = concept_shift.concept_shift
+    worth = {"need": 0.8, "hypergradient": 0.8, "constant": 0.7, "chance": 0.6, "need, low": 0.3, "constant, low": 0.2}
+    v = {c: {"right": worth[c.split(" (")[0]] + SPREAD * i, "rate": SPREAD} for i, c in enumerate(trial.conditions)}
+    assert failed(trial, v) == []
+    v["need (30)"]["right"] = 0.7 + 9 * SPREAD
+    assert len(failed(trial, v)) == 1
+    v["hypergradient (10)"] = v["need, low (10)"] = {"right": 0.2 + SPREAD, "rate": SPREAD}
+    assert len(failed(trial, v)) == 3
+
+
+def test_bricks_are_judged() -> None:
+    trial = bricks.bricks
+    v = values(trial, {"change": -0.02, "operations saved": 0.3}, {"change": -0.06, "operations saved": 0.3})
+    v["bricks"], v["merged, matched"] = v["function"], {"change": SPREAD, "operations saved": SPREAD}
+    v["merged as they are"] = {"change": -0.3 + SPREAD, "operations saved": SPREAD}
+    assert failed(trial, v) == []
+    v["rate"] = {"change": -0.03 + SPREAD, "operations saved": SPREAD}
+    assert len(failed(trial, v)) == 2
+    v["merged, matched"] = {"change": 7 * SPREAD, "operations saved": SPREAD}
+    assert len(failed(trial, v)) == 3
+
+
+def test_half_of_the_neurons_are_kept_by_what_they_do() -> None:
+    rates = np.array([[4.0, 5.0, 0.0, 3.0], [1.0, 4.0, 2.0, 3.0]])
+    activity = np.random.default_rng(0).normal(size=(9, 4))
+    found = {by: bricks.kept(by, rates, activity, 0) for by in ("rate", "function", "random")}
+    assert found["rate"].tolist() == [[True, True, False, False], [False, True, False, True]]
+    assert found["function"].tolist() == [[True, True, False, False], [False, False, True, True]]
+    assert found["random"].sum(1).tolist() == [2, 2]
+
+
+def test_some_digits_are_rare_and_each_kind_is_scored() -> None:
+    task = selection.Uneven(read_images(""))
+    label = task._of("train")[1]
+    assert 0.02 < (label >= 5).mean() < 0.1
+    assert {*task._of("test")[1].tolist()} == {*range(10)}
+    assert {*selection.Uneven(read_images(""), asked=(3, 7))._of("test")[1].tolist()} == {3, 7}
+    chance = selection.learn(selection._WAYS["random"], 1, True)
+    assert 0.5 < chance["share"] < 1.6
+    assert chance["all"] == pytest.approx(chance["common"], abs=0.1)
+
+
+def test_selection_is_judged() -> None:
+    trial = selection.selection
+    v = values(trial, {"rare": 0.6, "all": 0.9, "share": 4}, {"rare": 0.5, "all": 0.9, "share": 1})
+    assert failed(trial, v) == []
+    v["hardest"]["rare"] = 0.61 + SPREAD
+    v["random"] = {"rare": 0.58 + SPREAD, "all": 0.906 + SPREAD, "share": SPREAD}
+    assert len(failed(trial, v)) == 3
+    v["clusters"]["share"] = 2.9 + SPREAD
+    assert len(failed(trial, v)) == 4
+
+
+def test_codes_of_pictures_are_judged_at_equal_spikes() -> None:
+    trial = spike_code.spike_code
+    v = {c: {"right": 0.95 + SPREAD * i, "spikes": 3 + SPREAD} for i, c in enumerate(trial.conditions)}
+    assert failed(trial, v) == []
+    v["rate (k = 3.0)"]["right"] = v["latency"]["right"] = 0.96 + SPREAD
+    assert len(failed(trial, v)) == 2
+    mean = {}
+    for name, way in spike_code._WAYS.items():
+        task = spike_code.Coded(read_images(""), 0.0, code=way.code, number=way.number)
+        spikes, _ = task.batch(np.random.default_rng(0), 300)
+        mean[name] = float(spikes["image"].double().sum(1).mean())
+    for k in spike_code._PEAKS:
+        assert mean[f"adaptive (k = {k})"] == pytest.approx(mean[f"rate (k = {k})"], rel=0.05)

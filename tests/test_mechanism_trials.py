@@ -21,7 +21,10 @@ from sims.studies.development import read_images
 from sims.studies.mechanisms import eight_regions, inhibition, links, strengthening
 
 #: Claims with bounds besides: test_hlop.py, test_learning_trials.py, test_alignment.py.
-JUDGED_ELSEWHERE = ("hlop", "variability", "memory_momentum", "voids", "rich_lazy", "modes")
+JUDGED_ELSEWHERE = (
+    "hlop", "variability", "memory_momentum", "voids", "rich_lazy", "modes", "devices", "codebooks", "concept_shift",
+    "bricks", "selection", "spike_code",
+)  # fmt: skip
 
 
 @pytest.fixture

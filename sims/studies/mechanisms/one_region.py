@@ -16,12 +16,13 @@ from connectome.learning.network import SpikingNetwork
 from connectome.learning.task import acting
 
 if TYPE_CHECKING:
+    from connectome.development.stage import Select
     from connectome.graph.connectome import Connectome
     from connectome.learning.learner import Chain
     from connectome.learning.task import Act, Task
     from connectome.learning.views import WeightView
 
-__all__ = ["matured", "unsigned"]
+__all__ = ["matured", "matured_region", "unsigned"]
 
 
 def matured(
@@ -32,13 +33,26 @@ def matured(
     chain: Chain = CHAIN,
     views: Mapping[str, WeightView] | None = None,
 ) -> Act:
-    """A region of 128 neurons after so many updates, without rules: what it makes of spikes."""
+    """What a region as below makes of spikes."""
+    return acting(SpikingNetwork(matured_region(task, seed, updates, rate, chain, views), recruit=task.recruits))
+
+
+def matured_region(
+    task: Task,
+    seed: int,
+    updates: int,
+    rate: float,
+    chain: Chain = CHAIN,
+    views: Mapping[str, WeightView] | None = None,
+    select: Select | None = None,
+) -> Connectome:
+    """A region of 128 neurons after so many updates, without rules."""
     stage = Stage(
         task, updates, learning_rates=LearningRates(rate), learning=chain, views=views or {}, validate_every=10**6,
-        validation_trials=1,
+        validation_trials=1, select=select,
     )  # fmt: skip
     *_, last = develop([stage], Anatomy(neurons=128), seed=seed, test_trials=1)
-    return acting(SpikingNetwork(last.connectome, recruit=task.recruits))
+    return last.connectome
 
 
 def unsigned(connectome: Connectome, name: str) -> Connectome:
