@@ -477,7 +477,7 @@ def test_what_is_merged_and_when(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sizes(10.0) == [1, 1, 1, 1]  # a short run does not pay for it
     assert sizes(1e6) == [2, 1, 1]  # one weight for all is kept as one
     assert [len(g) for g in merging.grouped(sets, alike | {sets[1].key: 1}, start, 1e6)] == [1, 1, 1, 1]
-    monkeypatch.setattr(memory, "_free_bytes", lambda: 100)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 100)
     assert sizes(1e6) == [1, 1, 1, 1]  # no room
     made = merging.rows_of(sets[:2], start)
     assert sizes(10.0) == [2, 1, 1]  # it is there already
