@@ -56,13 +56,9 @@ __all__ = ["FORMAT_VERSION", "Snapshot", "list_stages", "load", "open_snapshot",
 #: reading the old ones, and archive a file of each in tests/archives.
 FORMAT_VERSION: Final = 6
 SUFFIX: Final = ".h5"
-_REGION_KINDS: Final[Mapping[str, type]] = {
-    "name": str, "role": str, "size": int, "birth_stage": int, "neuron": str, "maps": str,
-}  # fmt: skip
-#: Of formats 1 and 2.
-_OLD_REGION_KINDS: Final[Mapping[str, type]] = {
-    "name": str, "role": str, "size": int, "birth_stage": int, **dict.fromkeys(neuron_columns.OLD, float)
-}  # fmt: skip
+_PLAIN: Final[Mapping[str, type]] = {"name": str, "role": str, "size": int, "birth_stage": int}
+_REGION_KINDS: Final = {**_PLAIN, "neuron": str, "maps": str}
+_OLD_REGION_KINDS: Final = {**_PLAIN, **dict.fromkeys(neuron_columns.OLD, float)}  # of formats 1 and 2
 #: What :meth:`Connectome.to_xarray` says of an edge set.
 _SUMMARY: Final[Mapping[str, type]] = {
     "n_edges": int, "density": float, "mean_abs_weight_pa": float, "total_weight_pa": float, "mean_delay_ms": float,
@@ -227,7 +223,7 @@ class Snapshot(ReadOnly):
     def region_connectivity(self) -> xarray.Dataset:
         """What :meth:`Connectome.to_xarray` gives, from the stored summary, without reading edges."""
         frame = Connectome.of(
-            [Region(n, row["size"], row["role"], area=row["area"]) for n, row in self._regions.items()],
+            [Region(n, row["size"], row["role"], area=row.get("area", "")) for n, row in self._regions.items()],
             dt_ms=self.dt_ms, provenance=self.provenance,
         ).to_xarray()  # fmt: skip
         for key, row in self._summary.items():
@@ -325,9 +321,9 @@ def _header(reader: hdf5.Reader, path: str | os.PathLike[str]) -> Snapshot:
     tables = _REGION_KINDS if number > 2 else _OLD_REGION_KINDS, _EDGE_KINDS
     kinds, edge_kinds = ({k: v for k, v in table.items() if _SINCE.get(k, 1) <= number} for table in tables)
     regions = _rows(reader.table("development", "regions", kinds=kinds), ["name"])
-    n, place = len(regions), ("development", "areas")
-    areas = reader.texts(*place, size=n) if reader.has(*place) else [""] * n
-    regions = {key: row | {"area": area} for (key, row), area in zip(regions.items(), areas, strict=True)}
+    if reader.has("development", "areas"):
+        areas = reader.texts("development", "areas", size=len(regions))
+        regions = {key: row | {"area": area} for (key, row), area in zip(regions.items(), areas, strict=True)}
     edges = _rows(reader.table("development", "edge_sets", kinds=edge_kinds), list(EdgeKey._fields))
     reader.backs(sum(24 * row["size"] for row in regions.values()) + sum(4 * row["n_edges"] for row in edges.values()))
     for name, row in regions.items():
@@ -395,10 +391,8 @@ def _provenance(reader: hdf5.Reader) -> Provenance:
 
 def _region(reader: hdf5.Reader, snapshot: Snapshot, name: str) -> Region:
     row = snapshot._regions[name]
-    n = row["size"]
-    place = ("nodes", name, "0")
-    label = ("development", "nodes", name, "label")
-    kept = ("development", "nodes", name, "state")
+    n, place = row["size"], ("nodes", name, "0")
+    label, kept = (("development", "nodes", name, what) for what in ("label", "state"))
     names = reader.members(*kept) if reader.has(*kept) else ()
     axes = [reader.column(*place, axis, dtype=np.float64, shape=(n,), shrunk=False) for axis in "xyz"]
     return Region(
@@ -408,7 +402,7 @@ def _region(reader: hdf5.Reader, snapshot: Snapshot, name: str) -> Region:
         label=np.array(reader.texts(*label, size=n, longest=4 * MAX_LABEL), object) if reader.has(*label) else None,
         state={state: reader.column(*kept, state, dtype=np.float32, shape=(n,)) for state in names},
         attributes=attribute_columns.read(reader, "nodes", name, n, snapshot.attributes, snapshot._texts),
-        maps=_maps(reader, snapshot, name), area=row["area"],
+        maps=_maps(reader, snapshot, name), area=row.get("area", ""),
     )  # fmt: skip
 
 

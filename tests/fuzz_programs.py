@@ -423,6 +423,7 @@ PROGRAMS: Final[Mapping[str, Reader]] = {
     "export_spikes": _one(_program("export", "IN", "--out", "a.nwb", "--quiet"), "spikes"),
     "export_table": _one(_program("export", "IN", "--out", "a.mat", "--quiet"), "parquet"),
     "export_tvb": _one(_program("export", "IN", "--out", "a.csv", "--no-formulas", "--quiet"), "tvb"),
+    "plan": Reader(_program("plan", "IN", "--json"), _snapshots, "input.h5", _HDF5, writes=_WRITES, share=0.3),
     "simulate": _one(_program("simulate", "IN", "--duration-ms", "2", "--out", "a.h5", "--quiet"), "csv", 0.5),
     "simulate_spikes": _many(
         _program("simulate", "IN/net.h5", "--spikes", "IN/spikes.h5", "--duration-ms", "20", "--out", "a.h5",

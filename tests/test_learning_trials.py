@@ -147,9 +147,9 @@ def test_devices_are_judged() -> None:
     v = {c: {"right": (0.93 if c.endswith("two-way") else 0.95) + SPREAD} for c in trial.conditions}
     assert failed(trial, v) == []
     v["software"] = {"right": 0.956 + SPREAD}
-    v["16 states, two-way"] = {"right": 0.945 + SPREAD}
+    v["16 states two-way"] = {"right": 0.945 + SPREAD}
     assert len(failed(trial, v)) == 2
-    v["256 states, varied"] = {"right": 0.94 + SPREAD}
+    v["256 states varied"] = {"right": 0.94 + SPREAD}
     assert len(failed(trial, v)) == 3
 
 
@@ -159,14 +159,14 @@ def test_codebooks_are_judged() -> None:
     v["float"]["right"] = 0.955 + SPREAD
     assert failed(trial, v) == []
     v["2 bits"] = {"right": 0.92 + SPREAD, "bits": SPREAD}
-    v["3 bits, grid"] = v["3 bits, rounded"] = {"right": 0.95 - SPREAD, "bits": SPREAD}
+    v["3 bits grid"] = v["3 bits rounded"] = {"right": 0.95 - SPREAD, "bits": SPREAD}
     assert len(failed(trial, v)) == 3
     v["3 bits"] = {"right": 0.946 + SPREAD, "bits": np.array([3.2, 3.6, 3.2, 3.2, 3.2])}
     assert len(failed(trial, v)) == 4
 
 
 def test_few_values_take_few_bits() -> None:
-    way = codebooks._WAYS["3 bits, rounded"]
+    way = codebooks._WAYS["3 bits rounded"]
     found = codebooks.learn(way, 1, True)
     assert 3 < found["bits"] < 3.6
     assert 0.1 < found["right"] < 1
@@ -195,24 +195,24 @@ def test_a_rate_is_controlled_by_what_does_better() -> None:
 
 def test_concept_shift_is_judged() -> None:
     trial = concept_shift.concept_shift
-    worth = {"need": 0.8, "hypergradient": 0.8, "constant": 0.7, "chance": 0.6, "need, low": 0.3, "constant, low": 0.2}
+    worth = {"need": 0.8, "hypergradient": 0.8, "constant": 0.7, "chance": 0.6, "need low": 0.3, "constant low": 0.2}
     v = {c: {"right": worth[c.split(" (")[0]] + SPREAD * i, "rate": SPREAD} for i, c in enumerate(trial.conditions)}
     assert failed(trial, v) == []
     v["need (30)"]["right"] = 0.7 + 9 * SPREAD
     assert len(failed(trial, v)) == 1
-    v["hypergradient (10)"] = v["need, low (10)"] = {"right": 0.2 + SPREAD, "rate": SPREAD}
+    v["hypergradient (10)"] = v["need low (10)"] = {"right": 0.2 + SPREAD, "rate": SPREAD}
     assert len(failed(trial, v)) == 3
 
 
 def test_bricks_are_judged() -> None:
     trial = bricks.bricks
     v = values(trial, {"change": -0.02, "operations saved": 0.3}, {"change": -0.06, "operations saved": 0.3})
-    v["bricks"], v["merged, matched"] = v["function"], {"change": SPREAD, "operations saved": SPREAD}
+    v["bricks"], v["merged matched"] = v["function"], {"change": SPREAD, "operations saved": SPREAD}
     v["merged as they are"] = {"change": -0.3 + SPREAD, "operations saved": SPREAD}
     assert failed(trial, v) == []
     v["rate"] = {"change": -0.03 + SPREAD, "operations saved": SPREAD}
     assert len(failed(trial, v)) == 2
-    v["merged, matched"] = {"change": 7 * SPREAD, "operations saved": SPREAD}
+    v["merged matched"] = {"change": 7 * SPREAD, "operations saved": SPREAD}
     assert len(failed(trial, v)) == 3
 
 

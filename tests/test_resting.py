@@ -63,7 +63,7 @@ def test_the_background_gives_the_rate(network: Connectome) -> None:
 
 def test_a_rate_that_no_background_gives_is_refused(network: Connectome) -> None:
     strong = populate(from_matrix(WEIGHTS), Populations(size=20, delay_ms=3.0, coupling=12.0))[0]
-    with pytest.raises(ConnectomeError, match=r"coupling must leave.*a jump from .* beyond the edge"):
+    with pytest.raises(ConnectomeError, match=r"coupling must allow.*a jump from .* beyond the edge"):
         calibrate_background(strong, P.background_pa, 5.0, trial_s=0.6)
     with pytest.raises(ConnectomeError, match="background_pa must let neurons fire"):
         calibrate_background(network, 0.0, 5.0, trial_s=0.1)

@@ -87,15 +87,15 @@ def test_developments_are_scored_on_test_data_and_beside_it_on_validation_data(n
     stream = {
         "kind": "split", "images": "", "tasks": 2, "updates": 2, "trials": 4, "afferent_density": 0.1, "without": [],
     }  # fmt: skip
-    for cell in (
-        claims(True, "").cell(Cell("feedback 80 %", 0), small), split_mnist(True, "").cell(Cell("ewc", 0), stream),
-    ):  # fmt: skip
+    claim = claims(True, "").cell(Cell("feedback 80 %", 0), small)
+    assert noted.looked == {"train"}
+    for cell in (claim, split_mnist(True, "").cell(Cell("ewc", 0), stream)):
         assert lower(cell.score) == set(cell.final.values) == {0.75}
         assert lower(cell.validation) == {0.25}
         assert set(cell.at_end.values) == {0.375}
     names = [*["perception"] * 2, *["motor"] * 3, *["interaction"] * 2, *["task1"] * 2, *["task2"] * 2]
     assert noted.updates == names
-    assert noted.looked == {"train"}
+    assert noted.looked == {"train", "test"}  # the score of one choice over all classes, which no task's is
     assert {trials for _, split, trials in noted.scored if split == "test"} == {4}
     assert {trials for _, split, trials in noted.scored if split == "validation"} == {4, 96}
 

@@ -30,7 +30,7 @@ __all__ = ["bricks"]
 _UPDATES, _TASKS, _BRICKS, _SAMPLES = 300, 5, 8, 400
 _RATE: Final = 0.04
 _KEPT: Final = ("function", "bricks", "rate", "random")
-_MERGED: Final = ("merged, matched", "merged as they are")
+_MERGED: Final = ("merged matched", "merged as they are")
 
 
 @lru_cache(maxsize=1)  # a worker goes through the conditions of a seed

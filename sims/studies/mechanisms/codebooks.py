@@ -44,9 +44,9 @@ def _few(bits: int, codebook: bool) -> Quantised:
 _WAYS: Final[Mapping[str, Way]] = {
     "3 bits": Way(0.08, _few(3, True)),
     "float": Way(0.08),
-    "3 bits, rounded": Way(0.08, after=_few(3, True)),
-    "3 bits, grid": Way(0.08, _few(3, False)),
-    "3 bits, grid, rounded": Way(0.08, after=_few(3, False)),
+    "3 bits rounded": Way(0.08, after=_few(3, True)),
+    "3 bits grid": Way(0.08, _few(3, False)),
+    "3 bits grid rounded": Way(0.08, after=_few(3, False)),
     "2 bits": Way(0.08, _few(2, True)),
 }
 
@@ -83,9 +83,9 @@ def _check(v: Values) -> Sequence[Check]:
         behind = paired(right[name], right["float"])
         claim = f"{name}: within {points} point{'s' * (points > 1)} of float"
         found.append(Check(claim, behind.text(100, 1, " points"), bool(behind.mean >= -points / 100)))
-    gain = paired(right["3 bits"], right["3 bits, grid, rounded"])
+    gain = paired(right["3 bits"], right["3 bits grid rounded"])
     found.append(Check("a point better than rounded to a grid", gain.text(100, 1, " points"), bool(gain.mean >= 0.01)))
-    found += [better(f"better than {n}", right["3 bits"], right[n]) for n in ("3 bits, grid", "3 bits, rounded")]
+    found += [better(f"better than {n}", right["3 bits"], right[n]) for n in ("3 bits grid", "3 bits rounded")]
     bits = v["3 bits"]["bits"]
     found.append(
         Check("a weight takes 3.5 bits of a file, with codebooks, and signs where they are free", f"{bits.max():.2f}",
@@ -98,5 +98,5 @@ codebooks = Trial(
     "Codebook weights", "van den Oord et al. 2017, arXiv 1711.00937; Lloyd 1982",
     "weights of eight values, 3 bits each, do as well as float",
     {"right": Measure(" %", 100, 1), "bits": Measure("", 1, 2, falls=True)}, tuple(_WAYS), _run, _check,
-    ("3 bits, grid", "3 bits, rounded", "3 bits, grid, rounded"),
+    ("3 bits grid", "3 bits rounded", "3 bits grid rounded"),
 )  # fmt: skip

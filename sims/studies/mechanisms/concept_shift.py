@@ -137,7 +137,7 @@ _LOW: Final = 1e4
 
 
 def _ways(every: int) -> dict[str, Way]:
-    low = {"need, low": Way(_LOW, "need"), "constant, low": Way(_LOW)} if every == _EVERY[-1] else {}
+    low = {"need low": Way(_LOW, "need"), "constant low": Way(_LOW)} if every == _EVERY[-1] else {}
     return {
         "need": Way(_NEED[every], "need"), "constant": Way(_BEST[every]), "chance": Way(_NEED[every], "chance"),
         "hypergradient": Way(_HYPER[every], rule=Hypergradient()), **low,
@@ -156,7 +156,7 @@ def _run(condition: str, seed: int, quick: bool) -> Mapping[str, float]:
 
 def _check(v: Values) -> Sequence[Check]:
     """Better at each of the three speeds at which names change; from a low rate at the fastest."""
-    low = (v[f"{name}, low ({_EVERY[-1]})"]["right"] for name in ("need", "constant"))
+    low = (v[f"{name} low ({_EVERY[-1]})"]["right"] for name in ("need", "constant"))
     found = [better("from a low rate: better than if it stays", *low)]
     for ours, other, claim in (
         ("need", "constant", "better than the best constant rate"),

@@ -37,13 +37,13 @@ def _ways(kind: str, *rates: float) -> dict[str, Way]:
     """One-way and two-way devices of a kind, each with its rate."""
     states, nu = _KINDS[kind]
     ways = zip(("one-way", "two-way"), rates, strict=True)
-    return {f"{kind}, {way}": Way(rate, Devices(states, nu, way == "one-way")) for way, rate in ways}
+    return {f"{kind} {way}": Way(rate, Devices(states, nu, way == "one-way")) for way, rate in ways}
 
 
 #: Rates of 0.05, 0.1 and 0.2, of software 0.01 ... 0.16, at a reach of 4 (2 was no better): the best on validation
 #: images, seeds 100 to 102.
 _WAYS: Final[Mapping[str, Way]] = {
-    **_ways("256 states", 0.1, 0.2), "software": Way(0.08), "256 states, varied": Way(0.1, Devices(spread=0.2)),
+    **_ways("256 states", 0.1, 0.2), "software": Way(0.08), "256 states varied": Way(0.1, Devices(spread=0.2)),
     **_ways("16 states", 0.05, 0.1), **_ways("64 curved", 0.05, 0.05),
 }  # fmt: skip
 
@@ -62,18 +62,18 @@ def _run(condition: str, seed: int, quick: bool) -> Mapping[str, float]:
 
 
 def _check(v: Values) -> Sequence[Check]:
-    behind = paired(v["256 states, one-way"]["right"], v["software"]["right"])
+    behind = paired(v["256 states one-way"]["right"], v["software"]["right"])
     found = [
         Check(
             "256 states: within half a point of software", behind.text(100, 1, " points"),
             bool(behind.mean >= -0.005),
         )
     ]  # fmt: skip
-    behind = paired(v["256 states, varied"]["right"], v["software"]["right"])
+    behind = paired(v["256 states varied"]["right"], v["software"]["right"])
     claim = "within a point of it if devices differ by a fifth"
     found.append(Check(claim, behind.text(100, 1, " points"), bool(behind.mean >= -0.01)))
     for kind in ("16 states", "64 curved"):
-        gain = paired(*(v[f"{kind}, {name}"]["right"] for name in ("one-way", "two-way")))
+        gain = paired(*(v[f"{kind} {name}"]["right"] for name in ("one-way", "two-way")))
         claim = f"{kind}: one-way pulses are a point better than two-way ones"
         found.append(Check(claim, gain.text(100, 1, " points"), bool(gain.mean >= 0.01 and gain.mean > gain.half)))
     return found
