@@ -132,7 +132,7 @@ def test_names_units_and_places(engine: Engine) -> None:
     units = {m.model: {n: m().unit(n) for n in m.state if n != "v"} for m in MODELS}
     assert units["iaf_cond_exp"] == {"g_ex": "nS", "g_in": "nS", "refractory": "steps"}
     assert units["izhikevich"] == {"jump_ex": "mV", "jump_in": "mV", "u": "mV/ms"}
-    assert units["alif"]["a"] == "mV"
+    assert units["alif"]["a"] == "spikes"
     assert all(unit for of_model in units.values() for unit in of_model.values())
 
 

@@ -30,7 +30,7 @@ class Alif(NeuronModel):
 
     model: ClassVar[str] = "alif"
     state: ClassVar[tuple[str, ...]] = ("v", "i_ex", "i_in", "refractory", "a")
-    units: ClassVar[Mapping[str, str]] = {"a": "mV"}
+    units: ClassVar[Mapping[str, str]] = {"a": "spikes"}
     kernel: ClassVar[str] = "connectome.neurons.alif_kernels:update"
 
     tau_m_ms: Quantity = field(default=20.0, metadata={"above": 0})
