@@ -42,6 +42,7 @@ NETWORKS: Final = {
     "mouse_cortex": Network(1.4e7, 7e10, "neurons: Herculano-Houzel et al. 2013; 5,000 edges a neuron are assumed"),
     "mouse_brain": Network(7e7, 1e11, "neurons: Herculano-Houzel et al. 2013; edges are assumed"),
 }
+_COPY: Final = 10  # bytes of an edge that a run merges
 _GPU_GB: Final = 141.0  # the largest there is, H200
 
 
@@ -78,6 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def size_of(options: argparse.Namespace) -> Size:
     """What costs depend on. A snapshot is read an edge set at a time. Raises :class:`ConnectomeError`."""
+    import numpy as np
+
+    from connectome.arrays import is_constant
     from connectome.graph.kernel_set import KernelSet
     from connectome.io.snapshot import open_snapshot
     from connectome.simulate.costs import Size, edge_bytes, stretches
@@ -103,17 +107,28 @@ def size_of(options: argparse.Namespace) -> Size:
     regions = [found.region(name) for name in found.regions]
     neurons = sum(r.size for r in regions if r.role != "sensor")
     firing = sum(r.size for r in regions if r.role != "effector")
-    visits, edges, taken, largest, targets = 0, 0, 0, 0, 0
+    edges, taken, largest = 0, 0, 0
+    together: dict[tuple[str, float | None], list[Any]] = {}  # what a long run merges: pairs, edges and targets of each
     for key in found.edges:
         e = found.edge_set(key)
         if isinstance(e, KernelSet):
             raise ConnectomeError(f"edges[{key}]", "must be edges: what kernel sets cost is not known", options.network)
-        visits, edges, largest = visits + stretches(e), edges + len(e), max(largest, len(e))
-        taken, targets = taken + edge_bytes(e), targets + len(e) * e.n_target
+        edges, largest, taken = edges + len(e), max(largest, len(e)), taken + edge_bytes(e)
+        weight = float(e.weight[0]) if is_constant(e.weight) and len(e) else None
+        together.setdefault((key.source, weight), []).append((stretches(e), len(e), e.n_target))
+    visits, targets, copied = 0, 0, 0
+    for group in together.values():
+        pairs, numbers, sizes = zip(*group, strict=True)
+        apart, merged = sum(map(len, pairs)), np.unique(np.concatenate(pairs)).size
+        visits += merged
+        if merged < apart:
+            targets, copied = targets + sum(numbers) * sum(sizes), copied + _COPY * sum(numbers)
+        else:
+            targets += sum(n * size for n, size in zip(numbers, sizes, strict=True))
     spikes = max(firing, 1)
     return Size(
         neurons, edges, firing * options.rate_hz, edges / spikes, visits / spikes, neurons * options.poisson,
-        found.dt_ms, taken / max(edges, 1), largest, targets / max(edges, 1),
+        found.dt_ms, taken / max(edges, 1), largest, targets / max(edges, 1), copied,
     )  # fmt: skip
 
 

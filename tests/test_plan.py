@@ -34,6 +34,7 @@ def test_a_run_is_its_terms() -> None:
     assert of_run(size, ONE).seconds == pytest.approx((10_000 * (7 + 3) + 10 * (1 + 2 + 5)) * 1e-9)
     assert of_run(size, ONE).memory_bytes == 1 + 8 * 20 + 20
     assert of_run(replace(size, largest=5, edge_bytes=6.0), ONE).memory_bytes == 1 + 6 * 20 + 5
+    assert of_run(replace(size, copied_bytes=7.0), ONE).memory_bytes == 1 + 8 * 20 + 20 + 7
 
 
 def test_what_is_not_in_cache_costs_more() -> None:
@@ -74,10 +75,10 @@ def test_stretches_are_pairs_of_source_and_delay() -> None:
         ("a", "local", "a"), source, rng.integers(0, 20, 300), rng.normal(size=300), n_source=20, n_target=20,
         dt_ms=0.1, delay_ms=delay * 0.1,
     )  # fmt: skip
-    assert stretches(edges) == len(set(zip(source.tolist(), delay.tolist(), strict=True)))
+    assert len(stretches(edges)) == len(set(zip(source.tolist(), delay.tolist(), strict=True)))
     assert edge_bytes(edges) == 300 * (edges.indices.itemsize + 4 + 2)
     alike = EdgeSet.from_arrays(("a", "local", "a"), source, source, 1.0, n_source=20, n_target=20, dt_ms=0.1)
-    assert (stretches(alike), edge_bytes(alike)) == (len(set(source.tolist())), 300 * edges.indices.itemsize)
+    assert (len(stretches(alike)), edge_bytes(alike)) == (len(set(source.tolist())), 300 * edges.indices.itemsize)
 
 
 def test_a_snapshot_is_counted(tmp_path: Path) -> None:
@@ -87,10 +88,11 @@ def test_a_snapshot_is_counted(tmp_path: Path) -> None:
     n = connectome.n_neurons
     assert (size.neurons, size.driven, size.edges, size.spikes_s) == (n, n, connectome.n_edges, 3 * n)
     assert size.events * n == pytest.approx(connectome.n_edges)
-    assert size.visits * n == pytest.approx(sum(map(stretches, connectome.edges.values())))
-    assert size.targets == pytest.approx(
-        sum(len(e) * e.n_target for e in connectome.edges.values()) / connectome.n_edges
-    )
+    # A run merges all sets from one region: a visit is a source and a delay, whatever the target.
+    pairs = {(e.key.source, int(p)) for e in connectome.edges.values() for p in stretches(e)}
+    assert size.visits * n == pytest.approx(len(pairs))
+    assert size.targets == pytest.approx(n)
+    assert size.copied_bytes == 10 * connectome.n_edges
     assert size.largest == max(map(len, connectome.edges.values()))
 
 

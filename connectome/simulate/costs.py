@@ -1,8 +1,9 @@
 """What a network costs before it is run: memory, time of a run and of a training step, here and on NEST.
 
 A run does four things: it updates every neuron in every step, draws Poisson events, and, for each spike, visits the
-stretches of its edges (one for each edge set and delay) and delivers the events in them. A training step does so for a
-batch, forward and back, and then updates the weights. Times are CPU seconds of one core.
+stretches of its edges (one for each delay, and for each edge set that a run does not merge) and delivers the events in
+them. A training step does so for a batch, forward and back, and then updates the weights. Times are CPU seconds of one
+core.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from connectome.arrays import is_constant
 from connectome.errors import ConnectomeError
@@ -44,7 +46,8 @@ class Size:
     dt_ms : a step
     edge_bytes : of an edge's columns: 2 or 4 for its target, 4 for a weight of its own, 2 for a delay of its own
     largest : edges of the largest edge set, which are held twice for a moment; all of them by default
-    targets : neurons of the region that an edge leads to, on average; all of them by default
+    targets : neurons of the regions that a visit's edges lead to, on average; all of them by default
+    copied_bytes : of edge sets from one region that a long run merges (:mod:`connectome.simulate.merging`)
 
     Raises
     ------
@@ -61,6 +64,7 @@ class Size:
     edge_bytes: float = 8.0
     largest: float | None = None
     targets: float | None = None
+    copied_bytes: float = 0.0
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:
@@ -132,7 +136,7 @@ def of_run(size: Size, constants: Constants = MEASURED) -> Cost:
     ns = steps * (size.neurons * c.update_ns + size.driven * c.poisson_ns)
     ns += size.spikes_s * (c.spike_ns + size.visits * visit + size.events * event)
     setup = c.setup_bytes * (size.edges if size.largest is None else size.largest)
-    return Cost(c.base_bytes + size.edge_bytes * size.edges + setup, ns / 1e9)
+    return Cost(c.base_bytes + size.edge_bytes * size.edges + size.copied_bytes + setup, ns / 1e9)
 
 
 def _far(x: float, near: float, far: float) -> float:
@@ -166,12 +170,11 @@ def of_gpu(size: Size) -> Cost:
     return Cost(0.5e9 + 9 * size.edges + 100 * size.neurons, seconds)
 
 
-def stretches(edges: EdgeSet) -> int:
-    """Visits, if every source fired once: pairs of a source and a delay that have an edge."""
-    if not len(edges):
-        return 0
+def stretches(edges: EdgeSet) -> NDArray[np.int64]:
+    """Visits, if every source fired once: the pairs of a source and a delay that have an edge, as one number each."""
     key = edges.source.astype(np.int64) * 2**16 + edges.delay_steps  # edges are in this order
-    return 1 + int(np.count_nonzero(np.diff(key)))
+    first: NDArray[np.int64] = key[np.append(True, np.diff(key) > 0)[: len(key)]]
+    return first
 
 
 def edge_bytes(edges: EdgeSet) -> int:
