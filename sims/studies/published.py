@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from connectome.io.results import Film
 
-__all__ = ["Check", "Measure", "Trial", "Values", "better", "circuits", "mechanisms"]
+__all__ = ["Check", "Measure", "Trial", "Values", "better", "circuits", "mechanisms", "no_worse"]
 
 _EXTRA: Final = "Install it with one of the extras of pyproject.toml."
 
@@ -56,6 +56,13 @@ def better(claim: str, ours: NDArray[np.float64], other: NDArray[np.float64]) ->
     """A part of the claim that holds if ours is above the other, seed by seed, by more than its interval; in points."""
     gain = paired(ours, other)
     return Check(claim, gain.text(100, 1, " points"), gain.mean > gain.half)
+
+
+def no_worse(claim: str, ours: NDArray[np.float64], other: NDArray[np.float64]) -> Check:
+    """A part of the claim that holds unless ours is below the other, seed by seed, by more than its interval; in
+    points."""
+    gain = paired(ours, other)
+    return Check(claim, gain.text(100, 1, " points"), bool(gain.mean >= -gain.half))
 
 
 @dataclass(frozen=True)

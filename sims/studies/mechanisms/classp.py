@@ -7,11 +7,10 @@ from typing import Final
 
 import torch
 
-from connectome.analysis.intervals import paired
 from connectome.mechanisms.classp import Classp
 from connectome.mechanisms.ewc import Ewc
 from sims.studies.mechanisms.one_head import Way, go_through, summary
-from sims.studies.published import Check, Measure, Trial, Values, better
+from sims.studies.published import Check, Measure, Trial, Values, better, no_worse
 
 __all__ = ["classp"]
 
@@ -42,9 +41,8 @@ def _check(v: Values) -> Sequence[Check]:
         better(f"better at the end than {name}", end["CLASSP"], end[name])
         for name in ("sequential", "AdaGrad", "without threshold")
     ]
-    behind = paired(end["CLASSP"], end["elastic weights"])
     claim = "no worse at the end than elastic weight consolidation"
-    return [*found, Check(claim, behind.text(100, 1, " points"), bool(behind.mean >= -behind.half))]
+    return [*found, no_worse(claim, end["CLASSP"], end["elastic weights"])]
 
 
 classp = Trial(

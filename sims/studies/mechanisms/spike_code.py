@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import torch
 
-from connectome.analysis.intervals import paired
 from connectome.datasets.encoding import latency_code, rate_code
 from connectome.datasets.spike_codes import adaptive_code
 from connectome.datasets.tasks import STEPS, Perception
 from sims.studies.development import read_images
 from sims.studies.mechanisms.one_region import matured
-from sims.studies.published import Check, Measure, Trial, Values
+from sims.studies.published import Check, Measure, Trial, Values, no_worse
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,12 +78,13 @@ def _check(v: Values) -> Sequence[Check]:
     found = []
     for k in _PEAKS:
         ours, rate = v[f"adaptive (k = {k})"], v[f"rate (k = {k})"]
-        ahead, more = paired(ours["right"], rate["right"]), ours["spikes"].mean() / rate["spikes"].mean()
-        says = f"{ahead.text(100, 1, ' points')}, {more:.2f} times the spikes"
-        found.append(Check(f"k = {k}: no worse than a rate code", says, bool(ahead.mean >= -ahead.half)))
-    ahead = paired(v["adaptive (k = 1.5)"]["right"], v["latency"]["right"])
-    says = ahead.text(100, 1, " points")
-    return [*found, Check("k = 1.5: no worse than a latency code", says, bool(ahead.mean >= -ahead.half))]
+        check, more = (
+            no_worse(f"k = {k}: no worse than a rate code", ours["right"], rate["right"]),
+            ours["spikes"].mean(),
+        )
+        found.append(check._replace(found=f"{check.found}, {more / rate['spikes'].mean():.2f} times the spikes"))
+    latency = no_worse("k = 1.5: no worse than a latency code", v["adaptive (k = 1.5)"]["right"], v["latency"]["right"])
+    return [*found, latency]
 
 
 spike_code = Trial(
