@@ -42,7 +42,6 @@ NETWORKS: Final = {
     "mouse_cortex": Network(1.4e7, 7e10, "neurons: Herculano-Houzel et al. 2013; 5,000 edges a neuron are assumed"),
     "mouse_brain": Network(7e7, 1e11, "neurons: Herculano-Houzel et al. 2013; edges are assumed"),
 }
-_COPY: Final = 10  # bytes of an edge that a run merges
 _GPU_GB: Final = 141.0  # the largest there is, H200
 
 
@@ -84,7 +83,7 @@ def size_of(options: argparse.Namespace) -> Size:
     from connectome.arrays import is_constant
     from connectome.graph.kernel_set import KernelSet
     from connectome.io.snapshot import open_snapshot
-    from connectome.simulate.costs import Size, edge_bytes, stretches
+    from connectome.simulate.costs import MERGED_EDGE_BYTES, Size, edge_bytes, stretches
 
     if not 0 <= options.rate_hz < math.inf:
         raise ConnectomeError("--rate-hz", "must be finite and 0 or more", options.rate_hz)
@@ -122,7 +121,7 @@ def size_of(options: argparse.Namespace) -> Size:
         apart, merged = sum(map(len, pairs)), np.unique(np.concatenate(pairs)).size
         visits += merged
         if merged < apart:
-            targets, copied = targets + sum(numbers) * sum(sizes), copied + _COPY * sum(numbers)
+            targets, copied = targets + sum(numbers) * sum(sizes), copied + MERGED_EDGE_BYTES * sum(numbers)
         else:
             targets += sum(n * size for n, size in zip(numbers, sizes, strict=True))
     spikes = max(firing, 1)

@@ -21,6 +21,7 @@ from connectome.graph.parts import EdgeSet
 
 __all__ = [
     "MEASURED",
+    "MERGED_EDGE_BYTES",
     "Constants",
     "Cost",
     "Size",
@@ -117,8 +118,11 @@ class Cost(NamedTuple):
     seconds: float
 
 
-#: On an AMD EPYC of 2026, two hyperthreads of one core, busy, by ``python -m sims.plan --measure``.
+#: On an AMD EPYC of 2026, two hyperthreads of one core, busy: rounded from several ``python -m sims.plan --measure``.
 MEASURED: Final = Constants(0.11, 0.80, 140, 10, 0.57, 46, 1.49, 4.0, 3.1, 16)
+
+#: Of a copy, where edge sets are merged for a run.
+MERGED_EDGE_BYTES: Final = 10
 
 #: NEST's CPU seconds over ours, and its bytes an edge and a rank.
 _NEST_RATIO: Final = 45.0

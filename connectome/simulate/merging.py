@@ -14,12 +14,12 @@ from connectome.arrays import index_type, is_constant
 from connectome.graph.parts import EdgeKey, EdgeSet
 from connectome.memory import fits
 from connectome.simulate import table_kernels as tables
+from connectome.simulate.costs import MERGED_EDGE_BYTES
 
 __all__ = ["Rows", "grouped", "rows_of"]
 
 _RATE_HZ: Final = 3.0  # that neurons are taken to fire at
 _VISIT: Final = 20.0  # edges that are merged in the time of two visits: runs come in series, and only the first merges
-_BYTES_AN_EDGE: Final = 10
 _PART_OF_MEMORY: Final = 0.25  # of what is free
 
 
@@ -69,7 +69,7 @@ def _pays(group: Sequence[EdgeSet], duration_ms: float) -> bool:
     spikes = _RATE_HZ * duration_ms / 1000  # of a source neuron
     saved = spikes * (sum(d.size for d in delays) - together) * _VISIT
     cost = n_edges / group[0].n_source + together * len(group)
-    return saved > cost and n_edges < 2**32 and fits(n_edges * _BYTES_AN_EDGE / _PART_OF_MEMORY)
+    return saved > cost and n_edges < 2**32 and fits(n_edges * MERGED_EDGE_BYTES / _PART_OF_MEMORY)
 
 
 def _delays(e: EdgeSet) -> NDArray[np.int64]:
