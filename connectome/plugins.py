@@ -162,6 +162,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "spike_code": "sims.studies.mechanisms.spike_code:spike_code",
             "concept_shift": "sims.studies.mechanisms.concept_shift:concept_shift",
             "bricks": "sims.studies.mechanisms.bricks:bricks",
+            "running_mean": "sims.studies.mechanisms.running_mean:running_mean",
         },
         "tasks": {
             "perception": "connectome.datasets.tasks:Perception",

@@ -15,7 +15,7 @@ from connectome import Connectome, ConnectomeError, EdgeKey, Edit, RuleRecord, p
 from connectome.development.birth import Anatomy, birth
 from connectome.development.stage import LearningRates, LossContext, Progress, Stage, StageOutcome, StageState
 from connectome.development.stages import develop
-from connectome.development.training import Training
+from connectome.development.training import Training, momentum
 from connectome.learning.learner import CHAIN, Learner
 from connectome.learning.network import BatchActivity
 from connectome.learning.task import Act, Score
@@ -253,6 +253,45 @@ def test_the_mean_rate_is_a_running_mean() -> None:
                 mean[name] = 0.9 * mean[name] + 0.1 * rate if update > stage else rate
                 np.testing.assert_allclose(means[update][name], mean[name], rtol=1e-9, atol=1e-12)
             assert mean["first"].any()
+
+
+@pytest.mark.parametrize("kappa", [0.0, 0.4, 1.0])
+def test_the_momentum_of_a_running_mean_is_that_of_the_recurrence(kappa: float) -> None:
+    """AdaB2N's, whose weights of the past sum to 1; 1 is the exponential mean, bit by bit, 0 the mean of all."""
+    eta, q, weights = 0.1**kappa, 0.9**kappa, [1.0]
+    for t in range(1, 400):
+        assert momentum(t, kappa) == pytest.approx(eta, rel=1e-12)
+        weights = [*((1 - eta) * w for w in weights), eta] if t > 1 else weights
+        eta = eta / (eta + q)
+    assert sum(weights) == pytest.approx(1, abs=1e-12)
+    assert momentum(400, kappa) == pytest.approx(1 - q if kappa else 1 / 400, rel=1e-5)
+    if kappa == 0:
+        np.testing.assert_allclose(weights, 1 / 399, rtol=1e-12)
+    if kappa == 1:
+        assert momentum(7, kappa) == 0.1
+
+
+def test_a_mean_of_all_keeps_what_an_exponential_one_forgets() -> None:
+    """A stream of two tasks, ten of one (rate 1), then ninety of the other (rate 0)."""
+    mean = {0.0: 1.0, 1.0: 1.0}
+    for t in range(1, 101):
+        for kappa in mean:
+            mean[kappa] += momentum(t, kappa) * ((t <= 10) - mean[kappa])
+    assert mean[0.0] == pytest.approx(0.1, abs=1e-12)
+    assert mean[1.0] == pytest.approx(0.9**90, abs=1e-12)
+
+
+def test_a_development_with_kappa_0_has_the_mean_of_all_updates() -> None:
+    rates: list[Any] = []
+
+    def watch(training: Training) -> None:
+        rates.append((training.rate["first"].copy(), training.mean_rate["first"].copy()))
+
+    one = replace(stages(updates=6)[0], epoch_updates=9, kappa=0.0)
+    list(develop([one], ANATOMY, seed=2, on_update=watch, test_trials=2))
+    for n, (total, mean) in enumerate(rates[:5], 1):
+        np.testing.assert_allclose(mean, total / n, rtol=1e-9)
+    assert rates[4][1].any()
 
 
 def test_plasticity_is_slowed_by_maturity_never_stopped() -> None:

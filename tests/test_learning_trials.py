@@ -20,6 +20,7 @@ from sims.studies.mechanisms import (
     memory_momentum,
     modes,
     one_region,
+    running_mean,
     selection,
     spike_code,
     variability,
@@ -214,6 +215,17 @@ def test_bricks_are_judged() -> None:
     assert len(failed(trial, v)) == 2
     v["merged matched"] = {"change": 7 * SPREAD, "operations saved": SPREAD}
     assert len(failed(trial, v)) == 3
+
+
+def test_running_means_are_judged() -> None:
+    trial = running_mean.running_mean
+    v = values(trial, {"average": 0.8, "change": -0.01}, {"average": 0.7, "change": -0.05})
+    assert failed(trial, v) == []
+    v["1"] = {"average": 0.8 - SPREAD, "change": -0.01 + SPREAD}
+    assert len(failed(trial, v)) == 2
+    v["1"] = {"average": 0.9 - SPREAD, "change": 0.0 + SPREAD}
+    v["by chance"] = v["1"]
+    assert len(failed(trial, v)) == 4
 
 
 def test_half_of_the_neurons_are_kept_by_what_they_do() -> None:

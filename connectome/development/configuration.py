@@ -49,11 +49,13 @@ class Data(Parameters):
 class Training(Parameters):
     """How long each region trains, in updates of ``batch`` samples; rules act once in ``epoch_updates`` updates.
 
-    ``importance`` is what the pruning rule goes by, a name of the registry (:mod:`connectome.mechanisms.importance`);
-    ``method`` is a comparator of it, or development itself. A score on ``validation_trials`` is taken every
-    ``validate_every`` epochs; after ``patience`` of them without a better one the stage ends (0: never). A batch is
-    used for ``reuse`` updates. ``surrogate_width_mv`` is half the width of the surrogate gradient's support;
-    ``diagnostics`` names, with commas, what a stage is measured by when it has ended.
+    ``importance`` is what the pruning rule goes by, a name of the registry
+    (:mod:`connectome.mechanisms.importance`); ``method`` is a comparator of it, or development itself. A score on
+    ``validation_trials`` is taken every ``validate_every`` epochs; after ``patience`` of them without a better one
+    the stage ends (0: never). A batch is used for ``reuse`` updates. ``kappa`` is how long running means of rates
+    remember, 1: some ten updates, 0: the whole stage (:func:`~connectome.development.training.momentum`).
+    ``surrogate_width_mv`` is half the width of the surrogate gradient's support; ``diagnostics`` names, with
+    commas, what a stage is measured by when it has ended.
     """
 
     perception: int = bounded(800, 1)
@@ -68,6 +70,7 @@ class Training(Parameters):
     validation_trials: int = bounded(96, 1)
     patience: int = bounded(0, 0)
     reuse: int = bounded(1, 1)
+    kappa: float = bounded(1.0, 0, 1)
     surrogate_width_mv: float = bounded(10.0, 1e-3, 1e6)
     diagnostics: str = ""
 
@@ -181,7 +184,7 @@ class Configuration(ReadOnly):
             chains={kind: tuple(chain.values()) for kind, chain in self.chains.items()},
             first_links=tuple((a, b) for a, b in own["links"]) if "links" in own else None,
             validate_every=t.validate_every, validation_trials=t.validation_trials, patience=t.patience, reuse=t.reuse,
-            anatomy=self.anatomy_of(task.name) if own else None, neuron=self.neuron_of(task.name),
+            kappa=t.kappa, anatomy=self.anatomy_of(task.name) if own else None, neuron=self.neuron_of(task.name),
             views={kind: view for kind, named in self.views.items() for view in named.values()}, block=self.block,
             surrogate_width_mv=t.surrogate_width_mv, mode=own.get("mode", ""), diagnostics=t.diagnosed,
             learn={name: names for name in task.recruits if (names := self.learn_of(name))},

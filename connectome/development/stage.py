@@ -121,6 +121,7 @@ class Stage(ReadOnly):
     validate_every, validation_trials : epochs between two scores on validation data, and the trials of one
     patience : the stage ends early after so many validations without a better score; 0: never
     reuse : updates that a batch is used for; select : chooses batches instead of the task
+    kappa : how long running means of rates remember: see :func:`~connectome.development.training.momentum`
     """
 
     task: Task
@@ -149,6 +150,7 @@ class Stage(ReadOnly):
     patience: int = 0
     reuse: int = 1
     select: Select | None = None
+    kappa: float = 1.0
     anatomy: Anatomy | None = None
 
 

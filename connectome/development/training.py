@@ -26,7 +26,18 @@ from connectome.learning.ranks import ALONE, Ranks
 from connectome.learning.task import Batch, Task, acting, checked_score
 from connectome.rules import Context, Sample, acts
 
-__all__ = ["Training", "context_of"]
+__all__ = ["Training", "context_of", "momentum"]
+
+
+def momentum(t: int, kappa: float, m: float = 0.1) -> float:
+    """What update t, from 1, counts in a running mean, which keeps 1 less that of what it was: eta_1 = m^kappa, eta_t =
+    eta_(t-1) / (eta_(t-1) + (1 - m)^kappa), here solved for t (AdaB2N, Lyu et al. 2023, NeurIPS). With kappa = 1 it is
+    m, an exponential mean; with 0 it is 1/t, the mean of all; between, it falls to 1 - (1 - m)^kappa."""
+    if kappa == 1:
+        return m
+    q = (1 - m) ** kappa
+    sum_of_powers = t - 1 if q == 1 else (1 - q ** (t - 1)) / (1 - q)
+    return float(1 / (sum_of_powers + q ** (t - 1) / m**kappa))
 
 
 class Training:
@@ -154,10 +165,11 @@ class Training:
 
     def _watch(self, activity: BatchActivity, samples: int) -> None:
         """Add this update's importance and rates to the epoch's."""
+        eta = momentum(self.update + 1, self.stage.kappa)
         for name, count in activity.counts.items():
             rate = count / samples
             self.rate[name] += rate
-            self.mean_rate[name] = 0.9 * self.mean_rate.get(name, rate) + 0.1 * rate
+            self.mean_rate[name] = (1 - eta) * self.mean_rate.get(name, rate) + eta * rate
         network = self.learner.network
         for key, edges in self.ends.items():
             weight = network.weight[key]

@@ -28,6 +28,8 @@ _MORE: Final = ("learning.hlop.first=0.45", "learning.hlop.more=0.25")
 _MOMENTUM: Final = "learning.chain=['memory_momentum', 'dale']"
 _MOMENTUM_HLOP: Final = "learning.chain=['memory_momentum', 'hlop', 'dale']"
 _EWC: Final = ("learning.chain=['ewc', 'adam', 'dale']", "learning.ewc.strength=1e5")
+_WEAKER: Final = "learning.ewc.strength=3e4"
+_STRONGER: Final = "learning.ewc.strength=3e5"
 _RULES: Final = "rules.act=['low_rank_birth', 'growth', 'strengthening', 'pruning', 'homeostasis']"
 
 #: Settings of the configuration, as ``sims.develop --set`` takes them.
@@ -37,23 +39,25 @@ COMBINATIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "fast": _FAST,
     "middle": _MIDDLE,
     "HLOP": _HLOP,
-    "HLOP, middle": (*_HLOP, *_MIDDLE),
-    "HLOP, fast": (*_HLOP, *_FAST),
-    "HLOP, fast, fewer rows": (*_HLOP, *_FAST, *_FEWER),
-    "HLOP, middle, fewer rows": (*_HLOP, *_MIDDLE, *_FEWER),
-    "HLOP, fast, more rows": (*_HLOP, *_FAST, *_MORE),
-    "HLOP, fast local, slow others": (*_HLOP, "learning_rates.mature_local=1.0", "learning_rates.mature_other=0.06"),
-    "HLOP, fast, links drawn evenly": (*_HLOP, *_FAST, "links.gamma=0.0"),
-    "HLOP, fast, no strengthening": (*_HLOP, *_FAST, "rules.act=['growth', 'pruning', 'homeostasis']"),
-    "HLOP, fast, no homeostasis": (*_HLOP, *_FAST, "rules.act=['growth', 'strengthening', 'pruning']"),
-    "HLOP, fast, twice the growth": (*_HLOP, *_FAST, "rules.growth.edges=3000"),
-    "HLOP, fast, half is kept": (*_HLOP, *_FAST, "rules.pruning.keep=0.1", "rules.pruning.keep_long_range=0.11"),
-    "HLOP, fast, magnitude": (*_HLOP, *_FAST, "training.importance='magnitude'"),
-    "HLOP, fast, momentum": (*_HLOP, *_FAST, _MOMENTUM_HLOP),
-    "HLOP, fast, rank 8 at birth": (*_HLOP, *_FAST, _RULES, "rules.low_rank_birth.rank=8"),
-    "elastic weights, fast": (*_EWC, *_FAST),
-    "elastic weights, middle": (*_EWC, *_MIDDLE),
-    "restoration, fast": (*_FAST, "learning.chain=['adam', 'restoration', 'dale']", "learning.restoration.p=0.01"),
+    "HLOP + middle": (*_HLOP, *_MIDDLE),
+    "HLOP + fast": (*_HLOP, *_FAST),
+    "HLOP + fast + fewer rows": (*_HLOP, *_FAST, *_FEWER),
+    "HLOP + middle + fewer rows": (*_HLOP, *_MIDDLE, *_FEWER),
+    "HLOP + fast + more rows": (*_HLOP, *_FAST, *_MORE),
+    "HLOP + fast local + slow others": (*_HLOP, "learning_rates.mature_local=1.0", "learning_rates.mature_other=0.06"),
+    "HLOP + fast + links drawn evenly": (*_HLOP, *_FAST, "links.gamma=0.0"),
+    "HLOP + fast + no strengthening": (*_HLOP, *_FAST, "rules.act=['growth', 'pruning', 'homeostasis']"),
+    "HLOP + fast + no homeostasis": (*_HLOP, *_FAST, "rules.act=['growth', 'strengthening', 'pruning']"),
+    "HLOP + fast + twice the growth": (*_HLOP, *_FAST, "rules.growth.edges=3000"),
+    "HLOP + fast + half is kept": (*_HLOP, *_FAST, "rules.pruning.keep=0.1", "rules.pruning.keep_long_range=0.11"),
+    "HLOP + fast + magnitude": (*_HLOP, *_FAST, "training.importance='magnitude'"),
+    "HLOP + fast + momentum": (*_HLOP, *_FAST, _MOMENTUM_HLOP),
+    "HLOP + fast + rank 8 at birth": (*_HLOP, *_FAST, _RULES, "rules.low_rank_birth.rank=8"),
+    "elastic weights + fast": (*_EWC, *_FAST),
+    "elastic weights + middle": (*_EWC, *_MIDDLE),
+    "elastic weights of 3e4 + fast": (*_EWC, *_FAST, _WEAKER),
+    "elastic weights of 3e5 + fast": (*_EWC, *_FAST, _STRONGER),
+    "restoration + fast": (*_FAST, "learning.chain=['adam', 'restoration', 'dale']", "learning.restoration.p=0.01"),
     "momentum": (_MOMENTUM,),
     "rank 8 at birth": (_RULES, "rules.low_rank_birth.rank=8"),
     "magnitude": ("training.importance='magnitude'",),
@@ -69,7 +73,7 @@ _HALF: Final = (
 _SHORT: Final = ("anatomy.neurons=64", *(f"training.{name}=40" for name in ORDER))
 
 #: The best of them on validation data.
-CHOSEN: Final = "HLOP, fast"
+CHOSEN: Final = "HLOP + fast"
 
 
 def combinations(quick: bool, images: str) -> Study:
