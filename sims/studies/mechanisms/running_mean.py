@@ -1,4 +1,4 @@
-"""Running means of rates that remember longer, on trial, where a development prunes by BCM, whose threshold they are."""
+"""Running means of rates that remember longer, on trial where a development prunes by BCM, whose threshold they are."""
 
 from __future__ import annotations
 
