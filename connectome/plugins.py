@@ -52,6 +52,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "sgd": "connectome.learning.optimisers:Sgd",
             "dale": "connectome.learning.optimisers:Dale",
             "ewc": "connectome.mechanisms.ewc:Ewc",
+            "consolidation": "connectome.mechanisms.consolidation:Consolidation",
             "refresh": "connectome.mechanisms.refresh:Refresh",
             "classp": "connectome.mechanisms.classp:Classp",
             "memory_momentum": "connectome.mechanisms.memory_momentum:MemoryMomentum",

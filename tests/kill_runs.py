@@ -69,7 +69,7 @@ WAYS: Final[dict[str, tuple[str, ...]]] = {
         "rules.pruning.unit=kernel",
         _ACT.format("dead_maps', 'balanced_birth"),
     ),
-    **{name: (_CHAIN.format(name),) for name in ("hlop", "devices", "hypergradient")},
+    **{name: (_CHAIN.format(name),) for name in ("hlop", "consolidation", "devices", "hypergradient")},
     **{f"by {name}": (f"training.importance={name}",) for name in plugins.known("importance") if name != "feedback"},
     **{name: tuple(f"edges.{kind}.view={name}" for kind in _KINDS) for name in plugins.known("views")},
     "alif": ("neuron.model=alif",),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from connectome import Connectome, ConnectomeError, EdgeKey, plugins
+from connectome import Connectome, ConnectomeError, EdgeKey, Edit, plugins
 from connectome.development.birth import Anatomy, birth
 from connectome.development.stage import StageOutcome
 from connectome.learning.learner import without
@@ -21,7 +21,8 @@ from connectome.mechanisms import comparators
 from connectome.mechanisms.bregman import Objective, confidence_penalty, dark_experience, experience_replay
 from connectome.mechanisms.bregman import without_forgetting as lwf
 from connectome.mechanisms.comparators import learn, sparse_from_birth
-from connectome.mechanisms.ewc import Ewc
+from connectome.mechanisms.consolidation import Consolidation
+from connectome.mechanisms.ewc import Ewc, empirical_fisher
 from connectome.mechanisms.feedback_pruning import FeedbackPruning
 from connectome.mechanisms.growth import LongRangeGrowth
 from connectome.mechanisms.refresh import Refresh
@@ -130,6 +131,33 @@ def test_ewc_pulls_back_by_the_fisher_information() -> None:
         kept = {name: torch.tensor(edges.state[name]) for name in ewc.remembers}
         torch.testing.assert_close(ewc(update, none, kept), expected[key], rtol=1e-3, atol=1e-9)
         assert not ewc(update, none, dict.fromkeys(ewc.remembers, none)).any(), "nothing learnt, nothing pulls"
+
+
+def test_consolidation_divides_the_steps_of_edges_that_are_needed() -> None:
+    """After two tasks by their Fisher information over its mean, added up; where nothing was learnt, by 1."""
+    task, connectome = toys()[0], a_network().connectome
+    rule = Consolidation(strength=3.0, samples=5)
+    expected: dict[EdgeKey, Any] = dict.fromkeys(connectome.edges, 1.0)
+    for seed in (1, 2):
+        fisher = empirical_fisher(connectome, task, 5, np.random.default_rng(seed))
+        mean = np.concatenate(list(fisher.values())).mean()
+        assert mean > 0
+        expected = {key: expected[key] + 3.0 * f / mean for key, f in fisher.items()}
+        connectome = connectome.apply(rule.learnt(connectome, task, np.random.default_rng(seed)))
+    for key, edges in connectome.edges.items():
+        none = torch.zeros(len(edges))
+        update = Update(key, edges, none, none, none.to(torch.int8), np.zeros(len(edges), np.uint64), 1.0, 1)
+        step = torch.full((len(edges),), 6.0)
+        found = rule(update, step, {"need": torch.tensor(edges.state["need"])})
+        np.testing.assert_allclose(found, 6.0 / expected[key], rtol=1e-5)
+        torch.testing.assert_close(rule(update, step, {"need": none}), step)
+
+
+def test_a_task_that_needs_no_edge_consolidates_none() -> None:
+    silent = a_network().connectome
+    silent = silent.apply(Edit(reweight={key: 0 * edges.weight for key, edges in silent.edges.items()}))
+    after = silent.apply(Consolidation(samples=2).learnt(silent, toys()[0], np.random.default_rng(0)))
+    assert not after.edges[FIRST].state["need"].any()
 
 
 def test_refresh_unlearns_before_each_update_wherever_adam_learns() -> None:

@@ -65,7 +65,7 @@ def made(group: str) -> Iterator[Any]:
         thing = plugin.load()
         if name != "generative_growth":  # of ours, but offered as another package's
             made_ = name if group == "importance" else thing() if isinstance(thing, type) else thing
-            if name in ("ewc", "refresh") and group == "learning":
+            if name in ("consolidation", "ewc", "refresh") and group == "learning":
                 made_ = thing(samples=10)
             if name == "aeif_psc_exp":  # with its exponential, gradients through steps of 1 ms overflow
                 made_ = thing(delta_t_mv=0.0)

@@ -21,6 +21,7 @@ from connectome import Connectome, EdgeSet, Provenance, Region
 from connectome.analysis.report.charts import degrees, plain, raster_chart, score_chart
 from connectome.analysis.report.page import Sample, report
 from connectome.analysis.report.scene import MAX_EDGES, MAX_NEURONS, sample_scene
+from connectome.analysis.report.tables import measured_table
 from connectome.errors import ConnectomeError
 from connectome.io.results import load_results, save_results
 from connectome.io.snapshot import load, save
@@ -183,6 +184,24 @@ def test_scores_are_the_run_s(page: Path, developed: Path) -> None:
     cells = re.findall(r'<td style="--v: [\d.]+">([\d.]+)&nbsp;%</td>', page.read_text("utf-8"))
     expected = [f"{100 * v:.1f}" for v in results.score.values.ravel() if v == v]
     assert cells == expected
+
+
+def test_what_was_measured_of_each_region_is_a_table_that_says_what_a_void_is() -> None:
+    stages, regions = ["one", "two"], ["", "a", "b"]
+    values = np.full((2, 2, 3), np.nan)
+    values[0, 0, 1], values[1, 0, 1:], values[1, 1, 0] = -0.25, (0.0, -0.5), 3.0
+    results = results_of(stages).assign(measured=(("stage", "diagnostic", "region"), values))
+    results = results.assign_coords(diagnostic=["silencing_effect", "gradient_norm"], region=regions)
+    found = measured_table(results)
+    assert found is not None
+    assert "about 0 of a void" in found.caption
+    assert list(found.head) == ["stage and region", "silencing effect", "gradient norm"]
+    assert [list(row) for row in found.rows] == [
+        ["one, a", "-0.25", "-"], ["two, all", "-", "3"], ["two, a", "0", "-"], ["two, b", "-0.5", "-"],
+    ]  # fmt: skip
+    assert measured_table(results_of(stages)) is None
+    html = report([graph({"a": 9, "b": 3}, 20)] * 2, stages, source="mine", results=results)
+    assert "What was measured of each region" in html
 
 
 def test_a_lone_graph_leaves_out_what_it_lacks() -> None:

@@ -26,10 +26,10 @@ _HLOP: Final = (
 _FEWER: Final = ("learning.hlop.first=0.15", "learning.hlop.more=0.08")
 _MORE: Final = ("learning.hlop.first=0.45", "learning.hlop.more=0.25")
 _MOMENTUM: Final = "learning.chain=['memory_momentum', 'dale']"
-_MOMENTUM_HLOP: Final = "learning.chain=['memory_momentum', 'hlop', 'dale']"
 _EWC: Final = ("learning.chain=['ewc', 'adam', 'dale']", "learning.ewc.strength=1e5")
 _WEAKER: Final = "learning.ewc.strength=3e4"
 _STRONGER: Final = "learning.ewc.strength=3e5"
+_CONSOLIDATION: Final = ("learning.chain=['adam', 'consolidation', 'dale']",)
 _RULES: Final = "rules.act=['low_rank_birth', 'growth', 'strengthening', 'pruning', 'homeostasis']"
 
 #: Settings of the configuration, as ``sims.develop --set`` takes them.
@@ -50,13 +50,13 @@ COMBINATIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "HLOP + fast + no homeostasis": (*_HLOP, *_FAST, "rules.act=['growth', 'strengthening', 'pruning']"),
     "HLOP + fast + twice the growth": (*_HLOP, *_FAST, "rules.growth.edges=3000"),
     "HLOP + fast + half is kept": (*_HLOP, *_FAST, "rules.pruning.keep=0.1", "rules.pruning.keep_long_range=0.11"),
-    "HLOP + fast + magnitude": (*_HLOP, *_FAST, "training.importance='magnitude'"),
-    "HLOP + fast + momentum": (*_HLOP, *_FAST, _MOMENTUM_HLOP),
-    "HLOP + fast + rank 8 at birth": (*_HLOP, *_FAST, _RULES, "rules.low_rank_birth.rank=8"),
     "elastic weights + fast": (*_EWC, *_FAST),
     "elastic weights + middle": (*_EWC, *_MIDDLE),
     "elastic weights of 3e4 + fast": (*_EWC, *_FAST, _WEAKER),
     "elastic weights of 3e5 + fast": (*_EWC, *_FAST, _STRONGER),
+    "consolidation of 30 + fast": (*_CONSOLIDATION, *_FAST, "learning.consolidation.strength=30"),
+    "consolidation of 100 + fast": (*_CONSOLIDATION, *_FAST),
+    "consolidation of 300 + fast": (*_CONSOLIDATION, *_FAST, "learning.consolidation.strength=300"),
     "restoration + fast": (*_FAST, "learning.chain=['adam', 'restoration', 'dale']", "learning.restoration.p=0.01"),
     "momentum": (_MOMENTUM,),
     "rank 8 at birth": (_RULES, "rules.low_rank_birth.rank=8"),

@@ -18,8 +18,8 @@ from connectome.parameters import parse_toml
 from connectome.texts import listed, percent, readable
 
 __all__ = [
-    "Sample", "Table", "citation", "configuration_tables", "course", "matrix_table", "metric_table", "rate_table",
-    "region_table", "rule_table", "score_rows", "spread_table", "stage_table",
+    "Sample", "Table", "citation", "configuration_tables", "course", "matrix_table", "measured_table", "metric_table",
+    "rate_table", "region_table", "rule_table", "score_rows", "spread_table", "stage_table",
 ]  # fmt: skip
 
 _MAX_TABLE: Final = 16  # regions of the matrix as a table
@@ -110,6 +110,27 @@ def rule_table(results: xr.Dataset | None) -> Table | None:
         ["stage and rule", *changes],
         rows[:_MAX_RULES],
     )
+
+
+def measured_table(results: xr.Dataset | None) -> Table | None:
+    """What the diagnostics of a run say of each region after each stage."""
+    if results is None or "measured" not in results:
+        return None
+    there = results.measured.transpose("stage", "region", "diagnostic")
+    rows = [
+        [f"{stage}, {region or 'all'}", *(readable(float(v), 3) for v in values)]
+        for stage, of in zip(there.stage.values, there.values, strict=True)
+        for region, values in zip(there.region.values, of, strict=True)
+        if np.isfinite(values).any()
+    ]
+    names = [str(name) for name in there.diagnostic.values]
+    caption = "Diagnostics, when the stage had ended. A dash: not measured of it."
+    if "silencing_effect" in names:
+        caption += " Silencing effect: the score with the region silent, less the score; about 0 of a void."
+    if "void_samples" in names:
+        caption += " Void samples: the share in which it is a void by its norm."
+    head = ["stage and region", *(name.replace("_", " ") for name in names)]
+    return Table(caption, head, rows[:_MAX_REGIONS])
 
 
 def matrix_table(c: Connectome, regions: Sequence[str], name: str) -> Table | None:
