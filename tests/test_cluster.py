@@ -104,6 +104,18 @@ def test_no_scheduler_at_the_address(address: str) -> None:
         pass
 
 
+def test_that_no_worker_has_come_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    with distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as nobody:
+        with on_cluster(nobody.scheduler_address):
+            pass
+        assert capsys.readouterr().err == "--scheduler: no worker has come yet; the work waits for the first.\n"
+        nobody.scale(1)
+        nobody.wait_for_workers(1, timeout=20)
+        with on_cluster(nobody.scheduler_address):
+            pass
+    assert capsys.readouterr().err == ""
+
+
 def test_a_worker_of_other_versions_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     here, worker = package_versions(), SimpleNamespace(address="tcp://far:1", state=SimpleNamespace(nthreads=1))
     monkeypatch.setattr(distributed, "get_worker", lambda: worker)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
@@ -80,6 +81,8 @@ def on_cluster(scheduler: str) -> Iterator[Executor]:
     except (OSError, ValueError, TypeError) as error:
         raise ConnectomeError(_OPTION, "must be the address of a Dask scheduler that answers", error) from None
     with client, _said():
+        if not client.scheduler_info()["workers"]:
+            print(f"{_OPTION}: no worker has come yet; the work waits for the first.", file=sys.stderr)
         yield _Workers(client)
 
 
