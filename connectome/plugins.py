@@ -164,6 +164,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "concept_shift": "sims.studies.mechanisms.concept_shift:concept_shift",
             "bricks": "sims.studies.mechanisms.bricks:bricks",
             "running_mean": "sims.studies.mechanisms.running_mean:running_mean",
+            "consolidation": "sims.studies.mechanisms.consolidation:consolidation",
         },
         "tasks": {
             "perception": "connectome.datasets.tasks:Perception",

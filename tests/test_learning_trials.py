@@ -9,13 +9,16 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from connectome.development.birth import birth
 from connectome.graph.parts import EdgeKey
 from connectome.learning.learning_rule import Update
+from connectome.mechanisms.consolidation import Consolidation
 from sims.studies.development import read_images
 from sims.studies.mechanisms import (
     bricks,
     codebooks,
     concept_shift,
+    consolidation,
     devices,
     memory_momentum,
     modes,
@@ -27,6 +30,7 @@ from sims.studies.mechanisms import (
     voids,
 )
 from sims.studies.published import Trial
+from tests.test_development import ANATOMY, toys
 
 SPREAD = np.array([-0.001, 0.0, 0.001, 0.0, 0.0])
 
@@ -226,6 +230,32 @@ def test_running_means_are_judged() -> None:
     v["1"] = {"average": 0.9 - SPREAD, "change": 0.0 + SPREAD}
     v["by chance"] = v["1"]
     assert len(failed(trial, v)) == 4
+
+
+def test_consolidation_is_judged() -> None:
+    trial = consolidation.consolidation
+    ours, others = {"accuracy": 0.9 + SPREAD}, {"accuracy": 0.8 - SPREAD}
+    v = dict.fromkeys(trial.conditions, others) | {"consolidation": ours, "development: consolidation": ours}
+    assert failed(trial, v) == []
+    v["replay"] = v["elastic weights"] = v["development: elastic weights"] = {"accuracy": 0.91 - SPREAD}
+    assert len(failed(trial, v)) == 3
+    v["needs shuffled"] = v["development: needs shuffled"] = v["sequential"] = {"accuracy": 0.9 - SPREAD}
+    assert len(failed(trial, v)) == 6
+
+
+def test_shuffled_needs_are_the_same_needs_elsewhere() -> None:
+    task = toys()[0]
+    born = birth(None, task, ANATOMY, 1, (), np.random.default_rng(0))
+    found = {}
+    for rule in (Consolidation(samples=4), consolidation.Shuffled(samples=4)):
+        once = born.apply(rule.learnt(born, task, np.random.default_rng(1)))
+        found[type(rule)] = {key: edges.state["need"] for key, edges in once.edges.items()}
+        twice = once.apply(rule.learnt(once, task, np.random.default_rng(2)))
+        for key, edges in twice.edges.items():
+            assert (edges.state["need"] >= once.edges[key].state["need"] - 1e-6).all()
+    for key, needs in found[Consolidation].items():
+        np.testing.assert_array_equal(np.sort(needs), np.sort(found[consolidation.Shuffled][key]))
+    assert any((needs != found[consolidation.Shuffled][key]).any() for key, needs in found[Consolidation].items())
 
 
 def test_half_of_the_neurons_are_kept_by_what_they_do() -> None:

@@ -23,7 +23,7 @@ from sims.studies.mechanisms import eight_regions, inhibition, links, strengthen
 #: Claims with bounds besides: test_hlop.py, test_learning_trials.py, test_alignment.py.
 JUDGED_ELSEWHERE = (
     "hlop", "variability", "memory_momentum", "voids", "rich_lazy", "modes", "devices", "codebooks", "concept_shift",
-    "bricks", "selection", "spike_code", "running_mean",
+    "bricks", "selection", "spike_code", "running_mean", "consolidation",
 )  # fmt: skip
 
 

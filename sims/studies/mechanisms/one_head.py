@@ -74,7 +74,7 @@ class Gradients(Hlop):
 class Way(NamedTuple):
     """A way to learn: its learning rate, pA; what stands before the optimiser; what projects, with which rate of Oja's
     rule; what is added to the loss; whether afferent weights freeze after the first; the shares of rows; what all
-    weights are made of; the optimiser; the updates that a batch is used for."""
+    weights are made of; the optimiser; the updates that a batch is used for; what stands after the optimiser."""
 
     rate_pa: float
     before: tuple[LearningRule, ...] = ()
@@ -86,6 +86,7 @@ class Way(NamedTuple):
     view: WeightView | None = None
     optimiser: LearningRule = Adam()
     reuse: int = 1
+    after: tuple[LearningRule, ...] = ()
 
     def chains(self) -> dict[str, tuple[LearningRule, ...]]:
         """Kind of edge -> its chain."""
@@ -94,7 +95,8 @@ class Way(NamedTuple):
             rule = self.projects and self.projects(first, more, _ROWS, self.oja_rate, tau_steps=_TAU_STEPS)
             there = (rule,) if rule else ()
             early = self.projects is Gradients
-            found[kind] = (*self.before, *(there if early else ()), self.optimiser, *(() if early else there))
+            late = () if early else there
+            found[kind] = (*self.before, *(there if early else ()), self.optimiser, *self.after, *late)
         return found
 
 
