@@ -6,6 +6,7 @@ imported before it is asked for, so what cannot be imported breaks those runs al
 - ``rules``, ``learning``, ``importance``, ``comparators``: ``mechanisms/README.md`` shows how to write one of each;
 - ``neurons``: models, see ``neurons/README.md``;
 - ``views``: what the weights of an edge set are made of, see ``learning/README.md``;
+- ``select``: what chooses the samples of a batch, see ``mechanisms/gradient_clusters.py``;
 - ``run_rules``: plasticity in a run, see ``simulate/README.md``;
 - ``tasks``: ``make(images, jitter_pixels, **table)`` gives a task, ``[tasks.NAME]`` being the table;
 - ``diagnostics``: what a stage is measured by, see ``mechanisms/diagnostics.py``;
@@ -173,6 +174,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "events": "connectome.datasets.event_task:EventPerception",
             **{f"bits{n}": f"connectome.circuits.bits:bits{n}" for n in range(2, 7)},
         },
+        "select": {"gradient_clusters": "connectome.mechanisms.gradient_clusters:GradientClusters"},
         "run_rules": {
             "pair_stdp": "connectome.simulate.stdp:PairSTDP",
             "triplet_stdp": "connectome.simulate.stdp:TripletSTDP",

@@ -29,6 +29,7 @@ KINDS: Final = {
     "importance": ("importance of an edge", "[training] importance = NAME"),
     "comparators": ("comparator", "[training] method = NAME"),
     "views": ("view of weights", "[edges.KIND] view = NAME, [views.NAME]"),
+    "select": ("choice of samples", "[select] by = NAME, [select.NAME]"),
     "neurons": ("neuron model", "[regions.REGION.neuron] model = NAME"),
     "run_rules": ("plasticity in a run", "connectome.simulate.run(plasticity=...)"),
     "diagnostics": ("diagnostic of a stage", '[training] diagnostics = "NAME, ..."'),

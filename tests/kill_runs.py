@@ -71,6 +71,7 @@ WAYS: Final[dict[str, tuple[str, ...]]] = {
     ),
     **{name: (_CHAIN.format(name),) for name in ("hlop", "consolidation", "devices", "hypergradient")},
     **{f"by {name}": (f"training.importance={name}",) for name in plugins.known("importance") if name != "feedback"},
+    **{name: (f"select.by={name}",) for name in plugins.known("select")},
     **{name: tuple(f"edges.{kind}.view={name}" for kind in _KINDS) for name in plugins.known("views")},
     "alif": ("neuron.model=alif",),
     "neurons": ("neuron.learn=['tau_m_ms', 'v_th_mv']", "regions.motor.neuron.learn=['tau_syn_ex_ms']"),

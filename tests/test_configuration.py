@@ -22,6 +22,7 @@ from connectome.errors import ConnectomeError
 from connectome.learning.optimisers import Adam, Dale, Sgd
 from connectome.learning.task import Task
 from connectome.mechanisms.ewc import Ewc
+from connectome.mechanisms.gradient_clusters import GradientClusters
 from connectome.mechanisms.growth import LongRangeGrowth
 from connectome.mechanisms.weight_gain import WeightGain
 from connectome.parameters import Parameters, bounded
@@ -156,6 +157,9 @@ def test_every_field_refuses_what_does_not_fit(
         ("[edges.local]\nview = 'gains'", r": views must be among gain, .*; found 'gains'"),
         ("[edges.local]\nchain = []", r": edges\.local must have no keys but learn, view, block; found 'chain'"),
         ("[views.gain]\n", r": views\.gain must be in a table of edges, or have no table"),
+        ("[select]\nby = 1", r": select\.by must be a name; found 1"),
+        ("[select]\nby = 'chance'", r": select must be among gradient_clusters; found 'chance'"),
+        ("[select.gradient_clusters]\npool = 3", r": select\.gradient_clusters must be in select\.by"),
         ("[neuron]\ntau_m_ms = -1", r": neuron\.tau_m_ms must be > 0; found -1"),
         ("[neuron]\nmodel = 'lif'", r": neuron\.model must be .*; found 'lif'"),
         ("[regions.motor.neuron]\ntau = 1", r": regions\.motor\.neuron must hold parameters of iaf_psc_exp alone"),
@@ -222,6 +226,10 @@ def test_what_acts_and_what_learns_are_named_in_order(tmp_path: Path) -> None:
         block = true
         [views.gain]
         initial = 0.5
+        [select]
+        by = "gradient_clusters"
+        [select.gradient_clusters]
+        pool = 3
     """
     found = read(tmp_path, text)
     assert list(found.rules) == ["pruning", "growth"]
@@ -236,6 +244,8 @@ def test_what_acts_and_what_learns_are_named_in_order(tmp_path: Path) -> None:
     assert stage.chains == {"local": (Adam(beta1=0.8),), "efferent": ()}
     assert stage.views == {"local": WeightGain(initial=0.5)}
     assert stage.block == ("efferent",)
+    assert stage.select == GradientClusters(pool=3)
+    assert read(tmp_path, "").stage(tasks()["motor"]).select is None
     assert read(tmp_path, "[rules]\nact = []").rules == {}, "all switched off"
 
 

@@ -14,7 +14,7 @@ def test_ways_are_configurations(way: str) -> None:
     read_configuration(None, WAYS[way])
 
 
-@pytest.mark.parametrize("group", ["rules", "learning", "comparators", "importance", "views", "diagnostics"])
+@pytest.mark.parametrize("group", ["rules", "learning", "comparators", "importance", "views", "diagnostics", "select"])
 def test_everything_that_can_be_named_is_in_a_way(group: str) -> None:
     said = " ".join(change for changes in WAYS.values() for change in changes)
     usual = ("growth", "strengthening", "pruning", "homeostasis", "adam", "dale", "development", "feedback")

@@ -117,7 +117,7 @@ def things() -> dict[str, Callable[[], Any]]:
         "Interaction": lambda: Interaction(images(), demonstrations=2),
         "neuron by neuron": lambda: Alif(adapt_tau_ms=frozen(5, 6)),
     }  # fmt: skip
-    for group in ("rules", "learning", "neurons", "views", "comparators", "importance", "tasks"):
+    for group in ("rules", "learning", "neurons", "views", "comparators", "importance", "tasks", "select"):
         for name, plugin in plugins.known(group).items():
             made = group in ("comparators", "importance", "tasks")
             found[f"{group}.{name}"] = plugin.load if made else lambda plugin=plugin: plugin.load()()  # type: ignore[misc]

@@ -12,7 +12,7 @@ from connectome import plugins
 from connectome.arrays import ReadOnly
 from connectome.development.birth import NEURON, Anatomy, sensor_maps
 from connectome.development.links import LinkEvolution
-from connectome.development.stage import LearningRates, Stage
+from connectome.development.stage import LearningRates, Select, Stage
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.graph.parts import KINDS
@@ -112,6 +112,7 @@ class Configuration(ReadOnly):
     chains : kind of edge -> name -> learning rule: another chain for its sets
     views : kind of edge -> name -> what the weights of its sets are made of, one
     block : kinds of edge that pass no spike's gradient back
+    select : name -> what chooses the samples of a batch, one or none
     neuron : the model of all regions' neurons; learn : names of those of its parameters that learn
     regions : region -> what is otherwise there: fields of the anatomy, ``updates``, ``links``, ``mode`` and ``neuron``,
         parameters and ``learn``
@@ -128,6 +129,7 @@ class Configuration(ReadOnly):
     chains: Mapping[str, Mapping[str, LearningRule]] = field(default_factory=lambda: MappingProxyType({}))
     views: Mapping[str, Mapping[str, WeightView]] = field(default_factory=lambda: MappingProxyType({}))
     block: tuple[str, ...] = ()
+    select: Mapping[str, Select] = field(default_factory=lambda: MappingProxyType({}))
     neuron: NeuronModel = NEURON
     learn: tuple[str, ...] = ()
     regions: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
@@ -145,12 +147,14 @@ class Configuration(ReadOnly):
             edges[kind]["block"] = True
         views = {name: to_table(view) for named in self.views.values() for name, view in named.items()}
         learn = {"learn": list(self.learn)} if self.learn else {}
+        chosen = {key: value for name, s in self.select.items() for key, value in (("by", name), (name, to_table(s)))}
         return {
             **{name: to_table(getattr(self, name)) for name in _TABLES},
             "rules": {"act": list(self.rules), **{name: to_table(rule) for name, rule in self.rules.items()}},
             "learning": {"chain": list(self.learning), **{name: to_table(rule) for name, rule in learning.items()}},
             **({"edges": edges} if edges else {}),
             **({"views": views} if views else {}),
+            **({"select": chosen} if chosen else {}),
             "neuron": {"model": self.neuron.model, **neuron_table(self.neuron), **learn},
             **({"regions": {name: dict(t) for name, t in self.regions.items()}} if self.regions else {}),
             **({"tasks": {name: dict(t) for name, t in self.tasks.items()}} if self.tasks else {}),
@@ -184,7 +188,8 @@ class Configuration(ReadOnly):
             chains={kind: tuple(chain.values()) for kind, chain in self.chains.items()},
             first_links=tuple((a, b) for a, b in own["links"]) if "links" in own else None,
             validate_every=t.validate_every, validation_trials=t.validation_trials, patience=t.patience, reuse=t.reuse,
-            kappa=t.kappa, anatomy=self.anatomy_of(task.name) if own else None, neuron=self.neuron_of(task.name),
+            kappa=t.kappa, select=next(iter(self.select.values()), None),
+            anatomy=self.anatomy_of(task.name) if own else None, neuron=self.neuron_of(task.name),
             views={kind: view for kind, named in self.views.items() for view in named.values()}, block=self.block,
             surrogate_width_mv=t.surrogate_width_mv, mode=own.get("mode", ""), diagnostics=t.diagnosed,
             learn={name: names for name in task.recruits if (names := self.learn_of(name))},
@@ -201,7 +206,7 @@ _TABLES: Final = {
     "links": LinkEvolution,
     "data": Data,
 }
-_OTHERS: Final = ("rules", "learning", "edges", "views", "neuron", "regions", "tasks")
+_OTHERS: Final = ("rules", "learning", "edges", "views", "select", "neuron", "regions", "tasks")
 #: Keys of ``[regions.NAME]`` that are no anatomy.
 _OF_A_STAGE: Final = ("updates", "links", "mode", "neuron")
 
@@ -210,12 +215,13 @@ def read_configuration(path: str | Path | None, changes: Sequence[str] = ()) -> 
     """A configuration from a TOML file; what it leaves out keeps its default.
 
     Tables: ``[anatomy] [training] [learning_rates] [links] [data] [rules] [rules.NAME] [learning] [learning.NAME]
-    [edges.KIND] [views.NAME] [neuron] [regions.NAME] [regions.NAME.neuron] [tasks.NAME]``. ``rules.act`` names the
-    rules that act, ``learning.chain`` the learning rules of the chain, each in order; ``edges.KIND`` says of a kind of
-    edge ``learn``, another chain, ``view``, one of the views, and ``block``, whether spikes' gradients stop there.
-    ``neuron.learn`` and ``regions.NAME.neuron.learn`` name parameters of neurons that learn.
-    ``changes`` are ``"table.key=value"`` each and come last; without a file, they are all. Raises
-    :class:`ConnectomeError` for a file that cannot be read, for unknown tables and keys, and for values out of range.
+    [edges.KIND] [views.NAME] [select] [select.NAME] [neuron] [regions.NAME] [regions.NAME.neuron] [tasks.NAME]``.
+    ``rules.act`` names the rules that act, ``learning.chain`` the learning rules of the chain, each in order;
+    ``edges.KIND`` says of a kind of edge ``learn``, another chain, ``view``, one of the views, and ``block``, whether
+    spikes' gradients stop there. ``select.by`` names what chooses the samples of a batch. ``neuron.learn`` and
+    ``regions.NAME.neuron.learn`` name parameters of neurons that learn. ``changes`` are ``"table.key=value"`` each
+    and come last; without a file, they are all. Raises :class:`ConnectomeError` for a file that cannot be read, for
+    unknown tables and keys, and for values out of range.
     """
     where = "configuration" if path is None else f"configuration {path}"
     table: dict[str, Any] = {} if path is None else read_toml(Path(path), where)
@@ -261,6 +267,10 @@ def _configuration(table: Mapping[str, Any]) -> Configuration:
     viewed = {kind: t["view"] for kind, t in edges.items() if "view" in t}
     views = _pool("views", [*dict.fromkeys(viewed.values())], given["views"], "")
     parts["views"] = MappingProxyType({kind: MappingProxyType({name: views[name]}) for kind, name in viewed.items()})
+    by = given["select"].get("by", "")
+    if not isinstance(by, str):
+        raise ConnectomeError("select.by", "must be a name", repr(by))
+    parts["select"] = _pool("select", [by] if by else [], given["select"], "by")
     parts["block"] = tuple(kind for kind, t in edges.items() if t.get("block"))
     if "neuron" in table:
         here = {} if given["neuron"].get("model", NEURON.model) != NEURON.model else neuron_table(NEURON)
