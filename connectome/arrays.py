@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Self, TypeVar
@@ -24,14 +24,19 @@ __all__ = [
     "finite_step",
     "first_bad",
     "freeze",
+    "in_blocks",
     "index_type",
     "integer",
     "is_constant",
+    "is_mapped",
     "is_writable",
     "lock",
+    "not_finite",
     "numbers_of",
     "one_nan",
+    "out_of_order",
     "read_only",
+    "row_blocks",
     "row_starts",
     "stable_argsort",
     "take_rows",
@@ -156,6 +161,16 @@ def is_constant(array: NDArray[Any]) -> bool:
     return array.ndim == 1 and array.strides == (0,) and array.size > 0
 
 
+def is_mapped(array: NDArray[Any]) -> bool:
+    """Whether this column is part of a file that is mapped into memory."""
+    view: object = array
+    while isinstance(view, np.ndarray):
+        if isinstance(view, np.memmap):
+            return True
+        view = view.base
+    return False
+
+
 def is_writable(array: NDArray[Any]) -> bool:
     """Whether anybody could still write to it: a read-only view says nothing about the array that it views."""
     view: object = array
@@ -181,22 +196,61 @@ def csr_order(
     by_source = None if (source[1:] >= source[:-1]).all() else stable_argsort(source, indptr.size - 1)
     order = by_source
     delays = 1 if is_constant(delay) or not delay.size else int(delay.max()) + 1
-    first = 0
-    while first < indptr.size - 1:
-        last = max(first + 1, int(np.searchsorted(indptr, indptr[first] + _BLOCK_EDGES, "right")) - 1)
-        block = slice(indptr[first], indptr[last])
+    for rows, block in row_blocks(indptr):
         edge = block if by_source is None else by_source[block]
-        key = (source[edge] - first).astype(np.int64)
+        key = (source[edge] - rows.start).astype(np.int64)
         if delays > 1:
             key = key * delays + delay[edge]
         key = key * n_target + target[edge]
         if (key[1:] < key[:-1]).any():
             if order is None:
                 order = np.arange(source.size)
-            within = stable_argsort(key, (last - first) * delays * n_target)
+            within = stable_argsort(key, (rows.stop - rows.start) * delays * n_target)
             order[block] = block.start + within if by_source is None else by_source[block][within]
-        first = last
     return order
+
+
+def out_of_order(indptr: NDArray[np.int64], target: NDArray[Any], delay: NDArray[np.uint16]) -> str:
+    """The first target that does not rise by delay, then target, within a row, and its place; "" if all do."""
+    last = indptr[(indptr > 0) & (indptr < target.size)] - 1  # of each row
+    for block in in_blocks(target.size):
+        more = slice(block.start, block.stop + 1)
+        here, late = target[more], delay[more]
+        falls = here[1:] < here[:-1]
+        if not is_constant(delay):
+            falls &= late[1:] == late[:-1]
+            falls |= late[1:] < late[:-1]
+        first, end = np.searchsorted(last, (block.start, block.start + falls.size))
+        falls[last[first:end] - block.start] = False
+        if falls.any():
+            at = int(np.argmax(falls))
+            return f"{here[at]} at index {block.start + at}"
+    return ""
+
+
+def not_finite(column: NDArray[np.floating[Any]]) -> str:
+    """The first number that is not finite, and its place; "" if all are."""
+    for block in in_blocks(column.size):
+        bad = ~np.isfinite(column[block])
+        if bad.any():
+            at = block.start + int(np.argmax(bad))
+            return f"{column[at]} at index {at}"
+    return ""
+
+
+def in_blocks(n: int, most: int = _BLOCK_EDGES) -> Iterator[slice]:
+    """Slices of n edges, one after the other: what is made of a block fits in cache, and of all perhaps not in memory."""
+    for first in range(0, n, most):
+        yield slice(first, min(first + most, n))
+
+
+def row_blocks(indptr: NDArray[np.int64], most: int = _BLOCK_EDGES) -> Iterator[tuple[slice, slice]]:
+    """Slices of rows, and of their edges, one after the other: at most so many edges, or those of one row."""
+    first = 0
+    while first < indptr.size - 1:
+        last = max(first + 1, int(np.searchsorted(indptr, indptr[first] + most, "right")) - 1)
+        yield slice(first, last), slice(int(indptr[first]), int(indptr[last]))
+        first = last
 
 
 def one_nan(values: NDArray[Any]) -> NDArray[Any]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from connectome.arrays import ReadOnly, boolean_mask, finite_step
+from connectome.arrays import ReadOnly, boolean_mask, finite_step, in_blocks
 from connectome.errors import ConnectomeError
 from connectome.graph.kernel_set import KERNEL_COLUMNS, MOST_CONNECTIONS, KernelSet, among, expanded
 from connectome.graph.parts import ENDS, EdgeKey, EdgeSet, Kind, Region
@@ -162,15 +162,17 @@ class Connectome(ReadOnly):
         sign = self.regions[edge_set.key.source].sign
         if not sign.any():
             return
-        of_edge = edge_set.at_source(sign)
-        wrong = of_edge * edge_set.weight < 0
-        if wrong.any():
-            edge = int(np.argmax(wrong))
-            what, of = ("map", edge_set.in_map) if isinstance(edge_set, KernelSet) else ("neuron", edge_set.source)
-            raise ConnectomeError(
-                f"{where}.weight", f"must have its source {what}'s sign ({int(of_edge[edge]):+d})",
-                f"{edge_set.weight[edge]:g} pA from {what} {of[edge]}", "Set the region's sign to 0 to allow both.",
-            )  # fmt: skip
+        for block, of_edge in edge_set.source_blocks(sign):
+            weight = edge_set.weight[block]
+            wrong = of_edge * weight < 0
+            if wrong.any():
+                at = int(np.argmax(wrong))
+                what, of = ("map", edge_set.in_map) if isinstance(edge_set, KernelSet) else ("neuron", edge_set.source)
+                raise ConnectomeError(
+                    f"{where}.weight", f"must have its source {what}'s sign ({int(of_edge[at]):+d})",
+                    f"{weight[at]:g} pA from {what} {of[(block.start or 0) + at]}",
+                    "Set the region's sign to 0 to allow both.",
+                )  # fmt: skip
 
     def _check_maps(self, where: str, kernels: KernelSet) -> None:
         for end, maps in (("source", kernels.source_maps), ("target", kernels.target_maps)):
@@ -294,14 +296,15 @@ class Connectome(ReadOnly):
                 sha.update(repr(("area", r.area)).encode())
         for e in self.edges.values():
             sha.update(repr((tuple(e.key), e.n_source, e.n_target, list(e.state))).encode())
-            ends: tuple[NDArray[Any], ...]
             if isinstance(e, KernelSet):
                 sha.update(repr((e.source_maps, e.target_maps, e.stride)).encode())
-                ends = tuple(getattr(e, name) for name in KERNEL_COLUMNS)
+                for name in KERNEL_COLUMNS:
+                    _feed(sha, getattr(e, name))
             else:
-                ends = (e.indptr, e.target)
-            for array in (*ends, e.weight, e.delay_steps, e.birth_stage, *e.state.values()):
-                sha.update(np.ascontiguousarray(array).data)
+                _feed(sha, e.indptr)
+                _feed(sha, e.indices, np.int32)  # :attr:`EdgeSet.target`, without a copy
+            for array in (e.weight, e.delay_steps, e.birth_stage, *e.state.values()):
+                _feed(sha, array)
             for name, attribute in e.attributes.items():
                 attribute.feed(name, sha)
         return sha.hexdigest()
@@ -356,6 +359,11 @@ class Connectome(ReadOnly):
         from connectome.graph import views
 
         return views.to_xarray(self)
+
+
+def _feed(sha: Any, column: NDArray[Any], dtype: type | None = None) -> None:
+    for block in in_blocks(column.size):
+        sha.update(np.ascontiguousarray(column[block], dtype).data)
 
 
 def _check_kinds(where: str, parts: Mapping[Any, Region] | Mapping[Any, EdgeSet]) -> None:

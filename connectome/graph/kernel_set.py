@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final, NoReturn, TypeVar
@@ -201,6 +201,10 @@ class KernelSet(EdgeSet):
     def at_source(self, values: NDArray[Any]) -> NDArray[Any]:
         """(K,) the mean of each weight's source map, of (n_source,) values."""
         return _mean(values, self.source_maps)[self.in_map]
+
+    def source_blocks(self, values: NDArray[Any]) -> Iterator[tuple[slice, NDArray[Any]]]:
+        """As :meth:`at_source`, in one block."""
+        yield slice(None), self.at_source(values)
 
     def at_target(self, values: NDArray[Any]) -> NDArray[Any]:
         """(K,) the mean of each weight's target map, of (n_target,) values."""

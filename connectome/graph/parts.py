@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -25,8 +25,11 @@ from connectome.arrays import (
     integer,
     is_constant,
     lock,
+    not_finite,
     numbers_of,
     one_nan,
+    out_of_order,
+    row_blocks,
     row_starts,
     stable_argsort,
     take_rows,
@@ -216,21 +219,15 @@ class EdgeSet(ReadOnly):
         if not indptr.size or indptr[0] != 0 or indptr[-1] != indices.size or (np.diff(indptr) < 0).any():
             raise ConnectomeError(f"{where}.indptr", f"must rise from 0 to the number of edges, {indices.size}", indptr)
         weight = freeze(f"{where}.weight", self.weight, np.float32, shape)
-        if not np.isfinite(weight).all():
-            raise ConnectomeError(f"{where}.weight", "must be finite (pA)", first_bad(~np.isfinite(weight), weight))
+        if found := not_finite(weight):
+            raise ConnectomeError(f"{where}.weight", "must be finite (pA)", found)
         delay = freeze(f"{where}.delay_steps", self.delay_steps, np.uint16, shape)
         if delay.size and delay.min() < 1:
             raise ConnectomeError(f"{where}.delay_steps", "must be >= 1 step", first_bad(delay < 1, delay))
-        falls = indices[1:] < indices[:-1]
-        if not is_constant(delay):
-            falls &= delay[1:] == delay[:-1]
-            falls |= delay[1:] < delay[:-1]
-        falls[indptr[(indptr > 0) & (indptr < indices.size)] - 1] = False
-        if falls.any():
+        if found := out_of_order(indptr, indices, delay):
             raise ConnectomeError(
-                f"{where}.indices", "must rise by delay, then target, within a row", first_bad(falls, indices),
-                "Use EdgeSet.from_arrays.",
-            )  # fmt: skip
+                f"{where}.indices", "must rise by delay, then target, within a row", found, "Use EdgeSet.from_arrays."
+            )
         birth = freeze(f"{where}.birth_stage", self.birth_stage, np.int16, shape)
         attributes = checked_attributes(where, self.attributes, shape[0], EDGE_WORDS)
         for name, value in (
@@ -333,6 +330,11 @@ class EdgeSet(ReadOnly):
     def at_source(self, values: NDArray[Any]) -> NDArray[Any]:
         """(E,) what each row's source has, of (n_source,) values."""
         return np.repeat(values, np.diff(self.indptr))
+
+    def source_blocks(self, values: NDArray[Any]) -> Iterator[tuple[slice, NDArray[Any]]]:
+        """Block by block of edges, what each edge's source has, of (n_source,) values."""
+        for rows, edges in row_blocks(self.indptr):
+            yield edges, np.repeat(values[rows], np.diff(self.indptr[rows.start : rows.stop + 1]))
 
     def at_target(self, values: NDArray[Any]) -> NDArray[Any]:
         """(E,) what each row's target has, of (n_target,) values."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from connectome.arrays import in_blocks
 from connectome.errors import ConnectomeError
 from connectome.graph.attributes import EDGE_WORDS, NODE_WORDS, Attribute, attribute_name, joined_attributes
 from connectome.graph.connectome import Connectome
@@ -307,7 +308,8 @@ def to_xarray(connectome: Connectome) -> xarray.Dataset:
             mean_delay[at] = e.delay_steps[0] * connectome.dt_ms if shared.any() else np.nan
         elif len(e):
             total[at] = e.weight.sum(dtype=np.float64)
-            mean_abs[at] = np.abs(e.weight).mean(dtype=np.float64)
+            size = sum(np.abs(e.weight[block]).sum(dtype=np.float64) for block in in_blocks(len(e)))
+            mean_abs[at] = size / len(e)
             mean_delay[at] = e.delay_steps.mean(dtype=np.float64) * connectome.dt_ms
     dims = ("source", "kind", "target")
     return xarray.Dataset(

@@ -1,5 +1,8 @@
 """Edge sets from one region into several, as one for a run: a spike then has one stretch of edges for each delay to
-visit, not one for each delay and target region. Delivery is paid by the visit."""
+visit, not one for each delay and target region. Delivery is paid by the visit.
+
+That takes a copy. Edge sets of a file that is mapped into memory, which were saved so to take none, are never merged.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from weakref import WeakKeyDictionary, ref
 import numpy as np
 from numpy.typing import NDArray
 
-from connectome.arrays import index_type, is_constant
+from connectome.arrays import index_type, is_constant, is_mapped
 from connectome.graph.parts import EdgeKey, EdgeSet
 from connectome.memory import fits
 from connectome.simulate import table_kernels as tables
@@ -64,6 +67,8 @@ def _pays(group: Sequence[EdgeSet], duration_ms: float) -> bool:
     """Whether a group is merged already; or visits that it saves take longer than to merge it, and there is room."""
     if len(group) == 1 or _known(group) is not None:
         return True
+    if any(is_mapped(e.indices) for e in group):
+        return False
     delays = [_delays(e) for e in group]
     together, n_edges = np.unique(np.concatenate(delays)).size, sum(map(len, group))
     spikes = _RATE_HZ * duration_ms / 1000  # of a source neuron
