@@ -239,7 +239,7 @@ def not_finite(column: NDArray[np.floating[Any]]) -> str:
 
 
 def in_blocks(n: int, most: int = _BLOCK_EDGES) -> Iterator[slice]:
-    """Slices of n edges, one after the other: what is made of a block fits in cache, and of all perhaps not in memory."""
+    """Slices of n edges, one after the other: what is made of a block fits in cache, of all maybe not in memory."""
     for first in range(0, n, most):
         yield slice(first, min(first + most, n))
 

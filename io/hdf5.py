@@ -15,7 +15,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
@@ -33,7 +33,9 @@ __all__ = [
     "Reader",
     "atomic",
     "create",
+    "is_one_value",
     "make_folder",
+    "place_column",
     "reading",
     "write_column",
     "write_constant",
@@ -46,6 +48,7 @@ CHUNK_ROWS: Final = 1 << 18
 MAX_CHUNK_BYTES: Final = 1 << 26
 #: From this format on, HDF5's own headers and indices carry checksums; HDF5 1.10 (2016) and newer read it.
 LIBVER: Final = ("v110", "v110")
+_LINE: Final = 64  # bytes
 _FILTERS: Final = frozenset({h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE})
 _MAX_DEFLATION: Final = 1032  # what deflate can make of a byte at most (RFC 1951: 258 bytes for 2 bits)
 _KINDS: Final = {"f": "numbers", "iu": "integers", "S": "texts"}
@@ -70,6 +73,14 @@ class Sink(FileIO):
         except OSError as error:
             self.failure = error
         return size
+
+    def place(self, data: NDArray[Any], at: int) -> int:
+        """Write an array at a place of its own, past HDF5; return how many bytes. Raises :class:`OSError`."""
+        rest = data.data.cast("B")
+        while rest:
+            written = os.pwrite(self.fileno(), rest, at)
+            rest, at = rest[written:], at + written
+        return data.nbytes
 
     def truncate(self, size: int | None = None) -> int:
         """As a file's."""
@@ -118,9 +129,11 @@ def _sync(folder: Path) -> None:
 
 
 @contextmanager
-def create(sink: Sink) -> Iterator[Any]:
-    """An :class:`h5py.File` to write in the block. Raises :class:`OSError` after it if not all was written."""
-    with h5py.File(sink, "w", libver=LIBVER) as file:
+def create(sink: Sink, *, aligned: bool = False) -> Iterator[Any]:
+    """An :class:`h5py.File` to write in the block; ``aligned``: what is in it begins with a cache line. Raises
+    :class:`OSError` after it if not all was written."""
+    lines = {"alignment_threshold": 1, "alignment_interval": _LINE} if aligned else {}
+    with h5py.File(sink, "w", libver=LIBVER, **lines) as file:
         yield file
     if sink.failure is not None:
         raise sink.failure
@@ -129,12 +142,50 @@ def create(sink: Sink) -> Iterator[Any]:
 def write_column(group: Any, name: str, array: NDArray[Any], *, shrink: bool = True) -> Any:
     """Write an array, its rows chunked and checked. With ``shrink``, one value for all rows takes no space. Nothing is
     compressed: a decompressor's memory has no bound, and libsonata's HDF5 has no decompressor."""
-    if shrink and array.ndim == 1 and array.size and _is_one_value(array):
+    if shrink and array.ndim == 1 and array.size and is_one_value(array):
         return write_constant(group, name, array.size, array[0], array.dtype)
     if not array.size:
         return group.create_dataset(name, data=array)
     chunks = (min(array.shape[0], CHUNK_ROWS), *array.shape[1:])
     return group.create_dataset(name, data=array, chunks=chunks, fletcher32=True)
+
+
+def place_column(
+    sink: Sink, group: Any, name: str, size: int, dtype: np.dtype[Any], blocks: Iterable[NDArray[Any]]
+) -> NDArray[Any]:
+    """Write a column block by block so that its rows lie one after the other, to be mapped: without checksums. Return
+    it, mapped, read-only. Raises :class:`OSError`."""
+    if not size:
+        return np.zeros(0, group.create_dataset(name, shape=(0,), dtype=dtype).dtype)
+    plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plan.set_obj_track_times(False)
+    plan.set_chunk((min(size, CHUNK_ROWS),))
+    # Then HDF5 indexes no chunks: they are one piece.
+    plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    plan.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    space, kind = h5py.h5s.create_simple((size,)), h5py.h5t.py_create(dtype, logical=True)
+    place = _first_byte(h5py.Dataset(h5py.h5d.create(group.id, name.encode(), kind, space, plan)))
+    assert place is not None
+    at = place
+    for block in blocks:
+        at += sink.place(np.ascontiguousarray(block, dtype), at)
+    assert at == place + size * dtype.itemsize
+    return np.asarray(np.memmap(sink, dtype, "r", place, (size,)))
+
+
+def _first_byte(dataset: Any) -> int | None:
+    """Where a column begins in the file, if its rows lie there one after the other; else None."""
+    plan = dataset.id.get_create_plist()
+    if dataset.ndim != 1 or dataset.chunks is None or not dataset.size:
+        return None
+    if filters_of(dataset) or plan.get_alloc_time() != h5py.h5d.ALLOC_TIME_EARLY:
+        return None
+    places: list[tuple[int, int]] = []
+    dataset.id.chunk_iter(lambda chunk: places.append((chunk.chunk_offset[0], chunk.byte_offset)))
+    if len(places) != -(-dataset.size // dataset.chunks[0]):
+        return None
+    first = min(places)[1]
+    return first if all(at == first + row * dataset.dtype.itemsize for row, at in places) else None
 
 
 def write_constant(group: Any, name: str, size: int, value: Any, dtype: DTypeLike) -> Any:
@@ -177,7 +228,7 @@ def write_texts(group: Any, name: str, texts: Sequence[str]) -> None:
     write_column(group, name, np.array(data, h5py.string_dtype("utf-8", width)), shrink=False)
 
 
-def _is_one_value(array: NDArray[Any]) -> bool:
+def is_one_value(array: NDArray[Any]) -> bool:
     """Whether all values are equal, bit for bit, so that -0.0 differs from 0.0 and nan equals nan."""
     if array.dtype.kind not in "biuf":
         return False
@@ -196,9 +247,9 @@ def _encode(where: str, text: str) -> bytes:
 
 
 @contextmanager
-def reading(path: str | os.PathLike[str]) -> Iterator[Reader]:
+def reading(path: str | os.PathLike[str], *, mapped: bool = False) -> Iterator[Reader]:
     """Open an HDF5 file for reading; any failure with it inside the block becomes a :class:`ConnectomeError` that names
-    the file."""
+    the file. ``mapped``: columns that :func:`place_column` wrote are mapped, not read."""
     name = os.fspath(path)
     try:
         status = os.stat(name)
@@ -215,7 +266,7 @@ def reading(path: str | os.PathLike[str]) -> Iterator[Reader]:
     try:
         check_heaps(name)
         with h5py.File(name, "r", locking=False) as file:
-            yield Reader(file, status.st_size)
+            yield Reader(file, status.st_size, mapped)
     except ConnectomeError as error:
         raise error.within(name) from None
     except (MemoryError, OSError, RuntimeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
@@ -232,10 +283,12 @@ def reading(path: str | os.PathLike[str]) -> Iterator[Reader]:
 
 
 class Reader:
-    """An open HDF5 file of ``size`` bytes. All that is read from it must not add up to more than that."""
+    """An open HDF5 file of ``size`` bytes. All that is read from it must not add up to more than that. ``mapped``: what
+    can be is mapped."""
 
-    def __init__(self, file: Any, size: int) -> None:
+    def __init__(self, file: Any, size: int, mapped: bool = False) -> None:
         self._file, self._size, self._left = file, size, size
+        self._bytes = np.memmap(file.filename, np.uint8, "r", shape=(size,)) if mapped else None
 
     def backs(self, size: int) -> None:
         """Refuse a claim to more bytes than the file has."""
@@ -276,7 +329,21 @@ class Reader:
         found = f"{dataset.dtype} of shape {dataset.shape}"
         if dataset.dtype != np.dtype(dtype) or dataset.shape != shape:
             raise ConnectomeError(where, f"must be {np.dtype(dtype)} of shape {shape}", found)
-        return self._read(dataset, where, shrunk)
+        rows = self._mapped_rows(dataset, where)
+        return rows if rows is not None else self._read(dataset, where, shrunk)
+
+    def _mapped_rows(self, dataset: Any, where: str) -> NDArray[Any] | None:
+        """A column as it lies in the file; None if it is not to be mapped, or cannot be."""
+        if self._bytes is None:
+            return None
+        self._refuse_elsewhere(dataset, where)
+        first, size = _first_byte(dataset), dataset.size * dataset.dtype.itemsize
+        if first is None or first % dataset.dtype.itemsize:
+            return None
+        if first + size > self._size:
+            raise ConnectomeError(where, f"must have the {size} bytes that it claims", f"a file of {self._size}")
+        rows: NDArray[Any] = np.asarray(self._bytes[first : first + size]).view(dataset.dtype)
+        return rows
 
     def foreign(
         self, *place: str, kinds: str, shape: tuple[int, ...] | None = None

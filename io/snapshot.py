@@ -26,9 +26,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -37,7 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import connectome as package
-from connectome.arrays import ReadOnly, is_constant
+from connectome.arrays import ReadOnly, index_type, is_constant
 from connectome.errors import ConnectomeError
 from connectome.graph import partition
 from connectome.graph.columns import MAX_LABEL, delay_to_steps
@@ -46,48 +47,97 @@ from connectome.graph.kernel_set import KernelSet, without_kernels
 from connectome.graph.maps import Maps
 from connectome.graph.parts import ROLES, EdgeKey, EdgeSet, Region, checked_key
 from connectome.io import attribute_columns, hdf5, kernel_sets, neuron_columns, sonata, weight_codes
+from connectome.io.mapped import place_edges
+from connectome.io.snapshot_content import (
+    EDGE_KINDS,
+    FORMAT_VERSION,
+    PLAIN,
+    REGION_KINDS,
+    RULE_KINDS,
+    SUMMARY,
+    write,
+)
 
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["FORMAT_VERSION", "Snapshot", "list_stages", "load", "open_snapshot", "save"]
+__all__ = ["FORMAT_VERSION", "Snapshot", "list_stages", "load", "open_snapshot", "save", "save_parts"]
 
-#: The format that this version writes. Raise it when a file of the new format could not be read by the old code, keep
-#: reading the old ones, and archive a file of each in tests/archives.
-FORMAT_VERSION: Final = 6
 SUFFIX: Final = ".h5"
-_PLAIN: Final[Mapping[str, type]] = {"name": str, "role": str, "size": int, "birth_stage": int}
-_REGION_KINDS: Final = {**_PLAIN, "neuron": str, "maps": str}
-_OLD_REGION_KINDS: Final = {**_PLAIN, **dict.fromkeys(neuron_columns.OLD, float)}  # of formats 1 and 2
-#: What :meth:`Connectome.to_xarray` says of an edge set.
-_SUMMARY: Final[Mapping[str, type]] = {
-    "n_edges": int, "density": float, "mean_abs_weight_pa": float, "total_weight_pa": float, "mean_delay_ms": float,
-}  # fmt: skip
-#: The stride is 0 for a set of edges, and so are values where weights are no codes.
-_EDGE_KINDS: Final[Mapping[str, type]] = {
-    "source": str, "kind": str, "target": str, **_SUMMARY, "n_connections": int, "stride": int, "n_values": int,
-}  # fmt: skip
 #: Columns that earlier formats do not have.
 _SINCE: Final = {"maps": 5, "n_connections": 5, "stride": 5, "n_values": 6}
-_RULE_KINDS: Final[Mapping[str, type]] = {
-    name: str if name in ("rule", "source", "kind", "target") else int for name in RuleRecord._fields
-}
+_OLD_REGION_KINDS: Final = {**PLAIN, **dict.fromkeys(neuron_columns.OLD, float)}  # of formats 1 and 2
 
 
 def save(
     connectome: Connectome, path: str | os.PathLike[str], *, config: str = "", overwrite: bool = False,
-    connections: bool = False, codebooks: bool = False,
+    connections: bool = False, codebooks: bool = False, mapped: bool = False,
 ) -> None:  # fmt: skip
     """Write a snapshot: whole, or not at all. The same connectome and ``config`` make the same bytes. ``connections``:
     also write the connections of kernel sets, as SONATA edges, for other programs; they are not read back.
     ``codebooks``: store the weights of each set that has at most 256 different ones as codes, which other programs do
-    not read.
+    not read. ``mapped``: so that :func:`load` maps the edges into memory in place of reading them; not with codebooks.
 
     ``path`` ends in ``.h5``; ``config`` is the configuration of the run that made it, any text (TOML, JSON). Raises
     :class:`ConnectomeError` for a file that exists unless ``overwrite``, and for one that cannot be written; an
     existing file is then unchanged.
     """
-    file, folder = Path(path), Path(path).with_suffix(".sonata")
+    if mapped and codebooks:
+        raise ConnectomeError("mapped", "must not go with codebooks", "both", "Codes cannot be mapped.")
+    circuit = connectome.expanded() if connections else replace(connectome, edges=without_kernels(connectome.edges))
+    with _new_file(Path(path), overwrite) as (folder, sink):
+        with hdf5.create(sink, aligned=mapped) as h5:
+            placed = [e for e in connectome.edges.values() if mapped and not isinstance(e, KernelSet)]
+            for edges in placed:
+                place_edges(h5, sink, iter([edges]), Path(path).parent)
+            write(h5, connectome, circuit, config, codebooks=codebooks, placed=[e.key for e in placed])
+        _write_sidecars(circuit, Path(path), folder)
+
+
+def save_parts(
+    path: str | os.PathLike[str], regions: Iterable[Region], parts: Iterable[EdgeSet], *, dt_ms: float = 0.1,
+    provenance: Provenance | None = None, config: str = "", overwrite: bool = False,
+) -> None:  # fmt: skip
+    """Write a snapshot of edge sets that are never in memory together, as :func:`save` does with ``mapped``: the same
+    bytes, whole or not at all.
+
+    Parameters
+    ----------
+    parts : edge sets, made one after the other, by a generator say. Several with one key, in succession, are parts of
+        one set: each has the whole regions' sizes, and sources after those of the part before. A set in several parts
+        has no attributes. A block of edges and the numbers of sources are in memory besides; on disk, a set in several
+        parts takes another 8 to 10 bytes an edge until it is complete.
+
+    Raises
+    ------
+    ConnectomeError : as :func:`save`, and for parts that do not fit together
+
+    Examples
+    --------
+    Without the weakest edges of each set of a snapshot, of which one set is in memory at a time:
+
+    >>> def pruned(path):
+    ...     snapshot = open_snapshot(path)
+    ...     for key in snapshot.edges:
+    ...         edges = snapshot.edge_set(key)
+    ...         yield edges.take(abs(edges.weight) > 1.0)
+    """
+    with _new_file(Path(path), overwrite) as (folder, sink):
+        with hdf5.create(sink, aligned=True) as h5:
+            placed: list[EdgeSet] = []
+            for key, some in groupby(parts, lambda e: e.key):
+                if key in [e.key for e in placed]:
+                    raise ConnectomeError(f"edges[{key}]", "must have its parts in succession", "others between them")
+                placed.append(place_edges(h5, sink, some, Path(path).parent))
+            connectome = Connectome.of(regions, placed, dt_ms=dt_ms, provenance=provenance)
+            write(h5, connectome, connectome, config, placed=[e.key for e in placed])
+        _write_sidecars(connectome, Path(path), folder)
+
+
+@contextmanager
+def _new_file(file: Path, overwrite: bool) -> Iterator[tuple[Path, hdf5.Sink]]:
+    """A snapshot to write in the block, and the folder beside it. Raises :class:`ConnectomeError`."""
+    folder = file.with_suffix(".sonata")
     if file.suffix != SUFFIX:
         raise ConnectomeError(str(file), f"must end in {SUFFIX}", repr(file.suffix))
     if not file.parent.is_dir():
@@ -98,16 +148,10 @@ def save(
         raise ConnectomeError(
             str(file), "must be a file and have a real folder beside it", str(folder), "Move it away."
         )
-    circuit = connectome.expanded() if connections else replace(connectome, edges=without_kernels(connectome.edges))
     is_new = not folder.exists()
     try:
         with hdf5.atomic(file) as sink:
-            with hdf5.create(sink) as h5:
-                _write(h5, connectome, circuit, config, codebooks)
-            hdf5.make_folder(folder)
-            for name, text in sonata.sidecars(circuit, file.name).items():
-                with hdf5.atomic(folder / name) as sidecar:
-                    sidecar.write(text.encode())
+            yield folder, sink
     except BaseException as error:
         if is_new:
             shutil.rmtree(folder, ignore_errors=True)
@@ -119,10 +163,23 @@ def save(
         raise
 
 
-def load(path: str | os.PathLike[str], *, regions_from: str | None = None) -> Connectome:
+def _write_sidecars(circuit: Connectome, file: Path, folder: Path) -> None:
+    hdf5.make_folder(folder)
+    for name, text in sonata.sidecars(circuit, file.name).items():
+        with hdf5.atomic(folder / name) as sidecar:
+            sidecar.write(text.encode())
+
+
+def load(path: str | os.PathLike[str], *, regions_from: str | None = None, mapped: bool = True) -> Connectome:
     """Read a whole snapshot and check it against its digest; with ``regions_from``, the name of an attribute of
-    neurons, its values become the regions. Raises :class:`ConnectomeError` naming the file."""
-    with hdf5.reading(path) as reader:
+    neurons, its values become the regions. Raises :class:`ConnectomeError` naming the file.
+
+    Edges that were saved with ``mapped`` are not read but mapped: their columns are pages of the file, which the system
+    keeps in memory while there is room, and shares between processes. The file may then be replaced or deleted, as
+    :func:`save` does it, which leaves the old content to those who have it mapped. It must not be changed in place:
+    what has been checked would change unseen, up to a run that ends in a crash; nor be cut short, which ends the
+    process (SIGBUS). With ``mapped=False`` all is read."""
+    with hdf5.reading(path, mapped=mapped) as reader:
         snapshot = _header(reader, path)
         connectome = Connectome.of(
             [_region(reader, snapshot, name) for name in snapshot.regions],
@@ -167,7 +224,8 @@ def list_stages(folder: str | os.PathLike[str]) -> list[Snapshot]:
 
 @dataclass(frozen=True, eq=False)
 class Snapshot(ReadOnly):
-    """A snapshot's description. It holds no file open; each method opens the file and reads only what it returns.
+    """A snapshot's description. It holds no file open; each method opens the file and reads only what it returns, or
+    maps it, as :func:`load` does.
 
     Parameters
     ----------
@@ -227,81 +285,17 @@ class Snapshot(ReadOnly):
             dt_ms=self.dt_ms, provenance=self.provenance,
         ).to_xarray()  # fmt: skip
         for key, row in self._summary.items():
-            for name in (*_SUMMARY, "n_connections"):
+            for name in (*SUMMARY, "n_connections"):
                 frame[name].loc[{"source": key.source, "kind": key.kind, "target": key.target}] = row[name]
         return frame
 
     @contextmanager
     def _reading(self) -> Iterator[hdf5.Reader]:
-        with hdf5.reading(self.path) as reader:
+        with hdf5.reading(self.path, mapped=True) as reader:
             digest = reader.attribute("development", "digest", str)
             if digest != self.digest:
                 raise ConnectomeError("/development@digest", f"must still be {self.digest}", digest, "Open it again.")
             yield reader
-
-
-def _write(h5: Any, connectome: Connectome, circuit: Connectome, config: str, codebooks: bool) -> None:
-    sonata.write_root(h5)
-    ours = h5.create_group("development")
-    ours.attrs["format_version"] = FORMAT_VERSION
-    ours.attrs["version"] = f"connectome {package.__version__}"
-    ours.attrs["digest"] = connectome.digest()
-    ours.attrs["dt_ms"] = connectome.dt_ms
-    p = connectome.provenance
-    origin = {
-        "seed": None if p.seed is None else int(p.seed), "stage": int(p.stage), "stage_name": p.stage_name,
-        "parents": list(p.parents), "versions": dict(p.versions),
-    }  # fmt: skip
-    hdf5.write_text(ours, "provenance", json.dumps(origin, sort_keys=True))
-    hdf5.write_text(ours, "config", config)
-    log = {name: (kind, [getattr(record, name) for record in p.rule_log]) for name, kind in _RULE_KINDS.items()}
-    hdf5.write_table(ours, "rule_log", log)
-    regions = list(connectome.regions.values())
-    texts: dict[str, Callable[[Region], str]] = {
-        "neuron": neuron_columns.text_of,
-        "maps": lambda region: kernel_sets.maps_text(region.maps),
-    }
-    table: dict[str, tuple[type, list[Any]]] = {
-        name: (kind, [texts[name](r) if name in texts else getattr(r, name) for r in regions])
-        for name, kind in _REGION_KINDS.items()
-    }
-    hdf5.write_table(ours, "regions", table)
-    if any(r.area for r in regions):
-        hdf5.write_texts(ours, "areas", [r.area for r in regions])
-    summary = connectome.to_xarray()
-    rows = [summary.loc[{"source": k.source, "kind": k.kind, "target": k.target}] for k in connectome.edges]
-    table = {name: (str, [getattr(k, name) for k in connectome.edges]) for name in EdgeKey._fields}
-    table |= {name: (kind, [row[name].item() for row in rows]) for name, kind in _SUMMARY.items()}
-    table["n_connections"] = (int, [e.n_connections for e in connectome.edges.values()])
-    table["stride"] = (int, [e.stride if isinstance(e, KernelSet) else 0 for e in connectome.edges.values()])
-    books = weight_codes.codebooks(connectome) if codebooks else {}
-    table["n_values"] = (int, [len(books[key].values) if key in books else 0 for key in connectome.edges])
-    hdf5.write_table(ours, "edge_sets", table)
-    attribute_columns.write(ours, connectome)
-    for number, region in enumerate(regions):
-        sonata.write_nodes(h5, region, number)
-        about = ours.require_group(f"nodes/{region.name}")
-        hdf5.write_column(about, "sign", region.sign)
-        if region.label is not None:
-            hdf5.write_texts(about, "label", region.label.tolist())
-        if region.state:
-            kept = about.create_group("state")
-            for name, values in region.state.items():
-                hdf5.write_column(kept, name, values)
-        for name, parameter in region.neuron.arrays().items():
-            hdf5.write_column(about.require_group("neuron"), name, parameter, shrink=False)
-    for number, edges in enumerate(circuit.edges.values()):
-        sonata.write_edges(h5, edges, number, weights=edges.key not in books)
-    for edges in connectome.edges.values():
-        group = ours.require_group(f"edges/{sonata.population(edges.key)}")
-        hdf5.write_column(group, "birth_stage", edges.birth_stage)
-        state = group.create_group("state")
-        for name, kept in edges.state.items():
-            hdf5.write_column(state, name, kept)
-        if isinstance(edges, KernelSet):
-            kernel_sets.write(group, edges)
-        elif edges.key in books:
-            weight_codes.write(group, books[edges.key])
 
 
 def _header(reader: hdf5.Reader, path: str | os.PathLike[str]) -> Snapshot:
@@ -318,7 +312,7 @@ def _header(reader: hdf5.Reader, path: str | os.PathLike[str]) -> Snapshot:
             "format", f"must be 1 .. {FORMAT_VERSION}, which connectome {package.__version__} reads",
             f"{number}, made by {version}", "Upgrade connectome." if number > FORMAT_VERSION else "",
         )  # fmt: skip
-    tables = _REGION_KINDS if number > 2 else _OLD_REGION_KINDS, _EDGE_KINDS
+    tables = REGION_KINDS if number > 2 else _OLD_REGION_KINDS, EDGE_KINDS
     kinds, edge_kinds = ({k: v for k, v in table.items() if _SINCE.get(k, 1) <= number} for table in tables)
     regions = _rows(reader.table("development", "regions", kinds=kinds), ["name"])
     if reader.has("development", "areas"):
@@ -384,7 +378,7 @@ def _provenance(reader: hdf5.Reader) -> Provenance:
     for text in [*origin["parents"], *origin["versions"].values()]:
         if not isinstance(text, str):
             raise ConnectomeError(where, "must have parents and versions that are text", repr(text))
-    log = reader.table("development", "rule_log", kinds=_RULE_KINDS)
+    log = reader.table("development", "rule_log", kinds=RULE_KINDS)
     records = tuple(RuleRecord(*row) for row in zip(*log.values(), strict=True))
     return Provenance(**{**origin, "parents": tuple(origin["parents"])}, rule_log=records)
 
@@ -417,7 +411,6 @@ def _edge_set(reader: hdf5.Reader, snapshot: Snapshot, key: EdgeKey) -> EdgeSet:
         maps = _maps(reader, snapshot, key.source), _maps(reader, snapshot, key.target)
         return kernel_sets.read(reader, key, name, row, maps, snapshot.dt_ms, snapshot.attributes, snapshot._texts)
     theirs, ours = ("edges", name), ("development", "edges", name)
-    target = reader.column(*theirs, "target_node_id", dtype=np.uint32, shape=(n,), shrunk=False)
     index = reader.column(
         *theirs, "indices", "source_to_target", "range_to_edge_id", dtype=np.int64,
         shape=(snapshot.regions[key.source], 2), shrunk=False,
@@ -429,20 +422,27 @@ def _edge_set(reader: hdf5.Reader, snapshot: Snapshot, key: EdgeKey) -> EdgeSet:
     def column(*place: str, dtype: type) -> NDArray[Any]:
         return reader.column(*place, dtype=dtype, shape=(n,))
 
-    delay_ms = column(*theirs, "0", "delay", dtype=np.float64)
     weight = weight_codes.read(reader, key, name, row, indptr)
     birth = column(*ours, "birth_stage", dtype=np.int16)
     state = {name: column(*ours, "state", name, dtype=np.float32) for name in reader.members(*ours, "state")}
     attributes = attribute_columns.read(reader, "edges", name, n, snapshot.attributes, snapshot._texts)
     n_source, n_target = snapshot.regions[key.source], snapshot.regions[key.target]
-    if snapshot.format_version == 1 and not is_constant(delay_ms):
-        source = np.repeat(np.arange(n_source), sonata.edges_each(key, indptr, n))
-        return EdgeSet.from_arrays(
-            key, source, target, weight, n_source=n_source, n_target=n_target, dt_ms=snapshot.dt_ms, delay_ms=delay_ms,
-            birth_stage=birth, state=state,
-        )  # fmt: skip
+    if reader.has(*ours, "indices"):  # saved to be mapped, in the simulator's types or others of the same bytes
+        kind = index_type(n_target)
+        stored = np.uint32 if kind is np.int32 else kind
+        target: NDArray[Any] = reader.column(*ours, "indices", dtype=stored, shape=(n,), shrunk=False).view(kind)
+        steps = column(*ours, "delay_steps", dtype=np.uint16)
+    else:
+        target = reader.column(*theirs, "target_node_id", dtype=np.uint32, shape=(n,), shrunk=False)
+        delay_ms = column(*theirs, "0", "delay", dtype=np.float64)
+        if snapshot.format_version == 1 and not is_constant(delay_ms):
+            source = np.repeat(np.arange(n_source), sonata.edges_each(key, indptr, n))
+            return EdgeSet.from_arrays(
+                key, source, target, weight, n_source=n_source, n_target=n_target, dt_ms=snapshot.dt_ms,
+                delay_ms=delay_ms, birth_stage=birth, state=state,
+            )  # fmt: skip
+        steps = delay_to_steps(delay_ms, snapshot.dt_ms, f"edges[{key}]")
     return EdgeSet(
-        key, n_target, indptr, target, weight=weight, dt_ms=snapshot.dt_ms, birth_stage=birth, state=state,
-        attributes=attributes,
-        delay_steps=delay_to_steps(delay_ms, snapshot.dt_ms, f"edges[{key}]"),
+        key, n_target, indptr, target, weight=weight, delay_steps=steps, dt_ms=snapshot.dt_ms, birth_stage=birth,
+        state=state, attributes=attributes,
     )  # fmt: skip

@@ -30,10 +30,12 @@ __all__ = [
     "edges_each",
     "population",
     "sidecars",
+    "write_edge_type",
     "write_edges",
     "write_marks",
     "write_nodes",
     "write_root",
+    "write_source_index",
 ]
 
 MAGIC: Final = 0x0A7A
@@ -64,8 +66,8 @@ def write_marks(file: Any) -> None:
 def write_root(file: Any) -> None:
     """A SONATA file with groups for nodes and edges."""
     write_marks(file)
-    file.create_group("nodes")
-    file.create_group("edges")
+    file.require_group("nodes")
+    file.require_group("edges")
 
 
 def write_nodes(file: Any, region: Region, number: int) -> None:
@@ -96,15 +98,13 @@ def write_nodes(file: Any, region: Region, number: int) -> None:
 
 
 def write_edges(file: Any, edges: EdgeSet, number: int, *, weights: bool = True) -> None:
-    """Write the ``number``-th edge set as an edge population, with its index by source and by target."""
+    """Write the ``number``-th edge set as an edge population, with its index by source and by target, but no type."""
     n = len(edges)
     group = file.create_group(f"edges/{population(edges.key)}")
     source = write_column(group, "source_node_id", edges.source.astype(np.uint32))
     source.attrs["node_population"] = edges.key.source
     target = write_column(group, "target_node_id", edges.target.astype(np.uint32), shrink=False)
     target.attrs["node_population"] = edges.key.target
-    write_constant(group, "edge_type_id", n, FIRST_TYPE_ID + number, np.uint32)
-    write_constant(group, "edge_group_id", n, 0, np.uint32)
     write_column(group, "edge_group_index", np.arange(n, dtype=np.uint32))
     properties = group.create_group("0")
     if weights:
@@ -113,11 +113,22 @@ def write_edges(file: Any, edges: EdgeSet, number: int, *, weights: bool = True)
     write_properties(properties, edges.attributes)
     # Edges are in the order of their source: one range of edges for each source, one range of one edge for each edge
     # of a target.
-    rows = np.arange(edges.n_source + 1)
-    _write_index(group, "source_to_target", rows, edges.indptr[:-1], edges.indptr[1:])
+    write_source_index(group, edges.indptr)
     reverse = edges.reverse
     edge = reverse.edge.astype(np.uint32) if n < 2**32 else reverse.edge
     _write_index(group, "target_to_source", reverse.indptr, edge, edge + edge.dtype.type(1))
+
+
+def write_edge_type(file: Any, edges: EdgeSet, number: int) -> None:
+    """Write the type of all edges of the ``number``-th edge population, and their group."""
+    group = file[f"edges/{population(edges.key)}"]
+    write_constant(group, "edge_type_id", len(edges), FIRST_TYPE_ID + number, np.uint32)
+    write_constant(group, "edge_group_id", len(edges), 0, np.uint32)
+
+
+def write_source_index(edge_group: Any, indptr: NDArray[np.int64]) -> None:
+    """Write the index by source of an edge population in the order of its sources."""
+    _write_index(edge_group, "source_to_target", np.arange(indptr.size), indptr[:-1], indptr[1:])
 
 
 def edges_each(key: EdgeKey, indptr: NDArray[np.int64], n: int) -> NDArray[np.int64]:

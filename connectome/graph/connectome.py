@@ -303,8 +303,9 @@ class Connectome(ReadOnly):
             else:
                 _feed(sha, e.indptr)
                 _feed(sha, e.indices, np.int32)  # :attr:`EdgeSet.target`, without a copy
-            for array in (e.weight, e.delay_steps, e.birth_stage, *e.state.values()):
-                _feed(sha, array)
+            columns: tuple[NDArray[Any], ...] = (e.weight, e.delay_steps, e.birth_stage, *e.state.values())
+            for column in columns:
+                _feed(sha, column)
             for name, attribute in e.attributes.items():
                 attribute.feed(name, sha)
         return sha.hexdigest()
