@@ -8,7 +8,10 @@ from typing import Final
 
 from connectome.errors import ConnectomeError
 
-__all__ = ["fits", "free_bytes", "ran_out", "refuse_memory"]
+__all__ = ["fits", "free_bytes", "ran_out", "refuse_edges", "refuse_memory"]
+
+_MANY_EDGES: Final = 1_000_000
+_HINT: Final = "Take a part of it. Mapped snapshots run without, and so do queries of tables in parquet: io/README.md."
 
 #: What torch and HDF5 say when memory runs out; their errors are of no type of its own.
 _SAYS: Final = re.compile(r"(allocate|out of|not enough) memory|memory allocation failed", re.IGNORECASE)
@@ -28,6 +31,13 @@ def refuse_memory(what: str, needed_bytes: float, hint: str) -> None:
         raise ConnectomeError(
             "memory", f"must have about {needed_bytes / 1e9:,.1f} GB free for {what}", f"{free / 1e9:,.1f} GB", hint
         )
+
+
+def refuse_edges(what: str, n_edges: int, bytes_each: float) -> None:
+    """Refuse to hold what is made of all edges of a large graph where that would not fit. Raises
+    :class:`ConnectomeError`."""
+    if n_edges >= _MANY_EDGES:
+        refuse_memory(f"{what} of {n_edges:,} edges", bytes_each * n_edges, _HINT)
 
 
 def fits(needed_bytes: float) -> bool:

@@ -61,15 +61,17 @@ from connectome.io.node_tables import (
     read_nodes,
     signed_weights,
 )
-from connectome.io.parquet_files import ABOUT, pyarrow_parquet
+from connectome.io.parquet_files import ABOUT, columns_of, pyarrow_parquet, read_table
 from connectome.io.parquet_files import read_columns as read_parquet_columns
+from connectome.io.partitions import EDGES, FILES, NEURONS, refuse_no_partitions
 from connectome.io.text_files import read_header, read_text
+from connectome.memory import refuse_edges
 from connectome.wiring.edges import TRACT_VELOCITY_MM_PER_MS, Conduction
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["EDGE_COLUMNS", "read_csv", "read_parquet", "write_csv", "write_parquet"]
+__all__ = ["EDGE_COLUMNS", "read_csv", "read_parquet", "read_partitions", "write_csv", "write_parquet"]
 
 #: Columns of an edge table, and the other names that each goes by.
 EDGE_COLUMNS: Final[Mapping[str, Column]] = {
@@ -100,6 +102,7 @@ EDGE_COLUMNS: Final[Mapping[str, Column]] = {
     "tract_length_mm": Column(("length_mm",), True),
     "birth_stage": Column((), True),
 }
+_TABLE_BYTES: Final = 200  # of an edge, while a folder of tables is read
 _LENGTH: Final = STATE + "tract_length_um"
 
 
@@ -198,6 +201,32 @@ def read_parquet(
         edges, about = read_parquet_columns(file, EDGE_COLUMNS, EDGE_WORDS)
         beside = _beside(file, f"_nodes{unpacked(file).suffix}")
         nodes = read_parquet_columns(beside, NODE_COLUMNS, NODE_WORDS)[0] if beside.exists() else None
+        return _connectome(edges, nodes, about, dt_ms, velocity_mm_per_ms, unsigned)
+
+
+def read_partitions(
+    path: str | os.PathLike[str], *, dt_ms: float | None = None,
+    velocity_mm_per_ms: float = TRACT_VELOCITY_MM_PER_MS, unsigned: bool = False,
+) -> Connectome:  # fmt: skip
+    """Read a folder of tables (:mod:`connectome.io.partitions`), all of it into memory. As :func:`read_csv`."""
+    arrow, parquet = pyarrow_parquet()
+    folder = Path(path)
+    refuse_no_partitions(folder)
+    with naming(folder, "a folder of tables"):
+        files = sorted(folder.glob(FILES))
+        refuse_edges("one table", sum(parquet.read_metadata(file).num_rows for file in files), _TABLE_BYTES)
+        parts = [
+            arrow.table({name: arrow.array([], arrow.string()) for name in (*_ENDS, *map("{}_region".format, _ENDS))})
+        ]
+        for file in files:
+            table = read_table(file)
+            for place in file.relative_to(folder).parts[1:-1]:  # source_region=a
+                name, _, value = place.partition("=")
+                table = table.append_column(name, arrow.array([value] * len(table), arrow.string()))
+            parts.append(table)
+        nodes, about = read_parquet_columns(folder / NEURONS, NODE_COLUMNS, NODE_WORDS)
+        table = arrow.concat_tables(parts[1:] or parts, promote_options="default")
+        edges, _ = columns_of(str(folder / EDGES), table, EDGE_COLUMNS, EDGE_WORDS)
         return _connectome(edges, nodes, about, dt_ms, velocity_mm_per_ms, unsigned)
 
 

@@ -26,6 +26,7 @@ from connectome.io import (
     mat_files,
     matrices,
     measured,
+    partitions,
     pyg_files,
     scripts,
     snapshot,
@@ -160,7 +161,8 @@ def read(
     regions_from: str | None = None, kinds_from: str | None = None,
 ) -> Connectome:  # fmt: skip
     """Read a connectome from a file of any format in :data:`FORMATS`, or from a folder: the last stage of a run, a
-    SONATA circuit, or a measured connectome as it is published (:mod:`connectome.io.measured`).
+    SONATA circuit, tables in parquet (:mod:`connectome.io.partitions`), or a measured connectome as it is published
+    (:mod:`connectome.io.measured`).
 
     Parameters
     ----------
@@ -183,6 +185,8 @@ def _read(path: str | os.PathLike[str], format: str | None, unsigned: bool) -> C
     measured_as = measured.recognise(place) if format is None else format if format in measured.MEASURED else ""
     if measured_as:
         return measured.read(measured_as, place)
+    if format in (None, "parquet") and partitions.is_partitions(place):
+        return edge_tables.read_partitions(place, unsigned=unsigned)
     if format is None and os.path.isdir(place) and not (place / "circuit_config.json").exists():
         stages = snapshot.list_stages(place)
         if not stages:

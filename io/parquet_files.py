@@ -15,7 +15,7 @@ from connectome.graph.tables import STATE
 from connectome.io.delimited import Column, Columns, Texts, normal
 from connectome.io.files import read_bytes
 
-__all__ = ["ABOUT", "pyarrow_parquet", "read_columns"]
+__all__ = ["ABOUT", "columns_of", "pyarrow_parquet", "read_columns", "read_table"]
 
 #: What a table may claim once it is in memory: this, or as many times its size on disk.
 _LARGEST: Final = 1 << 31
@@ -38,12 +38,31 @@ def pyarrow_parquet() -> tuple[Any, Any]:
 
 def read_columns(path: Path, wanted: Mapping[str, Column], words: frozenset[str]) -> tuple[Columns, dict[str, Any]]:
     """The wanted columns, the others as attributes, and the file's metadata."""
+    return columns_of(str(path), read_table(path), wanted, words)
+
+
+def read_table(path: Path) -> Any:
+    """A table of Arrow's. Raises :class:`ConnectomeError`."""
     arrow, parquet = pyarrow_parquet()
-    where = str(path)
     data = read_bytes(path, 1 << 33)
     try:
         file = parquet.ParquetFile(arrow.BufferReader(data), page_checksum_verification=True)
-        size, schema = file.metadata.num_rows, file.schema_arrow
+        size = file.metadata.num_rows
+        if size * 8 * len(file.schema_arrow.names) > max(_LARGEST, _MOST_TIMES * len(data)):
+            rule = f"must be at most {_MOST_TIMES} times larger in memory"
+            raise ConnectomeError(str(path), rule, f"{size:,} rows")
+        return file.read()
+    except arrow.ArrowException as error:
+        raise ConnectomeError(str(path), "must be a parquet table", str(error).splitlines()[0][:200]) from None
+
+
+def columns_of(
+    where: str, table: Any, wanted: Mapping[str, Column], words: frozenset[str]
+) -> tuple[Columns, dict[str, Any]]:
+    """The wanted columns of a table of Arrow's, the others as attributes, and its metadata. ``where``: for messages."""
+    arrow, _ = pyarrow_parquet()
+    try:
+        size, schema = table.num_rows, table.schema
         given = [normal(name) for name in schema.names]
         chosen = {}
         for name, column in wanted.items():
@@ -54,9 +73,6 @@ def read_columns(path: Path, wanted: Mapping[str, Column], words: frozenset[str]
         if len(set(schema.names)) < len(schema.names):
             raise ConnectomeError(where, "must name each column once", schema.names)
         others = [at for at in range(len(given)) if at not in chosen.values()]
-        if size * 8 * len(given) > max(_LARGEST, _MOST_TIMES * len(data)):
-            raise ConnectomeError(where, f"must be at most {_MOST_TIMES} times larger in memory", f"{size:,} rows")
-        table = file.read()
         about = json.loads((schema.metadata or {}).get(ABOUT, b"{}"))
         texts, numbers = {}, {}
         for name, at in chosen.items():

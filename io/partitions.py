@@ -31,10 +31,12 @@ from connectome.graph.tables import STATE, header_of
 from connectome.graph.views import to_pandas
 from connectome.io.parquet_files import ABOUT, pyarrow_parquet
 
-__all__ = ["EDGES", "NEURONS", "is_partitions", "refuse_no_partitions", "write_partitions"]
+__all__ = ["EDGES", "FILES", "NEURONS", "is_partitions", "refuse_no_partitions", "refuse_place", "write_partitions"]
 
 NEURONS: Final = "neurons.parquet"
 EDGES: Final = "edges"
+#: The tables of edges, within a folder.
+FILES: Final = f"{EDGES}/*/*/*/*.parquet"
 
 
 def is_partitions(path: str | os.PathLike[str]) -> bool:
@@ -48,6 +50,16 @@ def refuse_no_partitions(path: str | os.PathLike[str]) -> None:
         raise ConnectomeError(
             os.fspath(path), f"must be a folder of tables, with {NEURONS} and {EDGES}", "none",
             "python -m sims.export PATH --format parquet --out FOLDER writes one.",
+        )  # fmt: skip
+
+
+def refuse_place(path: Path, *, overwrite: bool) -> None:
+    """Refuse a path that is taken, with ``overwrite`` by anything but such a folder. Raises
+    :class:`ConnectomeError`."""
+    if os.path.lexists(path) and not (overwrite and is_partitions(path)):
+        raise ConnectomeError(
+            str(path), "must not exist already, or be a folder of tables to overwrite", "it does",
+            "Choose another name.",
         )  # fmt: skip
 
 
@@ -109,8 +121,7 @@ def _synced(path: Path) -> Iterator[Any]:
 @contextmanager
 def _new_folder(path: Path, overwrite: bool) -> Iterator[Path]:
     """A folder to fill in the block, which then has this path. Raises :class:`ConnectomeError`."""
-    if os.path.lexists(path) and not (overwrite and is_partitions(path)):
-        raise ConnectomeError(str(path), "must not exist already, or be a folder of tables to overwrite", "it does")
+    refuse_place(path, overwrite=overwrite)
     folder = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     earlier = folder.with_suffix(".old")
     try:

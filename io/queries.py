@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from connectome.errors import ConnectomeError
 from connectome.graph.parts import KINDS
-from connectome.io.partitions import EDGES, NEURONS, refuse_no_partitions
+from connectome.io.partitions import FILES, NEURONS, refuse_no_partitions
 from connectome.memory import free_bytes
 
 if TYPE_CHECKING:
@@ -91,12 +91,12 @@ class Tables:
 
     def __init__(self, connection: Any, path: Path) -> None:
         self._connection = connection
-        neurons, files = _quoted(path / NEURONS), f"{EDGES}/*/*/*/*.parquet"
+        neurons = _quoted(path / NEURONS)
         options = "hive_partitioning=true, hive_types_autocast=false, union_by_name=true"
-        edges = f"SELECT * FROM read_parquet({_quoted(path / files)}, {options})"
+        edges = f"SELECT * FROM read_parquet({_quoted(path / FILES)}, {options})"
         self._run(f"""CREATE VIEW neurons AS SELECT file_row_number AS number, * EXCLUDE (file_row_number)
                   FROM read_parquet({neurons}, file_row_number=true)""")
-        self._run(f"CREATE VIEW edges AS {edges if next(path.glob(files), None) else _NO_EDGES}")
+        self._run(f"CREATE VIEW edges AS {edges if next(path.glob(FILES), None) else _NO_EDGES}")
         self._run("CREATE TABLE places AS SELECT region, min(number) AS first FROM neurons GROUP BY region")
 
     def sql(self, query: str) -> pandas.DataFrame:

@@ -263,6 +263,15 @@ class Snapshot(ReadOnly):
         """Number of all edges."""
         return sum(self.edges.values())
 
+    @property
+    def is_mapped(self) -> bool:
+        """Whether its edges are mapped when it is loaded, and not read: see :func:`save`."""
+        with self._reading() as reader:
+            own = [
+                ("development", "edges", sonata.population(k)) for k, row in self._summary.items() if not row["stride"]
+            ]
+            return bool(own) and all(reader.has(*place, "indices") for place in own)
+
     def region(self, name: str) -> Region:
         """Read one region. Raises :class:`ConnectomeError`."""
         if name not in self.regions:

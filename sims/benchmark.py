@@ -38,7 +38,7 @@ __all__ = ["main", "parser"]
 
 _NO_PEERS: Final = ("none", "auto")
 #: Each a function of a module of its name, which is imported when it is asked for.
-_OTHERS: Final = ("microcircuit", "neurons", "shiu2024", "analysis", "annotated", "convolutions", "planned")
+_OTHERS: Final = ("microcircuit", "neurons", "shiu2024", "analysis", "annotated", "convolutions", "larger", "planned")
 _ALL: Final = (*MODELS, *_OTHERS)
 
 

@@ -4,6 +4,7 @@ to NEST, Brian 2 or PyNN, as a script (to NEST also as a folder of links).
 python -m sims.export runs/seed0 --stage motor --format graphml --out motor.graphml
 python -m sims.export runs/seed0 --format nest --drive image:poisson=60 --out motor.nest.py
 python -m sims.export large.h5 --format nest --drive '*:current=100' --out large.nest
+python -m sims.export large.h5 --format parquet --out tables
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         required=True,
         metavar="FILE",
-        help="where to write; a folder of links if NEST is named and it does not end in .py",
+        help="where to write; without an ending a folder: for NEST of links, for parquet of a table for each edge set",
     )
     parser.add_argument(
         "--format", choices=list(formats), metavar="NAME", help="see below (default: by the ending of --out)"
@@ -75,6 +76,10 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--connections", action="store_true",
         help="of a snapshot: the connections of kernel sets besides, for programs that read SONATA",
+    )  # fmt: skip
+    parser.add_argument(
+        "--mapped", action="store_true",
+        help="of a snapshot: to be mapped into memory, not read: for graphs larger than memory",
     )  # fmt: skip
     run = parser.add_argument_group("what a script for a simulator does, unless its own command line says otherwise")
     run.add_argument(
@@ -114,10 +119,13 @@ def selected(connectome: Connectome, kinds: str | None, regions: str | None) -> 
 
 def _export(options: argparse.Namespace) -> int:
     from connectome.io.exchange import FORMATS, format_of
+    from connectome.io.partitions import refuse_place
     from connectome.io.scripts import SIMULATORS
 
     out: Path = options.out
-    if not (options.format == "nest" and out.suffix != ".py"):
+    if _is_tables(options):
+        refuse_place(out, overwrite=options.overwrite)
+    elif not (options.format == "nest" and out.suffix != ".py"):
         refuse_taken("--out", out, overwrite=options.overwrite)
     if os.path.exists(out) and os.path.exists(options.path) and os.path.samefile(out, options.path):
         raise ConnectomeError("--out", "must not be PATH", repr(str(out)))
@@ -135,7 +143,9 @@ def _export(options: argparse.Namespace) -> int:
         raise ConnectomeError("--no-formulas", "must go with csv", chosen.name)
     if options.connections and chosen.name != "snapshot":
         raise ConnectomeError("--connections", "must go with snapshot", chosen.name, "Others have them in any case.")
-    for beside in chosen.beside(out):
+    if options.mapped and chosen.name != "snapshot":
+        raise ConnectomeError("--mapped", "must go with snapshot", chosen.name)
+    for beside in [] if _is_tables(options) else chosen.beside(out):
         refuse_taken("--out", beside, overwrite=options.overwrite)
     with progress(options, f"Reading {options.path}") as say:
         connectome = shaped(open_graph(options.path, options.stage, unsigned=options.unsigned), options)
@@ -150,6 +160,7 @@ def _export(options: argparse.Namespace) -> int:
 
 def _write(connectome: Connectome, chosen: Format, options: argparse.Namespace) -> None:
     from connectome.io.edge_tables import write_csv
+    from connectome.io.partitions import write_partitions
     from connectome.io.scripts import SIMULATORS, write_script
     from connectome.io.snapshot import save
 
@@ -160,11 +171,18 @@ def _write(connectome: Connectome, chosen: Format, options: argparse.Namespace) 
         write_script(connectome, out, chosen.name, stimulus, duration_ms=duration_ms, seed=options.seed or 0)
     elif options.no_formulas:
         write_csv(connectome, out, formulas=False)
-    elif options.connections:
-        save(connectome, out, overwrite=True, connections=True)
+    elif _is_tables(options):
+        write_partitions(connectome, out, overwrite=options.overwrite)
+    elif chosen.name == "snapshot":
+        save(connectome, out, overwrite=True, connections=options.connections, mapped=options.mapped)
     else:
         assert chosen.write is not None
         chosen.write(connectome, out)
+
+
+def _is_tables(options: argparse.Namespace) -> bool:
+    """Whether a folder of tables is asked for."""
+    return options.format == "parquet" and not options.out.suffix
 
 
 def _export_folder(options: argparse.Namespace) -> int:

@@ -170,7 +170,8 @@ def _refuse_memory(graph: str) -> None:
 
     if not (Path(graph).is_file() and graph.endswith(".h5") and format_of(graph).name == "snapshot"):
         return
-    n_edges = open_snapshot(graph).n_edges
+    snapshot = open_snapshot(graph)
+    n_edges = 0 if snapshot.is_mapped else snapshot.n_edges
     refuse_memory(f"{n_edges:,} edges", 300e6 + 45 * n_edges, "Close other programs, or take a machine with more.")
 
 

@@ -18,6 +18,7 @@ from connectome.graph.connectome import Connectome
 from connectome.graph.flat import starts
 from connectome.graph.kernel_set import expanded
 from connectome.graph.parts import ENDS, KINDS, MAX_SIZE, MAX_UM, Region, ReverseView
+from connectome.memory import refuse_edges
 
 __all__ = [
     "LABEL", "SYMMETRIC", "Metric", "SimpleGraph", "joined_labels", "once", "ratio", "simple_graph", "symmetric_share",
@@ -224,6 +225,7 @@ def simple_graph(c: Connectome, *, kinds: Collection[str] = ("local", "long_rang
     """
     regions = _joined_by(c, kinds)
     offset = starts(regions)
+    refuse_edges("a graph for metrics", sum(len(e) for key, e in c.edges.items() if key.base in kinds), 65)
     chosen = [*expanded({key: e for key, e in c.edges.items() if key.base in kinds}).values()]
     position = np.concatenate([np.zeros((0, 3)), *(r.position_um for r in regions)])
 

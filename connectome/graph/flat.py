@@ -14,6 +14,7 @@ from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.graph.kernel_set import KernelSet, expanded
 from connectome.graph.parts import EdgeKey, EdgeSet, Region
+from connectome.memory import refuse_edges
 from connectome.neurons.iaf_psc_exp import Dynamics, NeuronParameters, propagators
 from connectome.neurons.model import NeuronModel
 
@@ -129,6 +130,7 @@ def flatten(connectome: Connectome, recruit: Collection[str] | None = None) -> F
     """
     selection = select(connectome, recruit)
     span, start = selection.span, selection.n_neurons
+    refuse_edges("one network", sum(map(len, selection.edges.values())), 45)
     kernels = {k: e for k, e in selection.edges.items() if isinstance(e, KernelSet)}
     sets = [e for k, e in selection.edges.items() if k not in kernels]
     regions = list(selection.regions.values())

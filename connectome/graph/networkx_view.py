@@ -26,6 +26,7 @@ from connectome.graph.tables import (
     make_regions,
     read_header,
 )
+from connectome.memory import refuse_edges
 
 if TYPE_CHECKING:
     import networkx
@@ -44,6 +45,7 @@ def to_networkx(connectome: Connectome) -> networkx.MultiDiGraph:
     are attributes here too; where one is missing, or a coordinate, it is left out. The graph has ``dt_ms``, and
     ``regions``, ``edge_sets`` and ``provenance`` as JSON text, because GraphML takes only scalars there.
     """
+    refuse_edges("a networkx graph", connectome.n_connections, 700)
     with _nothing_collected():
         return _graph(connectome.expanded())
 

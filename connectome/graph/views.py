@@ -38,6 +38,7 @@ from connectome.graph.tables import (
     read_header,
     roles_of_kinds,
 )
+from connectome.memory import refuse_edges
 
 if TYPE_CHECKING:
     import pandas
@@ -122,6 +123,7 @@ def to_pandas(connectome: Connectome) -> tuple[pandas.DataFrame, pandas.DataFram
     """
     import pandas
 
+    refuse_edges("tables", connectome.n_connections, 60)
     connectome = connectome.expanded()
     names = list(connectome.regions)
     regions, sets = list(connectome.regions.values()), list(connectome.edges.values())
