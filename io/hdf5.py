@@ -174,11 +174,8 @@ def place_column(
 
 
 def _first_byte(dataset: Any) -> int | None:
-    """Where a column begins in the file, if its rows lie there one after the other; else None."""
-    plan = dataset.id.get_create_plist()
-    if dataset.ndim != 1 or dataset.chunks is None or not dataset.size:
-        return None
-    if filters_of(dataset) or plan.get_alloc_time() != h5py.h5d.ALLOC_TIME_EARLY:
+    """Where a column begins in the file, if its rows lie there one after the other, as they are; else None."""
+    if dataset.ndim != 1 or dataset.chunks is None or not dataset.size or filters_of(dataset):
         return None
     places: list[tuple[int, int]] = []
     dataset.id.chunk_iter(lambda chunk: places.append((chunk.chunk_offset[0], chunk.byte_offset)))

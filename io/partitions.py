@@ -78,6 +78,8 @@ def write_partitions(connectome: Connectome, path: str | os.PathLike[str], *, ov
             parquet.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), **about}), file)
         (folder / EDGES).mkdir()
         for key, edges in connectome.edges.items():
+            if not len(edges):
+                continue  # the metadata name it
             names = (f"source_region={key.source}", f"kind={key.kind}", f"target_region={key.target}")
             inside = folder.joinpath(EDGES, *names)
             inside.mkdir(parents=True)

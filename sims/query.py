@@ -88,9 +88,9 @@ def _query(options: argparse.Namespace) -> int:
     if options.out is not None:
         save_text(found.to_csv(index=False), options.out)
     if options.json:
-        print_json({"rows": found})
+        print_json({"rows": _plain(found)})
     console = console_of(options)
-    rows = [[_shown(value) for value in row] for row in found.head(_SHOWN).itertuples(index=False)]
+    rows = [[_shown(value) for value in row] for row in _plain(found.head(_SHOWN)).itertuples(index=False)]
     print_table(console, "", list(map(str, found.columns)), rows)
     if len(found) > _SHOWN:
         console.print(f"And {len(found) - _SHOWN:,} more rows: see --out, or --json.", highlight=False)
@@ -112,10 +112,14 @@ def _found(tables: Tables, options: argparse.Namespace, is_sql: bool) -> pandas.
     return tables.degrees(kinds=kinds, simple=options.simple)
 
 
+def _plain(found: pandas.DataFrame) -> pandas.DataFrame:
+    """With None for what is not known, and texts for what is neither a number nor a text: times, lists."""
+    known = found.astype(object).where(found.notna(), None)
+    return known.map(lambda value: value if value is None or isinstance(value, (int, float, str)) else str(value))
+
+
 def _shown(value: object) -> str:
-    if value is None or value != value:
-        return ""
-    return readable(value) if isinstance(value, float) else str(value)
+    return "" if value is None else readable(value) if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from unittest.mock import patch
 import numpy as np
 
 from connectome import ConnectomeError
-from tests.fuzz_readers import READERS, Reader, main
+from tests.fuzz_readers import READERS, Reader, main, tables
 from tests.mutations import Tree
 
 __all__ = ["PROGRAMS"]
@@ -424,6 +424,7 @@ PROGRAMS: Final[Mapping[str, Reader]] = {
     "export_table": _one(_program("export", "IN", "--out", "a.mat", "--quiet"), "parquet"),
     "export_tvb": _one(_program("export", "IN", "--out", "a.csv", "--no-formulas", "--quiet"), "tvb"),
     "plan": Reader(_program("plan", "IN", "--json"), _snapshots, "input.h5", _HDF5, writes=_WRITES, share=0.3),
+    "query": _many(_program("query", "IN", "degrees", "--json"), tables, (b"PAR1",), 0.3),
     "simulate": _one(_program("simulate", "IN", "--duration-ms", "2", "--out", "a.h5", "--quiet"), "csv", 0.5),
     "simulate_spikes": _many(
         _program("simulate", "IN/net.h5", "--spikes", "IN/spikes.h5", "--duration-ms", "20", "--out", "a.h5",

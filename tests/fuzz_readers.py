@@ -152,6 +152,21 @@ def _suffix(name: str) -> str:
     return FORMATS[name].suffixes[0]
 
 
+def _mapped() -> list[Tree]:
+    from connectome.io.snapshot import save
+
+    written = _written(lambda path: save(_small(), path, mapped=True), "input.h5")
+    return [{"input.h5": written["input.h5"]}]
+
+
+def tables() -> list[Tree]:
+    """A graph as a folder of parquet tables."""
+    from connectome.io.partitions import write_partitions
+
+    written = _written(lambda path: write_partitions(_small(), path), "x")
+    return [{name.removeprefix("x/"): data for name, data in written.items()}]
+
+
 def _snapshots() -> list[Tree]:
     archived = [{"input.h5": (ARCHIVES / f"format_{n}.h5").read_bytes()} for n in (1, 2, 3)]
     return [{"input.h5": _exchange("snapshot")()[0]["input.h5"]}] * 4 + archived
@@ -510,6 +525,8 @@ _WORDS: Final = (
 _ATLAS: Final = _call("io.functional_atlases", "read_functional_atlas")
 READERS: Final[Mapping[str, Reader]] = {
     "snapshot": Reader(_read, _snapshots, "input.h5", _HDF5),
+    "mapped": Reader(_read, _mapped, "input.h5", _HDF5),
+    "tables": Reader(_read, tables, "", (b"PAR1",)),
     "run": Reader(_read, lambda: [{"01_a.h5": _snapshots()[0]["input.h5"], "x.h5": _spikes()[0]["input.h5"]}]),
     "sonata": Reader(_read, lambda: [{"input.h5": _circuits()[0]["net.h5"]}], "input.h5", _HDF5),
     "circuit": Reader(_read, _circuits, "circuit_config.json", (b"$NET", b"${configdir}", b"NULL", b"virtual")),

@@ -16,11 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectome import Connectome, ConnectomeError, EdgeKey, EdgeSet, Region, Stimulus, run
-from connectome.arrays import is_mapped
+from connectome import Connectome, ConnectomeError, EdgeKey, EdgeSet, Region, Stimulus, arrays, run
+from connectome.arrays import in_blocks, is_mapped, out_of_order
 from connectome.graph.kernel_set import KernelSet
 from connectome.io.snapshot import load, open_snapshot, save, save_parts
 from connectome.io.sonata import population
+from connectome.simulate.merging import grouped
 from tests.sonata_readers import check_nodes
 from tests.strategies import connectomes
 from tests.test_snapshot import LOCAL, assert_same, example, has_counts_of_64_bits
@@ -122,6 +123,14 @@ def test_a_run_from_a_file_is_that_from_memory(tmp_path: Path) -> None:
     assert found.identical(wanted)
 
 
+def test_mapped_sets_are_not_merged(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    save(many(), path, mapped=True)
+    for c, groups in ((many(), 1), (load(path), 2)):
+        alike = dict.fromkeys(c.edges, 0)
+        assert len(grouped(list(c.edges.values()), alike, {"a": 0, "b": 70_000}, 1e6)) == groups
+
+
 def test_what_is_mapped_outlives_its_file(tmp_path: Path) -> None:
     c, path = many(), tmp_path / "x.h5"
     save(c, path, mapped=True)
@@ -148,7 +157,8 @@ def test_a_changed_file_is_found_out(tmp_path: Path) -> None:
         load(path)
 
 
-def test_a_column_in_pieces_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("checked", [False, True])
+def test_a_column_in_pieces_is_read(tmp_path: Path, checked: bool) -> None:
     """Where another program has written the same datasets otherwise, they are not mapped."""
     c, path = many(), tmp_path / "x.h5"
     save(c, path, mapped=True)
@@ -156,7 +166,14 @@ def test_a_column_in_pieces_is_read(tmp_path: Path) -> None:
         group = file["edges/a:local:a/0"]
         weight = group["syn_weight"][...]
         del group["syn_weight"]
-        group.create_dataset("syn_weight", data=weight, chunks=(1000,), fletcher32=True)
+        pieces = [
+            group.create_dataset(name, weight.shape, "f4", chunks=(100_000,), fletcher32=checked)
+            for name in ("syn_weight", "other")
+        ]
+        for first in range(0, weight.size, 100_000):
+            for piece in pieces:  # by turns
+                piece[first : first + 100_000] = weight[first : first + 100_000]
+                file.flush()
     found = load(path)
     assert_same(found, c)
     assert not is_mapped(found.edges[LOCAL].weight)
@@ -180,6 +197,18 @@ def test_parts_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         assert not list(tmp_path.iterdir())
     with pytest.raises(ConnectomeError, match="mapped must not go with codebooks"):
         save(c, path, mapped=True, codebooks=True)
+
+
+def test_the_order_between_blocks_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cut in range(2, 9):
+        for wrong in range(1, 8):
+            target = np.arange(8)
+            target[wrong] = target[wrong - 1] - 1
+            with monkeypatch.context() as m:
+                m.setattr(arrays, "in_blocks", lambda n, cut=cut: in_blocks(n, cut))
+                found = out_of_order(np.array([0, 8, 8]), target, np.ones(8, np.uint16))
+                assert found == f"{target[wrong - 1]} at index {wrong - 1}"
+                assert out_of_order(np.array([0, wrong, 8]), target, np.ones(8, np.uint16)) == ""
 
 
 @pytest.mark.parametrize("fails", ["pwrite", "parts"])

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from connectome import Connectome, ConnectomeError, EdgeSet, Region
+import sims.export
+import sims.query
+from connectome import Connectome, ConnectomeError, EdgeSet, Region, memory
 from connectome.analysis import degrees
 from connectome.analysis.simple_graph import simple_graph
+from connectome.arrays import is_mapped
 from connectome.graph.attributes import Attribute
+from connectome.graph.views import to_networkx, to_pandas, to_scipy
+from connectome.io.exchange import read
 from connectome.io.partitions import write_partitions
-from connectome.io.snapshot import load, save
+from connectome.io.snapshot import load, open_snapshot, save
+from sims.inputs import open_graph
 from tests.strategies import connectomes
+from tests.test_snapshot import has_counts_of_64_bits
 
 pytest.importorskip("duckdb")
 from connectome.io.queries import open_tables
@@ -158,3 +166,66 @@ def test_mistakes_are_one_message(tmp_path: Path, folder: Path) -> None:
         write_partitions(example(), tmp_path / "mine", overwrite=True)
     write_partitions(example(), folder, overwrite=True)
     assert [p.name for p in folder.parent.iterdir()] == [folder.name]
+
+
+def test_tables_are_read_back(folder: Path) -> None:
+    assert read(folder).digest() == example().digest()
+    assert read(folder, "parquet").digest() == example().digest()
+
+
+@settings(max_examples=8)
+@given(connectomes().filter(has_counts_of_64_bits))
+def test_any_graph_is_read_back(tmp_path_factory: pytest.TempPathFactory, c: Connectome) -> None:
+    path = tmp_path_factory.mktemp("tables") / "graph"
+    write_partitions(c, path)
+    assert read(path).digest() == c.expanded().digest()
+
+
+def test_a_graph_is_exported_and_queried(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(example(), tmp_path / "x.h5")
+    place = str(tmp_path / "tables")
+    export = [str(tmp_path / "x.h5"), "--format", "parquet", "--out", place]
+    assert sims.export.main(export) == 0
+    assert sims.export.main(export) == 2
+    assert "must not exist already" in capsys.readouterr().err
+    assert sims.export.main([*export, "--overwrite", "--kinds", "local", "--quiet"]) == 0
+    assert sims.query.main([place, "between", "--json", "--out", str(tmp_path / "a.csv")]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [(r["source"], r["target"], r["edges"]) for r in rows] == [("a", "a", 4000), ("b", "b", 4000)]
+    assert (tmp_path / "a.csv").read_text().startswith("source,target,edges,weight_pa,mean_abs_weight_pa\na,a,4000,")
+    for query, said in (
+        (["hubs", "--top", "3"], "out_degree"), (["reciprocity"], "reciprocity"), (["degrees"], "more rows"),
+        (["SELECT count(*) AS n FROM edges"], "8000"), (["between", "--by", "class", "--simple"], "c1"),
+    ):  # fmt: skip
+        assert sims.query.main([place, *query]) == 0
+        assert said in capsys.readouterr().out
+    for wrong, message in (
+        (["all"], "WHAT must be"), (["hubs", "--by", "class"], "--by must go with"), (["hubs", "--top", "-1"], "--top"),
+        (["degrees", "--out", "a.txt"], "--out must end in .csv"), (["degrees", "--memory-gb", "0"], "memory_bytes"),
+        (["SELECT x"], "query must be one that DuckDB can do"),
+    ):  # fmt: skip
+        assert sims.query.main([place, *wrong]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_mapped_snapshot_by_the_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(example(), tmp_path / "x.h5")
+    mapped = tmp_path / "mapped.h5"
+    assert sims.export.main([str(tmp_path / "x.h5"), "--mapped", "--out", str(mapped), "--quiet"]) == 0
+    assert sims.export.main([str(mapped), "--mapped", "--out", str(tmp_path / "x.csv"), "--quiet"]) == 2
+    assert open_snapshot(mapped).is_mapped
+    assert not open_snapshot(tmp_path / "x.h5").is_mapped
+    found = open_graph(str(mapped))
+    assert found.digest() == example().digest()
+    assert all(is_mapped(e.weight) for e in found.edges.values())
+
+
+def test_what_needs_all_edges_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_MANY_EDGES", 1000)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 1e5)
+    for what, make in (
+        ("tables", to_pandas), ("a graph for metrics", simple_graph), ("a networkx graph", to_networkx),
+        ("one network", to_scipy),
+    ):  # fmt: skip
+        with pytest.raises(ConnectomeError, match=rf"memory must have about .* GB free for {what} of 16,000 edges"):
+            make(example())
