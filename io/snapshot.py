@@ -13,12 +13,8 @@ regions and edge sets: UTF-8, one a line.
 A region's neuron model is a text in the table ``regions``: JSON of its name and parameters; null for parameters with a
 value for each neuron, which are in ``nodes/<region>/neuron/<parameter>``.
 
-Format 6: weights of few values as codes (:mod:`connectome.io.weight_codes`) if :func:`save` is asked for them, for
-which SONATA has no place; ``areas``, if there, names the area of each region. Format 5: regions with maps, and kernel
-sets (:mod:`connectome.io.kernel_sets`), for which it has none either: the SONATA groups have their connections if
-:func:`save` is asked for them. Format 4: attributes; unknown positions are nan. In earlier formats they were zeros.
-Format 3: regions may have any neuron model; before, all had ``iaf_psc_exp``, with its parameters as columns of the
-table. Format 2: the edges of a source are sorted by delay, then target. In format 1 they were sorted by target only.
+Mapped snapshots are of the same format: :mod:`connectome.io.mapped`. Earlier formats:
+:mod:`connectome.io.snapshot_content`.
 """
 
 from __future__ import annotations
@@ -48,15 +44,7 @@ from connectome.graph.maps import Maps
 from connectome.graph.parts import ROLES, EdgeKey, EdgeSet, Region, checked_key
 from connectome.io import attribute_columns, hdf5, kernel_sets, neuron_columns, sonata, weight_codes
 from connectome.io.mapped import place_edges
-from connectome.io.snapshot_content import (
-    EDGE_KINDS,
-    FORMAT_VERSION,
-    PLAIN,
-    REGION_KINDS,
-    RULE_KINDS,
-    SUMMARY,
-    write,
-)
+from connectome.io.snapshot_content import EDGE_KINDS, FORMAT_VERSION, PLAIN, REGION_KINDS, RULE_KINDS, SUMMARY, write
 
 if TYPE_CHECKING:
     import xarray

@@ -1,4 +1,12 @@
-"""What a snapshot consists of, written into an open HDF5 file; :mod:`connectome.io.snapshot` says what it means."""
+"""What a snapshot consists of, written into an open HDF5 file; :mod:`connectome.io.snapshot` says what it means.
+
+Format 6: weights of few values as codes (:mod:`connectome.io.weight_codes`) if ``save`` is asked for them, for which
+SONATA has no place; ``areas``, if there, names the area of each region. Format 5: regions with maps, and kernel
+sets (:mod:`connectome.io.kernel_sets`), for which it has none either: the SONATA groups have their connections if
+``save`` is asked for them. Format 4: attributes; unknown positions are nan. In earlier formats they were zeros.
+Format 3: regions may have any neuron model; before, all had ``iaf_psc_exp``, with its parameters as columns of the
+table. Format 2: the edges of a source are sorted by delay, then target. In format 1 they were sorted by target only.
+"""
 
 from __future__ import annotations
 

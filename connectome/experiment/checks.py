@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 import xarray as xr
 
+from connectome.arrays import in_blocks
 from connectome.graph.connectome import Connectome
 from connectome.texts import percent, plural
 
@@ -56,7 +57,7 @@ def weight_warnings(connectome: Connectome) -> Iterator[str]:
         if len(e) and regions[e.key.target].role == "neuron" and regions[e.key.target].neuron.weight_unit == "pA"
     ]  # fmt: skip
     n = sum(w.size for w in weights)
-    if n < _FEW or not all(np.array_equal(w, np.rint(w)) for w in weights):
+    if n < _FEW or not all(np.array_equal(w[b], np.rint(w[b])) for w in weights for b in in_blocks(w.size)):
         return
     size = float(np.median(np.abs(np.concatenate(weights))))
     if size <= _MEDIAN_COUNT:
