@@ -78,6 +78,7 @@ class Router:
         self.way, self.rng = way, np.random.default_rng([seed, 5])
         self.routing, self.memory = way.routing, way.memory
         self.known: tuple[float, float] | None = None  # running means of the loss and of its square
+        self.scale: dict[EdgeKey, float] = {}
         if way.by == "linear":
             torch.manual_seed(seed)
             self.linear = torch.nn.Linear(64, TASKS)
@@ -91,7 +92,8 @@ class Router:
 
     def _begin(self, connectome: Connectome, task: Task, number: int) -> None:
         self.learner = Learner(connectome, task, CHAIN, number=number)
-        self.scale = {k: float(np.sqrt(np.mean(np.square(e.weight)))) for k, e in connectome.edges.items() if len(e)}
+        typical = {k: float(np.sqrt(np.mean(np.square(e.weight)))) for k, e in connectome.edges.items() if len(e)}
+        self.scale = {**typical, **self.scale}  # as it was at first
 
     def choose(self, spikes: Mapping[str, Tensor], label: Tensor, learns: bool) -> tuple[Tensor, int]:
         """(B, M) who is recruited, and the operations of choosing."""
