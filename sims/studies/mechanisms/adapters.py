@@ -196,5 +196,5 @@ adapters = Trial(
         "right": Measure(" %", 100, 1), "earlier": Measure(" %", 100, 1), "last": Measure(" %", 100, 1),
         "task": Measure(" %", 100, 1),
     },
-    tuple(_WAYS), _run, _check, ("base alone", "nearest class mean", "one for all", "not merged", "told"),
+    tuple(_WAYS), _run, _check, ("base alone", "nearest class mean", "one for all"),
 )  # fmt: skip
