@@ -153,7 +153,7 @@ class Training:
         )  # fmt: skip
         self.connectome = self.learner.network.connectome
         decided = int(connectome.regions[self.region].state.get(REUSE, np.zeros(1)).max(initial=0))
-        if decided and decided != self._reuse:
+        if decided and decided != self._reuse:  # the next update draws, wherever it is in the old rhythm
             self._reuse, self._drawn = decided, None
         self.ends, self.importance = {}, {}
         for key in self.learner.network.weight:
