@@ -47,6 +47,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "low_rank_birth": "connectome.mechanisms.low_rank_birth:LowRankBirth",
             "dead_maps": "connectome.mechanisms.dead_maps:DeadMaps",
             "balanced_birth": "connectome.mechanisms.balanced_birth:BalancedBirth",
+            "replay_ratio": "connectome.mechanisms.replay_ratio:ReplayRatio",
         },
         "learning": {
             "adam": "connectome.learning.optimisers:Adam",
@@ -63,6 +64,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "hlop": "connectome.mechanisms.hlop:Hlop",
             "devices": "connectome.mechanisms.devices:Devices",
             "hypergradient": "connectome.mechanisms.hypergradient:Hypergradient",
+            "merging": "connectome.mechanisms.merging:Merging",
         },
         "comparators": {
             name: f"connectome.mechanisms.comparators:{name}"
@@ -107,7 +109,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         },
         "diagnostics": {
             name: f"connectome.mechanisms.diagnostics:{name}"
-            for name in ("mean_rate", "active_fraction", "silent_neurons", "gradient_norm")
+            for name in ("mean_rate", "active_fraction", "active_units", "silent_neurons", "gradient_norm")
         }
         | {name: f"connectome.mechanisms.voids:{name}" for name in ("silencing_effect", "void_samples")},
         "studies": {
@@ -166,6 +168,10 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "bricks": "sims.studies.mechanisms.bricks:bricks",
             "running_mean": "sims.studies.mechanisms.running_mean:running_mean",
             "consolidation": "sims.studies.mechanisms.consolidation:consolidation",
+            "routing": "sims.studies.mechanisms.routing:routing",
+            "adapters": "sims.studies.mechanisms.adapters:adapters",
+            "plasticity_loss": "sims.studies.mechanisms.plasticity_loss:plasticity_loss",
+            "fast_slow": "sims.studies.mechanisms.fast_slow:fast_slow",
         },
         "tasks": {
             "perception": "connectome.datasets.tasks:Perception",

@@ -332,6 +332,7 @@ def test_rules_of_other_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         "low_rank_birth",
         "dead_maps",
         "balanced_birth",
+        "replay_ratio",
         "broken",
         "luck",
     ]

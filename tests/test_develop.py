@@ -291,7 +291,7 @@ def test_a_mistake_gets_one_line(
         ("[brain]", "must have no tables but"),
         (
             "[rules.magic]",
-            "homeostasis, shuffled, low_rank_birth, dead_maps, balanced_birth, generative_growth; found 'magic'",
+            "shuffled, low_rank_birth, dead_maps, balanced_birth, replay_ratio, generative_growth; found 'magic'",
         ),
         ("[rules.pruning]\nkeep = 2", "rules.pruning.keep must be in 0 .. 1; found 2"),
         ("[training]\nimportance = 'luck'", "training.importance must be among"),

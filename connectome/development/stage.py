@@ -27,8 +27,14 @@ from connectome.parameters import Parameters, bounded
 from connectome.rules import Link, LinkRule, Rule
 
 __all__ = [
-    "UNKNOWN", "ExtraLoss", "LearningRates", "LossContext", "Progress", "Select", "Stage", "StageOutcome", "StageState",
+    "REUSE", "UNKNOWN", "ExtraLoss", "LearningRates", "LossContext", "Progress", "Select", "Stage", "StageOutcome",
+    "StageState",
 ]  # fmt: skip
+
+
+#: The state of a region by which a rule decides how many updates a batch is used for while it matures, instead of the
+#: stage's ``reuse``: (N,), the largest counts; 0: not decided.
+REUSE: Final = "reuse"
 
 
 class LossContext(NamedTuple):
@@ -120,7 +126,8 @@ class Stage(ReadOnly):
     extra_loss : for comparators: added to each update's loss. Our own stages have none
     validate_every, validation_trials : epochs between two scores on validation data, and the trials of one
     patience : the stage ends early after so many validations without a better score; 0: never
-    reuse : updates that a batch is used for; select : chooses batches instead of the task
+    reuse : updates that a batch is used for, unless a rule decides, see :data:`REUSE`; select : chooses batches instead
+        of the task
     kappa : how long running means of rates remember: see :func:`~connectome.development.training.momentum`
     """
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from connectome import plugins
-from connectome.development.stage import LossContext, Progress, Stage, StageState
+from connectome.development.stage import REUSE, LossContext, Progress, Stage, StageState
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome, Edit
 from connectome.graph.flat import Engine, select
@@ -61,6 +61,7 @@ class Training:
         self._measure = plugins.load("importance", stage.importance, "importance")
         again = self.random.pop("again", None)
         self._drawn: tuple[np.random.Generator, Batch] | None = None
+        self._reuse = stage.reuse
         self._load(state.connectome, state.update)
         if again is not None:
             self._drawn = copy.deepcopy(again), self._draw(again)
@@ -74,7 +75,7 @@ class Training:
 
     def state(self) -> StageState:
         """All of it, as it is now."""
-        reusing = self._drawn is not None and self.update % self.stage.reuse
+        reusing = self._drawn is not None and self.update % self._reuse
         again = {"again": self._drawn[0]} if reusing and self._drawn is not None else {}
         return StageState(
             self.number, self._now(), self.links, copy.deepcopy({**self.random, **again}), dict(self.scale),
@@ -123,8 +124,8 @@ class Training:
         )  # fmt: skip
 
     def _batch(self) -> Batch:
-        if self._drawn is None or self.update % self.stage.reuse == 0:
-            before = copy.deepcopy(self.random["batch"]) if self.stage.reuse > 1 else self.random["batch"]
+        if self._drawn is None or self.update % self._reuse == 0:
+            before = copy.deepcopy(self.random["batch"]) if self._reuse > 1 else self.random["batch"]
             self._drawn = before, self._draw(self.random["batch"])
         return self._drawn[1]
 
@@ -151,6 +152,9 @@ class Training:
             learn={n: s.learn[area] for n, area in neurons.items() if area in s.learn}, ranks=self.ranks,
         )  # fmt: skip
         self.connectome = self.learner.network.connectome
+        decided = int(connectome.regions[self.region].state.get(REUSE, np.zeros(1)).max(initial=0))
+        if decided and decided != self._reuse:  # the next update draws, wherever it is in the old rhythm
+            self._reuse, self._drawn = decided, None
         self.ends, self.importance = {}, {}
         for key in self.learner.network.weight:
             edges = connectome.edges[key]

@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from connectome.graph.connectome import Connectome
+from connectome.mechanisms.replay_ratio import active_share
 from connectome.rules import Probe
 
-__all__ = ["active_fraction", "gradient_norm", "mean_rate", "silent_neurons"]
+__all__ = ["active_fraction", "active_units", "gradient_norm", "mean_rate", "silent_neurons"]
 
 
 def mean_rate(connectome: Connectome, probe: Probe) -> dict[str, float]:
@@ -22,6 +23,12 @@ def mean_rate(connectome: Connectome, probe: Probe) -> dict[str, float]:
 def active_fraction(connectome: Connectome, probe: Probe) -> dict[str, float]:
     """Share of a region's neurons that fire at all."""
     return {name: float(s.any(axis=(0, 1)).mean()) for name, s in _neurons(connectome, probe).items()}
+
+
+def active_units(connectome: Connectome, probe: Probe) -> dict[str, float]:
+    """Share of pairs of a neuron of a region and a sample in which the neuron fires (Ma et al. 2024, arXiv 2310.07418):
+    where it falls, a region loses its plasticity."""
+    return {name: float(active_share(s).mean()) for name, s in _neurons(connectome, probe).items()}
 
 
 def silent_neurons(connectome: Connectome, probe: Probe) -> dict[str, float]:
