@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -424,6 +425,35 @@ def one_layer(c: Connectome, key: EdgeKey, weight: Tensor, forced: Tensor, width
         wait = torch.where(fired > 0, p["ref_steps"], (wait - 1).relu())
         us.append(u)
     return torch.stack(us), torch.stack(ss)
+
+
+@pytest.mark.parametrize(("tau_in", "density"), [(2.0, 0.3), (5.0, 1.0)])
+def test_a_blocked_set_is_detach(engine: Engine, tau_in: float, density: float) -> None:
+    """As if its target heard the detached spikes of another network that ends with its source."""
+    given = network(21, tau_in, density=density)
+    gone = EdgeKey("b", "long_range", "a")
+    c = replace(given, edges={key: e for key, e in given.edges.items() if key != gone})
+    heard = {
+        key: replace(e, key=EdgeKey("a", "afferent", "b")) if key == A_B else e
+        for key, e in c.edges.items() if key.source in "abc" and key.target != "a"
+    }  # fmt: skip
+    above = Connectome.of(
+        [Region("a", 12, "sensor") if r.name == "a" else r for r in c.regions.values() if r.name != "in"],
+        heard.values(), dt_ms=1.0,
+    )  # fmt: skip
+    x, options = {"in": spikes(22, 18)}, {"engine": engine, "dtype": torch.float64}
+    whole = SpikingNetwork(c, block=[A_B], **options)
+    first, second = SpikingNetwork(c, recruit=("in", "a"), **options), SpikingNetwork(above, **options)
+    found = torch.autograd.grad(loss_of(whole(x, ("a", "b", "c"))), [whole.weight[key] for key in c.edges])
+    below = first(x, ("a",))
+    then = second({"a": below.spikes["a"].detach()}, ("b", "c"))
+    loss = loss_of(then._replace(spikes={**below.spikes, **then.spikes}))
+    own = [first.weight[key] if key in first.weight else second.weight[heard[key].key] for key in c.edges]
+    for a, b in zip(found, torch.autograd.grad(loss, own), strict=True):
+        assert float(b.norm()) > 0
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9 * float(b.norm()))
+    through = torch.autograd.grad(loss_of(whole(x, ("b", "c"))), [whole.weight[EdgeKey("in", "afferent", "a")]])
+    assert not through[0].any()
 
 
 @settings(max_examples=10, deadline=None)
