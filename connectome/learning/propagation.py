@@ -18,6 +18,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from connectome.arrays import aligned_zeros
+from connectome.errors import ConnectomeError
 from connectome.graph.flat import FlatNetwork, Selection
 from connectome.graph.kernel_set import KernelSet
 from connectome.graph.parts import Region
@@ -168,15 +169,44 @@ def event_driven(
     push = {name: x * torch.as_tensor(p20[name], dtype=x.dtype) for name, x in inputs.current.items()}
     inputs = inputs._replace(current=push)
     learning = {name: x for name, x in inputs.fires.items() if x.requires_grad}
-    tensors = [*weights, *constants.values(), *push.values(), *inputs.gain.values(), *learning.values()]
+    before = _gradient_parts(inputs.state) if torch.is_grad_enabled() else {}
+    goes_on = not learnt and not model_states(selection)
+    if before and not goes_on:
+        rule = "must carry no gradient on the engine 'numba' where thresholds rise or neurons' parameters learn"
+        raise ConnectomeError("state", rule, "one", "Use state.detach(), or 'torch'.")
+    tensors = [
+        *weights, *constants.values(), *push.values(), *inputs.gain.values(), *learning.values(), *before.values()
+    ]  # fmt: skip
+    keep = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+    fires = [n for n, r in selection.regions.items() if r.role == "neuron"] if keep and return_state and goes_on else []
+    seen = tuple(dict.fromkeys((*record, *fires)))
     job = _Job(
-        tiles, selection, inputs, tuple(record), tuple(blocked), columns, threads,
-        torch.is_grad_enabled() and any(x.requires_grad for x in tensors), return_state, tuple(learning), len(weights),
-        tuple(constants),
+        tiles, selection, inputs, seen, tuple(blocked), columns, threads, keep, return_state, tuple(learning),
+        len(weights), tuple(constants), tuple(before), keep and goes_on,
     )  # fmt: skip
     propagate = cast(Callable[..., tuple[Tensor, ...]], _Propagate.apply)
-    u, *spikes = propagate(job, *tensors)
-    return Result(u, dict(zip(record, spikes, strict=True)), job.counts, job.state)
+    u, *rest = propagate(job, *tensors)
+    spikes, state = dict(zip(seen, rest, strict=False)), job.state
+    if state is not None and job.goes_on:
+        v, i_ex, i_in = (dict(part) for part in state[:3])
+        for (part, name), x in zip(_ends(selection, tiles.layout), rest[len(seen) :], strict=True):
+            (v, i_ex, i_in)[part][name] = x
+        now = {**learning, **{name: spikes[name] for name in fires}}
+        fired, _ = later_spikes(inputs.state, now, look_back(selection)) if now else ({}, 0)
+        state = state._replace(v=v, i_ex=i_ex, i_in=i_in, spikes={**state.spikes, **fired})
+    return Result(u, {name: spikes[name] for name in record}, job.counts, state)
+
+
+def _gradient_parts(state: NetworkState | None) -> dict[tuple[str, str], Tensor]:
+    """What of a state carries a gradient, by part and region."""
+    parts = {} if state is None else {k: getattr(state, k) for k in ("v", "i_ex", "i_in", "spikes")}
+    return {(part, name): x for part, of in parts.items() for name, x in of.items() if x.requires_grad}
+
+
+def _ends(selection: Selection, layout: Bundles) -> list[tuple[int, str]]:
+    """Potentials, then currents, of each region in turn: what of the last state has a gradient of its own."""
+    names = [name for name, r in selection.regions.items() if r.role != "sensor"]
+    return [(part, name) for part in range(1 + layout.channels) for name in names]
 
 
 @dataclass(eq=False)
@@ -195,6 +225,8 @@ class _Job:
     learning: tuple[str, ...]
     n_weights: int
     constants: tuple[tuple[str, str], ...]
+    before: tuple[tuple[str, str], ...]
+    goes_on: bool
     start: int = 0
     counts: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     state: NetworkState | None = None
@@ -211,7 +243,7 @@ class _Propagate(torch.autograd.Function):
         learnt = [(*place, x) for place, x in zip(job.constants, values[job.n_weights :], strict=False)]
         spikes = {name: _plain(x.detach()) for name, x in job.inputs.fires.items()}
         extra = level = None
-        if job.return_state or job.learning or not job.inputs.plain:
+        if job.return_state or job.learning or job.before or not job.inputs.plain:
             spikes, extra = _extra(job, spikes)
             level = _level(job)
         run, potential = tiles.forward(
@@ -220,16 +252,20 @@ class _Propagate(torch.autograd.Function):
         )  # fmt: skip
         job.counts = tiles.counts(run)
         start = job.start
+        ends: list[Tensor] = []
         if job.return_state:
             job.state = _last_state(job, run)
+            if job.goes_on:
+                ends = [job.state[:3][part][name] for part, name in _ends(job.selection, tiles.layout)]
         recorded = tuple(torch.from_numpy(tiles.spikes(run, name)[:, start:]) for name in record)
-        ctx.job, ctx.run, ctx.shape, ctx.weights = job, run, potential.shape, weights if job.learning else []
+        ctx.job, ctx.run, ctx.shape = job, run, potential.shape
+        ctx.weights = weights if job.learning or job.before else []
         ctx.set_materialize_grads(False)
         # The run's memory is free for another when torch lets go of what it saved: mostly after the backward pass.
         token = np.empty(1)
         finalize(token, tiles.give_back, run).atexit = False
         ctx.save_for_backward(torch.from_numpy(token))
-        return torch.from_numpy(potential[:, start:]), *recorded
+        return torch.from_numpy(potential[:, start:]), *recorded, *ends
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -244,7 +280,10 @@ class _Propagate(torch.autograd.Function):
             return np.concatenate([np.zeros((batch, start, g.shape[2]), tiles.real), array], 1) if start else array
 
         potential = np.zeros(ctx.shape, tiles.real) if grads[0] is None else every_step(grads[0])
-        given = [(span[name], every_step(g)) for name, g in zip(job.record, grads[1:], strict=True) if g is not None]
+        seen, ends = grads[1 : 1 + len(job.record)], grads[1 + len(job.record) :]
+        given = [(span[name], every_step(g)) for name, g in zip(job.record, seen, strict=True) if g is not None]
+        if any(g is not None for g in ends):
+            run.extra = run.extra._replace(after=_after(job, ends))
         rows = np.concatenate(
             [np.zeros(0, np.uint64), *(np.arange(s.start, s.stop, dtype=np.uint64) for s, _ in given)]
         )
@@ -259,6 +298,32 @@ class _Propagate(torch.autograd.Function):
         found = [*gradients, *(_input_gradients(job, run, ctx.weights) if inner else [])]
         none = (None,) * (len(ctx.needs_input_grad) - 1 - len(found))
         return (None, *(torch.from_numpy(np.ascontiguousarray(g)) for g in found), *none)
+
+
+def _step(job: _Job, region: str) -> tuple[Any, list[Any], list[Any]]:
+    """() or (N,) each: what a step makes of a potential, what currents of each channel make of one, and what is left
+    of them."""
+    found, two = job.selection.regions[region], job.tiles.layout.channels == 2
+    c = membrane_constants(found, found.neuron, job.selection.dt_ms)
+    names = (("p21", "p11"), *((("p21_in", "p11_in"),) if two else ()))
+    return c["p22"], [c[k] for k, _ in names], [c[k] for _, k in names]
+
+
+def _after(job: _Job, ends: Sequence[Tensor | None]) -> Array:
+    """The adjoints of a step after the last, of which the last state's have the given gradients."""
+    layout, tiles = job.tiles.layout, -(-job.inputs.batch // LANES)
+    after = aligned_zeros((tiles, 1 + layout.channels, layout.n_membranes * LANES), job.tiles.real)
+    given = dict(zip(_ends(job.selection, layout), ends, strict=True))
+    for name in (name for part, name in given if part == 0):
+        p22, p21, p11 = _step(job, name)
+        g = [given[part, name] for part in range(1 + layout.channels)]
+        of_u = 0.0 if g[0] is None else g[0].numpy() / p22
+        for row, x in enumerate(g):
+            of_i = 0.0 if x is None else x.numpy()
+            value = of_u if row == 0 else (of_i - p21[row - 1] * of_u) / p11[row - 1]
+            if isinstance(value, np.ndarray):
+                _to_lanes(after[:, row], layout.span[name], value)
+    return after
 
 
 def _plain(spikes: Tensor) -> Array:
@@ -326,7 +391,7 @@ def _extra(job: _Job, spikes: dict[str, Array]) -> tuple[dict[str, Array], Extra
     return known, Extra(
         np.uint64(start), push, gain, clamped, state,
         aligned_zeros((n_tiles, steps if learns else 0, channels, wide), real),
-        aligned_zeros((n_tiles, 0, 1 + channels, wide), real),
+        aligned_zeros((n_tiles, 0, 1 + channels, wide), real), aligned_zeros((0, 1 + channels, wide), real),
     )  # fmt: skip
 
 
@@ -370,7 +435,7 @@ def _last_state(job: _Job, run: ForwardPass) -> NetworkState:
 
 
 def _input_gradients(job: _Job, run: ForwardPass, weights: Sequence[Array]) -> list[Array]:
-    """The gradients of currents, gains of samples, and sensors' spikes, in this order."""
+    """The gradients of currents, gains of samples, sensors' spikes, and the first state, in this order."""
     extra, layout, inputs = run.extra, job.tiles.layout, job.inputs
     assert extra is not None
     start, batch = job.start, inputs.batch
@@ -384,20 +449,29 @@ def _input_gradients(job: _Job, run: ForwardPass, weights: Sequence[Array]) -> l
             total = np.zeros_like(extra.gain)
         found += [_from_lanes(total, layout.span[name], batch) for name in inputs.gain]
     for name in job.learning:
-        found.append(_spike_gradient(job, extra, layout, name, weights))
+        found.append(_spike_gradient(job, extra, layout, name, weights)[:, start:])
+    steps = {name: _step(job, name) for part, name in job.before if part != "spikes"}
+    for part, name in job.before:
+        if part == "spikes":
+            found.append(_spike_gradient(job, extra, layout, name, weights)[:, :start])
+            continue
+        p22, p21, p11 = steps[name]
+        of_u, *of_i = (_from_lanes(extra.adjoint[:, start, k], layout.span[name], batch) for k in range(1 + len(p11)))
+        c = len(p11) - 1 if part == "i_in" else 0
+        found.append(p22 * of_u if part == "v" else p11[c] * of_i[c] + p21[c] * of_u)
     return [np.asarray(g, job.tiles.real) for g in found]
 
 
-def _spike_gradient(job: _Job, extra: Extra, layout: Bundles, sensor: str, weights: Sequence[Array]) -> Array:
-    """(B, T, n) what flows back to a sensor over its edges, as if its spikes were real numbers."""
-    inputs, start = job.inputs, job.start
-    batch, steps = inputs.batch, inputs.steps
-    adjoint = extra.adjoint[:, start:, 1:]
+def _spike_gradient(job: _Job, extra: Extra, layout: Bundles, source: str, weights: Sequence[Array]) -> Array:
+    """(B, T, n) what flows back to a sensor or region over its edges, as if its spikes were real numbers; of all steps,
+    those that were over when the run began, too."""
+    batch, steps = job.inputs.batch, job.start + job.inputs.steps
+    adjoint = extra.adjoint[:, :, 1:]
     if len(extra.gain):
         adjoint = adjoint * extra.gain[:, None, None]
-    sent = np.zeros(inputs.fires[sensor].shape, job.tiles.real)
+    sent = np.zeros((batch, steps, job.selection.regions[source].size), job.tiles.real)
     for number, (key, edges) in enumerate(job.selection.edges.items()):
-        if key.source != sensor or number in job.blocked:
+        if key.source != source or number in job.blocked:
             continue
         at_target = _from_lanes(adjoint, layout.span[key.target], batch)  # (B, T, C, n)
         if isinstance(edges, KernelSet):
