@@ -172,6 +172,8 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "adapters": "sims.studies.mechanisms.adapters:adapters",
             "plasticity_loss": "sims.studies.mechanisms.plasticity_loss:plasticity_loss",
             "fast_slow": "sims.studies.mechanisms.fast_slow:fast_slow",
+            "cascade": "sims.studies.mechanisms.cascade:cascade",
+            "counter_current": "sims.studies.mechanisms.counter_current:counter_current",
         },
         "tasks": {
             "perception": "connectome.datasets.tasks:Perception",

@@ -209,6 +209,19 @@ def test_a_states_gradient_goes_on_through_the_adaptation() -> None:
     assert not first.state.detach().requires_grad
 
 
+@pytest.mark.parametrize("learn", [{}, {"a": ("tau_m_ms",)}])
+def test_no_gradient_goes_through_a_state_that_is_more_than_potentials_and_currents(learn: dict[str, Any]) -> None:
+    """Of thresholds that rise and of parameters that learn none is known, so that none is given, and one is refused."""
+    c, x = network(3) if learn else with_alif(network(3)), spikes(4, 5)
+    net = SpikingNetwork(c, learn=learn)
+    state = net({"in": x}, return_state=True).state
+    assert state is not None
+    assert not state.requires_grad
+    v = {name: u.clone().requires_grad_() for name, u in state.v.items()}
+    with pytest.raises(ConnectomeError, match=r"^state must carry no gradient on the engine 'numba' where.*state.det"):
+        net({"in": x}, state=state._replace(v=v))
+
+
 def test_a_state_of_other_models_is_refused() -> None:
     state = SpikingNetwork(network(3))({"in": spikes(4, 5)}, return_state=True).state
     with pytest.raises(ConnectomeError, match=r"state.models must be of .*'a'.*refractory"):

@@ -96,6 +96,7 @@ class Extra(NamedTuple):
     state: Array  # (tiles, 1 + C, N' * LANES) potentials and currents: at first, and in the end
     arrived: Array  # (tiles, T, C, N' * LANES) out of the forward pass, before the gain
     adjoint: Array  # (tiles, T, 1 + C, N' * LANES) out of the backward pass: of potentials before a reset, of currents
+    after: Array  # (tiles, 1 + C, N' * LANES) into the backward pass: the same of a step that would come after the last
 
 
 @kernel
@@ -304,6 +305,8 @@ def backward_tiles(
             mask, near = tape.mask[tile], tape.near[tile]
             given = grad_spikes[tile * _W : min(tile * _W + _W, np.uint64(len(grad_spikes)))]
             scratch.state[:] = 0
+            if extra is not None and len(extra.after):
+                scratch.state[:] = extra.after[tile]
             if own is not None:
                 own.gradient[tile][:] = 0
             for turn in range((steps + chunk - _U1) // chunk):

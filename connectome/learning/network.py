@@ -188,7 +188,8 @@ class SpikingNetwork(nn.Module):
         clamp : region -> (who, spikes): (N,), (B, N) or (B, T, N), 1 for neurons whose spikes are replaced, by what
             broadcasts to (B, T, N), or None for silence. What is replaced has a gradient of 0.
         state : go on from the ``state`` of an earlier activity of the same network, which has it if it was run with
-            ``return_state``: two runs are then, bit for bit, one. On the torch engine its gradient goes on as well.
+            ``return_state``: two runs are then, bit for bit, one, and so is their gradient, unless it is cut with
+            ``state.detach()``. On the engine numba none flows where thresholds rise or neurons' parameters learn.
         block : edge sets (default: the network's) through which no spike's gradient flows back; their own weights'
             gradient is found as ever
 
@@ -225,10 +226,6 @@ class SpikingNetwork(nn.Module):
         else:
             if device.type != "cpu":
                 raise ConnectomeError("engine", f"must be 'torch' where the weights are on {device}", "'numba'")
-            if state is not None and state.requires_grad and torch.is_grad_enabled():
-                raise ConnectomeError(
-                    "state", "must carry no gradient on the engine 'numba'", "one", "Use state.detach(), or 'torch'."
-                )
             found = event_driven(
                 self._tiles, self.selection, effective, inputs, record, blocked=blocked, return_state=return_state,
                 columns=sum(s.stop - s.start for s in self.effectors.values()), threads=self.threads,

@@ -7,22 +7,21 @@ finds from the adjoints of potentials and currents, of all steps, which the back
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 from weakref import finalize
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 from torch import Tensor
 
 from connectome.arrays import aligned_zeros
+from connectome.errors import ConnectomeError
 from connectome.graph.flat import FlatNetwork, Selection
-from connectome.graph.kernel_set import KernelSet
 from connectome.graph.parts import Region
+from connectome.learning.adjoints import Job, after_the_last, ends_of, from_lanes, input_gradients, to_lanes
 from connectome.learning.bundle_kernels import LANES, Mask, pack
-from connectome.learning.bundles import Bundles, membrane_constants
+from connectome.learning.bundles import membrane_constants
 from connectome.learning.inputs import Inputs
 from connectome.learning.learning_kernels import Extra
 from connectome.learning.parameter_kernels import CONSTANTS
@@ -168,50 +167,52 @@ def event_driven(
     push = {name: x * torch.as_tensor(p20[name], dtype=x.dtype) for name, x in inputs.current.items()}
     inputs = inputs._replace(current=push)
     learning = {name: x for name, x in inputs.fires.items() if x.requires_grad}
-    tensors = [*weights, *constants.values(), *push.values(), *inputs.gain.values(), *learning.values()]
-    job = _Job(
-        tiles, selection, inputs, tuple(record), tuple(blocked), columns, threads,
-        torch.is_grad_enabled() and any(x.requires_grad for x in tensors), return_state, tuple(learning), len(weights),
-        tuple(constants),
+    before = _gradient_parts(inputs.state) if torch.is_grad_enabled() else {}
+    goes_on = not learnt and not model_states(selection)
+    if before and not goes_on:
+        rule = "must carry no gradient on the engine 'numba' where thresholds rise or neurons' parameters learn"
+        raise ConnectomeError("state", rule, "one", "Use state.detach(), or 'torch'.")
+    tensors = [
+        *weights, *constants.values(), *push.values(), *inputs.gain.values(), *learning.values(), *before.values()
+    ]  # fmt: skip
+    keep = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+    fires = [n for n, r in selection.regions.items() if r.role == "neuron"] if keep and return_state and goes_on else []
+    seen = tuple(dict.fromkeys((*record, *fires)))
+    job = Job(
+        tiles, selection, inputs, seen, tuple(blocked), columns, threads, keep, return_state, tuple(learning),
+        len(weights), tuple(constants), tuple(before), keep and goes_on,
     )  # fmt: skip
     propagate = cast(Callable[..., tuple[Tensor, ...]], _Propagate.apply)
-    u, *spikes = propagate(job, *tensors)
-    return Result(u, dict(zip(record, spikes, strict=True)), job.counts, job.state)
+    u, *rest = propagate(job, *tensors)
+    spikes, state = dict(zip(seen, rest, strict=False)), job.state
+    if state is not None and job.goes_on:
+        v, i_ex, i_in = (dict(part) for part in state[:3])
+        for (part, name), x in zip(ends_of(selection, tiles.layout), rest[len(seen) :], strict=True):
+            (v, i_ex, i_in)[part][name] = x
+        now = {**learning, **{name: spikes[name] for name in fires}}
+        fired, _ = later_spikes(inputs.state, now, look_back(selection)) if now else ({}, 0)
+        state = state._replace(v=v, i_ex=i_ex, i_in=i_in, spikes={**state.spikes, **fired})
+    return Result(u, {name: spikes[name] for name in record}, job.counts, state)
 
 
-@dataclass(eq=False)
-class _Job:
-    """What a pass is told besides its tensors, and what it tells besides them."""
-
-    tiles: Tiles
-    selection: Selection
-    inputs: Inputs
-    record: tuple[str, ...]
-    blocked: tuple[int, ...]
-    columns: int
-    threads: int
-    keep: bool
-    return_state: bool
-    learning: tuple[str, ...]
-    n_weights: int
-    constants: tuple[tuple[str, str], ...]
-    start: int = 0
-    counts: dict[str, NDArray[np.int64]] = field(default_factory=dict)
-    state: NetworkState | None = None
+def _gradient_parts(state: NetworkState | None) -> dict[tuple[str, str], Tensor]:
+    """What of a state carries a gradient, by part and region."""
+    parts = {} if state is None else {k: getattr(state, k) for k in ("v", "i_ex", "i_in", "spikes")}
+    return {(part, name): x for part, of in parts.items() for name, x in of.items() if x.requires_grad}
 
 
 class _Propagate(torch.autograd.Function):
     """Event-driven forward pass, and its adjoint, over the tiles of a batch."""
 
     @staticmethod
-    def forward(ctx: Any, job: _Job, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, job: Job, *tensors: Tensor) -> tuple[Tensor, ...]:
         tiles, record = job.tiles, job.record
         values = [x.detach().numpy() for x in tensors]
         weights = values[: job.n_weights]
         learnt = [(*place, x) for place, x in zip(job.constants, values[job.n_weights :], strict=False)]
         spikes = {name: _plain(x.detach()) for name, x in job.inputs.fires.items()}
         extra = level = None
-        if job.return_state or job.learning or not job.inputs.plain:
+        if job.return_state or job.learning or job.before or not job.inputs.plain:
             spikes, extra = _extra(job, spikes)
             level = _level(job)
         run, potential = tiles.forward(
@@ -220,16 +221,20 @@ class _Propagate(torch.autograd.Function):
         )  # fmt: skip
         job.counts = tiles.counts(run)
         start = job.start
+        ends: list[Tensor] = []
         if job.return_state:
             job.state = _last_state(job, run)
+            if job.goes_on:
+                ends = [job.state[:3][part][name] for part, name in ends_of(job.selection, tiles.layout)]
         recorded = tuple(torch.from_numpy(tiles.spikes(run, name)[:, start:]) for name in record)
-        ctx.job, ctx.run, ctx.shape, ctx.weights = job, run, potential.shape, weights if job.learning else []
+        ctx.job, ctx.run, ctx.shape = job, run, potential.shape
+        ctx.weights = weights if job.learning or job.before else []
         ctx.set_materialize_grads(False)
         # The run's memory is free for another when torch lets go of what it saved: mostly after the backward pass.
         token = np.empty(1)
         finalize(token, tiles.give_back, run).atexit = False
         ctx.save_for_backward(torch.from_numpy(token))
-        return torch.from_numpy(potential[:, start:]), *recorded
+        return torch.from_numpy(potential[:, start:]), *recorded, *ends
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -244,7 +249,10 @@ class _Propagate(torch.autograd.Function):
             return np.concatenate([np.zeros((batch, start, g.shape[2]), tiles.real), array], 1) if start else array
 
         potential = np.zeros(ctx.shape, tiles.real) if grads[0] is None else every_step(grads[0])
-        given = [(span[name], every_step(g)) for name, g in zip(job.record, grads[1:], strict=True) if g is not None]
+        seen, ends = grads[1 : 1 + len(job.record)], grads[1 + len(job.record) :]
+        given = [(span[name], every_step(g)) for name, g in zip(job.record, seen, strict=True) if g is not None]
+        if any(g is not None for g in ends):
+            run.extra = run.extra._replace(after=after_the_last(job, ends))
         rows = np.concatenate(
             [np.zeros(0, np.uint64), *(np.arange(s.start, s.stop, dtype=np.uint64) for s, _ in given)]
         )
@@ -256,7 +264,7 @@ class _Propagate(torch.autograd.Function):
             run.extra = run.extra._replace(adjoint=adjoint)
         gradients = tiles.backward(run, potential, spikes, rows, job.threads)
         gradients += [tiles.constant_gradient(run, *place) for place in job.constants]
-        found = [*gradients, *(_input_gradients(job, run, ctx.weights) if inner else [])]
+        found = [*gradients, *(input_gradients(job, run, ctx.weights) if inner else [])]
         none = (None,) * (len(ctx.needs_input_grad) - 1 - len(found))
         return (None, *(torch.from_numpy(np.ascontiguousarray(g)) for g in found), *none)
 
@@ -269,22 +277,7 @@ def _plain(spikes: Tensor) -> Array:
     return array.view(np.uint8) if array.dtype == np.bool_ else array
 
 
-def _to_lanes(array: Array, span: slice, values: Array) -> None:
-    """(B, ..., n) of a region to its place in (tiles, ..., N' * LANES); lanes without a sample keep what they have."""
-    tiles = len(array)
-    whole = np.zeros((tiles * LANES, *values.shape[1:]), array.dtype)
-    whole[: len(values)] = values
-    lanes = array.reshape(*array.shape[:-1], -1, LANES)
-    lanes[..., span, :] = np.moveaxis(whole.reshape(tiles, LANES, *values.shape[1:]), 1, -1)
-
-
-def _from_lanes(array: Array, span: slice, batch: int) -> Array:
-    """The inverse of :func:`_to_lanes`, (B, ..., n)."""
-    lanes = np.moveaxis(array.reshape(*array.shape[:-1], -1, LANES)[..., span, :], -1, 1)
-    return lanes.reshape(-1, *lanes.shape[2:])[:batch]
-
-
-def _extra(job: _Job, spikes: dict[str, Array]) -> tuple[dict[str, Array], Extra]:
+def _extra(job: Job, spikes: dict[str, Array]) -> tuple[dict[str, Array], Extra]:
     """The spikes that are known before the run, and the rest of its input, as the kernels read it."""
     layout, inputs, before = job.tiles.layout, job.inputs, job.inputs.state
     real, span, wide = job.tiles.real, layout.span, layout.n_membranes * LANES
@@ -306,42 +299,42 @@ def _extra(job: _Job, spikes: dict[str, Array]) -> tuple[dict[str, Array], Extra
 
     push = over_steps(n_tiles, real, wide, bool(inputs.current))
     for name, x in inputs.current.items():
-        _to_lanes(push[:, start:], span[name], x.detach().numpy())
+        to_lanes(push[:, start:], span[name], x.detach().numpy())
     clamped = np.zeros((n_tiles, steps if inputs.clamp else 0, layout.n_membranes), Mask)
     for name, (who, _) in inputs.clamp.items():
         held = np.concatenate([np.zeros((batch, start, who.shape[2]), np.uint8), _plain(who)], 1)
         pack(held, span[name].start, clamped, 0, 1)
     gain = np.ones((n_tiles if inputs.gain else 0, wide), real)
     for name, x in inputs.gain.items():
-        _to_lanes(gain, span[name], x.detach().numpy())
+        to_lanes(gain, span[name], x.detach().numpy())
     state = np.zeros((n_tiles, 1 + layout.channels, wide), real)
     if before is not None:
         for name in before.v:
             v, ex, inh = (x[name].detach().to("cpu").numpy() for x in before[:3])
             parts = (v, ex, inh) if layout.channels == 2 else (v, ex + inh)
             for row, part in enumerate(parts):
-                _to_lanes(state[:, row], span[name], part)
+                to_lanes(state[:, row], span[name], part)
     channels = layout.channels
     learns = job.keep and any(x.requires_grad for x in inputs.gain.values())
     return known, Extra(
         np.uint64(start), push, gain, clamped, state,
         aligned_zeros((n_tiles, steps if learns else 0, channels, wide), real),
-        aligned_zeros((n_tiles, 0, 1 + channels, wide), real),
+        aligned_zeros((n_tiles, 0, 1 + channels, wide), real), aligned_zeros((0, 1 + channels, wide), real),
     )  # fmt: skip
 
 
-def _level(job: _Job) -> Array | None:
+def _level(job: Job) -> Array | None:
     """How far thresholds have risen before the run, in lanes; None where it begins from rest."""
     before, layout = job.inputs.state, job.tiles.layout
     if before is None:
         return None
     level = aligned_zeros((-(-job.inputs.batch // LANES), layout.n_membranes * LANES), job.tiles.real)
     for name, part in before.models.items():
-        _to_lanes(level, layout.span[name], part["a"].detach().to("cpu").numpy())
+        to_lanes(level, layout.span[name], part["a"].detach().to("cpu").numpy())
     return level
 
 
-def _last_state(job: _Job, run: ForwardPass) -> NetworkState:
+def _last_state(job: Job, run: ForwardPass) -> NetworkState:
     """What the kernels left, as tensors by region."""
     assert run.extra is not None
     layout, roles = job.tiles.layout, {name: r.role for name, r in job.selection.regions.items()}
@@ -350,7 +343,7 @@ def _last_state(job: _Job, run: ForwardPass) -> NetworkState:
     for name in (n for n, role in roles.items() if role != "sensor"):
         for row, part in enumerate(parts):
             if row <= layout.channels:
-                part[name] = torch.from_numpy(_from_lanes(run.extra.state[:, row], layout.span[name], batch).copy())
+                part[name] = torch.from_numpy(from_lanes(run.extra.state[:, row], layout.span[name], batch).copy())
             else:
                 part[name] = torch.zeros_like(parts[0][name])
     fired = {n: torch.from_numpy(job.tiles.spikes(run, n)) for n, role in roles.items() if role != "effector"}
@@ -361,74 +354,9 @@ def _last_state(job: _Job, run: ForwardPass) -> NetworkState:
     for name in model_states(job.selection):
         region, level = job.selection.regions[name], np.zeros(0)
         if run.adaptation is not None:
-            level = _from_lanes(run.adaptation.level, layout.span[name], batch)
+            level = from_lanes(run.adaptation.level, layout.span[name], batch)
         a = torch.from_numpy(level.copy()) if level.size else torch.zeros_like(v[name])
         ref_steps = torch.as_tensor(_ref_steps(region, job.selection.dt_ms))
         none = torch.zeros(v[name].shape, dtype=torch.int32)
         models[name] = {"refractory": waiting(kept[name], ref_steps) if name in kept else none, "a": a}
     return NetworkState(v, i_ex, i_in, kept, models, steps)
-
-
-def _input_gradients(job: _Job, run: ForwardPass, weights: Sequence[Array]) -> list[Array]:
-    """The gradients of currents, gains of samples, and sensors' spikes, in this order."""
-    extra, layout, inputs = run.extra, job.tiles.layout, job.inputs
-    assert extra is not None
-    start, batch = job.start, inputs.batch
-    found = []
-    for name in inputs.current:
-        found.append(_from_lanes(extra.adjoint[:, start:, 0], layout.span[name], batch))
-    if inputs.gain:
-        if extra.arrived.shape[1]:
-            total = np.einsum("gtcn,gtcn->gn", extra.adjoint[:, start:, 1:], extra.arrived[:, start:])
-        else:
-            total = np.zeros_like(extra.gain)
-        found += [_from_lanes(total, layout.span[name], batch) for name in inputs.gain]
-    for name in job.learning:
-        found.append(_spike_gradient(job, extra, layout, name, weights))
-    return [np.asarray(g, job.tiles.real) for g in found]
-
-
-def _spike_gradient(job: _Job, extra: Extra, layout: Bundles, sensor: str, weights: Sequence[Array]) -> Array:
-    """(B, T, n) what flows back to a sensor over its edges, as if its spikes were real numbers."""
-    inputs, start = job.inputs, job.start
-    batch, steps = inputs.batch, inputs.steps
-    adjoint = extra.adjoint[:, start:, 1:]
-    if len(extra.gain):
-        adjoint = adjoint * extra.gain[:, None, None]
-    sent = np.zeros(inputs.fires[sensor].shape, job.tiles.real)
-    for number, (key, edges) in enumerate(job.selection.edges.items()):
-        if key.source != sensor or number in job.blocked:
-            continue
-        at_target = _from_lanes(adjoint, layout.span[key.target], batch)  # (B, T, C, n)
-        if isinstance(edges, KernelSet):
-            _through_kernels(sent, edges, weights[number], at_target)
-            continue
-        channel = (weights[number] < 0) & (layout.channels == 2)
-        for delay in np.unique(edges.delay_steps):
-            if delay >= steps:
-                continue
-            for c in range(layout.channels):
-                mine = (edges.delay_steps == delay) & (channel == c)
-                matrix = csr_array(
-                    (weights[number][mine], (edges.source[mine], edges.target[mine])),
-                    shape=(edges.n_source, edges.n_target),
-                )
-                later = at_target[:, delay:, c].reshape(-1, edges.n_target)
-                sent[:, : steps - delay] += (matrix @ later.T).T.reshape(batch, steps - delay, -1)
-    return sent
-
-
-def _through_kernels(sent: Array, kernels: KernelSet, weight: Array, at_target: Array) -> None:
-    """Add what flows back through a kernel set, (B, T, n), from the adjoints (B, T, C, n) of its target's currents."""
-    from connectome.simulate.torch_convolution import Convolution
-
-    batch, steps, channels, n = at_target.shape
-    for delay in kernels.delay_steps[:1].astype(np.int64):
-        if delay >= steps:
-            continue
-        convolve = Convolution(kernels, torch.from_numpy(weight), apart=channels == 2)
-        later = torch.from_numpy(np.moveaxis(at_target[:, delay:], 2, 0).reshape(channels, -1, n))
-        with torch.enable_grad():
-            spikes = torch.zeros(later.shape[1], kernels.n_source, dtype=later.dtype, requires_grad=True)
-            (back,) = torch.autograd.grad(convolve(spikes), spikes, later)
-        sent[:, : steps - delay] += back.numpy().reshape(batch, steps - delay, -1)

@@ -24,7 +24,7 @@ class NetworkState(NamedTuple):
     refractory. models : region or effector of a model other than ``iaf_psc_exp`` and ``leaky_integrator`` -> name ->
     (B, N), the rest of its state, such as how far its threshold has risen.
 
-    The torch engine's carries a gradient; :meth:`detach` cuts it, for truncated backpropagation through time.
+    It carries a gradient; :meth:`detach` cuts it, for truncated backpropagation through time.
     """
 
     v: Mapping[str, Tensor]
