@@ -177,6 +177,7 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "plasticity_loss": "sims.studies.mechanisms.plasticity_loss:plasticity_loss",
             "fast_slow": "sims.studies.mechanisms.fast_slow:fast_slow",
             "adaptation": "sims.studies.mechanisms.adaptation:adaptation",
+            "novelty": "sims.studies.mechanisms.novelty:novelty",
         },
         "tasks": {
             "perception": "connectome.datasets.tasks:Perception",

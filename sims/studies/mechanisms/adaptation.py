@@ -108,8 +108,8 @@ def _learner(way: Way, seed: int, quick: bool, rng: np.random.Generator) -> tupl
     rate = {k: way.rate * float(np.sqrt(np.square(born.edges[k].weight).mean())) for k in own}
     silent = {k: 0 * e.weight for k, e in born.edges.items() if (k.base, k.source) == ("long_range", "adaptation")}
     chains = {"afferent": (SoftHebb(way.tau), *way.chain()[1:])} if way.who == "afferent" else {}
-    more = {"chains": chains, "mode": "adapted" if way.gain else ""}
-    return Learner(born.apply(Edit(reweight=silent)), task, way.chain(), seed=(seed, 1), **more), rate
+    born, mode = born.apply(Edit(reweight=silent)), "adapted" if way.gain else ""
+    return Learner(born, task, way.chain(), chains=chains, seed=(seed, 1), mode=mode), rate
 
 
 def adapt(way: Way, seed: int, quick: bool, split: str = "test", rounds: int = _ROUNDS) -> dict[str, float]:
