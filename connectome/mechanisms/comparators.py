@@ -128,7 +128,7 @@ def cotta(stage: Stage) -> Stage:
         return stage
     task: Any = stage.task
     return replace(
-        _plain(stage, 1.0), task=replace(task, strength=0.0), extra_loss=Cotta(), first_links=(),
+        sequential(stage), task=replace(task, strength=0.0), extra_loss=Cotta(), first_links=(),
         learning=(Adam(), Restoration(), Dale(), Teacher(0.99)),
     )  # fmt: skip
 
@@ -139,7 +139,7 @@ def ecotta(stage: Stage) -> Stage:
     they are."""
     if getattr(stage.task, "has_labels", True):
         return stage
-    return replace(_plain(stage, 0.0), extra_loss=SelfDistillation(), mode=stage.mode or stage.task.name)
+    return replace(frozen(stage), extra_loss=SelfDistillation(), mode=stage.mode or stage.task.name)
 
 
 def regularised(stage: Stage, *terms: Divergence, beta: float = 0.0) -> Stage:
