@@ -70,7 +70,10 @@ WAYS: Final[dict[str, tuple[str, ...]]] = {
         "rules.pruning.unit=kernel",
         _ACT.format("dead_maps', 'balanced_birth"),
     ),
-    **{name: (_CHAIN.format(name),) for name in ("hlop", "consolidation", "devices", "hypergradient", "merging", "rate_matching")},
+    **{
+        name: (_CHAIN.format(name),)
+        for name in ("hlop", "consolidation", "devices", "hypergradient", "merging", "rate_matching")
+    },
     **{f"by {name}": (f"training.importance={name}",) for name in plugins.known("importance") if name != "feedback"},
     **{name: (f"select.by={name}",) for name in plugins.known("select")},
     **{name: tuple(f"edges.{kind}.view={name}" for kind in _KINDS) for name in plugins.known("views")},
