@@ -65,6 +65,8 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "devices": "connectome.mechanisms.devices:Devices",
             "hypergradient": "connectome.mechanisms.hypergradient:Hypergradient",
             "merging": "connectome.mechanisms.merging:Merging",
+            "rate_matching": "connectome.mechanisms.rate_matching:RateMatching",
+            "soft_hebb": "connectome.mechanisms.soft_hebb:SoftHebb",
         },
         "comparators": {
             name: f"connectome.mechanisms.comparators:{name}"
@@ -83,6 +85,8 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
                 "lwf",
                 "cpr",
                 "refresh",
+                "cotta",
+                "ecotta",
             )
         },
         "importance": {
@@ -174,12 +178,15 @@ _OURS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "fast_slow": "sims.studies.mechanisms.fast_slow:fast_slow",
             "cascade": "sims.studies.mechanisms.cascade:cascade",
             "counter_current": "sims.studies.mechanisms.counter_current:counter_current",
+            "adaptation": "sims.studies.mechanisms.adaptation:adaptation",
+            "novelty": "sims.studies.mechanisms.novelty:novelty",
         },
         "tasks": {
             "perception": "connectome.datasets.tasks:Perception",
             "motor": "connectome.datasets.tasks:make_motor",
             "interaction": "connectome.datasets.tasks:Interaction",
             "events": "connectome.datasets.event_task:EventPerception",
+            "adaptation": "connectome.datasets.corruptions:Adaptation",
             **{f"bits{n}": f"connectome.circuits.bits:bits{n}" for n in range(2, 7)},
         },
         "select": {"gradient_clusters": "connectome.mechanisms.gradient_clusters:GradientClusters"},

@@ -55,7 +55,7 @@ _KINDS: Final = ("afferent", "local", "long_range")
 WAYS: Final[dict[str, tuple[str, ...]]] = {
     "development": (),
     **{name: (f"training.method={name}",) for name in plugins.known("comparators") if name != "development"},
-    **{name: (f"learning.chain=['{name}', 'dale']",) for name in ("sgd", "classp", "memory_momentum")},
+    **{name: (f"learning.chain=['{name}', 'dale']",) for name in ("sgd", "classp", "memory_momentum", "soft_hebb")},
     "restoration": (_CHAIN.format("restoration"), "learning.restoration.p=0.2"),
     "teacher": ("learning.chain=['adam', 'dale', 'teacher']", "learning.teacher.m=0.9"),
     "shuffled": (
@@ -70,7 +70,10 @@ WAYS: Final[dict[str, tuple[str, ...]]] = {
         "rules.pruning.unit=kernel",
         _ACT.format("dead_maps', 'balanced_birth"),
     ),
-    **{name: (_CHAIN.format(name),) for name in ("hlop", "consolidation", "devices", "hypergradient", "merging")},
+    **{
+        name: (_CHAIN.format(name),)
+        for name in ("hlop", "consolidation", "devices", "hypergradient", "merging", "rate_matching")
+    },
     **{f"by {name}": (f"training.importance={name}",) for name in plugins.known("importance") if name != "feedback"},
     **{name: (f"select.by={name}",) for name in plugins.known("select")},
     **{name: tuple(f"edges.{kind}.view={name}" for kind in _KINDS) for name in plugins.known("views")},

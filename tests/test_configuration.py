@@ -401,6 +401,6 @@ def test_orders_that_cannot_be_list_what_there_is(regions: list[str], message: s
     with pytest.raises(ConnectomeError, match=r"^regions " + message) as caught:
         plan_stages(regions, tasks(), Configuration())
     assert str(caught.value).endswith(
-        " Known regions: perception, motor, interaction, smell, events, bits2, bits3, bits4, bits5, bits6."
+        " Known regions: perception, motor, interaction, smell, events, adaptation, bits2, bits3, bits4, bits5, bits6."
     )
     assert "\n" not in str(caught.value)

@@ -263,7 +263,7 @@ def test_a_summary_over_seeds(finished: Path, tmp_path: Path, capsys: pytest.Cap
         (["--regions", "perception,,motor"], "regions must name at least one region"),
         (
             ["--regions", "vision"],
-            "regions must be known; found 'vision'. Known regions: perception, motor, interaction, events, bits2, ",
+            "regions must be known; found 'vision'. Known regions: perception, motor, interaction, events, adaptation",
         ),
         (["--regions", "motor,motor"], "regions must not repeat; found 'motor'"),
         (["--regions", "interaction"], "regions must have perception and motor before interaction"),

@@ -21,11 +21,12 @@ from sims.studies.development import read_images
 from sims.studies.mechanisms import eight_regions, inhibition, links, strengthening
 
 #: Claims with bounds besides: test_hlop.py, test_learning_trials.py, test_alignment.py, test_routing.py,
-#: test_replay_ratio.py, test_merging.py, test_fast_slow.py, test_local_losses.py, test_cascade.py.
+#: test_replay_ratio.py, test_merging.py, test_fast_slow.py, test_local_losses.py, test_cascade.py, test_adaptation.py,
+#: test_novelty.py.
 JUDGED_ELSEWHERE = (
     "hlop", "variability", "memory_momentum", "voids", "rich_lazy", "modes", "devices", "codebooks", "concept_shift",
     "bricks", "selection", "spike_code", "running_mean", "consolidation", "routing", "plasticity_loss", "adapters",
-    "fast_slow", "cascade", "counter_current",
+    "fast_slow", "cascade", "counter_current", "adaptation", "novelty",
 )  # fmt: skip
 
 

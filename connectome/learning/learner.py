@@ -119,6 +119,7 @@ class Learner:
         for key, weight in self.network.weight.items():
             for name, parameter in {"weight": weight, **self.network.beside.get(key, {})}.items():
                 self._learnt[key, name] = self._begin(connectome, key, name, parameter, chain)
+            self.network.kept[key] = self._learnt[key, "weight"].state
         self._inputs = inputs
         self.mode = Mode(mode, self.network, self._device) if mode else None
         of_regions = {(neuron_key(r), n): x for r, free in self.network.neuron.items() for n, x in free.items()}

@@ -114,6 +114,7 @@ class SpikingNetwork(nn.Module):
         self._element: dict[EdgeKey, dict[str, Tensor]] = {}
         self._sharing: dict[tuple[str, ...], SpikingNetwork] = {}
         self._remembered: dict[tuple[str, ...], SpikingNetwork] = {}
+        self.kept: dict[EdgeKey, dict[str, Tensor]] = {}
         self.weight: dict[EdgeKey, nn.Parameter] = {}
         self.beside: dict[EdgeKey, dict[str, nn.Parameter]] = {}
         given = {**(share.views if share is not None else {}), **(views or {})}
@@ -254,7 +255,8 @@ class SpikingNetwork(nn.Module):
 
     def remembered(self, state: str, recruit: Collection[str]) -> SpikingNetwork:
         """The network of the same connectome that recruits these, whose weights are what the edges' state of this name
-        says, 0 of edges that are newer; the same one at each call."""
+        says, 0 of edges that are newer; the same one at each call. Of what learning rules keep (``kept``, which a
+        learner fills) they are what it says now."""
         key = (state, *recruit)
         if key not in self._remembered:
             edges = {
@@ -266,6 +268,10 @@ class SpikingNetwork(nn.Module):
                 threads=self.threads, surrogate_width_mv=self.surrogate_width_mv,
             )  # fmt: skip
             self._remembered[key] = other.to(next(self.parameters()).device)
+        with torch.no_grad():
+            for k, weight in self._remembered[key].weight.items():
+                if state in self.kept.get(k, {}):
+                    weight.copy_(self.kept[k][state])
         return self._remembered[key]
 
     def by_edge(self, key: EdgeKey, values: Tensor, name: str = "weight") -> Tensor:

@@ -16,7 +16,7 @@ from connectome.development.birth import Anatomy
 from connectome.development.stage import LearningRates, Stage, StageOutcome
 from connectome.development.stages import develop
 from connectome.learning.learner import Chain
-from connectome.learning.optimisers import Adam
+from connectome.learning.optimisers import Adam, Dale
 from connectome.mechanisms.bregman import (
     Divergence,
     Objective,
@@ -25,14 +25,18 @@ from connectome.mechanisms.bregman import (
     experience_replay,
     without_forgetting,
 )
+from connectome.mechanisms.cotta import Cotta
 from connectome.mechanisms.ewc import Ewc
 from connectome.mechanisms.feedback_pruning import FeedbackPruning
 from connectome.mechanisms.growth import LongRangeGrowth
 from connectome.mechanisms.refresh import Refresh
+from connectome.mechanisms.restoration import Restoration
+from connectome.mechanisms.self_distillation import SelfDistillation
+from connectome.mechanisms.teacher import Teacher
 
 __all__ = [
-    "blind", "cpr", "der", "derpp", "development", "er", "ewc", "frozen", "learn", "lwf", "magnitude", "refresh",
-    "regularised", "replay", "sequential", "sparse_from_birth", "unpruned",
+    "blind", "cotta", "cpr", "der", "derpp", "development", "ecotta", "er", "ewc", "frozen", "learn", "lwf",
+    "magnitude", "refresh", "regularised", "replay", "sequential", "sparse_from_birth", "unpruned",
 ]  # fmt: skip
 
 
@@ -114,6 +118,28 @@ def refresh(stage: Stage) -> Stage:
         stage, learning=refreshed(stage.learning), chains=chains, updates=n * stage.updates,
         epoch_updates=n * stage.epoch_updates, reuse=n * stage.reuse,
     )  # fmt: skip
+
+
+def cotta(stage: Stage) -> Stage:
+    """Of a stage whose task has no labels: earlier weights learn on, from an averaged teacher, and now and then go back
+    (:class:`~connectome.mechanisms.cotta.Cotta`); the new region is joined with none. Scores are of the network
+    that learns, not of the teacher. Other stages as they are."""
+    if getattr(stage.task, "has_labels", True):
+        return stage
+    task: Any = stage.task
+    return replace(
+        sequential(stage), task=replace(task, strength=0.0), extra_loss=Cotta(), first_links=(),
+        learning=(Adam(), Restoration(), Dale(), Teacher(0.99)),
+    )  # fmt: skip
+
+
+def ecotta(stage: Stage) -> Stage:
+    """Of a stage whose task has no labels: the new region learns beside earlier ones that stay, with gains, and these
+    are to fire as they do alone (:class:`~connectome.mechanisms.self_distillation.SelfDistillation`). Other stages as
+    they are."""
+    if getattr(stage.task, "has_labels", True):
+        return stage
+    return replace(frozen(stage), extra_loss=SelfDistillation(), mode=stage.mode or stage.task.name)
 
 
 def regularised(stage: Stage, *terms: Divergence, beta: float = 0.0) -> Stage:

@@ -18,7 +18,8 @@ __all__ = ["Teacher"]
 class Teacher(Parameters):
     """An averaged teacher (Tarvainen & Valpola 2017, arXiv 1703.01780): ``w' <- m w' + (1 - m) w`` after each update,
     beginning with the weights as they are. It changes nothing, and belongs at the end of a chain; a loss may ask the
-    teacher. Of a constant w the teacher has come the fraction ``1 - m^t`` of the way after t updates.
+    teacher, ``network.remembered("teacher", recruits)``. Of a constant w the teacher has come the fraction
+    ``1 - m^t`` of the way after t updates.
 
     State of an edge: ``teacher``, w', pA; ``teacher_known``, 1 where it is known.
 
