@@ -1,4 +1,4 @@
-"""A network as a script for another simulator: NEST, Brian 2 or PyNN, which can be read and run without this package.
+"""A network as a script for another simulator, NEST, Brian 2, PyNN or GeNN, which needs nothing of this package.
 
 Two files: the script, with the parameters, the drive and all the code, and a NumPy archive beside it with the values
 for each edge or neuron. The script is a head that is written here, followed by the code of two files in
@@ -6,8 +6,8 @@ for each edge or neuron. The script is a head that is written here, followed by 
 :func:`connectome.simulate.run` are listed at the top of the script.
 
 The archive takes 8 to 14 bytes an edge. Memory at any one time: here, one column of one edge set (4 bytes an edge); in
-NEST's script, a million edges in addition to the network; in Brian's, all columns of one edge set; in PyNN's, a table
-of one edge set, 32 bytes an edge.
+NEST's script, a million edges in addition to the network; in Brian's, all columns of one edge set; in GeNN's, those of
+all; in PyNN's, a table of one edge set, 32 bytes an edge.
 """
 
 from __future__ import annotations
@@ -176,6 +176,15 @@ SIMULATORS: Final[Mapping[str, Simulator]] = MappingProxyType(
                 "leaky_integrator": "leaky_integrator is IF_curr_exp without a threshold.",
             },
         ),
+        "genn": Simulator(
+            "GeNN", "pygenn", "PyGeNN 5.4 or later (with CUDA or HIP for a GPU)",
+            "import argparse\nimport csv\nimport re\nfrom pathlib import Path\n\n"
+            "import numpy as np\nimport pygenn as genn",
+            "",
+            dict.fromkeys(("iaf_psc_exp", "iaf_psc_alpha", "iaf_cond_exp", "izhikevich", "alif"), _same)
+            | {"leaky_integrator": partial(_leaky, name="leaky_integrator")},
+            {},
+        ),
     }
 )  # fmt: skip
 
@@ -215,7 +224,8 @@ def write_script(
         **drive,
     }  # fmt: skip
     said = [f"Needs {about.needs} and, beside it, {data_file(out).name}."]
-    code = (["nest_archive"] if simulator == "nest" else []) + [f"{simulator}_script", "shared"]
+    before = {"nest": ["nest_archive"], "brian2": ["linear"], "genn": ["linear"]}.get(simulator, [])
+    code = [*before, f"{simulator}_script", "shared"]
     write_parts(connectome, out, about, connectome.n_edges, values, data, said, code)
 
 

@@ -38,7 +38,9 @@ __all__ = ["main", "parser"]
 
 _NO_PEERS: Final = ("none", "auto")
 #: Each a function of a module of its name, which is imported when it is asked for.
-_OTHERS: Final = ("microcircuit", "neurons", "shiu2024", "analysis", "annotated", "convolutions", "larger", "planned")
+_OTHERS: Final = (
+    "microcircuit", "neurons", "shiu2024", "analysis", "annotated", "convolutions", "larger", "messages", "planned",
+)  # fmt: skip
 _ALL: Final = (*MODELS, *_OTHERS)
 
 

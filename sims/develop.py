@@ -116,7 +116,12 @@ def _develop(options: argparse.Namespace, out: Path) -> int:
         )
     if not 0 <= options.checkpoint_every < math.inf:
         raise ConnectomeError("--checkpoint-every", "must be finite and 0 or more", options.checkpoint_every)
-    _check_device(options.device)
+    if options.device is not None:
+        from connectome.simulate.torch_runs import checked_device
+
+        device = checked_device("--device", options.device)
+        if device.type != "cpu" and not options.resume and options.engine != "torch":
+            raise ConnectomeError("--device", "must go with --engine torch", options.device)
     if "TORCHELASTIC_RUN_ID" not in os.environ:  # torchrun did not start it: no torch needed yet
         return _begin(options, out, None)
     from connectome.learning.ranks import joined
@@ -338,17 +343,6 @@ def _followed(
         about = {"dir": str(out), "name": out.name, "config": configuration.table()}
         return trackers.wandb(stages, project="connectome", **about)
     return nullcontext(lambda stand: None)
-
-
-def _check_device(device: str | None) -> None:
-    if device is None:
-        return
-    import torch
-
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConnectomeError("--device", "must be one that torch has here", f"{device}: {error}") from None
 
 
 def _go_on(out: Path) -> str:

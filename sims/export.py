@@ -1,5 +1,5 @@
 """Take a graph, or spikes, to another tool: GraphML, GEXF, GML, Cytoscape, MATLAB, tables, The Virtual Brain, NWB, or
-to NEST, Brian 2 or PyNN, as a script (to NEST also as a folder of links).
+to NEST, Brian 2, PyNN or GeNN, as a script (to NEST also as a folder of links).
 
 python -m sims.export runs/seed0 --stage motor --format graphml --out motor.graphml
 python -m sims.export runs/seed0 --format nest --drive image:poisson=60 --out motor.nest.py

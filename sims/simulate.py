@@ -78,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
         "--engine", default="numba", choices=["numba", "torch"],
         help="event driven, or message passing, which also runs neuron models without a kernel (default: numba)",
     )  # fmt: skip
+    parser.add_argument("--device", metavar="NAME", help="such as cuda, with --engine torch (default: cpu)")
     add_physiology(parser)
     add_shape(parser)
     add_common(parser)
@@ -118,7 +119,7 @@ def _simulate(options: argparse.Namespace) -> int:
     with _Display(console, options.duration_ms) as display:
         spikes = run(
             connectome, options.duration_ms, stimulus, engine=options.engine, seed=options.seed, dtype=options.dtype,
-            threads=options.threads, progress=display.show,
+            threads=options.threads, progress=display.show, device=options.device,
         )  # fmt: skip
         display.show(options.duration_ms)
     save_spikes(spikes, options.out, overwrite=options.overwrite)
@@ -142,6 +143,12 @@ def _simulate(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace, raster: Path | None) -> None:
     """Refuse what can be refused before anything is read: a long run must not fail at its end."""
     refuse_seed(options.seed)
+    if options.device is not None:
+        if options.engine != "torch":
+            raise ConnectomeError("--device", "must go with --engine torch", options.device)
+        from connectome.simulate.torch_runs import checked_device
+
+        checked_device("--device", options.device)
     if options.threads is not None and options.threads < 1:
         raise ConnectomeError("--threads", "must be 1 or more", options.threads)
     if not 0 < options.duration_ms < math.inf:

@@ -113,6 +113,17 @@ def test_convolutions(tmp_path: Path) -> None:
     assert large["bytes"] < small["bytes"] + 100
 
 
+def test_messages(tmp_path: Path) -> None:
+    delivered, whole = measure(tmp_path, "messages")["models"]["messages"]
+    assert [(row["samples"], row["gradient"]) for row in delivered["rows"]] == [
+        (1, "no"), (1, "yes"), (4, "no"), (4, "yes")
+    ]  # fmt: skip
+    for row in delivered["rows"]:
+        assert row["off"] < 1e-5, "the same sums and gradients"
+        assert row["ratio"]["low"] > 0
+    assert whole["rows"][0]["ratio"]["low"] > 0
+
+
 @needs_compiler
 @pytest.mark.parametrize("n_target", [300, 70_000])
 def test_the_limit_delivers(n_target: int) -> None:

@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from connectome import Connectome, EdgeSet, Region
+from connectome.development.stages import develop
 from connectome.learning.network import SpikingNetwork
 from connectome.simulate.runs import Poisson, Stimulus, run
 from connectome.wiring.edges import Bernoulli, wire
+from tests.test_development import ANATOMY, stages
 
 pytestmark = [
     pytest.mark.gpu,
@@ -28,11 +30,7 @@ def network() -> Connectome:
 def test_a_run_on_the_gpu_has_the_spikes_of_the_cpu() -> None:
     stimulus = Stimulus(poisson={"eye": Poisson(300.0)}, current_pa={"cells": 300.0})
     wanted = run(network(), 50.0, stimulus, dtype="float64")
-    torch.set_default_device("cuda")
-    try:
-        found = run(network(), 50.0, stimulus, dtype="float64", engine="torch")
-    finally:
-        torch.set_default_device("cpu")
+    found = run(network(), 50.0, stimulus, dtype="float64", engine="torch", device="cuda")
     for name in ("spike_time_ms", "spike_region", "spike_neuron"):
         np.testing.assert_array_equal(found[name], wanted[name])
 
@@ -47,6 +45,12 @@ def test_gradients_on_the_gpu_are_those_of_the_cpu() -> None:
     assert len(grads[0]) == 3
     for cpu, cuda in zip(*grads, strict=True):
         torch.testing.assert_close(cuda, cpu, rtol=1e-9, atol=1e-12)
+
+
+def test_a_development_on_the_gpu_learns() -> None:
+    """Not with the CPU's bits: sums there have no fixed order."""
+    *_, last = develop(stages(updates=60), ANATOMY, seed=1, test_trials=100, engine="torch", device="cuda")
+    assert all(score.value > 0.8 for score in last.scores.values())
 
 
 def test_the_event_driven_engine_stays_on_the_cpu() -> None:

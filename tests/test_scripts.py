@@ -1,5 +1,6 @@
 """Scripts for other simulators: run there, they give our spikes. Each runs in the interpreter that has the simulator:
-this one, or the one that ``NEST_PYTHON``, ``BRIAN2_PYTHON`` or ``PYNN_PYTHON`` names; without one it is skipped."""
+this one, or the one that ``NEST_PYTHON``, ``BRIAN2_PYTHON``, ``PYNN_PYTHON`` or ``GENN_PYTHON`` names; without one it
+is skipped."""
 
 from __future__ import annotations
 
@@ -34,12 +35,16 @@ EXACT = {"iaf_psc_exp", "iaf_psc_alpha", "alif", "leaky_integrator", "hand"}
 #: Whose spikes and potentials are ours to the last step, in each simulator.
 SAME = {simulator: EXACT | {"iaf_cond_exp"} for simulator in SIMULATORS}
 SAME["brian2"] |= {"izhikevich"}
-ARGUMENTS = {"nest": [], "brian2": ["--target", "numpy"], "pynn": ["nest"]}
+SAME["genn"] |= {"izhikevich"}
+ARGUMENTS = {
+    "nest": [], "brian2": ["--target", "numpy"], "pynn": ["nest"],
+    "genn": ["--backend", "single_threaded_cpu", "--precision", "double"],
+}  # fmt: skip
 simulators = pytest.mark.parametrize("simulator", SIMULATORS)
 
 
 def interpreter(simulator: str) -> str:
-    modules = {"nest": ["nest"], "brian2": ["brian2"], "pynn": ["pyNN", "nest"]}[simulator]
+    modules = {"nest": ["nest"], "brian2": ["brian2"], "pynn": ["pyNN", "nest"], "genn": ["pygenn"]}[simulator]
     named = os.environ.get(f"{simulator.upper()}_PYTHON")
     if named is None and None in map(importlib.util.find_spec, modules):
         pytest.skip(f"no {simulator} here, and {simulator.upper()}_PYTHON names no interpreter that has it")

@@ -9,10 +9,12 @@ from unittest import mock
 import libsonata
 import numpy as np
 import pytest
+import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 from matplotlib.image import imread
 
+import sims.develop
 from connectome import Connectome, ConnectomeError, EdgeSet, NeuronParameters, Region
 from connectome.experiment import animate, physiology_from, stimulate
 from connectome.io.exchange import read
@@ -147,6 +149,26 @@ def test_the_same_seed_gives_the_same_bytes_on_any_number_of_threads(snapshot: P
 def test_precision_is_an_option(snapshot: Path, tmp_path: Path) -> None:
     assert program(snapshot, tmp_path / "s.h5", *DRIVE, "--dtype", "float64", "--quiet", "--no-raster") == 0
     assert load_spikes(tmp_path / "s.h5").attrs["dtype"] == "float64"
+
+
+def test_a_device_is_checked_before_anything_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Here, and by develop."""
+    for options, said in (
+        (["--device", "cpu"], "--device must go with --engine torch"),
+        (["--device", "abacus", "--engine", "torch"], "--device must be one that torch has here, such as cpu or cuda"),
+    ):
+        assert program(tmp_path / "none.h5", tmp_path / "out.h5", *options) == 2
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == 1
+    if not torch.cuda.is_available():
+        for engine in ("torch", "numba"):
+            run = ["--regions", "perception", "--out", str(tmp_path / "run"), "--engine", engine, "--device", "cuda"]
+            assert sims.develop.main(run) == 2
+            error = capsys.readouterr().err
+            assert "--device must be one that torch has here, such as cpu or cuda; found cuda" in error
+            assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_of_other_models_runs_on_either_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -110,7 +110,7 @@ OTHERS = {
     ],
     "develop": [
         (["--regions", "smell"], "regions must be known; found 'smell'"),
-        (["--device", "abacus"], "--device must be one that torch has here; found abacus"),
+        (["--device", "abacus"], "--device must be one that torch has here, such as cpu or cuda; found abacus"),
         (["--set", "motor"], "--set must be table.key=value; found 'motor'"),
         (["--set", "training.motor=0"], "configuration: training.motor must be at least 1"),
         (["--regions", ""], "regions must name at least one"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -89,6 +90,19 @@ class FlatNetwork:
         return max(
             1, int(self.delay.max(initial=1)), *(int(e.delay_steps.max(initial=1)) for e in self.kernels.values())
         )
+
+    @cached_property
+    def delays(self) -> NDArray[np.uint16]:
+        """(K,) the delays that occur, in steps, rising."""
+        return np.unique(self.delay)
+
+    @cached_property
+    def orders(self) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+        """(E,) each: the row of an edge among K N, its source as it was at its delay; edges by target; and by row."""
+        n, source = self.n_neurons, np.repeat(np.arange(self.n_neurons), np.diff(self.indptr))
+        row = source + np.searchsorted(self.delays, self.delay) * n
+        by_target, by_row = (np.argsort(x, kind="stable").astype(np.int32) for x in (self.target, row))
+        return row.astype(np.int32), by_target, by_row
 
     @property
     def out_degree(self) -> NDArray[np.int64]:

@@ -30,7 +30,7 @@ from connectome.learning.ranks import ALONE, Ranks
 from connectome.learning.task import More, Task, checked_loss, given
 from connectome.learning.views import WeightView
 
-__all__ = ["CHAIN", "Chain", "Learner", "names_kept", "without"]
+__all__ = ["CHAIN", "Chain", "Learner", "moved", "names_kept", "without"]
 
 Chain = tuple[LearningRule, ...]
 T = TypeVar("T")
@@ -165,11 +165,11 @@ class Learner:
         yet. Raises :class:`ConnectomeError` for a loss that is no finite scalar.
         """
         network, samples = self.network, len(next(iter(spikes.values()), ()))
-        spikes, target = self.ranks.part((spikes, target), samples)
+        spikes, target = moved(self.ranks.part((spikes, target), samples), self._device)
         if network.views:
             network.moment = (*self.seed, self.number + 1)
         activity: BatchActivity = network(spikes, record=self._record, **self.inputs(spikes))
-        loss = checked_loss(self.task.loss(activity, _to(target, self._device)), self.task)
+        loss = checked_loss(self.task.loss(activity, target), self.task)
         if extra_loss is not None:
             loss = loss + extra_loss(activity)
         if self.ranks.size > 1:
@@ -288,15 +288,15 @@ def _full(parameter: str, state: str) -> str:
     return state if parameter == "weight" else f"{parameter}.{state}"
 
 
-def _to(target: Any, device: torch.device) -> Any:
-    """What a loss wants to know, where the weights are."""
+def moved(batch: Any, device: torch.device) -> Any:
+    """A batch, where the weights are."""
     if device.type == "cpu":
-        return target
-    if isinstance(target, Tensor):
-        return target.to(device)
-    if isinstance(target, Mapping):
-        return {name: _to(value, device) for name, value in target.items()}
-    return type(target)(_to(value, device) for value in target) if isinstance(target, (tuple, list)) else target
+        return batch
+    if isinstance(batch, Tensor):
+        return batch.to(device)
+    if isinstance(batch, Mapping):
+        return {name: moved(value, device) for name, value in batch.items()}
+    return type(batch)(moved(value, device) for value in batch) if isinstance(batch, (tuple, list)) else batch
 
 
 def _hear(rules: Chain) -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor
 from connectome.development.stage import LossContext
 from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome, Edit
+from connectome.learning.learner import moved
 from connectome.learning.network import BatchActivity, SpikingNetwork
 from connectome.learning.task import Batch, Task, checked_loss, outputs_of
 from connectome.parameters import Parameters, bounded
@@ -131,6 +132,7 @@ class Divergence(Parameters):
         if self.z == "old":
             return self._of_old(now.network, task, spikes, f"bregman_{which + 1}")
         activity = now.network.sharing(task.recruits)(spikes, record=getattr(task, "record", ()))
+        target = moved(target, next(now.network.parameters()).device)
         return self.alpha * checked_loss(task.loss(activity, target), task)
 
     def _of_old(

@@ -59,7 +59,7 @@ def run(
     threads: int | None = None, progress: Callable[[float], None] | None = None,
     plasticity: Mapping[EdgeKey, AnyRule] = MappingProxyType({}),
     clamp: Mapping[str, Clamp | Sequence[Clamp]] = MappingProxyType({}), state: RunState | None = None,
-    return_state: Literal[False] = False,
+    return_state: Literal[False] = False, device: str | None = None,
 ) -> xr.Dataset: ...  # fmt: skip
 
 
@@ -73,7 +73,7 @@ def run(
     threads: int | None = None, progress: Callable[[float], None] | None = None,
     plasticity: Mapping[EdgeKey, AnyRule] = MappingProxyType({}),
     clamp: Mapping[str, Clamp | Sequence[Clamp]] = MappingProxyType({}), state: RunState | None = None,
-    return_state: Literal[True],
+    return_state: Literal[True], device: str | None = None,
 ) -> tuple[xr.Dataset, RunState]: ...  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def run(
     threads: int | None = None, progress: Callable[[float], None] | None = None,
     plasticity: Mapping[EdgeKey, AnyRule] = MappingProxyType({}),
     clamp: Mapping[str, Clamp | Sequence[Clamp]] = MappingProxyType({}), state: RunState | None = None,
-    return_state: bool = False,
+    return_state: bool = False, device: str | None = None,
 ) -> xr.Dataset | tuple[xr.Dataset, RunState]:  # fmt: skip
     """Simulate a connectome from rest, or from another run's last state, in steps of its ``dt_ms``.
 
@@ -95,7 +95,7 @@ def run(
     connectome : the network
     duration_ms : a whole number of steps, > 0
     stimulus : input to the network; none by default
-    engine : ``"numba"`` (event driven) or ``"torch"`` (message passing, on torch's default device)
+    engine : ``"numba"`` (event driven) or ``"torch"`` (message passing, on ``device``)
     seed : seed of the Poisson drive, 0 .. 2**63 - 1. A neuron's random numbers depend on the seed, on its place in the
         connectome and on the step; not on the engine, on the order of computation or on ``recruit``.
     dtype : floating type of the state. The weights are float32 in either case.
@@ -120,6 +120,7 @@ def run(
         has seen no earlier spikes, but sees those in transit; for one that stops, ``connectome`` must have the learnt
         weights. Not together with ``initial_v_mv``.
     return_state : also return the last state
+    device : of the torch engine, such as ``"cuda"``; by default torch's
 
     Returns
     -------
@@ -161,6 +162,8 @@ def run(
         isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= _THREADS_MAX
     ):
         raise ConnectomeError("threads", f"must be an integer in 1 .. {_THREADS_MAX}", repr(threads))
+    if device is not None and engine != "torch":
+        raise ConnectomeError("device", f"must be left out for the engine {engine!r}", str(device), "Take 'torch'.")
     n_steps = steps_of(duration_ms, connectome.dt_ms)
     selection = select(connectome, recruit)
     if engine == "numba":
@@ -202,9 +205,12 @@ def run(
     elif plastic:
         raise ConnectomeError("plasticity", "must be left out for this engine", repr(engine), "Take engine='numba'.")
     else:
-        from connectome.simulate.torch_runs import run_messages
+        from connectome.simulate.torch_runs import checked_device, run_messages
 
-        source = run_messages(connectome, selection, given, n_steps, real, v_mv, wanted, clamps, before, after)
+        source = run_messages(
+            connectome, selection, given, n_steps, real, v_mv, wanted, clamps, before, after,
+            checked_device("device", device),
+        )  # fmt: skip
     blocks: list[Block] = []
     shown = -math.inf
     for block in source:

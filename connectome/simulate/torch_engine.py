@@ -14,13 +14,13 @@ from typing import Any, Final, NamedTuple, cast
 import numpy as np
 import torch
 from torch import Tensor
-from torch_geometric.nn import MessagePassing
 
 from connectome.errors import ConnectomeError
 from connectome.graph.flat import FlatNetwork
 from connectome.graph.parts import EdgeKey
 from connectome.neurons.model import Arrivals, NeuronModel, never, spiking
 from connectome.simulate.torch_convolution import Convolution
+from connectome.simulate.torch_delivery import Delivery
 
 __all__ = ["BatchState", "ClampedBatch", "Propagation", "at_rest", "propagate", "triangle"]
 
@@ -85,22 +85,6 @@ def triangle(width_mv: float | Tensor) -> Callable[[Tensor], Tensor]:
         return apply(distance, width[:, None] if width.ndim else width)
 
     return threshold
-
-
-class _Deliver(MessagePassing):  # type: ignore[misc]  # torch_geometric has no annotations
-    """What arrives at 2 N places, excitatory then inhibitory, from K N: the neurons as they were at K delays."""
-
-    def __init__(self) -> None:
-        super().__init__(aggr="sum")
-
-    def forward(self, spikes: Tensor, edge_index: Tensor, weight: Tensor, n: int, block: Tensor | None) -> Tensor:
-        arrived = self.propagate(
-            edge_index, x=(spikes, None), weight=weight, size=(spikes.shape[0], 2 * n), block=block
-        )
-        return cast(Tensor, arrived)
-
-    def message(self, x_j: Tensor, weight: Tensor, block: Tensor | None) -> Tensor:
-        return weight[:, None] * (x_j if block is None else torch.where(block[:, None], x_j.detach(), x_j))
 
 
 def at_rest(
@@ -180,12 +164,7 @@ def propagate(
         for k, x in learnt[name].constants(flat.dt_ms).items():
             if k not in kept:
                 d[k] = d[k].index_copy(0, rows, _column(x, weight).expand(rows.numel(), 1))
-    # One graph for all delays: its sources are the neurons at each of the K delays that occur.
-    delays, which = np.unique(flat.delay, return_inverse=True)
-    source = np.repeat(np.arange(n), np.diff(flat.indptr)) + which * n
-    target = torch.as_tensor(flat.target.astype(np.int64), device=device) + n * (weight.detach() < 0)
-    edge_index = torch.stack([torch.as_tensor(source, device=device), target])
-    deliver = _Deliver()
+    deliver = Delivery(flat, weight, block) if weight.numel() else None
     of_each = None if gain is None else gain.expand(n, batch)
     shared = _shared(flat, weight, kernels, closed, of_each, {*learnt, *(flat.span if watch is not None else ())})
     sensor_spikes = sensor_spikes.to(dtype)
@@ -202,8 +181,8 @@ def propagate(
         u = torch.where(refractory > 0, d["v_reset"], u)
         i_ex, i_in = d["p11_ex"] * i_ex, d["p11_in"] * i_in
         came = [torch.zeros_like(v)] * 2
-        if delays.size:
-            arrived = deliver(torch.cat([past[k - 1] for k in delays]), edge_index, weight, n, block)
+        if deliver is not None:
+            arrived = deliver(past)
             if gain is not None:
                 arrived = arrived * torch.cat([gain, gain])
             came = [arrived[:n], arrived[n:]]
@@ -212,7 +191,7 @@ def propagate(
             made = of.convolve((sent.detach() if of.closed else sent).T).transpose(1, 2)
             made = made if of.gain is None else made * of.gain
             came = [x.index_add(0, of.rows, made[part]) if part < len(made) else x for part, x in enumerate(came)]
-        if delays.size or shared:
+        if deliver is not None or shared:
             i_ex, i_in = i_ex + came[0], i_in + came[1]
         if arrivals is not None:
             i_ex, i_in = i_ex + arrivals[t].clamp(min=0), i_in + arrivals[t].clamp(max=0)

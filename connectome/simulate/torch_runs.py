@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.graph.flat import FlatNetwork, Selection, flatten
 from connectome.neurons.step_kernels import HELD
@@ -19,21 +20,35 @@ from connectome.simulate.run_state import RunState
 from connectome.simulate.stimulus import Input, poisson_drive
 from connectome.simulate.torch_engine import BatchState, ClampedBatch, at_rest, propagate
 
-__all__ = ["run_messages"]
+__all__ = ["checked_device", "run_messages"]
 
 _NESTED = ("past", "models")
 _BLOCK_STEPS = 1024  # steps between two returns
 _BLOCK_VALUES = 2**22  # values of what is made for each step and neuron of a block
 
 
+def checked_device(field: str, device: str | None) -> torch.device:
+    """A device that torch has here; torch's default if None. Raises :class:`ConnectomeError` naming the field."""
+    if device is None:
+        return torch.get_default_device()
+    try:
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        why = str(error).partition("\n")[0]
+        raise ConnectomeError(
+            field, "must be one that torch has here, such as cpu or cuda", f"{device}: {why}"
+        ) from None
+    return torch.device(device)
+
+
 def run_messages(
     connectome: Connectome, selection: Selection, given: Input, n_steps: int, real: np.dtype[Any],
     v_mv: Mapping[str, NDArray[Any]], wanted: Sequence[Recorded], clamp: Mapping[str, Clamped],
-    before: RunState | None, after: dict[str, dict[str, NDArray[Any]]],
+    before: RunState | None, after: dict[str, dict[str, NDArray[Any]]], device: torch.device,
 ) -> Iterator[Block]:  # fmt: skip
     """Simulate: see :func:`connectome.simulate.event_engine.run_events`."""
     flat, span = flatten(connectome, list(selection.regions)), selection.span
-    n, device, dtype = flat.n_neurons, torch.get_default_device(), getattr(torch, real.name)
+    n, dtype = flat.n_neurons, getattr(torch, real.name)
 
     def tensor(array: NDArray[Any]) -> torch.Tensor:
         return torch.as_tensor(array, device=device).to(dtype)[..., None]  # a batch of one

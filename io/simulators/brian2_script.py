@@ -3,7 +3,7 @@
 import brian2 as b2
 import numpy as np
 
-DATA, DT_MS, REGIONS, EDGES = {}, 0.1, {}, []
+DATA, DT_MS, REGIONS, EDGES, propagators = {}, 0.1, {}, [], dict
 
 
 # %%
@@ -138,24 +138,6 @@ def add_options(parser):
         "--target", default="auto", choices=["auto", "cython", "numpy"],
         help="compiled by Cython, which takes minutes the first time, or NumPy (default: %(default)s)",
     )  # fmt: skip
-
-
-def propagators(p):
-    """The constants of LINEAR."""
-
-    def push(tau_syn):
-        least, most = (f(DT_MS / p["tau_m"], DT_MS / tau_syn) for f in (np.minimum, np.maximum))
-        x = most - least
-        safe = np.where(x > 0, x, 1.0)
-        return np.exp(-least) * DT_MS / p["C_m"] * np.where(x > 0, -np.expm1(-safe) / safe, 1.0)
-
-    return {
-        "p22": np.exp(-DT_MS / p["tau_m"]), "p20": -np.expm1(-DT_MS / p["tau_m"]) * p["tau_m"] / p["C_m"],
-        "p21_ex": push(p["tau_syn_ex"]), "p21_in": push(p["tau_syn_in"]),
-        "p11_ex": np.exp(-DT_MS / p["tau_syn_ex"]), "p11_in": np.exp(-DT_MS / p["tau_syn_in"]),
-        "theta": p["V_th"] - p["E_L"], "reset": p["V_reset"] - p["E_L"], "ref_steps": np.rint(p["t_ref"] / DT_MS),
-        "rho": np.exp(-DT_MS / p.get("adapt_tau", 1.0)), "beta": p.get("adapt_beta", 0.0),
-    }  # fmt: skip
 
 
 def constants(model, p):
