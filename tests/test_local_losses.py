@@ -14,10 +14,10 @@ from connectome.datasets.tasks import Perception
 from connectome.development.birth import NEURON, weight_to_threshold_pa
 from connectome.graph.parts import EdgeKey
 from connectome.learning.network import SpikingNetwork
+from connectome.mechanisms.direct_feedback import DirectFeedback
 from connectome.mechanisms.local_losses import (
     LABEL,
     CounterCurrent,
-    DirectFeedback,
     code_loss,
     crossing,
     in_a_chain,

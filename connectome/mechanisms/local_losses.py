@@ -1,8 +1,8 @@
 """Credit without gradients that cross regions: each has a loss of its own, and edge sets between two are blocked.
 
-Counter-current learning (Kao & Hariharan, NeurIPS 2024, arXiv 2409.19841) and, to compare with, direct feedback
-alignment (Nokland, NeurIPS 2016, arXiv 1609.01596). Either is a task that wraps another, for one or several regions on
-the way from its sensors to its effectors::
+Counter-current learning (Kao & Hariharan, NeurIPS 2024, arXiv 2409.19841); to compare with, direct feedback alignment
+(:mod:`~connectome.mechanisms.direct_feedback`). Either is a task that wraps another, for one or several regions on the
+way from its sensors to its effectors::
 
     task = CounterCurrent(task, ("low", "perception"), classes=10)
     connectome = connectome.grow(*mirrors(connectome, task, rng))
@@ -29,17 +29,7 @@ from connectome.learning.network import BatchActivity
 from connectome.learning.task import Act, Score, Task
 from connectome.wiring.edges import AllToAll, Normal, wire
 
-__all__ = [
-    "LABEL",
-    "CounterCurrent",
-    "DirectFeedback",
-    "Local",
-    "code_loss",
-    "crossing",
-    "error_of",
-    "in_a_chain",
-    "mirrors",
-]
+__all__ = ["LABEL", "CounterCurrent", "Local", "code_loss", "crossing", "error_of", "in_a_chain", "mirrors"]
 
 #: The sensor that shows the classes to the uppermost mirror: a unit each.
 LABEL: Final = "label"
@@ -148,24 +138,6 @@ class CounterCurrent(Local):
         for level in self.levels:
             own, mirrored = (self.rates(activity, name) for name in (level, mirror_of(level)))
             loss = loss + code_loss(own[: len(target)], mirrored[len(target) :], target)
-        return loss
-
-
-@dataclass(frozen=True, eq=False)
-class DirectFeedback(Local):
-    """Direct feedback alignment: a fixed random matrix takes the error of the effectors to each region, in place of the
-    gradient of its rates. The error of a unit is the gradient of the task's loss by its potential, over all steps."""
-
-    seed: int = 0
-
-    def loss(self, activity: BatchActivity, target: Any) -> Tensor:
-        """The task's, and of each region the product of its rates and what it is sent."""
-        loss, error = self.task.loss(activity, target), error_of(self.task, activity, target)
-        rng = np.random.default_rng(self.seed)
-        for level in self.levels:
-            rates = self.rates(activity, level)
-            sent = error @ torch.from_numpy(rng.standard_normal((error.shape[1], rates.shape[1]))).to(error)
-            loss = loss + (rates * sent).sum()
         return loss
 
 

@@ -18,7 +18,8 @@ from connectome.graph.parts import Region
 from connectome.learning.learner import Learner
 from connectome.learning.optimisers import Adam
 from connectome.learning.task import acting
-from connectome.mechanisms.local_losses import CounterCurrent, DirectFeedback, crossing, in_a_chain, mirrors
+from connectome.mechanisms.direct_feedback import DirectFeedback
+from connectome.mechanisms.local_losses import CounterCurrent, crossing, in_a_chain, mirrors
 from sims.studies.development import read_images
 from sims.studies.published import Check, Measure, Trial, Values, no_worse
 
