@@ -71,18 +71,18 @@ class Way(NamedTuple):
 #: Hebb's rule from 0.1 to 10, rates led back at 0.1 to 3, the teacher at 0.01 to 0.5, distillation at 1 and 10.
 _WAYS: Final[Mapping[str, Way]] = {
     "CoTTA": Way("all", 1e-4, teacher=0.1, restored=0.01, cotta=Cotta(sure=0.0)),
-    "CoTTA, nothing restored": Way("all", 1e-4, teacher=0.1, cotta=Cotta(sure=0.0)),
-    "CoTTA, copies": Way("all", 1e-3, teacher=0.01, restored=0.01),
-    "CoTTA, matched": Way("all", 1e-4, matching=0.3, teacher=0.1, restored=0.01, cotta=Cotta(sure=0.0)),
+    "CoTTA nothing restored": Way("all", 1e-4, teacher=0.1, cotta=Cotta(sure=0.0)),
+    "CoTTA copies": Way("all", 1e-3, teacher=0.01, restored=0.01),
+    "CoTTA matched": Way("all", 1e-4, matching=0.3, teacher=0.1, restored=0.01, cotta=Cotta(sure=0.0)),
     "EcoTTA": Way("side", 1e-3, 1e-3, matching=3.0, distilled=1.0, below=0.4),
-    "EcoTTA, nothing distilled": Way("side", 1e-3, 1e-3, matching=3.0, below=0.4),
+    "EcoTTA nothing distilled": Way("side", 1e-3, 1e-3, matching=3.0, below=0.4),
     "EcoTTA alone": Way("side", 1e-2, 1e-4, distilled=10.0, below=0.4),
     "NHL": Way("afferent", 0.3, 1e-4),
     "Hebb": Way("afferent", 0.3),
-    "entropy, gains": Way(gain=1e-4),
-    "entropy, gains, matched": Way(gain=1e-3, matching=3.0),
-    "entropy, weights": Way("all", 1e-4),
-    "entropy, weights, matched": Way("all", 1e-4, matching=3.0),
+    "entropy of gains": Way(gain=1e-4),
+    "entropy of gains matched": Way(gain=1e-3, matching=3.0),
+    "entropy of weights": Way("all", 1e-4),
+    "entropy of weights matched": Way("all", 1e-4, matching=3.0),
     "statistics": Way(matching=3.0),
     "source": Way(),
 }
@@ -171,15 +171,15 @@ def _check(v: Values) -> Sequence[Check]:
     found = [
         at_least("CoTTA: a point better than the source", gain, 0.01, gain.mean > gain.half),
         better("CoTTA: better than statistics", right["CoTTA"], right["statistics"]),
-        better("CoTTA: better than entropy, weights, matched", right["CoTTA"], right["entropy, weights, matched"]),
+        better("CoTTA: better than entropy of weights matched", right["CoTTA"], right["entropy of weights matched"]),
         at_least("CoTTA: the last round no more than a point worse than the first", kept, -0.01),
-        better("CoTTA: what is restored keeps the source", clean["CoTTA"], clean["CoTTA, nothing restored"]),
+        better("CoTTA: what is restored keeps the source", clean["CoTTA"], clean["CoTTA nothing restored"]),
         at_least("EcoTTA: within a point of CoTTA, with a fifth of what learns", behind, -0.01, part <= 0.2),
         at_least("EcoTTA: not a point of the source is lost", own, -0.01),
-        better("EcoTTA: distillation keeps the source", clean["EcoTTA"], clean["EcoTTA, nothing distilled"]),
+        better("EcoTTA: distillation keeps the source", clean["EcoTTA"], clean["EcoTTA nothing distilled"]),
         at_least("NHL: not half a point of the source is lost", nhl, -0.005),
     ]  # fmt: skip
-    for other in ("source", "entropy, gains", "Hebb"):
+    for other in ("source", "entropy of gains", "Hebb"):
         gains = {kind: paired(v["NHL"][kind], v[other][kind]) for kind in CORRUPTIONS}
         where = [kind for kind, x in gains.items() if x.mean > x.half]
         found.append(Check(f"NHL: better than {other} for three kinds", ", ".join(where) or "none", len(where) >= 3))
@@ -194,5 +194,5 @@ adaptation = Trial(
     dict.fromkeys(("right", "first", "last", "clean", *CORRUPTIONS), Measure(" %", 100, 1))
     | {"learns": Measure(" %", 100, 0)},
     tuple(_WAYS), _run, _check,
-    ("entropy, gains", "entropy, weights", "entropy, weights, matched", "statistics", "source"),
+    ("entropy of gains", "entropy of weights", "entropy of weights matched", "statistics", "source"),
 )  # fmt: skip

@@ -66,11 +66,11 @@ def _check(v: Values) -> Sequence[Check]:
         *found,
         Check(
             "of new tasks 80 % are noticed within three batches, in each stream",
-            ", ".join(f"{100 * x:.0f} %" for x in noticed), min(noticed) >= 0.8,
+            ", ".join(f"{100 * x:.0f} %" for x in noticed), bool(min(noticed) >= 0.8),
         ),
         Check(
             "at most one region in twenty batches grows in vain, in each stream",
-            ", ".join(f"{x:.2f}" for x in vain), max(vain) <= 1,
+            ", ".join(f"{x:.2f}" for x in vain), bool(max(vain) <= 1),
         ),
     ]  # fmt: skip
 
