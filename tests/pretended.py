@@ -79,8 +79,8 @@ class _Made(TorchFunctionMode):
             device, grad = kwargs.pop("device", None), kwargs.pop("requires_grad", False)
             made = func(*args, **kwargs)
             return (made if device is None else made.to(device)).requires_grad_(grad or made.requires_grad)
-        if func is torch.sparse_csr_tensor:
-            assert all(isinstance(x, _Elsewhere) for x in args[:3])
+        if func is torch.sparse_csr_tensor and any(isinstance(x, _Elsewhere) for x in args[:3]):
+            assert all(isinstance(x, _Elsewhere) for x in args[:3])  # a probe's network is the CPU's
             return func(*(x.kept for x in args[:3]), *args[3:], **kwargs)
         if func is torch.Tensor.numpy and isinstance(args[0], _Elsewhere):
             if not kwargs.get("force"):
