@@ -17,7 +17,7 @@ from torch import Tensor
 from connectome.arrays import finite_step, freeze
 from connectome.errors import ConnectomeError
 from connectome.learning.network import BatchActivity
-from connectome.learning.task import Act, Score, Task
+from connectome.learning.task import Wrapping
 
 __all__ = ["Recorded", "balance", "filtered", "recorded_loss"]
 
@@ -73,7 +73,7 @@ def balance(parameters: Iterable[Tensor], of_task: Tensor, of_recorded: Tensor) 
 
 
 @dataclass(frozen=True, eq=False)
-class Recorded:
+class Recorded(Wrapping):
     """A task whose loss is also of what neurons of a region fired, ``task's loss + alpha * recorded_loss``: wherever a
     task is asked for.
 
@@ -88,7 +88,6 @@ class Recorded:
     performs : False: learn from what was recorded alone
     """
 
-    task: Task
     region: str
     neurons: ArrayLike
     recordings: Callable[[Mapping[str, Tensor], Any], Tensor]
@@ -101,31 +100,6 @@ class Recorded:
             raise ConnectomeError("region", f"must be one that {self.task.name} recruits", repr(self.region))
         if not 0 <= self.alpha < math.inf:
             raise ConnectomeError("alpha", "must be finite and 0 or more", self.alpha)
-
-    @property
-    def name(self) -> str:
-        """See :class:`Task`."""
-        return self.task.name
-
-    @property
-    def requires(self) -> tuple[str, ...]:
-        """See :class:`Task`."""
-        return self.task.requires
-
-    @property
-    def sensors(self) -> Mapping[str, int]:
-        """See :class:`Task`."""
-        return self.task.sensors
-
-    @property
-    def effectors(self) -> Mapping[str, int]:
-        """See :class:`Task`."""
-        return self.task.effectors
-
-    @property
-    def recruits(self) -> tuple[str, ...]:
-        """See :class:`Task`."""
-        return self.task.recruits
 
     @cached_property
     def record(self) -> tuple[str, ...]:
@@ -147,7 +121,3 @@ class Recorded:
         """See :class:`Task`."""
         of_task, of_recorded = self.losses(activity, target)
         return (of_task if self.performs else 0) + self.alpha * of_recorded
-
-    def score(self, act: Act, split: str, trials: int, rng: np.random.Generator) -> Score:
-        """The task's."""
-        return self.task.score(act, split, trials, rng)

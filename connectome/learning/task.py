@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -13,7 +14,10 @@ from torch import Tensor
 from connectome.errors import ConnectomeError
 from connectome.learning.network import BatchActivity, SpikingNetwork
 
-__all__ = ["Act", "Batch", "More", "Score", "Task", "acting", "checked_loss", "checked_score", "given", "outputs_of"]
+__all__ = [
+    "Act", "Batch", "More", "Score", "Task", "Wrapping", "acting", "checked_loss", "checked_score", "given",
+    "outputs_of",
+]  # fmt: skip
 
 #: What a network does with a batch: sensor -> (B, T, N) spikes.
 Act = Callable[[Mapping[str, Tensor]], BatchActivity]
@@ -81,6 +85,46 @@ class Task(Protocol):
     def score(self, act: Act, split: str, trials: int, rng: np.random.Generator) -> Score:
         """Perform the task with data of the split ``"validation"`` or ``"test"``, which no stage trains on."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class Wrapping:
+    """What a task that wraps another leaves as it is."""
+
+    task: Task
+
+    @property
+    def name(self) -> str:
+        """See :class:`Task`."""
+        return self.task.name
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """See :class:`Task`."""
+        return self.task.requires
+
+    @property
+    def sensors(self) -> Mapping[str, int]:
+        """See :class:`Task`."""
+        return self.task.sensors
+
+    @property
+    def effectors(self) -> Mapping[str, int]:
+        """See :class:`Task`."""
+        return self.task.effectors
+
+    @property
+    def recruits(self) -> tuple[str, ...]:
+        """See :class:`Task`."""
+        return self.task.recruits
+
+    def batch(self, rng: np.random.Generator, size: int) -> Batch:
+        """The task's."""
+        return self.task.batch(rng, size)
+
+    def score(self, act: Act, split: str, trials: int, rng: np.random.Generator) -> Score:
+        """The task's."""
+        return self.task.score(act, split, trials, rng)
 
 
 def acting(network: SpikingNetwork, inputs: More = MappingProxyType({})) -> Act:

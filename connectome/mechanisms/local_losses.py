@@ -26,7 +26,7 @@ from connectome.errors import ConnectomeError
 from connectome.graph.connectome import Connectome
 from connectome.graph.parts import EdgeKey, EdgeSet, Region
 from connectome.learning.network import BatchActivity
-from connectome.learning.task import Act, Score, Task
+from connectome.learning.task import Task, Wrapping
 from connectome.wiring.edges import AllToAll, Normal, wire
 
 __all__ = ["LABEL", "CounterCurrent", "Local", "code_loss", "crossing", "error_of", "in_a_chain", "mirrors"]
@@ -38,11 +38,10 @@ _EVERY: Final = 2
 
 
 @dataclass(frozen=True, eq=False)
-class Local:
+class Local(Wrapping):
     """A task of which each of some regions, from the lowest to the highest, has a loss of its own. A region's rates are
     means over the last ``readout_steps`` steps."""
 
-    task: Task
     levels: tuple[str, ...]
     readout_steps: int = 10
 
@@ -52,42 +51,9 @@ class Local:
                 raise ConnectomeError("levels", f"must be regions that {self.task.name} recruits", repr(name))
 
     @property
-    def name(self) -> str:
-        """See :class:`Task`."""
-        return self.task.name
-
-    @property
-    def requires(self) -> tuple[str, ...]:
-        """See :class:`Task`."""
-        return self.task.requires
-
-    @property
-    def sensors(self) -> Mapping[str, int]:
-        """See :class:`Task`."""
-        return self.task.sensors
-
-    @property
-    def effectors(self) -> Mapping[str, int]:
-        """See :class:`Task`."""
-        return self.task.effectors
-
-    @property
-    def recruits(self) -> tuple[str, ...]:
-        """See :class:`Task`."""
-        return self.task.recruits
-
-    @property
     def record(self) -> tuple[str, ...]:
         """See :class:`Task`."""
         return self.levels
-
-    def batch(self, rng: np.random.Generator, size: int) -> tuple[Mapping[str, Tensor], Any]:
-        """The task's."""
-        return self.task.batch(rng, size)
-
-    def score(self, act: Act, split: str, trials: int, rng: np.random.Generator) -> Score:
-        """The task's."""
-        return self.task.score(act, split, trials, rng)
 
     def rates(self, activity: BatchActivity, region: str) -> Tensor:
         """(B, N) spikes a step."""
