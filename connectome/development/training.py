@@ -26,7 +26,7 @@ from connectome.learning.ranks import ALONE, Ranks
 from connectome.learning.task import Batch, Task, acting, checked_score
 from connectome.rules import Context, Sample, acts
 
-__all__ = ["Training", "context_of", "momentum"]
+__all__ = ["Training", "context_of", "momentum", "typical_weight"]
 
 
 def momentum(t: int, kappa: float, m: float = 0.1) -> float:
@@ -158,7 +158,7 @@ class Training:
         self.ends, self.importance = {}, {}
         for key in self.learner.network.weight:
             edges = connectome.edges[key]
-            self.scale[key] = self.scale.get(key) or _rms(
+            self.scale[key] = self.scale.get(key) or typical_weight(
                 edges.weight
             )  # a typical weight when the stage began, or it was new
             if key.base != "efferent":
@@ -264,5 +264,6 @@ def _ever(connectome: Connectome) -> dict[EdgeKey, int]:
     return ever
 
 
-def _rms(weight: NDArray[np.float32]) -> float:
+def typical_weight(weight: NDArray[np.float32]) -> float:
+    """The root mean square, pA: what learning rates are parts of; 0 without edges."""
     return float(np.sqrt(np.mean(np.square(weight)))) if weight.size else 0.0

@@ -71,10 +71,11 @@ def matured(images: str, neurons: int, updates: int, spare: int, seed: int) -> M
     """A region trained from birth for ``updates``, and ``spare`` more batches."""
     from connectome.datasets.tasks import Perception
     from connectome.development.birth import Anatomy, birth
+    from connectome.development.training import typical_weight
 
     task = Perception(read_images(images))
     born = birth(None, task, Anatomy(neurons=neurons), 1, (), np.random.default_rng([seed, 1]))
-    scale = {key: float(np.sqrt(np.mean(np.square(e.weight)))) for key, e in born.edges.items()}
+    scale = {key: typical_weight(e.weight) for key, e in born.edges.items()}
     rng = np.random.default_rng([seed, _SEE])
     drawn = (task.batch(rng, 64) for _ in range(updates))
     connectome = train(born, task, zip(drawn, fall(updates), strict=True), scale)

@@ -12,6 +12,7 @@ import torch
 from scipy.special import softmax
 
 from connectome.analysis.intervals import paired
+from connectome.development.training import typical_weight
 from connectome.learning.learner import CHAIN, Learner, names_kept, without
 from connectome.learning.network import SpikingNetwork
 from connectome.learning.optimisers import Adam
@@ -100,11 +101,10 @@ def _adapted(connectome: Connectome, task: Shown, way: Way, seed: int, number: i
     chains = {"afferent": (), "local": (), "efferent": CHAIN}
     views = {key: LowRank(2) for key in connectome.edges if key.base != "efferent"}
     learner = Learner(connectome, task, chain, chains=chains, seed=(seed, number), views=views)
-    typical = {k: float(np.sqrt(np.mean(np.square(e.weight)))) for k, e in connectome.edges.items()}
-    rate_pa = {k: 0.04 * x if k.base == "efferent" else way.rate_pa for k, x in typical.items()}
+    heads = {k: 0.04 * typical_weight(e.weight) for k, e in connectome.edges.items() if k.base == "efferent"}
     rng = np.random.default_rng([seed, 1, number])
     for _ in range(_UPDATES["each"] // (10 if quick else 1)):
-        learner.step(*task.batch(rng, _BATCH), rate_pa.__getitem__, rate=lambda key: way.rate)
+        learner.step(*task.batch(rng, _BATCH), lambda key: heads.get(key, way.rate_pa), rate=lambda key: way.rate)
     found = without(learner.connectome(), names_kept(CHAIN))
     return found.apply(Merging(way.share).learnt(found, task, rng)) if way.share else found
 

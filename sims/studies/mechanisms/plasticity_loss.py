@@ -11,6 +11,7 @@ import torch
 from connectome.analysis.intervals import mean_of, paired
 from connectome.datasets.tasks import Perception
 from connectome.development.birth import Anatomy, birth
+from connectome.development.training import typical_weight
 from connectome.learning.learner import CHAIN, Learner
 from connectome.learning.task import acting
 from connectome.mechanisms.replay_ratio import ReplayRatio, active_share
@@ -55,7 +56,7 @@ def learn(way: Way, seed: int, quick: bool, split: str = "test") -> dict[str, fl
     """What is right at the end; the share of active units, of neurons that never fire; when more updates began."""
     rng, task = np.random.default_rng([seed, 0]), Perception(read_images(""))
     learner = Learner(birth(None, task, Anatomy(neurons=128), 1, (), rng), task, CHAIN, seed=(seed, 0))
-    scale = {k: float(np.sqrt(np.mean(np.square(e.weight)))) for k, e in learner.network.connectome.edges.items()}
+    scale = {k: typical_weight(e.weight) for k, e in learner.network.connectome.edges.items()}
     shown, _ = task.batch(np.random.default_rng([seed, 1]), _PROBE)
     batches, share, switched = _BATCHES // (10 if quick else 1), _active(learner, task, shown), 0.0
     for number in range(batches):

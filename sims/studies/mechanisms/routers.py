@@ -11,6 +11,7 @@ import torch
 
 from connectome.datasets.tasks import Perception
 from connectome.development.birth import Anatomy, birth
+from connectome.development.training import typical_weight
 from connectome.graph.connectome import Edit
 from connectome.learning.learner import CHAIN, Learner
 from connectome.mechanisms.one_shot import OneShot
@@ -92,7 +93,7 @@ class Router:
 
     def _begin(self, connectome: Connectome, task: Task, number: int) -> None:
         self.learner = Learner(connectome, task, CHAIN, number=number)
-        typical = {k: float(np.sqrt(np.mean(np.square(e.weight)))) for k, e in connectome.edges.items() if len(e)}
+        typical = {k: typical_weight(e.weight) for k, e in connectome.edges.items() if len(e)}
         self.scale = {**typical, **self.scale}  # as it was at first
 
     def choose(self, spikes: Mapping[str, Tensor], label: Tensor, learns: bool) -> tuple[Tensor, int]:

@@ -15,6 +15,7 @@ from connectome.datasets.tasks import Perception, readout, split_tasks
 from connectome.development.birth import Anatomy, birth
 from connectome.development.stage import LearningRates, Stage
 from connectome.development.stages import develop
+from connectome.development.training import typical_weight
 from connectome.learning.learner import CHAIN, Learner
 from connectome.mechanisms.one_shot import OneShot
 from connectome.mechanisms.routing import Routing
@@ -74,7 +75,7 @@ def learn(way: Way, seed: int, quick: bool, split: str = "test") -> dict[str, fl
     rng, task = np.random.default_rng([seed, 1]), Hears(read_images(""), name=_NEW, effector="answer", earlier=_REGIONS)
     links = tuple(Link(name, _NEW, 1 / TASKS) for name in _REGIONS)
     connectome = birth(_matured(seed, quick), task, _ANATOMY, TASKS + 1, links, rng)
-    scale = {k: float(np.sqrt(np.mean(np.square(e.weight)))) for k, e in connectome.edges.items() if len(e)}
+    scale = {k: typical_weight(e.weight) for k, e in connectome.edges.items() if len(e)}
     rates, router = LearningRates(way.rate, mature_local=0.0, mature_other=0.0), Router(way, seed)
     now: dict[str, Tensor] = {}
 
