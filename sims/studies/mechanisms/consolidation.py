@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
@@ -14,8 +14,8 @@ from connectome.learning.learner import CHAIN
 from connectome.mechanisms.bregman import Objective, experience_replay
 from connectome.mechanisms.consolidation import Consolidation
 from connectome.mechanisms.ewc import Ewc
-from sims.studies.development import go_through, planned
 from sims.studies.mechanisms import one_head
+from sims.studies.mechanisms.hlop import half_development
 from sims.studies.mechanisms.one_head import Way, summary
 from sims.studies.published import Check, Measure, Trial, Values, better, no_worse
 
@@ -64,19 +64,7 @@ def _run(condition: str, seed: int, quick: bool) -> Mapping[str, float]:
     torch.set_num_threads(1)
     if condition in _WAYS:
         return summary(one_head.go_through(_WAYS[condition], seed, quick)[0])
-    from connectome.development.configuration import Configuration
-
-    anatomy = replace(Configuration().anatomy, neurons=128)
-    rates, chain = _DEVELOPMENTS[condition]
-    shorter: dict[str, Any] = {"validate_every": 10**6, "validation_trials": 1}
-    stages = [
-        replace(
-            stage, learning=chain, learning_rates=replace(stage.learning_rates, **rates),
-            updates=stage.updates // (20 if quick else 2), **shorter,
-        )
-        for stage in planned(Configuration())[1]
-    ]  # fmt: skip
-    return summary(go_through(stages, anatomy, "development", seed, 50 if quick else 400).score.values)
+    return half_development(*_DEVELOPMENTS[condition], seed, quick)
 
 
 def _check(v: Values) -> Sequence[Check]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from connectome.learning.learner import Chain
 
-__all__ = ["hlop"]
+__all__ = ["half_development", "hlop"]
 
 #: Rates of 0.06, 0.12 ... 32 pA, strengths of 1e3 ... 1e6: the best at the end on validation images, seeds 100 to
 #: 102.
@@ -51,13 +51,14 @@ _DEVELOPMENTS: Final[Mapping[str, tuple[Mapping[str, float], Chain]]] = {
 }  # fmt: skip
 
 
-def _develop(condition: str, seed: int, quick: bool) -> Mapping[str, float]:
-    """Perception, motor, interaction with all rules."""
+def half_development(rates: Mapping[str, float], chain: Chain, seed: int, quick: bool) -> Mapping[str, float]:
+    """Perception, motor, interaction with all rules, half as large and half as long, with these learning rates and this
+    chain: a summary of its scores."""
     from connectome.development.configuration import Configuration
 
     c = Configuration()
     tasks, planned_stages = planned(c)
-    anatomy, (rates, chain) = replace(c.anatomy, neurons=128), _DEVELOPMENTS[condition]
+    anatomy = replace(c.anatomy, neurons=128)
     stages = [
         replace(
             stage, learning=chain, learning_rates=replace(stage.learning_rates, **rates),
@@ -73,7 +74,7 @@ def _develop(condition: str, seed: int, quick: bool) -> Mapping[str, float]:
 def _run(condition: str, seed: int, quick: bool) -> Mapping[str, float]:
     torch.set_num_threads(1)
     if condition in _DEVELOPMENTS:
-        return _develop(condition, seed, quick)
+        return half_development(*_DEVELOPMENTS[condition], seed, quick)
     scores, first = go_through(_WAYS[condition], seed, quick)
     found = summary(scores)
     if condition == "HLOP":
